@@ -1,0 +1,88 @@
+"""Specifications as plain values: a canonical description and the hash of it.
+
+A specification is a frozen dataclass of numbers, strings, tuples and other specifications. Its
+description writes every field with the value that was used, so that a default changed later cannot
+rename an old run. A field that is added later is declared with `added(default, absent)`: `absent` is
+what every run before it did, and a field with that value is left out, so old digests stay.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import field
+from typing import Any
+
+from lthpaper.errors import InputError
+
+
+def added(default: Any, absent: Any) -> Any:
+    """A dataclass field that did not exist at first; `absent` never changes, `default` may."""
+    return field(default=default, metadata={"absent": absent})
+
+
+def describe(spec: Any) -> dict[str, Any]:
+    """Fields of a specification as JSON values, nested specifications described likewise."""
+    described = {}
+    for f in dataclasses.fields(spec):
+        value = getattr(spec, f.name)
+        if "absent" in f.metadata and value == f.metadata["absent"]:
+            continue
+        described[f.name] = describe(value) if dataclasses.is_dataclass(value) else _plain(value)
+    return described
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} cannot be part of a specification")
+
+
+def rebuild(cls: type, described: dict[str, Any]) -> Any:
+    """Inverse of `describe` for a specification without nested runs.
+
+    Raises InputError on a field that this version does not know (written by a newer one).
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = set(described) - set(fields)
+    if unknown:
+        raise InputError(
+            f"{cls.__name__} has no field {', '.join(sorted(unknown))}; known: {', '.join(fields)}. "
+            "The description comes from another version of lthpaper: use that one to read it."
+        )
+    hints = typing.get_type_hints(cls)
+    values = {name: _typed(hints[name], value) for name, value in described.items()}
+    for name, f in fields.items():
+        if name not in values and "absent" in f.metadata:
+            values[name] = f.metadata["absent"]
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise InputError(f"A {cls.__name__} cannot be read from {described}: {error}.") from error
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_typed(Any, v) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def coerce_floats(spec: Any) -> None:
+    """Make an int in a float field a float: lr=1 and lr=1.0 are one recipe. For __post_init__."""
+    hints = typing.get_type_hints(type(spec))
+    for name, hint in hints.items():
+        value = getattr(spec, name)
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if float in options and isinstance(value, int) and not isinstance(value, bool):
+            object.__setattr__(spec, name, float(value))
+
+
+def digest(description: dict[str, Any]) -> str:
+    """First 16 hex digits of the SHA-256 of the description's canonical JSON."""
+    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,0 +1,14 @@
+"""What a user is told when an input cannot be used."""
+
+
+class InputError(ValueError):
+    """Bad input, said in one sentence: what was wrong, what is allowed, what to do.
+
+    The command `lthpaper` prints the sentence and exits with status 2, without a traceback.
+    """
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise InputError(sentence) unless the condition holds."""
+    if not condition:
+        raise InputError(sentence)

@@ -1,0 +1,88 @@
+"""Masks over the prunable weights: which weights count, and exact global magnitude pruning (Table 1).
+
+A mask is a dict from parameter name to a bool tensor of that parameter's shape, True where a weight
+is kept, in the order of the network's parameters. Every count here is exact to the weight.
+"""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from lthpaper.errors import InputError, require
+
+Mask = dict[str, Tensor]
+
+
+def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Names of the prunable parameters, in the network's order.
+
+    Without patterns: the weight of every convolution and linear layer but the first and the last
+    (§3.1; never a bias or a batch-norm). With patterns (shell style, `blocks.*.weight`): the
+    convolution and linear weights that match one. Raises InputError if nothing is left to prune.
+    """
+    layers = [
+        f"{name}.weight" if name else "weight"
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
+    ]
+    if patterns:
+        chosen = [n for n in layers if any(fnmatchcase(n, p) for p in patterns)]
+        require(
+            bool(chosen),
+            f"No convolution or linear weight matches {', '.join(patterns)}; "
+            f"the network has {', '.join(layers) or 'none'}.",
+        )
+    else:
+        chosen = layers[1:-1]
+        require(
+            bool(chosen),
+            f"The network has {len(layers)} convolution and linear layers; without the first and the "
+            "last nothing is left to prune. Name the prunable weights by patterns.",
+        )
+    return tuple(chosen)
+
+
+def kept(mask: Mapping[str, Tensor]) -> int:
+    """How many weights the mask keeps."""
+    return sum(int(m.sum()) for m in mask.values())
+
+
+def sparsity(mask: Mapping[str, Tensor]) -> float:
+    """s, the fraction of prunable weights that the mask removes (Table 1)."""
+    return 1 - kept(mask) / sum(m.numel() for m in mask.values())
+
+
+def layer_sparsity(mask: Mapping[str, Tensor]) -> dict[str, float]:
+    """s of each layer by itself."""
+    return {name: 1 - int(m.sum()) / m.numel() for name, m in mask.items()}
+
+
+def dense_mask(weights: Mapping[str, Tensor], names: tuple[str, ...]) -> Mask:
+    """The mask that keeps everything."""
+    return {name: torch.ones_like(weights[name], dtype=torch.bool) for name in names}
+
+
+def global_magnitude(weights: Mapping[str, Tensor], mask: Mapping[str, Tensor], count: int) -> Mask:
+    """Remove the `count` smallest |weights| among those that `mask` keeps, over all layers at once.
+
+    Ties go to the earlier layer and position, so that equal inputs give equal masks everywhere; a NaN
+    counts as largest. Raises ValueError if fewer than `count` weights are left.
+    """
+    names = list(mask)
+    alive = torch.cat([mask[n].reshape(-1).cpu() for n in names])
+    magnitudes = torch.cat([weights[n].detach().reshape(-1).cpu().float().abs() for n in names])
+    candidates = alive.nonzero().squeeze(1)
+    if not 0 <= count <= len(candidates):
+        raise ValueError(f"cannot prune {count} of {len(candidates)} weights")
+    order = torch.argsort(magnitudes[candidates], stable=True)
+    alive[candidates[order[:count]]] = False
+    pieces = alive.split([mask[n].numel() for n in names])
+    return {n: piece.view(mask[n].shape) for n, piece in zip(names, pieces, strict=True)}
+
+
+def check_sparsity(value: float) -> None:
+    """Raises InputError if a sparsity is not in [0, 1)."""
+    if not (isinstance(value, int | float) and 0 <= value < 1):
+        raise InputError(f"The sparsity is {value}; it must be in [0, 1): 0.9 removes 90 % of the weights.")

@@ -1,0 +1,54 @@
+"""Names to things: a new network, data set, pruning rule or figure is one new file in its package."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from lthpaper.errors import InputError
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """What the modules of one package registered, found by importing each module once."""
+
+    def __init__(self, what: str, package: str):
+        self.what, self.package = what, package
+        self._things: dict[str, T] = {}
+        self._complete = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator: give the decorated thing a name. Raises ValueError if the name is taken."""
+
+        def add(thing: T) -> T:
+            if self._things.setdefault(name, thing) is not thing:
+                raise ValueError(f"{self.what} {name!r} is registered twice")
+            return thing
+
+        return add
+
+    def _discover(self) -> dict[str, T]:
+        if not self._complete:
+            self._complete = True
+            for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+        return self._things
+
+    def __getitem__(self, name: str) -> T:
+        things = self._discover()
+        if name not in things:
+            near = difflib.get_close_matches(str(name), things, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"Unknown {self.what} {name!r}.{hint} Known: {', '.join(sorted(things))}.")
+        return things[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._discover()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._discover())
+
+    def __len__(self) -> int:
+        return len(self._discover())

@@ -1,0 +1,260 @@
+"""A run is a value: one training, described completely, doing nothing.
+
+    dense  = Run(task, recipe, init=Fresh(seed), seed=seed)            # pretraining
+    round1 = dense.with_(mask=Imp(after=dense))                        # prunes 20 % of dense's θT
+    rr     = round1.with_(init=Fresh(seed, draw=1))                    # RR-IMP: θ0′ under the same mask
+
+Masks and rewound weights are described by the runs that they come from, so a run contains its
+ancestors, and an experiment is a graph of values. Same digest, same training.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from lthpaper import canonical, networks, pruning
+from lthpaper.data import card
+from lthpaper.errors import InputError, require
+from lthpaper.masks import prunable
+from lthpaper.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which network learns which data.
+
+    width multiplies the channel counts. train_images: use only that many training images (0: all),
+    the same ones for every run. prunable: patterns of prunable weights (empty: the paper's rule).
+    """
+
+    network: str = "resnet20"
+    data: str = "cifar10"
+    width: float = 1.0
+    train_images: int = 0
+    prunable: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        canonical.coerce_floats(self)
+        object.__setattr__(self, "prunable", tuple(self.prunable))
+        networks.factory(self.network)
+        images = card(self.data).train
+        require(
+            isinstance(self.train_images, int) and 0 <= self.train_images <= images,
+            f"train_images is {self.train_images}; {self.data} has {images} (0 means all).",
+        )
+
+    def with_(self, **changes) -> "Task":
+        return replace(self, **changes)
+
+    @property
+    def images(self) -> int:
+        """Training images of one epoch."""
+        return self.train_images or card(self.data).train
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Arguments of `networks.build` for this task."""
+        about = card(self.data)
+        return {
+            "name": self.network,
+            "num_classes": about.num_classes,
+            "width": self.width,
+            "in_channels": about.channels,
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the dense network."""
+        return networks.count_parameters(**self.shape)
+
+    @cached_property
+    def prunable_weights(self) -> dict[str, int]:
+        """Name -> number of weights, for every prunable parameter."""
+        network = networks.skeleton(**self.shape)
+        sizes = {name: p.numel() for name, p in network.named_parameters()}
+        return {name: sizes[name] for name in prunable(network, self.prunable)}
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Weights drawn from the initial distribution: θ0 (draw 0) or θ0′ (draw 1) of a seed."""
+
+    seed: int = 0
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """The weights θt of run `to` after `epoch` epochs (Appendix D); training goes on from there.
+
+    epoch equal to `to`'s number of epochs is fine-tuning or, with `restart`, learning-rate rewinding:
+    the whole schedule again from θT.
+    """
+
+    to: "Run"
+    epoch: int
+    restart: bool = False
+
+    def __post_init__(self):
+        require(
+            isinstance(self.epoch, int) and 0 <= self.epoch <= self.to.recipe.epochs,
+            f"The epoch to rewind to is {self.epoch}; the run has epochs 0 to {self.to.recipe.epochs}.",
+        )
+
+
+INITS = {"fresh": Fresh, "rewind": Rewind}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training. Equal runs have equal digests; `seed` fixes batch order and augmentation."""
+
+    task: Task
+    recipe: Recipe
+    init: Fresh | Rewind = Fresh()
+    mask: Any = None  # None, or a rule of lthpaper.pruning
+    seed: int = 0
+
+    def with_(self, **changes) -> "Run":
+        """The same run with some fields changed."""
+        return replace(self, **changes)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that name the training."""
+        return canonical.digest(self.description)
+
+    @property
+    def name(self) -> str:
+        """Network, data and digest: what the store calls the run."""
+        network = self.task.network.rpartition(":")[2]
+        return f"{network}-{self.task.data}-{self.digest}"
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """The run as JSON values; ancestors by their digests."""
+        return {
+            "task": canonical.describe(self.task),
+            "recipe": canonical.describe(self.recipe),
+            "init": _describe_part(self.init, INITS),
+            "mask": None if self.mask is None else _describe_part(self.mask, pruning.RULES),
+            "seed": self.seed,
+        }
+
+    @property
+    def parents(self) -> tuple["Run", ...]:
+        """The runs whose results this one starts from, each once."""
+        found = [value for part in (self.init, self.mask) for value in _runs_in(part)]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def first_epoch(self) -> int:
+        """Epoch at which the schedule starts: 0, or the epoch rewound to."""
+        return self.init.epoch if isinstance(self.init, Rewind) and not self.init.restart else 0
+
+    @property
+    def cost(self) -> int:
+        """Network-epochs of this run alone."""
+        return self.recipe.epochs - self.first_epoch
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return int(self.digest, 16)
+
+    def __repr__(self) -> str:
+        return f"Run({self.name}, {setting(self)}, lr={self.recipe.lr:g}, seed={self.seed})"
+
+
+def ancestors(runs: Iterable[Run]) -> Iterator[Run]:
+    """Every run of the graph, each once, parents before children."""
+    seen: set[Run] = set()
+    stack = [(run, False) for run in reversed(list(runs))]
+    while stack:  # no recursion: IMP chains may be long
+        run, ready = stack.pop()
+        if run in seen:
+            continue
+        if ready:
+            seen.add(run)
+            yield run
+        else:
+            stack.append((run, True))
+            stack.extend((parent, False) for parent in reversed(run.parents))
+
+
+def setting(run: Run) -> str:
+    """The paper's name of what the run is: pretraining, SDT, LT-IMP, RR-OMP, ... (§2.1)."""
+    if run.mask is None:
+        return "SDT" if run.task.width < 1 else "pretraining"
+    if isinstance(run.init, Rewind):
+        tuned = run.init.epoch == run.init.to.recipe.epochs
+        return f"{'FT' if tuned else 'WR'}-{run.mask.label}"
+    return f"{'RR' if run.init.draw else 'LT'}-{run.mask.label}"
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """The run and its ancestors, readable: {"digest", "runs": {digest: description}}."""
+    return {"digest": run.digest, "runs": {r.digest: r.description for r in ancestors([run])}}
+
+
+def from_json(document: dict[str, Any]) -> Run:
+    """Inverse of `to_json`. Raises InputError if the description does not give its digest."""
+    built: dict[str, Run] = {}
+    try:
+        for digest, described in document["runs"].items():  # parents come first
+            built[digest] = _rebuild_run(described, built)
+            require(
+                built[digest].digest == digest,
+                f"The description of run {digest} gives {built[digest].digest}: it was changed, "
+                "or comes from another version of lthpaper.",
+            )
+        return built[document["digest"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"This is not the description of a run: {error!r}.") from error
+
+
+def _rebuild_run(described: dict[str, Any], known: dict[str, Run]) -> Run:
+    rest = set(described) - {"task", "recipe", "init", "mask", "seed"}
+    require(not rest, f"A run has no field {', '.join(sorted(rest))}: written by a newer lthpaper.")
+    mask = described["mask"]
+    return Run(
+        task=canonical.rebuild(Task, described["task"]),
+        recipe=canonical.rebuild(Recipe, described["recipe"]),
+        init=_rebuild_part(described["init"], INITS, known),
+        mask=None if mask is None else _rebuild_part(mask, pruning.RULES, known),
+        seed=described["seed"],
+    )
+
+
+def _runs_in(part: Any) -> Iterator[Run]:
+    for f in dataclasses.fields(part) if part is not None else ():
+        value = getattr(part, f.name)
+        if isinstance(value, Run):
+            yield value
+
+
+def _describe_part(part: Any, kinds: typing.Mapping[str, type]) -> dict[str, Any]:
+    kind = next((name for name, cls in kinds.items() if type(part) is cls), None)
+    if kind is None:
+        raise TypeError(f"{part!r} is none of {', '.join(kinds)}")
+    described = {"kind": kind}
+    for f in dataclasses.fields(part):
+        value = getattr(part, f.name)
+        if "absent" in f.metadata and value == f.metadata["absent"]:
+            continue
+        described[f.name] = {"run": value.digest} if isinstance(value, Run) else value
+    return described
+
+
+def _rebuild_part(described: dict[str, Any], kinds: typing.Mapping[str, type], known: dict[str, Run]) -> Any:
+    cls = kinds[described["kind"]]
+    values = {
+        name: known[value["run"]] if isinstance(value, dict) else value
+        for name, value in described.items()
+        if name != "kind"
+    }
+    return canonical.rebuild(cls, values)
