@@ -9,6 +9,7 @@ what every run before it did, and a field with that value is left out, so old di
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import field
@@ -53,8 +54,7 @@ def rebuild(cls: type, described: dict[str, Any]) -> Any:
             f"{cls.__name__} has no field {', '.join(sorted(unknown))}; known: {', '.join(fields)}. "
             "The description comes from another version of lthpaper: use that one to read it."
         )
-    hints = typing.get_type_hints(cls)
-    values = {name: _typed(hints[name], value) for name, value in described.items()}
+    values = {name: _typed(_takes_float(fields[name]), value) for name, value in described.items()}
     for name, f in fields.items():
         if name not in values and "absent" in f.metadata:
             values[name] = f.metadata["absent"]
@@ -64,22 +64,32 @@ def rebuild(cls: type, described: dict[str, Any]) -> Any:
         raise InputError(f"A {cls.__name__} cannot be read from {described}: {error}.") from error
 
 
-def _typed(hint: Any, value: Any) -> Any:
+def _typed(takes_float: bool, value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_typed(Any, v) for v in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
+        return tuple(_typed(False, v) for v in value)
+    return _as_float(value) if takes_float else value
 
 
 def coerce_floats(spec: Any) -> None:
     """Make an int in a float field a float: lr=1 and lr=1.0 are one recipe. For __post_init__."""
-    hints = typing.get_type_hints(type(spec))
-    for name, hint in hints.items():
-        value = getattr(spec, name)
-        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        if float in options and isinstance(value, int) and not isinstance(value, bool):
-            object.__setattr__(spec, name, float(value))
+    for f in dataclasses.fields(spec):
+        if _takes_float(f):
+            object.__setattr__(spec, f.name, _as_float(getattr(spec, f.name)))
+
+
+def _takes_float(f: dataclasses.Field) -> bool:
+    # not typing.get_type_hints: a rule's `after: "Run"` has no meaning where the rule is written
+    options = typing.get_args(f.type) if isinstance(f.type, types.UnionType) else (f.type,)
+    return float in options or "float" in options
+
+
+def _as_float(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        return float(value) + 0.0  # -0.0 and 0.0 are equal, so they must not give two digests
+    except OverflowError:  # an int beyond every float: whoever checks the range refuses it
+        return math.inf if value > 0 else -math.inf
 
 
 def digest(description: dict[str, Any]) -> str:

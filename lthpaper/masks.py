@@ -67,19 +67,21 @@ def dense_mask(weights: Mapping[str, Tensor], names: tuple[str, ...]) -> Mask:
 def global_magnitude(weights: Mapping[str, Tensor], mask: Mapping[str, Tensor], count: int) -> Mask:
     """Remove the `count` smallest |weights| among those that `mask` keeps, over all layers at once.
 
-    Ties go to the earlier layer and position, so that equal inputs give equal masks everywhere; a NaN
-    counts as largest. Raises ValueError if fewer than `count` weights are left.
+    Of equal weights the first goes, by layer name and then position, so that equal inputs give equal
+    masks everywhere, in whatever order a file held the layers; a NaN counts as largest. Raises ValueError
+    if fewer than `count` weights are left.
     """
-    names = list(mask)
+    names = sorted(mask)
     alive = torch.cat([mask[n].reshape(-1).cpu() for n in names])
-    magnitudes = torch.cat([weights[n].detach().reshape(-1).cpu().float().abs() for n in names])
+    magnitudes = torch.cat([weights[n].detach().reshape(-1).cpu().double().abs() for n in names])
     candidates = alive.nonzero().squeeze(1)
     if not 0 <= count <= len(candidates):
         raise ValueError(f"cannot prune {count} of {len(candidates)} weights")
     order = torch.argsort(magnitudes[candidates], stable=True)
     alive[candidates[order[:count]]] = False
     pieces = alive.split([mask[n].numel() for n in names])
-    return {n: piece.view(mask[n].shape) for n, piece in zip(names, pieces, strict=True)}
+    pruned = dict(zip(names, pieces, strict=True))
+    return {n: pruned[n].view(mask[n].shape) for n in mask}
 
 
 def check_sparsity(value: float) -> None:

@@ -8,6 +8,14 @@ from lthpaper.errors import require
 
 SCHEDULES = ("step", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp64")
+NUMBERS = (  # name, least (None: above 0), limit, in words
+    ("lr", None, math.inf, "a number above 0"),
+    ("momentum", 0, 1, "in [0, 1)"),
+    ("weight_decay", 0, math.inf, "a number from 0"),
+    ("gamma", None, math.inf, "a number above 0"),
+    ("warmup_epochs", 0, math.inf, "between 0 and epochs"),
+    ("label_smoothing", 0, 1, "in [0, 1)"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,36 +42,30 @@ class Recipe:
 
     def __post_init__(self):
         coerce_floats(self)
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            require(
+                type(value) is int and value >= 1, f"{name} is {value!r}; it must be a whole number from 1."
+            )
+        for name, least, limit, allowed in NUMBERS:
+            value = getattr(self, name)
+            above = isinstance(value, float) and (value > 0 if least is None else value >= least)
+            require(
+                above and value < limit,
+                f"{'The learning rate' if name == 'lr' else name} is {value!r}; it must be {allowed}.",
+            )
+        for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            require(value in allowed, f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
+        rising = isinstance(self.milestones, tuple | list) and all(
+            type(m) is int and m > before
+            for before, m in zip((0, *self.milestones), self.milestones, strict=False)
+        )
+        require(rising, f"milestones are {self.milestones!r}; they must be rising epochs, at least 1.")
         object.__setattr__(self, "milestones", tuple(self.milestones))
-        whole = isinstance(self.epochs, int) and isinstance(self.batch_size, int)
-        require(whole, f"epochs and batch_size are whole numbers, not {self.epochs!r}, {self.batch_size!r}.")
-        require(self.epochs >= 1, f"epochs is {self.epochs}; it must be at least 1.")
-        require(self.batch_size >= 1, f"batch_size is {self.batch_size}; it must be at least 1.")
         require(
-            isinstance(self.lr, float) and 0 < self.lr < math.inf,
-            f"The learning rate is {self.lr}; it must be a number above 0.",
-        )
-        require(0 <= self.momentum < 1, f"momentum is {self.momentum}; it must be in [0, 1).")
-        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}; it must not be negative.")
-        require(
-            self.schedule in SCHEDULES,
-            f"schedule is {self.schedule!r}; it must be one of {', '.join(SCHEDULES)}.",
-        )
-        require(
-            self.precision in PRECISIONS,
-            f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}.",
-        )
-        require(
-            list(self.milestones) == sorted(set(self.milestones)) and all(m >= 1 for m in self.milestones),
-            f"milestones are {self.milestones}; they must be rising epochs, at least 1.",
-        )
-        require(
-            0 <= self.warmup_epochs <= self.epochs,
-            f"warmup_epochs is {self.warmup_epochs}; it must be between 0 and epochs.",
-        )
-        require(
-            0 <= self.label_smoothing < 1,
-            f"label_smoothing is {self.label_smoothing}; it must be in [0, 1).",
+            self.warmup_epochs <= self.epochs,
+            f"warmup_epochs is {self.warmup_epochs}; it must be between 0 and epochs ({self.epochs}).",
         )
 
     def with_(self, **changes) -> "Recipe":

@@ -31,9 +31,15 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _discover(self) -> dict[str, T]:
         if not self._complete:
-            self._complete = True
-            for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
-                importlib.import_module(f"{self.package}.{module.name}")
+            self._complete = True  # now: a module may look into the registry while it is imported
+            before = dict(self._things)
+            try:
+                for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+                    before = dict(self._things)
+                    importlib.import_module(f"{self.package}.{module.name}")
+            except BaseException:
+                self._complete, self._things = False, before  # the next look says the same, not "Unknown"
+                raise
         return self._things
 
     def __getitem__(self, name: str) -> T:

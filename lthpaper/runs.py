@@ -9,6 +9,7 @@ ancestors, and an experiment is a graph of values. Same digest, same training.
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -38,11 +39,21 @@ class Task:
 
     def __post_init__(self):
         canonical.coerce_floats(self)
-        object.__setattr__(self, "prunable", tuple(self.prunable))
+        for what, name in (("network", self.network), ("data set", self.data)):
+            require(isinstance(name, str), f"The {what} is {name!r}; it must be a name.")
         networks.factory(self.network)
+        require(
+            isinstance(self.width, float) and 0 < self.width < math.inf,
+            f"width is {self.width}; it must be a number above 0.",
+        )
+        require(
+            isinstance(self.prunable, tuple | list) and all(isinstance(p, str) for p in self.prunable),
+            f"prunable is {self.prunable!r}; it must be a list of patterns such as ['blocks.*.weight'].",
+        )
+        object.__setattr__(self, "prunable", tuple(self.prunable))
         images = card(self.data).train
         require(
-            isinstance(self.train_images, int) and 0 <= self.train_images <= images,
+            type(self.train_images) is int and 0 <= self.train_images <= images,
             f"train_images is {self.train_images}; {self.data} has {images} (0 means all).",
         )
 
@@ -78,12 +89,22 @@ class Task:
         return {name: sizes[name] for name in prunable(network, self.prunable)}
 
 
+def _check_seed(what: str, value: Any) -> None:
+    require(
+        type(value) is int and 0 <= value < 2**63, f"{what} is {value!r}; it must be a whole number from 0."
+    )
+
+
 @dataclass(frozen=True)
 class Fresh:
     """Weights drawn from the initial distribution: θ0 (draw 0) or θ0′ (draw 1) of a seed."""
 
     seed: int = 0
     draw: int = 0
+
+    def __post_init__(self):
+        _check_seed("seed", self.seed)
+        _check_seed("draw", self.draw)
 
 
 @dataclass(frozen=True)
@@ -100,9 +121,10 @@ class Rewind:
 
     def __post_init__(self):
         require(
-            isinstance(self.epoch, int) and 0 <= self.epoch <= self.to.recipe.epochs,
+            type(self.epoch) is int and 0 <= self.epoch <= self.to.recipe.epochs,
             f"The epoch to rewind to is {self.epoch}; the run has epochs 0 to {self.to.recipe.epochs}.",
         )
+        require(isinstance(self.restart, bool), f"restart is {self.restart!r}; it must be true or false.")
 
 
 INITS = {"fresh": Fresh, "rewind": Rewind}
@@ -117,6 +139,12 @@ class Run:
     init: Fresh | Rewind = Fresh()
     mask: Any = None  # None, or a rule of lthpaper.pruning
     seed: int = 0
+
+    def __post_init__(self):
+        _check_seed("seed", self.seed)
+        _ = (
+            self.digest
+        )  # here, where the ancestors have theirs: asked for later it would recurse through them
 
     def with_(self, **changes) -> "Run":
         """The same run with some fields changed."""
@@ -193,7 +221,10 @@ def setting(run: Run) -> str:
     if isinstance(run.init, Rewind):
         tuned = run.init.epoch == run.init.to.recipe.epochs
         return f"{'FT' if tuned else 'WR'}-{run.mask.label}"
-    return f"{'RR' if run.init.draw else 'LT'}-{run.mask.label}"
+    dense = run
+    while dense.mask is not None:
+        dense = dense.mask.after
+    return f"{'LT' if run.init == dense.init else 'RR'}-{run.mask.label}"  # θ0 is the pretraining's own
 
 
 def to_json(run: Run) -> dict[str, Any]:
@@ -205,15 +236,21 @@ def from_json(document: dict[str, Any]) -> Run:
     """Inverse of `to_json`. Raises InputError if the description does not give its digest."""
     built: dict[str, Run] = {}
     try:
-        for digest, described in document["runs"].items():  # parents come first
-            built[digest] = _rebuild_run(described, built)
-            require(
-                built[digest].digest == digest,
-                f"The description of run {digest} gives {built[digest].digest}: it was changed, "
-                "or comes from another version of lthpaper.",
-            )
+        waiting = dict(document["runs"])
+        while waiting:  # parents first, in whatever order a JSON writer put them
+            ready = [digest for digest, described in waiting.items() if _named_in(described) <= set(built)]
+            require(bool(ready), f"The descriptions of the ancestors of {', '.join(waiting)} are missing.")
+            for digest in ready:
+                built[digest] = _rebuild_run(waiting.pop(digest), built)
+                require(
+                    built[digest].digest == digest,
+                    f"The description of run {digest} gives {built[digest].digest}: it was changed, "
+                    "or comes from another version of lthpaper.",
+                )
         return built[document["digest"]]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"This is not the description of a run: {error!r}.") from error
 
 
@@ -228,6 +265,12 @@ def _rebuild_run(described: dict[str, Any], known: dict[str, Run]) -> Run:
         mask=None if mask is None else _rebuild_part(mask, pruning.RULES, known),
         seed=described["seed"],
     )
+
+
+def _named_in(described: dict[str, Any]) -> set[str]:
+    """Digests of the runs that a run's description names."""
+    parts = [part for part in (described["init"], described["mask"]) if part is not None]
+    return {value["run"] for part in parts for value in part.values() if isinstance(value, dict)}
 
 
 def _runs_in(part: Any) -> Iterator[Run]:
@@ -257,4 +300,10 @@ def _rebuild_part(described: dict[str, Any], kinds: typing.Mapping[str, type], k
         for name, value in described.items()
         if name != "kind"
     }
+    for f in dataclasses.fields(cls):
+        if f.type in (Run, "Run"):
+            given = values.get(f.name)
+            require(
+                isinstance(given, Run), f"{f.name} of {described['kind']} is {given!r}; it must be a run."
+            )
     return canonical.rebuild(cls, values)
