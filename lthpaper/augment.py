@@ -1,0 +1,59 @@
+"""Random crops and flips of whole batches, in one gather on the device (§3.1's augmentation).
+
+What is drawn depends on a seed and an epoch alone, and is drawn on the CPU, so that it is the same on
+every device, whatever trains beside it, stopped and resumed or not.
+"""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def derived_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on all parts: independent streams from one run's seed."""
+    text = "/".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def draws(seed: int, epoch: int, n: int, pad: int, flip: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """One epoch's order (n,) int64, crop offsets (n, 2) int64 in [0, 2·pad], flips (n,) bool.
+
+    Offsets and flips are by position in the epoch, not by image.
+    """
+    generator = torch.Generator().manual_seed(derived_seed("epoch", seed, epoch))
+    order = torch.randperm(n, generator=generator)
+    shift = torch.randint(0, 2 * pad + 1, (n, 2), generator=generator)
+    flips = torch.randint(0, 2, (n,), generator=generator).bool() & flip
+    return order, shift, flips
+
+
+def padded(images: Tensor, pad: int) -> Tensor:
+    """(N, H, W, C) uint8 -> (N, H+2·pad, W+2·pad, C), zeros around: raw pixels, as the authors do."""
+    n, height, width, channels = images.shape
+    out = images.new_zeros(n, height + 2 * pad, width + 2 * pad, channels)
+    out[:, pad : pad + height, pad : pad + width] = images
+    return out
+
+
+def crop_flip(images: Tensor, index: Tensor, shift: Tensor, flip: Tensor, size: int) -> Tensor:
+    """Crops of padded images (N, H', W', C): index (K, B), shift (K, B, 2), flip (K, B).
+
+    Returns (K, B, C, size, size) of the same dtype.
+    """
+    k, b = index.shape
+    steps = torch.arange(size, device=images.device)
+    rows = shift[..., 0, None] + steps  # (K, B, size)
+    columns = torch.where(flip[..., None], steps.flip(0), steps) + shift[..., 1, None]
+    side = images.shape[2]
+    places = rows[..., :, None] * side + columns[..., None, :]  # (K, B, size, size)
+    places += index[..., None, None] * (images.shape[1] * side)
+    pixels = images.reshape(-1, images.shape[3]).index_select(0, places.reshape(-1))
+    return pixels.view(k, b, size, size, -1).permute(0, 1, 4, 2, 3)
+
+
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 (..., C, H, W) -> (pixels/255 − mean)/std in `dtype`; mean, std: (C,)."""
+    scale = (1 / (255 * std)).to(dtype)[:, None, None]
+    offset = (mean / std).to(dtype)[:, None, None]
+    return pixels.to(dtype) * scale - offset

@@ -1,0 +1,239 @@
+"""Packs: K networks of one architecture as one program.
+
+Parameters are stacked along a leading axis, (K, *shape). Inside the program an image-shaped activation
+is (B, K·C, H, W), so that a convolution of the pack is one grouped convolution, and a feature vector is
+(K, B, F), so that a linear layer is one batched product. Networks never mix: what one computes does not
+depend on who shares its pack. A network that cannot be stacked runs one by one behind the same call.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+State = Mapping[str, Tensor]  # parameters and buffers by name, each (K, *shape)
+Module = Callable[["Context", nn.Module, str, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Context:
+    """One forward pass: the pack's state and whether batch-norm uses and updates batch statistics."""
+
+    k: int
+    state: State
+    training: bool
+
+
+class NotStackable(Exception):
+    """A network has an operation that this module has no pack form for."""
+
+
+def _images(x: Tensor, kind: str) -> None:
+    if x.ndim != 4:
+        raise NotStackable(f"{kind} over vectors")
+
+
+def _conv(c: Context, m: nn.Conv2d, name: str, x: Tensor) -> Tensor:
+    _images(x, "a convolution")
+    weight = c.state[f"{name}.weight"]
+    bias = c.state[f"{name}.bias"].flatten() if m.bias is not None else None
+    return F.conv2d(x, weight.flatten(0, 1), bias, m.stride, m.padding, m.dilation, c.k * m.groups)
+
+
+def _linear(c: Context, m: nn.Linear, name: str, x: Tensor) -> Tensor:
+    if x.ndim != 3:
+        raise NotStackable("a linear layer over images")
+    weight = c.state[f"{name}.weight"].transpose(1, 2)  # (K, F, O)
+    if m.bias is None:
+        return torch.bmm(x, weight)
+    return torch.baddbmm(c.state[f"{name}.bias"].unsqueeze(1), x, weight)
+
+
+def _batch_norm(c: Context, m: nn.BatchNorm2d, name: str, x: Tensor) -> Tensor:
+    stacked = {key: c.state.get(f"{name}.{key}") for key in ("running_mean", "running_var", "weight", "bias")}
+    flat = {key: None if value is None else value.view(-1) for key, value in stacked.items()}
+    wide = x if x.ndim == 4 else x.transpose(0, 1).flatten(1)  # (B, K·C, ...)
+    batch = c.training or m.running_mean is None
+    out = F.batch_norm(wide, **flat, training=batch, momentum=m.momentum, eps=m.eps)
+    return out if x.ndim == 4 else out.unflatten(1, (c.k, -1)).transpose(0, 1)
+
+
+def _flatten(k: int, x: Tensor, start: int = 1, end: int = -1) -> Tensor:
+    if start != 1 or end not in (-1, 3):
+        raise NotStackable("a flatten that keeps some of the image's axes")
+    return x if x.ndim == 3 else x.flatten(2).unflatten(1, (k, -1)).flatten(2).transpose(0, 1)
+
+
+def _plain(c: Context, m: nn.Module, name: str, x: Tensor) -> Tensor:
+    return m(x)
+
+
+def _pool(c: Context, m: nn.Module, name: str, x: Tensor) -> Tensor:
+    _images(x, "pooling")
+    return m(x)
+
+
+MODULES: dict[type, Module] = {
+    nn.Conv2d: _conv,
+    nn.Linear: _linear,
+    nn.BatchNorm2d: _batch_norm,
+    nn.BatchNorm1d: _batch_norm,
+    nn.Flatten: lambda c, m, name, x: _flatten(c.k, x, m.start_dim, m.end_dim),
+}
+MODULES |= dict.fromkeys((nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Tanh, nn.Hardswish, nn.Identity), _plain)
+MODULES |= dict.fromkeys((nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Hardsigmoid), _plain)
+MODULES |= dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d), _pool)
+
+ELEMENTWISE = {
+    F.relu,
+    torch.relu,
+    torch.add,
+    operator.add,
+    operator.iadd,
+    operator.mul,
+    torch.tanh,
+    F.gelu,
+    F.silu,
+}
+ELEMENTWISE_METHODS = {"relu", "relu_", "add", "add_", "tanh", "contiguous"}
+POOLS = {F.avg_pool2d, F.max_pool2d, F.adaptive_avg_pool2d}
+
+
+def _mean(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    dims = tuple(sorted(d % 4 for d in ((dim,) if isinstance(dim, int) else dim)))
+    if x.ndim != 4 or dims != (2, 3):
+        raise NotStackable("a mean over other axes than height and width")
+    return x.mean((2, 3), keepdim=keepdim)
+
+
+@dataclass
+class Program:
+    """A traced network as a list of steps over packs."""
+
+    network: nn.Module
+    channels_last: bool = False  # the layout of images inside the program
+    graph: fx.Graph = field(init=False)
+
+    def __post_init__(self):
+        try:
+            self.graph = fx.Tracer().trace(self.network)
+        except Exception as error:  # whatever a network's own code raises on a symbolic input
+            raise NotStackable(f"its forward cannot be traced ({error})") from error
+        self.modules = dict(self.network.named_modules())
+        for node in self.graph.nodes:
+            self._check(node)
+
+    def _check(self, node: fx.Node) -> None:
+        known = {
+            "placeholder": lambda: True,
+            "output": lambda: True,
+            "get_attr": lambda: False,
+            "call_module": lambda: self._module_known(self.modules[node.target]),
+            "call_function": lambda: (
+                node.target in ELEMENTWISE | POOLS | {torch.flatten, torch.mean}
+                and all(isinstance(a, fx.Node | int | float | tuple | list | bool | None) for a in node.args)
+            ),
+            "call_method": lambda: node.target in ELEMENTWISE_METHODS | {"mean", "flatten"},
+        }
+        if not known[node.op]():
+            what = type(self.modules[node.target]).__name__ if node.op == "call_module" else node.target
+            raise NotStackable(f"no pack form of {getattr(what, '__name__', what)}")
+
+    @staticmethod
+    def _module_known(module: nn.Module) -> bool:
+        plain_padding = getattr(module, "padding_mode", "zeros") == "zeros"
+        cumulative = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.momentum is None
+        return type(module) in MODULES and plain_padding and not cumulative
+
+    def __call__(self, state: State, x: Tensor, training: bool) -> Tensor:
+        """x: (K, B, C, H, W) or (K, B, F) -> logits (K, B, classes)."""
+        k = x.shape[0]
+        context = Context(k, state, training)
+        if x.ndim == 5:
+            layout = torch.channels_last if self.channels_last else torch.contiguous_format
+            x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=layout)  # (B, K·C, H, W)
+        values: dict[fx.Node, Any] = {}
+        for node in self.graph.nodes:
+            args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+            if node.op == "placeholder":
+                values[node] = x
+            elif node.op == "call_module":
+                module = self.modules[node.target]
+                values[node] = MODULES[type(module)](context, module, node.target, *args, **kwargs)
+            elif node.op == "output":
+                return self._vectors(k, args[0])
+            elif node.target in (torch.flatten, "flatten"):
+                values[node] = _flatten(k, *args, **_renamed(kwargs))
+            elif node.target in (torch.mean, "mean"):
+                out = _mean(*args, **kwargs)
+                values[node] = out if out.ndim == 4 else out.unflatten(1, (k, -1)).transpose(0, 1)
+            elif node.op == "call_method":
+                values[node] = getattr(args[0], node.target)(*args[1:], **kwargs)
+            else:
+                values[node] = node.target(*args, **kwargs)
+        raise AssertionError("a traced graph ends with its output")
+
+    @staticmethod
+    def _vectors(k: int, logits: Any) -> Tensor:
+        if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[0] != k:
+            raise NotStackable("its output is not one vector of logits an image")
+        return logits
+
+
+def _renamed(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {{"start_dim": "start", "end_dim": "end"}.get(name, name): v for name, v in kwargs.items()}
+
+
+@dataclass
+class OneByOne:
+    """The same call for a network that cannot be stacked: K calls of the module itself."""
+
+    network: nn.Module
+
+    def __call__(self, state: State, x: Tensor, training: bool) -> Tensor:
+        self.network.train(training)
+        logits = []
+        for i in range(x.shape[0]):
+            own = {name: value[i] for name, value in state.items()}
+            logits.append(torch.func.functional_call(self.network, own, (x[i],)))
+        return torch.stack(logits)
+
+
+def program(
+    network: nn.Module, example: Tensor, channels_last: bool = False
+) -> tuple[Program | OneByOne, str]:
+    """The pack form of a network, and why it is the slow one ("" if it is not).
+
+    example: a batch (B, C, H, W); the pack form must agree with the network itself on it, both in
+    training and in evaluation, or it is not used. Raises what the network raises on its own.
+    """
+    state = stack([dict(network.named_parameters()) | dict(network.named_buffers())] * 2)
+    inputs = torch.stack([example, example.flip(-1) if example.ndim > 2 else -example])
+    try:
+        packed = Program(network, channels_last)
+        with torch.no_grad():
+            for training in (True, False):
+                expected = OneByOne(network)(_copied(state), inputs, training)
+                found = packed(_copied(state), inputs, training)
+                if not torch.allclose(found, expected, rtol=1e-3, atol=1e-4, equal_nan=True):
+                    raise NotStackable("its pack form computes something else")
+    except NotStackable as why:
+        return OneByOne(network), str(why)
+    except RuntimeError as error:
+        with torch.no_grad():
+            OneByOne(network)(_copied(state), inputs, False)  # raises by itself if the network is wrong
+        return OneByOne(network), f"its pack form fails ({error})"
+    return packed, ""
+
+
+def _copied(state: State) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}
+
+
+def stack(states: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """K states of shape (*shape) -> one of (K, *shape), in fresh memory."""
+    return {name: torch.stack([s[name].detach() for s in states]) for name in states[0]}
