@@ -6,7 +6,9 @@ A file registers a card (what is known without the images) and a loader:
     def load(root: Path) -> Images: ...
 
 One rule says where data sets are looked for: the folder given by `--data` (or `root=`), else the one
-in the environment variable LTHPAPER_DATA, else `data/` below the working directory.
+in the environment variable LTHPAPER_DATA, else `data/` below the working directory. Nothing is downloaded
+unless LTHPAPER_DOWNLOAD=1 or `download` asks for it. A name with a colon, `package.module:name`, is a data
+set of your own (`own.py`).
 """
 
 import hashlib
@@ -73,28 +75,43 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Source:
-    """A registered data set."""
+    """A data set that can be loaded. load, download: given the folder of all data sets."""
 
     card: Card
     load: Callable[[Path], Images]
+    download: Callable[[Path], None] | None = None
 
 
 SOURCES: Registry[Source] = Registry("data set", "lthpaper.data")
 
 
-def register(name: str, card: Card) -> Callable[[Callable[[Path], Images]], Callable[[Path], Images]]:
-    """Decorator for a loader."""
+def register(
+    name: str, card: Card, download: Callable[[Path], None] | None = None
+) -> Callable[[Callable[[Path], Images]], Callable[[Path], Images]]:
+    """Decorator for a loader. download: fetches the published files, where that is possible."""
 
     def add(load: Callable[[Path], Images]) -> Callable[[Path], Images]:
-        SOURCES.register(name)(Source(card, load))
+        SOURCES.register(name)(Source(card, load, download))
         return load
 
     return add
 
 
+def source(name: str, root: Path | None = None) -> Source:
+    """A registered data set, or one's own by dotted path. Raises InputError for an unknown name.
+
+    root: where a function of one's own loads from, since its card is worked out from its images.
+    """
+    if ":" not in name:
+        return SOURCES[name]
+    from lthpaper.data.own import own_source  # it is built on this module
+
+    return own_source(name, root)
+
+
 def card(name: str) -> Card:
     """What is known of a data set. Raises InputError for an unknown name."""
-    return SOURCES[name].card
+    return source(name).card
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -102,19 +119,41 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get("LTHPAPER_DATA") or "data")
 
 
+def check(name: str, about: Card, images: Images, root: Path) -> None:
+    """Raise InputError unless images, labels and classes are as many and of the kind that the card says."""
+    where = f"{name} ({images.origin}, below {root})"
+    parts = {
+        "training": (images.train, images.train_labels, about.train),
+        "test": (images.test, images.test_labels, about.test),
+    }
+    for part, (pixels, labels, count) in parts.items():
+        expected = (count, about.size, about.size, about.channels)
+        if tuple(pixels.shape) != expected or pixels.dtype != torch.uint8:
+            raise InputError(
+                f"The {part} images of {where} are {pixels.dtype} {tuple(pixels.shape)}; expected uint8 "
+                f"{expected}. The copy is incomplete or another data set: replace it."
+            )
+        if labels.shape != (count,) or labels.dtype != torch.int64:
+            raise InputError(
+                f"The {part} labels of {where} are {labels.dtype} {tuple(labels.shape)}; expected int64 "
+                f"{(count,)}."
+            )
+        if count and not 0 <= int(labels.min()) <= int(labels.max()) < about.num_classes:
+            raise InputError(
+                f"The {part} labels of {where} run from {int(labels.min())} to {int(labels.max())}; "
+                f"expected 0 to {about.num_classes - 1}."
+            )
+    if len(images.classes) != about.num_classes:
+        raise InputError(
+            f"{where} has {len(images.classes)} classes; expected {about.num_classes}: another data set."
+        )
+
+
 @lru_cache(maxsize=8)
 def _load(name: str, root: Path, train_images: int) -> DataSet:
-    source = SOURCES[name]
-    images = source.load(root)
-    about = source.card
-    want = {"training": (images.train, about.train), "test": (images.test, about.test)}
-    for part, (found, expected) in want.items():
-        if tuple(found.shape) != (expected, about.size, about.size, about.channels):
-            raise InputError(
-                f"The {part} images of {name} from {images.origin} are {tuple(found.shape)}; "
-                f"expected {(expected, about.size, about.size, about.channels)}. The copy is incomplete "
-                "or another data set: replace it."
-            )
+    found = source(name, root)
+    about, images = found.card, found.load(root)
+    check(name, about, images, root)
     fingerprint = images.fingerprint
     if train_images:
         chosen = torch.randperm(about.train, generator=torch.Generator().manual_seed(0))[:train_images]
@@ -136,3 +175,14 @@ def load(name: str, root: str | Path | None = None, train_images: int = 0) -> Da
     Raises InputError if the files are missing, damaged or of another layout.
     """
     return _load(name, data_root(root).resolve(), train_images)
+
+
+def download(name: str, root: str | Path | None = None) -> None:
+    """Fetch a data set's published files, checked against their checksums, to where `load` looks.
+
+    Raises InputError if it has no such files, they cannot be fetched, or they are not the published ones.
+    """
+    fetch = source(name).download
+    if fetch is None:
+        raise InputError(f"{name} cannot be downloaded from here; data/README.md says how to get it.")
+    fetch(data_root(root).resolve())

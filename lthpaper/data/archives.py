@@ -1,0 +1,87 @@
+"""Published files: downloaded whole or not at all, verified before anything in them is read."""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+
+from lthpaper.errors import InputError
+
+TIMEOUT = 60  # seconds without a byte
+
+
+def md5(path: Path) -> str:
+    """MD5 of a file: the checksum that these data sets were published with."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def download(url: str, path: Path, checksum: str) -> None:
+    """Fetch url to path unless a file with this MD5 lies there already.
+
+    Raises InputError if it cannot be fetched or is not the published file; path is then untouched.
+    """
+    if path.is_file() and md5(path) == checksum:
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as source, open(part, "wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        found = md5(part)
+        if found != checksum:
+            raise InputError(
+                f"{url} is not the published file (MD5 {found}, expected {checksum}); try again or fetch "
+                f"it by other means to {path}."
+            )
+        part.replace(path)
+    except OSError as error:  # URLError and time-outs are OSErrors
+        raise InputError(
+            f"{url} could not be downloaded to {path} ({error}); fetch it by other means."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def extract(archive: Path, checksum: str, folder: str, files: Collection[str]) -> None:
+    """Unpack `folder`/`files` of a .tar.gz beside it; whatever else is in the archive is not written.
+
+    Member names are compared, never used as paths, and links are refused, so nothing is written outside
+    the new folder; it appears whole or not at all.
+    Raises InputError if the archive has another MD5, lacks a file or cannot be unpacked here.
+    """
+    found = md5(archive)
+    if found != checksum:
+        raise InputError(
+            f"{archive} is incomplete or not the published archive (MD5 {found}, expected {checksum}): "
+            "download it again."
+        )
+    wanted = {str(PurePosixPath(folder, name)): name for name in files}
+    try:
+        with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{folder}-") as scratch:
+            beside = Path(scratch, folder)
+            beside.mkdir()
+            with tarfile.open(archive, "r:gz") as tar:
+                for member in tar:
+                    name = wanted.get(member.name)
+                    if name is None:
+                        continue
+                    if not member.isreg():
+                        raise InputError(
+                            f"{member.name} in {archive} is not a plain file: download it again."
+                        )
+                    with tar.extractfile(member) as source, open(beside / name, "wb") as target:
+                        shutil.copyfileobj(source, target)
+                    del wanted[member.name]
+            if wanted:
+                raise InputError(f"{archive} lacks {', '.join(sorted(wanted))}: download it again.")
+            if not (archive.parent / folder).exists():  # another process may have been faster
+                beside.rename(archive.parent / folder)
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise InputError(
+            f"{archive} could not be unpacked beside itself ({error}); unpack it by hand."
+        ) from error

@@ -1,0 +1,101 @@
+"""Fashion-MNIST (Xiao et al., 2017): 60,000 and 10,000 grey pictures of clothes, 28×28, in ten classes.
+
+Looked for in this order: torchvision's `FashionMNIST/raw/` below the root, as .gz or unpacked; then the
+folder that Debian's package dataset-fashion-mnist installs. Debian packs the files anew, so it is their
+content that is checked.
+"""
+
+import gzip
+import hashlib
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lthpaper.data import Card, Images, archives, register
+from lthpaper.data.finding import DOWNLOAD, contents, may_download, not_found
+from lthpaper.errors import InputError, require
+from lthpaper.torchvision_import import torchvision
+
+CARD = Card(
+    num_classes=10,
+    channels=1,
+    size=28,
+    train=60_000,
+    test=10_000,
+    mean=(0.2860,),
+    std=(0.3530,),
+    pad=2,
+)
+_FIRST = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
+CLASSES = (*_FIRST, "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+MD5 = {  # of the unpacked files
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+
+
+def read_idx(path: Path, md5: str) -> Tensor:
+    """An IDX file of bytes, gzipped or not: (N, ...) uint8. Raises InputError if its content differs."""
+    try:
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged or half-copied ({error}): replace it.") from error
+    found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+    require(
+        found == md5,
+        f"{path} is not the published file (MD5 of its content {found}, expected {md5}): replace it.",
+    )
+    start = 4 + 4 * raw[3]  # two zeros, the type (8: bytes), the number of dimensions; then the dimensions
+    shape = struct.unpack(f">{raw[3]}I", raw[4:start])
+    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy())
+
+
+def from_folder(folder: Path, md5: Mapping[str, str] = MD5) -> Images:
+    """The four files of a folder, the unpacked one first where both lie. md5: of the unpacked files, in
+    the order training images, labels, test images, labels. Raises InputError if one lacks or is damaged.
+    """
+    parts = []
+    for name, checksum in md5.items():
+        paths = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+        require(bool(paths), f"{folder} lacks {name}.gz; it holds {contents(folder)}. Put it there.")
+        parts.append(read_idx(paths[0], checksum))
+    train, train_labels, test, test_labels = parts
+    return Images(
+        train.unsqueeze(-1), train_labels.long(), test.unsqueeze(-1), test_labels.long(), CLASSES, str(folder)
+    )
+
+
+def download(root: Path) -> None:
+    """Fetch the four published files (31 MB) into FashionMNIST/raw below root."""
+    published = torchvision().datasets.FashionMNIST
+    for name, md5 in published.resources:
+        archives.download(published.mirrors[0] + name, root / "FashionMNIST" / "raw" / name, md5)
+
+
+@register("fashion-mnist", CARD, download)
+def load(root: Path) -> Images:
+    """Fashion-MNIST below root, else Debian's."""
+    below = root / "FashionMNIST"
+    if below.is_dir():
+        require((below / "raw").is_dir(), f"{below} holds {contents(below)}; expected the folder raw/ in it.")
+        return from_folder(below / "raw")
+    if DEBIAN.is_dir():
+        return from_folder(DEBIAN)
+    if may_download():
+        download(root)
+        return from_folder(below / "raw")
+    raise not_found(
+        "fashion-mnist",
+        root,
+        ("FashionMNIST/raw/*-ubyte.gz", f"{DEBIAN}/"),
+        f"install Debian's package dataset-fashion-mnist or set {DOWNLOAD}=1",
+    )

@@ -1,0 +1,75 @@
+"""Data sets of one's own, by dotted path: `package.module:name`.
+
+The name is a `Source`, or a function that returns `Images` (called with the data folder if it takes an
+argument). What a Source's card would say is then worked out from the images: normalisation by the training
+pixels, crops from a padding of an eighth of the side, horizontal flips. Where flips are wrong (digits,
+text), give a Source with a card of your own.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from lthpaper.data import Card, Images, Source, check, data_root
+from lthpaper.errors import InputError, require
+
+
+def _imported(name: str) -> object:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"Data set {name!r} cannot be imported ({error}); it must be package.module:name of a Source or "
+            "a function, importable from here."
+        ) from error
+
+
+def card_of(images: Images) -> Card:
+    """The card that images imply. Raises InputError unless the images are square, uint8 and varied."""
+    train = images.train.numpy()
+    require(
+        train.ndim == 4 and train.dtype == np.uint8 and train.shape[1] == train.shape[2],
+        f"Training images are {train.dtype} {train.shape}; expected uint8 (N, size, size, channels).",
+    )
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for channel in np.moveaxis(train, -1, 0):
+        share = np.bincount(channel.ravel(), minlength=256) / channel.size
+        means.append(float(share @ values))
+        stds.append(float(np.sqrt(share @ (values - means[-1]) ** 2)))
+    require(min(stds) > 0, "A channel of the training images is constant; leave it out.")
+    return Card(
+        num_classes=len(images.classes),
+        channels=train.shape[3],
+        size=train.shape[1],
+        train=len(train),
+        test=len(images.test),
+        mean=tuple(means),
+        std=tuple(stds),
+        pad=train.shape[1] // 8,
+    )
+
+
+@lru_cache(maxsize=4)
+def _called(name: str, make: Callable[..., Images], root: Path) -> Images:
+    images = make(root) if inspect.signature(make).parameters else make()
+    if not isinstance(images, Images):
+        raise InputError(f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images.")
+    check(name, card_of(images), images, root)
+    return images
+
+
+def own_source(name: str, root: Path | None = None) -> Source:
+    """The Source behind a dotted path. Raises InputError if there is none or its images are unusable."""
+    found = _imported(name)
+    if isinstance(found, Source):
+        return found
+    if not callable(found):
+        raise InputError(f"Data set {name!r} is a {type(found).__name__}, not a Source or a function.")
+    images = _called(name, found, data_root(root).resolve())
+    return Source(card_of(images), lambda root: _called(name, found, root))

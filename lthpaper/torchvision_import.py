@@ -1,0 +1,65 @@
+"""torchvision, importable beside a torch that its binary part was not built for.
+
+torchvision's Python side describes the operators nms and qnms when it is imported. Where its binary part
+cannot be loaded (a CPU-only torch beside a CUDA build, for instance) these operators do not exist and the
+import ends with "operator torchvision::nms does not exist". Data sets, transforms and models need
+neither; declaring the two signatures beforehand is enough.
+"""
+
+import contextlib
+import importlib.machinery
+import importlib.util
+import sys
+from functools import lru_cache
+from types import ModuleType
+
+import torch
+
+from lthpaper.errors import InputError
+
+_SIGNATURES = {
+    name: f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")
+}
+
+
+def _load_binary_part() -> None:
+    """Load torchvision's own operators if they can be: declared first, ours would clash with them."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None:
+        raise InputError(
+            "torchvision is not installed; install the release that matches the installed torch "
+            f"({torch.__version__})."
+        )
+    suffixes = importlib.machinery.EXTENSION_SUFFIXES
+    for folder in spec.submodule_search_locations:
+        finder = importlib.machinery.FileFinder(
+            folder, (importlib.machinery.ExtensionFileLoader, list(suffixes))
+        )
+        binary = finder.find_spec("_C")
+        if binary is not None:
+            with contextlib.suppress(OSError):  # built for another torch: what this module is for
+                torch.ops.load_library(binary.origin)
+
+
+@lru_cache(maxsize=1)
+def _declared() -> torch.library.Library:
+    """Declare the operators that are missing. The signatures live as long as the returned object."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name, signature in _SIGNATURES.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(signature)
+    return library
+
+
+def torchvision() -> ModuleType:
+    """The torchvision module, with `datasets`, `models` and `transforms` (v2 too) imported.
+
+    Raises InputError if it is not installed.
+    """
+    if "torchvision" not in sys.modules:
+        _load_binary_part()
+        _declared()
+    import torchvision
+    import torchvision.transforms.v2
+
+    return torchvision
