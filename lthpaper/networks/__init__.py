@@ -1,8 +1,9 @@
 """Networks by name. A network is an ordinary nn.Module; a new family is one new file here.
 
-A file registers factories: `@register("resnet20")` on a function
-`(num_classes: int, in_channels: int, width: float) -> nn.Module`. A name with a colon,
-`package.module:function`, is a factory of your own, called with those of the three that it takes.
+A file registers factories: `@register("resnet20")` on a function that returns an nn.Module and takes
+any of `num_classes`, `in_channels`, `width` (factor on every channel count) and `size` (height and width
+of the images, pixels). A name with a colon, `package.module:function`, is a factory of your own, called
+with those of the four that it names.
 """
 
 import importlib
@@ -38,21 +39,32 @@ def factory(name: str) -> Callable[..., nn.Module]:
     return found
 
 
-def build(name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3) -> nn.Module:
+def build(
+    name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3, size: int = 32
+) -> nn.Module:
     """A network with freshly drawn weights, from the global generator as nn.Module constructors do.
 
-    Reproducible draws: `initial_weights`. Raises InputError for an unknown name, a width that is not
-    positive, or a width asked of a factory that takes none.
+    Reproducible draws: `build_seeded`. Raises InputError for an unknown name, a width that is not
+    positive, a width asked of a factory that takes none, or a factory that needs other arguments.
     """
     if not (math.isfinite(width) and width > 0):
         raise InputError(f"width is {width}; it must be a number above 0.")
     make = factory(name)
     taken = inspect.signature(make).parameters
-    wanted = {"num_classes": num_classes, "in_channels": in_channels, "width": width}
+    wanted = {"num_classes": num_classes, "in_channels": in_channels, "width": width, "size": size}
     if width != 1.0 and "width" not in taken:
         raise InputError(
             f"Network {name!r} has no argument 'width', so no small-dense (SDT) relative can be built; "
             "give its factory a 'width' or leave SDT out."
+        )
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    missing = [
+        n for n, p in taken.items() if p.default is p.empty and p.kind not in optional and n not in wanted
+    ]
+    if missing:
+        raise InputError(
+            f"Network {name!r} needs the argument {', '.join(missing)}; a factory is given only "
+            f"{', '.join(wanted)}: give everything else a default."
         )
     network = make(**{k: v for k, v in wanted.items() if k in taken})
     if not isinstance(network, nn.Module):
@@ -61,36 +73,52 @@ def build(name: str, num_classes: int = 10, width: float = 1.0, in_channels: int
 
 
 def build_seeded(
-    seed: int, name: str, num_classes: int, width: float = 1.0, in_channels: int = 3
+    seed: int, name: str, num_classes: int, width: float = 1.0, in_channels: int = 3, size: int = 32
 ) -> nn.Module:
-    """`build` with the draw fixed by `seed`: the same bits every time, global state left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(name, num_classes, width, in_channels)
+    """`build` on the CPU with the draw fixed by `seed`: the same bits every time.
+
+    Global state is left alone, a GPU's generators included: torch.manual_seed would reseed those too.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        return build(name, num_classes, width, in_channels, size)
 
 
-def skeleton(name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3) -> nn.Module:
-    """The network without memory behind its weights (meta device): for counting."""
-    with torch.device("meta"):
-        return build(name, num_classes, width, in_channels)
+def skeleton(
+    name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3, size: int = 32
+) -> nn.Module:
+    """The network for counting, without memory behind its weights (meta device) where that works.
+
+    A factory that reads values while it builds cannot be on the meta device; it is built for real.
+    """
+    try:
+        with torch.device("meta"):
+            return build(name, num_classes, width, in_channels, size)
+    except (RuntimeError, NotImplementedError):
+        return build_seeded(0, name, num_classes, width, in_channels, size)
 
 
 @lru_cache(maxsize=4096)
-def count_parameters(name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3) -> int:
+def count_parameters(
+    name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3, size: int = 32
+) -> int:
     """Number of parameters."""
-    return sum(p.numel() for p in skeleton(name, num_classes, width, in_channels).parameters())
+    return sum(p.numel() for p in skeleton(name, num_classes, width, in_channels, size).parameters())
 
 
 @lru_cache(maxsize=1024)
-def small_dense_width(name: str, parameters: int, num_classes: int = 10, in_channels: int = 3) -> float:
+def small_dense_width(
+    name: str, parameters: int, num_classes: int = 10, in_channels: int = 3, size: int = 32
+) -> float:
     """Width of the small-dense network θ_SD whose parameter count is nearest to `parameters` (Table 1).
 
-    Widths are multiples of 1/1024 up to 1. The count rises with the width, so bisection finds the
-    two neighbours. Raises InputError if even the full network has fewer parameters.
+    Widths are multiples of 1/1024 up to 1; below the narrowest network's count that network is the
+    nearest. The count must not fall as the width rises, so that bisection finds the two neighbours.
+    Raises InputError if even the full network has fewer parameters.
     """
 
     def count(step: int) -> int:
-        return count_parameters(name, num_classes, step / 1024, in_channels)
+        return count_parameters(name, num_classes, step / 1024, in_channels, size)
 
     low, high = 1, 1024
     if parameters > count(high):
@@ -105,3 +133,21 @@ def small_dense_width(name: str, parameters: int, num_classes: int = 10, in_chan
     while nearest > 1 and count(nearest - 1) == count(nearest):  # the narrowest width of that count
         nearest -= 1
     return nearest / 1024
+
+
+def scaled(channels: int, width: float) -> int:
+    """A channel count times the width, rounded, at least 1: what `width` does in every network here."""
+    return max(1, round(width * channels))
+
+
+def he_fan_out(network: nn.Module) -> None:
+    """Draw every convolution from N(0, 2 / fan_out) (He et al. 2015), as the authors' code does."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def small_classifier(layer: nn.Linear) -> None:
+    """Draw a classifier from N(0, 0.01²) with zero bias: the authors' ResNet-32 and VGG-16 have it so."""
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
