@@ -50,7 +50,7 @@ def _family(name: str, stages: Stages) -> None:
         require(
             size >= smallest,
             f"{name} halves its images {len(stages) - 1} times, so they must have at least "
-            f"{smallest}×{smallest} pixels, not {size}×{size}; use vgg-small or resnet8-noskip.",
+            f"{smallest}×{smallest} pixels, not {size}×{size}; vgg-small takes 4×4 and more.",
         )
         scaled_stages = tuple(tuple(scaled(c, width) for c in stage) for stage in stages)
         return VGG(scaled_stages, num_classes, in_channels)
