@@ -4,8 +4,9 @@ A depthwise 3×3 convolution, then a pointwise 1×1 convolution, 13 times; the f
 stride 1; 3,217,226 parameters with 10 classes. No residual connections.
 
 The authors leave this network, alone among the CIFAR networks they published, at PyTorch's default
-initialisation, and so do we: it depends on fan-in. (PyTorch counts a depthwise convolution's fan-out as if it were dense, so
-He's fan-out rule would start its weights smaller by the square root of the number of channels.)
+initialisation, and so do we: it depends on fan-in. (PyTorch counts a depthwise convolution's fan-out as
+if it were dense, so He's fan-out rule would start its weights smaller by the square root of the number
+of channels.)
 """
 
 import torch.nn.functional as F
