@@ -1,0 +1,80 @@
+# `make figures` is the first thing to type. Every target installs into .venv what it needs, once.
+#
+#   PYTHON=python3.12 make install      another interpreter (3.11 or newer)
+#   PIP_ARGS="..." make install         further options for pip, say an index with CPU builds of torch
+#   SCALE=laptop make figures           another scale (smoke, laptop, paper)
+#   PYTEST_ARGS="-k masks" make test    some of the tests
+
+PYTHON ?= python3
+PIP_ARGS ?=
+SCALE ?= smoke
+PYTEST_ARGS ?=
+JOBS ?= 2
+
+BIN := .venv/bin
+READY := .venv/.installed
+PIP := -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help install figures test lint lab bench lock clean
+
+help:
+	@echo "make figures   draw every figure at the smoke scale (minutes, nothing downloaded)"
+	@echo "make test      lint and test"
+	@echo "make lab       open the notebooks in JupyterLab"
+	@echo "make bench     how fast this machine trains"
+	@echo "make install   only install, into .venv"
+	@echo "make lint      check style and format"
+	@echo "make lock      write requirements.lock anew"
+	@echo "make clean     remove .venv and caches; what was trained under runs/ stays"
+
+install: $(READY)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lthpaper needs Python 3.11 or newer; \
+	this is " + sys.version.split()[0] + ". Name another one: PYTHON=python3.12 make install")'
+	@$(PYTHON) -m venv .venv
+
+# torch comes with the lock's exact pin: an open range would take whatever build is newest
+$(READY): $(BIN)/python pyproject.toml requirements.lock
+	@echo "Installing into .venv (once) ..."
+	@$(BIN)/python $(PIP) install $(PIP_ARGS) -r requirements.lock
+	@$(BIN)/python $(PIP) install $(PIP_ARGS) --no-deps -e .
+	@touch $@
+
+figures: $(READY)
+	@$(BIN)/lthpaper figures --scale $(SCALE)
+
+lint: $(READY)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+test: lint
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+# the filter keeps outputs out of git; see .gitattributes
+lab: $(READY)
+	@git config filter.nbstripout.clean '$(BIN)/nbstripout --keep-id' || true
+	@$(BIN)/jupyter lab notebooks/
+
+bench: $(READY)
+	@$(BIN)/lthpaper bench
+
+# Resolves in an environment of its own, so that nothing installed by hand gets in, and keeps the old lock's
+# versions where they still fit: to move one, change its line first. Without a pin of torch pip would fetch
+# the newest build with gigabytes of CUDA; torch's own pins decide those packages, so they are not locked.
+lock:
+	@grep -q '^torch==' requirements.lock && grep -q '^torchvision==' requirements.lock || \
+	{ echo "requirements.lock must pin torch and torchvision: write these two lines first" >&2; exit 1; }
+	@rm -rf build/lock && mkdir -p build && $(PYTHON) -m venv build/lock
+	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -r requirements.lock
+	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -c requirements.lock -e '.[notebooks,dev]'
+	@{ echo "# The tested set: $$(build/lock/bin/python -V), written by \`make lock\`."; \
+	  build/lock/bin/python -m pip freeze --exclude lthpaper | grep == | sed 's/+[a-z0-9.]*$$//' \
+	  | grep -vE '^(nvidia|cuda|triton)'; } > build/requirements.lock
+	@mv build/requirements.lock requirements.lock && rm -rf build/lock
+	@echo "requirements.lock: $$(grep -c == requirements.lock) packages"
+
+clean:
+	@rm -rf .venv build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@find lthpaper tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
