@@ -43,7 +43,7 @@ def test_a_missing_data_set_says_where_it_was_looked_for_and_what_to_do(name, tm
         InputError, match=rf"{name} was not found: looked for .* below {re.escape(str(tmp_path))}.*To get"
     ):
         data.load(name, tmp_path)
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="is not a folder: name another"):
         data.load(name, tmp_path / "nowhere")
 
 

@@ -75,7 +75,7 @@ def from_batches(root: Path, vision: type) -> Images:
         archives.extract(root / vision.filename, vision.tgz_md5, vision.base_folder, _files(vision))
     check_batches(root / vision.base_folder, vision)
     with warnings.catch_warnings():
-        # the published pickles spell NumPy's booleans 0 and 1, which NumPy 2.4 warns of
+        # the published pickles write two booleans as 0 and 1; NumPy 2.4.0 to 2.4.4 warn of that
         warnings.filterwarnings("ignore", r"dtype\(\): align", np.exceptions.VisibleDeprecationWarning)
         train, test = (vision(str(root), train=part) for part in (True, False))
     return Images(

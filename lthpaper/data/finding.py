@@ -37,11 +37,12 @@ def not_found(name: str, root: Path, places: Sequence[str], get: str) -> InputEr
 
     get: what to do, a clause beginning with a verb.
     """
-    where = f"{name} was not found: looked for {'; '.join(places)} below {root}"
+    below = [place for place in places if not place.startswith("/")]
+    also = "".join(f" and for {place}" for place in places if place.startswith("/"))
+    where = f"{name} was not found: looked for {'; '.join(below)} below {root}{also}"
     if not root.is_dir():
-        return InputError(f"{where}, which is not a folder. To get it, {get}, or name another --data folder.")
-    first = [place.split("/")[0].split(" ")[0] for place in places if not place.startswith("/")]
-    elsewhere = misplaced(root, first)
+        return InputError(f"{where}. {root} is not a folder: name another with --data, or {get}.")
+    elsewhere = misplaced(root, [place.split("/")[0] for place in below])
     if elsewhere == root:
         return InputError(f"{where}. That folder is {name} itself: name the folder above it.")
     if elsewhere is not None:
