@@ -74,6 +74,7 @@ class Task:
             "num_classes": about.num_classes,
             "width": self.width,
             "in_channels": about.channels,
+            "size": about.size,
         }
 
     @property

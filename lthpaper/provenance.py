@@ -1,0 +1,59 @@
+"""Where a number came from: versions, device, revision."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("lthpaper", "torch", "numpy", "scipy", "scikit-learn", "matplotlib")
+
+
+@cache
+def git_revision() -> str:
+    """Revision of the checkout that this package runs from, "+changes" if it differs; "" if installed."""
+    home = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        ran = subprocess.run(["git", "-C", str(home), *words], capture_output=True, text=True, timeout=10)
+        return ran.stdout.strip() if ran.returncode == 0 else ""
+
+    try:
+        if not (home / ".git").exists():
+            return ""
+        changes = "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        return git("rev-parse", "--short=12", "HEAD") + changes
+    except (OSError, subprocess.TimeoutExpired):  # no git here
+        return ""
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what computes and draws."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def device_name(device: torch.device | str) -> str:
+    """The device as people call it, "NVIDIA H100 80GB HBM3" or the processor's model."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def provenance(device: torch.device | str) -> dict[str, object]:
+    """All of it, as JSON values."""
+    return {"revision": git_revision(), "versions": versions(), "device": device_name(device)}
