@@ -1,0 +1,21 @@
+"""What every test starts from: one thread, no one's environment variables, properties that repeat."""
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # before matplotlib is imported: no test opens a window
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)  # the tests run side by side
+
+settings.register_profile("lthpaper", max_examples=40, deadline=None, derandomize=True)
+settings.load_profile("lthpaper")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store or data folder that the user has named must not be read or written by a test."""
+    for name in ("LTHPAPER_STORE", "LTHPAPER_DATA"):
+        monkeypatch.delenv(name, raising=False)
