@@ -7,8 +7,6 @@ ten classes.
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from lthpaper.data import Card, Images, register
 
@@ -28,6 +26,9 @@ CARD = Card(
 @register("digits", CARD)
 def load(root: Path) -> Images:
     """The digits; `root` is not looked at."""
+    from sklearn.datasets import load_digits  # seconds to import: only where it is used
+    from sklearn.model_selection import train_test_split
+
     bunch = load_digits()
     pixels = torch.tensor(bunch.images * (255 / 16)).round().to(torch.uint8).unsqueeze(-1)
     labels = torch.tensor(bunch.target, dtype=torch.int64)

@@ -4,26 +4,36 @@ A figure is two pure functions: `trials(scale)` names the runs that it shows, `p
 draws the tidy table of their results (settings.COLUMNS). It never trains.
 
     register("fig1", FigureSpec("Preliminary results", trials, plot))
+
+A figure that needs more than accuracies adds `keep(scale)`, the epochs whose weights it reads, and
+`measure(trials, store, scale, data_root)`, which computes the table that `plot` gets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from lthpaper.registry import Registry
+from lthpaper.runs import Run
 from lthpaper.scales import Scale
-from lthpaper.settings import Trial
+from lthpaper.settings import Trial, table
+from lthpaper.store import Store
+
+Measure = Callable[[list[Trial], Store, Scale, str | Path | None], pd.DataFrame]
 
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """title: what it shows, in one line. trials, plot: see above."""
+    """title: what it shows, in one line. trials, plot, keep, measure: see above."""
 
     title: str
     trials: Callable[[Scale], list[Trial]]
     plot: Callable[[pd.DataFrame, Scale], Figure]
+    keep: Callable[[Scale], Mapping[Run, frozenset[int]]] = lambda scale: {}
+    measure: Measure = lambda trials, store, scale, data_root: table(trials, store)
 
 
 FIGURES: Registry[FigureSpec] = Registry("figure", "lthpaper.figures")

@@ -51,8 +51,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             for e, line in zip(epochs, LINES, strict=False)
         ]
         fig.legend(handles=marks, loc="outside lower center", ncols=5)
-        fig.supxlabel(
-            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}", fontsize=7
+        fig.suptitle(
+            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}", fontsize=8
         )
     return fig
 

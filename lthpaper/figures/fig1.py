@@ -41,8 +41,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_xlabel("initial learning rate")
         axes[0][0].set_ylabel("test accuracy (%)")
         fig.legend(handles=_legend(table), loc="outside lower center", ncols=5)
-        fig.supxlabel(
-            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}", fontsize=7
+        fig.suptitle(
+            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}", fontsize=8
         )
     return fig
 

@@ -1,0 +1,5 @@
+"""python -m lthpaper"""
+
+from lthpaper.cli import main
+
+main()

@@ -1,0 +1,271 @@
+"""The command `lthpaper`. Bad input ends in one sentence and status 2, never in a traceback."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lthpaper.errors import InputError, require
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The sanity checks for lottery tickets (Ma et al., NeurIPS 2021): plan, train, draw.",
+    epilog="Bad input exits with status 2 and one sentence; LTHPAPER_DEBUG=1 shows the traceback.",
+)
+console = Console(soft_wrap=True)
+
+Figures = Annotated[
+    list[str] | None, typer.Argument(help="Figures and tables, fig1 for one; all if none is named.")
+]
+ScaleName = Annotated[str, typer.Option("--scale", help="smoke (CI), laptop (minutes) or paper (GPU).")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="FIELD=VALUE", help="Change a field of the scale: --set seeds=5."),
+]
+StoreFolder = Annotated[
+    str, typer.Option("--store", help="Folder of results. Default: LTHPAPER_STORE or runs/store.")
+]
+DataFolder = Annotated[
+    str, typer.Option("--data", help="Folder of data sets. Default: LTHPAPER_DATA or data.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a core, one on a GPU.")]
+
+
+def _fields(pairs: list[str] | None) -> dict[str, str]:
+    """["a=1"] -> {"a": "1"}."""
+    for pair in pairs or []:
+        require("=" in pair, f"{pair!r} is not FIELD=VALUE; for example --set seeds=5.")
+    return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs or [])}
+
+
+def _pages(
+    names: list[str] | None,
+    scale: str,
+    changes: dict[str, str],
+    store: str,
+    data: str,
+    device: str,
+    workers: int,
+) -> list[Any]:
+    from lthpaper.figures import FIGURES
+    from lthpaper.page import Page
+
+    wanted = names or list(FIGURES)
+    options: dict[str, Any] = {"store": store, "data_root": data, "device": device, "workers": workers}
+    return [Page(name, scale, **options, **changes) for name in wanted]
+
+
+def _union(pages: list[Any]) -> tuple[list[Any], dict[Any, frozenset[int]]]:
+    """The runs of several figures, and the weights that they want kept."""
+    runs = [trial.run for page in pages for trial in page.trials]
+    keep: dict[Any, frozenset[int]] = {}
+    for page in pages:
+        for run, epochs in page.spec.keep(page.scale).items():
+            keep[run] = keep.get(run, frozenset()) | epochs
+    return runs, keep
+
+
+@app.command()
+def plan(
+    figures: Figures = None,
+    scale: ScaleName = "smoke",
+    changes: Changes = None,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+    device: Device = "auto",
+    workers: Workers = 0,
+) -> None:
+    """What is left to train for some figures, and what it will cost. Starts nothing."""
+    from lthpaper.page import costs
+    from lthpaper.plan import plan as plan_runs
+
+    pages = _pages(figures, scale, _fields(changes), store, data, device, workers)
+    runs, keep = _union(pages)
+    todo = plan_runs(runs, pages[0].store, keep)
+    table = Table("", ", ".join(page.name for page in pages) + f" at {scale} scale", box=None)
+    for name, value in costs(todo, pages[0].device, workers or None)[""].items():
+        table.add_row(str(name), str(value))
+    console.print(table)
+    for runs_of_shape in todo.shapes.values():
+        first, count = runs_of_shape[0], len(runs_of_shape)
+        epochs = first.recipe.epochs
+        console.print(f"  {count} trainings of {first.task.network} on {first.task.data}, {epochs} epochs")
+    console.print(f"store: {pages[0].store.folder}")
+
+
+@app.command()
+def run(
+    figures: Figures = None,
+    scale: ScaleName = "smoke",
+    changes: Changes = None,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+    device: Device = "auto",
+    workers: Workers = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Train what some figures still lack. What is in the store is never trained again."""
+    from lthpaper.sweep import execute
+
+    pages = _pages(figures, scale, _fields(changes), store, data, device, workers)
+    runs, keep = _union(pages)
+    first = pages[0]
+    done = execute(runs, first.store, first.data_root, first.device, workers or None, keep, quiet)
+    console.print(f"{len(done.todo)} runs trained, {len(done.runs)} in the store {first.store.folder}")
+
+
+@app.command()
+def figures(
+    names: Figures = None,
+    scale: ScaleName = "smoke",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="NAME=VALUE", help="A parameter of the notebooks: --set seeds=5."
+        ),
+    ] = None,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+    device: Device = "auto",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Notebooks at once; 0: one a core.")] = 0,
+    out: Annotated[str, typer.Option("--out", help="Folder for figures. Default: runs/figures/SCALE.")] = "",
+    notebooks: Annotated[str, typer.Option("--notebooks", help="Folder of the notebooks.")] = "",
+) -> None:
+    """Regenerate figures: train everything they lack as one plan, then execute their notebooks."""
+    from lthpaper import notebooks as batch
+    from lthpaper import places
+    from lthpaper.page import notebook_folder
+    from lthpaper.sweep import execute
+
+    chosen = batch.select(names or [], Path(notebooks) if notebooks else notebook_folder())
+    given = _fields(changes)
+    folder = places.figures_folder(scale, out)
+    fixed = {"scale": scale, "store": str(places.store_folder(store).resolve()), "device": device}
+    fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
+    values = {name: fixed | batch.checked(path, given) for name, path in chosen.items()}
+
+    from lthpaper.figures import FIGURES
+
+    pages = _pages([n for n in chosen if n in FIGURES], scale, given, store, data, device, 0)
+    if pages:
+        runs, keep = _union(pages)
+        execute(runs, pages[0].store, pages[0].data_root, pages[0].device, None, keep)
+    cores = len(os.sched_getaffinity(0))
+    executed = places.home() / "runs" / "notebooks" / scale
+    outcomes = []
+    for outcome in batch.execute_all(chosen, values, executed, jobs or cores):
+        outcomes.append(outcome)
+        console.print(f"{outcome.name}: {'FAILED' if outcome.error else 'drawn'} in {outcome.seconds:.0f} s")
+    _report(outcomes, scale, given)
+    console.print(f"Figures are in {folder}")
+    if any(outcome.error for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _report(outcomes: list[Any], scale: str, given: dict[str, str]) -> None:
+    """A table of what failed: notebook, cell, exception, where to look, how to rerun."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if not failed:
+        return
+    table = Table("notebook", "cell", "exception", "executed notebook", "run again with")
+    again = "".join(f" --set {name}={value}" for name, value in given.items())
+    for outcome in failed:
+        command = f"lthpaper figures {outcome.name} --scale {scale}{again}"
+        table.add_row(outcome.name, outcome.cell, outcome.error[:300], str(outcome.executed), command)
+    console.print(table)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="figures, scales, networks, data, pruning or runs.")] = "",
+    store: StoreFolder = "",
+) -> None:
+    """Names that other commands take, or (list runs) what the store holds."""
+    import dataclasses
+
+    from lthpaper import data, networks, pruning
+    from lthpaper.figures import FIGURES
+    from lthpaper.scales import SCALES
+
+    kinds = {
+        "figures": lambda: {name: spec.title for name, spec in FIGURES.items()},
+        "scales": lambda: {
+            name: ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(value).items() if k != "name")
+            for name, value in SCALES.items()
+        },
+        "networks": lambda: {
+            name: f"{networks.count_parameters(name, 10):,} parameters with 10 classes, 32×32 inputs"
+            for name in networks.NETWORKS
+        },
+        "data": lambda: {
+            name: f"{s.card.train:,} + {s.card.test:,} images of {s.card.size}×{s.card.size}, "
+            f"{s.card.num_classes} classes"
+            for name, s in data.SOURCES.items()
+        },
+        "pruning": lambda: {
+            name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()
+        },
+    }
+    if what == "runs":
+        _list_runs(store)
+        return
+    require(what in (*kinds, ""), f"{what!r} cannot be listed; there are {', '.join(kinds)} and runs.")
+    for kind in [what] if what else kinds:
+        table = Table(kind, "", box=None, title_justify="left")
+        for name, about in kinds[kind]().items():
+            table.add_row(name, about)
+        console.print(table)
+
+
+def _list_runs(folder: str) -> None:
+    from lthpaper import places
+    from lthpaper.runs import setting
+    from lthpaper.store import Store
+
+    store = Store(places.store_folder(folder))
+    table = Table("run", "setting", "lr", "epochs", "seed", "sparsity", "accuracy", box=None)
+    for result in store:
+        r = result.run
+        values = (f"{r.recipe.lr:g}", str(r.recipe.epochs), str(r.seed), f"{result.sparsity:.3f}")
+        table.add_row(r.name, setting(r), *values, f"{result.accuracy:.2f}")
+    console.print(table)
+    console.print(f"{table.row_count} runs in {store.folder}")
+
+
+@app.command()
+def bench(
+    size: Annotated[list[str] | None, typer.Option("--size", help="digits, cifar; both if none.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Under a minute, noisier.")] = False,
+    device: Device = "auto",
+    out: Annotated[str, typer.Option("--out", help="Folder for the table and its JSON.")] = "runs/bench",
+) -> None:
+    """How fast this machine trains: the ordinary loop against ours, in one run, as ratios."""
+    from lthpaper import bench as benchmark
+    from lthpaper import places
+
+    rows = benchmark.run_bench(tuple(size or ("digits", "cifar")), places.device(device), quick)
+    benchmark.write(rows, places.home() / out)
+    typer.echo(benchmark.report(rows))
+    console.print(f"Written to {places.home() / out}")
+
+
+def main() -> None:
+    """Entry point: InputError is a sentence and status 2, an interrupt status 130."""
+    try:
+        app()
+    except InputError as error:
+        if os.environ.get("LTHPAPER_DEBUG"):
+            traceback.print_exc()
+        print(f"lthpaper: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("lthpaper: stopped; results so far are kept, the same command goes on.", file=sys.stderr)
+        raise SystemExit(130) from None
