@@ -1,0 +1,224 @@
+"""The house is in order: pins, paths, notebooks, and an import that needs no notebook software."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+nbformat = pytest.importorskip("nbformat", reason="the extra 'notebooks' is not installed")
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LATER = {"cluster"}  # extras that are not part of the tested set
+CONDA_NAMES = {"pytorch": "torch"}
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    """The project's own dependencies and those of these extras."""
+    lists = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] for extra in extras)]
+    return [Requirement(line) for lines in lists for line in lines]
+
+
+def bounds(lines: list[str]) -> dict[str, str]:
+    """{package name as on PyPI: bounds}."""
+    read = [Requirement(line) for line in lines]
+    return {CONDA_NAMES.get(r.name, canonicalize_name(r.name)): str(r.specifier) for r in read}
+
+
+# --- dependencies ---
+
+EXTRAS = [extra for extra in PROJECT["optional-dependencies"] if extra not in LATER]
+PINS = dict(
+    line.split("==")
+    for line in (ROOT / "requirements.lock").read_text().splitlines()
+    if not line.startswith("#")
+)
+
+
+@pytest.mark.parametrize("wanted", requirements(*EXTRAS), ids=lambda r: r.name)
+def test_the_lock_pins_every_dependency_within_its_bounds(wanted):
+    pins = {canonicalize_name(name): version for name, version in PINS.items()}
+    assert pins[canonicalize_name(wanted.name)] in wanted.specifier
+    assert any(s.operator == ">=" for s in wanted.specifier), "a dependency states the least version"
+
+
+def test_the_lock_serves_every_machine():
+    # torch's own pins choose its CUDA packages, and a local version (+cpu) is offered in one place only
+    assert PINS["torch"] == "2.13.0"
+    assert PINS["torchvision"] == "0.28.0"
+    assert not [name for name in PINS if re.match(r"nvidia|cuda|triton", name)]
+    assert not [version for version in PINS.values() if not re.fullmatch(r"[0-9a-z.]+", version)]
+    assert "lthpaper" not in PINS
+
+
+def test_environment_yml_asks_for_what_pyproject_asks_for():
+    *conda, last = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    *by_pip, project = last["pip"]
+    assert set(re.search(r"\[(.*)\]", project)[1].split(",")) == set(EXTRAS)
+    listed = bounds([*(line for line in conda if line != "pip"), *by_pip])
+    assert listed.pop("python") == PROJECT["requires-python"]
+    assert listed == bounds(PROJECT["dependencies"])
+
+
+def test_the_package_imports_where_papermill_jupyter_and_ray_are_missing():
+    # machines that only train may lack them; None in sys.modules makes an import fail
+    missing = ["papermill", "jupyter", "jupyterlab", "jupyter_client", "nbformat", "nbclient"]
+    missing += ["nbconvert", "ipykernel", "ipywidgets", "IPython", "ray"]
+    script = f"""
+import importlib, pkgutil, sys
+sys.modules.update(dict.fromkeys({missing!r}))
+import lthpaper
+names = [m.name for m in pkgutil.walk_packages(lthpaper.__path__, "lthpaper.")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print(len(names))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 10
+
+
+# --- no path of one machine ---
+
+MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:work|farm|root|tmp|opt|home|Users)/[\w.]")
+
+
+def tracked() -> list[Path]:
+    """The files that git tracks, without the lock."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no git checkout: which files belong to the project is not known")
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    return [p for p in paths if p.is_file() and p.name != "requirements.lock"]
+
+
+def test_no_tracked_file_names_a_path_of_one_machine():
+    found = []
+    for path in tracked():
+        data = path.read_bytes()
+        if b"\0" in data:
+            continue  # an image, not text
+        for number, line in enumerate(data.decode().splitlines(), 1):
+            if MACHINE_PATH.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("folder", ["work", "farm", "root", "tmp", "opt", "home"])
+def test_such_a_path_would_be_seen(folder):
+    assert MACHINE_PATH.search(f'open("/{folder}/data")')
+    assert MACHINE_PATH.search(f"see /{folder}/.cache")
+    assert not MACHINE_PATH.search(f"docs/{folder}/page and /{folder} itself")
+
+
+# --- notebooks ---
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("**/*.ipynb"))
+TYPES = {"int", "float", "str", "bool", "list"}
+
+
+def faults(notebook) -> list[str]:
+    """What is wrong with a notebook as it lies in git (STYLE: papermill inspects one-line assignments)."""
+    wrong = []
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        wrong.append("the kernel is not python3")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    wrong += [f"a cell has outputs: {c.source[:40]}" for c in code if c.outputs]
+    wrong += [f"a cell has an execution count: {c.source[:40]}" for c in code if c.execution_count]
+    tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        return [*wrong, f"{len(tagged)} cells are tagged 'parameters'"]
+    for line in filter(str.strip, tagged[0].source.splitlines()):
+        wrong += [f"{fault}: {line}" for fault in line_faults(line)]
+    return wrong
+
+
+def line_faults(line: str) -> list[str]:
+    """`name: type = value  # help`, which is all that papermill's inspection reads."""
+    if line.startswith("#"):
+        return []
+    assignment, hash_sign, help_text = line.partition("#")
+    try:
+        (node,) = ast.parse(assignment).body
+    except (SyntaxError, ValueError):
+        return ["not one assignment on one line (or a # in a string)"]
+    if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
+        return ["not of the form name: type = value"]
+    wrong = []
+    if not (isinstance(node.annotation, ast.Name) and node.annotation.id in TYPES):
+        wrong.append(f"the type is not one of {', '.join(sorted(TYPES))}")
+    else:
+        try:
+            value = ast.literal_eval(node.value)
+        except ValueError:
+            wrong.append("the value is not a literal")
+        else:
+            if type(value).__name__ != node.annotation.id:
+                wrong.append(f"the value is a {type(value).__name__}")
+    if not (hash_sign and help_text.strip()):
+        wrong.append("no comment that says what it is")
+    return wrong
+
+
+def test_every_notebook_is_stripped_and_has_parameters_that_papermill_can_read():
+    found = [f"{p.name}: {fault}" for p in NOTEBOOKS for fault in faults(nbformat.read(p, as_version=4))]
+    assert not found, "\n".join(found)
+
+
+def example():
+    """A notebook as it should be."""
+    v4 = nbformat.v4
+    cells = [
+        v4.new_markdown_cell("# Figure"),
+        v4.new_code_cell("# one a line\nseeds: int = 3  # how many\n", metadata={"tags": ["parameters"]}),
+        v4.new_code_cell("print(seeds)"),
+    ]
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "P"}})
+
+
+def test_a_notebook_as_it_should_be_has_no_faults():
+    assert faults(example()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("seeds = 3  # how many", "name: type = value"),
+        ("seeds: int = 3", "no comment"),
+        ("seeds: int = 3  #", "no comment"),
+        ("seeds: int = 3.0  # how many", "the value is a float"),
+        ("lr: float = 1  # rate", "the value is a int"),
+        ("lr: float | None = 1.0  # rate", "the type is not one of"),
+        ("lrs: tuple = (1.0,)  # rates", "the type is not one of"),
+        ("lrs: list[float] = [1.0]  # rates", "the type is not one of"),
+        ("t: typing.Any = 1  # any", "the type is not one of"),
+        ("seeds: int = n * 2  # how many", "not a literal"),
+        ("a: int = 1; b: int = 2  # two", "not one assignment"),
+        ("colour: str = '#fff'  # of the line", "not one assignment"),
+        ("lrs: list = [", "not one assignment"),
+        ("import os  # needed", "name: type = value"),
+        ("seeds: int  # how many", "name: type = value"),
+    ],
+)
+def test_a_parameter_that_papermill_would_misread_is_seen(line, fault):
+    notebook = example()
+    notebook.cells[1].source = f"scale: str = 'smoke'  # the scale\n{line}"
+    assert any(fault in found for found in faults(notebook)), faults(notebook)
+
+
+def test_outputs_counts_kernels_and_tags_that_are_wrong_are_seen():
+    notebook = example()
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="3")]
+    notebook.cells[2].execution_count = 1
+    notebook.metadata.kernelspec.name = "venv"
+    notebook.cells[2].metadata["tags"] = ["parameters"]
+    said = "\n".join(faults(notebook))
+    assert all(word in said for word in ("outputs", "execution count", "kernel", "2 cells are tagged"))
