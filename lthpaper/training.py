@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,11 @@ from lthpaper import networks
 from lthpaper.allocator import keep_freed_memory
 from lthpaper.augment import crop_flip, derived_seed, draws, normalised, padded
 from lthpaper.data import DataSet
+from lthpaper.errors import InputError, require
 from lthpaper.masks import Mask, dense_mask, prunable
-from lthpaper.packing import program, stack
+from lthpaper.packing import OneByOne, Program, program, stack
 from lthpaper.recipe import learning_rate
-from lthpaper.runs import Fresh, Run
+from lthpaper.runs import Fresh, Run, Task
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
 EVALUATION_BATCH = 500
@@ -63,8 +65,7 @@ def initial_weights(run: Run) -> Weights:
     """θ0 (or θ0′) of a run with a fresh start: the same bits for the same seed and draw."""
     assert isinstance(run.init, Fresh)
     seed = derived_seed("init", run.init.seed, run.init.draw)
-    network = networks.build_seeded(seed, **run.task.shape)
-    return {n: t.detach() for n, t in (*network.named_parameters(), *network.named_buffers())}
+    return _tensors(networks.build_seeded(seed, **run.task.shape))
 
 
 def start(run: Run, load: Load) -> Start:
@@ -83,6 +84,15 @@ def shape_key(run: Run) -> tuple:
     return (run.task, run.recipe.with_(lr=1.0, schedule="step", milestones=()), run.first_epoch)
 
 
+def check_trainable(run: Run) -> None:
+    """Raise InputError if a run begins where its recipe ends: it would have no accuracy."""
+    require(
+        run.cost >= 1,
+        f"{run} begins after epoch {run.first_epoch} of a recipe of {run.recipe.epochs}: nothing is left to "
+        "train. Rewind to an earlier epoch, or restart the schedule.",
+    )
+
+
 def pack_limits(image_size: int, device: torch.device) -> tuple[int, int]:
     """(smallest, largest) pack for images of this size.
 
@@ -96,10 +106,49 @@ def pack_limits(image_size: int, device: torch.device) -> tuple[int, int]:
     return (2, 8) if image_size <= 16 else (1, 1)
 
 
+@lru_cache(maxsize=16)
+def _pack_form(task: Task, factory: Callable, channels_last: bool) -> tuple[Program | OneByOne, str]:
+    """The task's network as a pack, and why it is the slow form ("" if it is not).
+
+    Decided on one seeded draw and seeded noise, never on the weights of a pack's runs, so that the form
+    does not depend on who shares the pack. factory: so that a redefined network is looked at again.
+    """
+    shape = task.shape
+    network = networks.build_seeded(0, **shape)
+    example = torch.randn(
+        4, shape["in_channels"], shape["size"], shape["size"], generator=torch.Generator().manual_seed(0)
+    )
+    try:
+        form = program(network, example, channels_last)
+        logits = form[0](stack([_tensors(network)]), example[None], False)[0]
+    except Exception as error:  # whatever the network's own code raises
+        raise InputError(
+            f"Network {task.network!r} fails on a batch {tuple(example.shape)} of the images of {task.data}: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    require(
+        tuple(logits.shape) == (4, shape["num_classes"]),
+        f"Network {task.network!r} gives {tuple(logits.shape)} on four images of {task.data}; "
+        f"expected logits {(4, shape['num_classes'])}.",
+    )
+    return form
+
+
+def _tensors(network: torch.nn.Module) -> Weights:
+    return {n: t.detach() for n, t in (*network.named_parameters(), *network.named_buffers())}
+
+
 class Pack:
     """K runs trained together: state, one epoch of training, evaluation."""
 
-    def __init__(self, runs: Sequence[Run], starts: Sequence[Start], data: DataSet, device: torch.device):
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        starts: Sequence[Start],
+        data: DataSet,
+        device: torch.device,
+        channels_last: bool | None = None,  # None: the faster layout on this device
+    ):
         self.runs, self.data, self.device = list(runs), data, device
         self.recipe, self.epoch = runs[0].recipe, runs[0].first_epoch
         self.dtype = DTYPES[self.recipe.precision]
@@ -110,18 +159,16 @@ class Pack:
         self.mean = torch.tensor(card.mean, device=device, dtype=torch.float64)
         self.std = torch.tensor(card.std, device=device, dtype=torch.float64)
 
-        network = networks.skeleton(**runs[0].task.shape).to_empty(device="cpu")
-        network.load_state_dict(starts[0].weights)
-        example = normalised(
-            images.test[:4].permute(0, 3, 1, 2), self.mean.cpu(), self.std.cpu(), torch.float32
+        task = self.runs[0].task
+        self.forward, self.not_stacked = _pack_form(
+            task, networks.factory(task.network), device.type == "cpu"
         )
-        self.forward, self.not_stacked = program(network, example, channels_last=device.type == "cpu")
-        self._lay_out(network, starts)
+        self._lay_out(self.forward.network, starts)
 
     def _lay_out(self, network: torch.nn.Module, starts: Sequence[Start]) -> None:
         """All parameters of the pack in one flat vector, so that the optimizer is a handful of calls."""
         stacked = stack([s.weights for s in starts])
-        names = [name for name, _ in network.named_parameters()]
+        names = [name for name, p in network.named_parameters() if p.requires_grad]
         sizes = [stacked[name].numel() for name in names]
         total, k = sum(sizes), len(starts)
         self.flat = torch.empty(total, dtype=self.dtype, device=self.device)
@@ -144,7 +191,7 @@ class Pack:
             self.state[name] = leaf
             self._rate_views.append(rates.view(k, -1))
         self.has_masks = any(s.mask is not None for s in starts)
-        for name, _ in network.named_buffers():
+        for name in stacked.keys() - set(names):  # buffers, and parameters that the network has frozen
             value = stacked[name].to(self.device)
             self.state[name] = value.to(self.dtype) if value.is_floating_point() else value
 
@@ -159,7 +206,8 @@ class Pack:
         for step in range(steps):
             self._set_rates(step, steps)
             part = slice(step * batch, (step + 1) * batch)
-            losses = self._step(order[:, part], shift[:, part], flip[:, part])
+            seeds = [derived_seed("forward", run.seed, self.epoch, step) for run in self.runs]
+            losses = self._step(order[:, part], shift[:, part], flip[:, part], seeds)
             total += losses.double() * len(order[0, part])
         self.epoch += 1
         return total / n
@@ -172,10 +220,10 @@ class Pack:
             for view in self._rate_views:
                 view.copy_(column.expand_as(view))
 
-    def _step(self, index: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
+    def _step(self, index: Tensor, shift: Tensor, flip: Tensor, seeds: Sequence[int]) -> Tensor:
         """One optimizer step; index (K, B). Returns the losses before it, (K,)."""
         pixels = crop_flip(self.train_images, index, shift, flip, self.data.card.size)
-        logits = self._logits(normalised(pixels, self.mean, self.std, self.dtype), training=True)
+        logits = self._logits(normalised(pixels, self.mean, self.std, self.dtype), training=True, seeds=seeds)
         labels = self.train_labels[index]
         smoothing = self.recipe.label_smoothing
         flat = (logits.flatten(0, 1), labels.flatten())
@@ -187,10 +235,10 @@ class Pack:
         self._sgd()
         return losses.detach()
 
-    def _logits(self, x: Tensor, training: bool) -> Tensor:
+    def _logits(self, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
         """x (K, B, C, H, W) -> (K, B, classes), in the weights' precision."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            return self.forward(self.state, x, training).to(self.dtype)
+            return self.forward(self.state, x, training, seeds).to(self.dtype)
 
     @torch.no_grad()
     def _sgd(self) -> None:
@@ -262,14 +310,17 @@ def train(
     """Train runs of one shape, in packs, and yield each result when its pack is done.
 
     keep: epochs after which a run's weights are kept as snapshots (0 is the start); asking never
-    changes a result. Raises ValueError if the runs cannot share a pack.
+    changes a result. Raises ValueError if the runs cannot share a pack, InputError if one has nothing left
+    to train or its network fails on the images.
     """
-    device = torch.device(device)
+    device, runs = torch.device(device), list(dict.fromkeys(runs))
+    for run in runs:
+        check_trainable(run)
     if len({shape_key(run) for run in runs}) > 1:
         raise ValueError("these runs differ in more than learning rate, start, mask and seed")
     smallest, largest = pack_limits(data.card.size, device)
     for first in range(0, len(runs), largest):
-        share = list(runs[first : first + largest])
+        share = runs[first : first + largest]
         starts = [start(run, load) for run in share]
         copies = max(0, smallest - len(share))
         with one_thread(device):
