@@ -10,6 +10,7 @@ ancestors, and an experiment is a graph of values. Same digest, same training.
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -143,9 +144,7 @@ class Run:
 
     def __post_init__(self):
         _check_seed("seed", self.seed)
-        _ = (
-            self.digest
-        )  # here, where the ancestors have theirs: asked for later it would recurse through them
+        _ = self.digest  # while the ancestors' are known: first asked for later, it would recurse
 
     def with_(self, **changes) -> "Run":
         """The same run with some fields changed."""
@@ -158,9 +157,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Network, data and digest: what the store calls the run."""
-        network = self.task.network.rpartition(":")[2]
-        return f"{network}-{self.task.data}-{self.digest}"
+        """Network, data and digest: what the store calls the run, always the name of one folder."""
+        parts = (
+            re.sub(r"[^A-Za-z0-9_.]+", "-", n.rpartition(":")[2])[:60]
+            for n in (self.task.network, self.task.data)
+        )
+        return f"{'-'.join(part.strip('-.') or 'own' for part in parts)}-{self.digest}"
 
     @cached_property
     def description(self) -> dict[str, Any]:
