@@ -142,7 +142,9 @@ def figures(
     """Regenerate figures: train everything they lack as one plan, then execute their notebooks."""
     from lthpaper import notebooks as batch
     from lthpaper import places
+    from lthpaper.figures import FIGURES
     from lthpaper.page import notebook_folder
+    from lthpaper.scales import Scale
     from lthpaper.sweep import execute
 
     chosen = batch.select(names or [], Path(notebooks) if notebooks else notebook_folder())
@@ -152,10 +154,10 @@ def figures(
     fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
     values = {name: fixed | batch.checked(path, given) for name, path in chosen.items()}
 
-    from lthpaper.figures import FIGURES
-
-    pages = _pages([n for n in chosen if n in FIGURES], scale, given, store, data, device, 0)
-    if pages:
+    changes_of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
+    drawn = [name for name in chosen if name in FIGURES]
+    if drawn:
+        pages = _pages(drawn, scale, changes_of_scale, store, data, device, 0)
         runs, keep = _union(pages)
         execute(runs, pages[0].store, pages[0].data_root, pages[0].device, None, keep)
     cores = len(os.sched_getaffinity(0))

@@ -82,8 +82,13 @@ class Page:
         about = sources(self.name, self.scale, self.trials, self.store)
         if warning := fingerprint_warning(about):
             fig.text(0.01, 0.01, warning, fontsize=6, color="#D55E00")
-        publish(fig, self.table, about, self.folder)
+        publish(fig, self.table, about, self.folder, self.tabulated)
         return fig
+
+    @property
+    def tabulated(self) -> pd.DataFrame | None:
+        """The table as the paper prints it; None for a figure."""
+        return self.spec.tabulate(self.table, self.scale) if self.spec.tabulate else None
 
     def numbers(self, place: str) -> pd.DataFrame:
         """The paper's stated accuracies of a place ("Fig. 1") beside ours."""

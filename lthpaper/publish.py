@@ -45,8 +45,14 @@ def fingerprint_warning(about: dict[str, Any]) -> str:
     return f"Results from different copies of {', '.join(mixed)} meet here. " if mixed else ""
 
 
-def publish(fig: Figure, table: pd.DataFrame, about: dict[str, Any], folder: Path) -> list[Path]:
-    """Write <figure>.png, .pdf, .csv and .json into the folder; returns the paths."""
+def publish(
+    fig: Figure,
+    table: pd.DataFrame,
+    about: dict[str, Any],
+    folder: Path,
+    tabulated: pd.DataFrame | None = None,
+) -> None:
+    """Write <figure>.png, .pdf, .csv and .json into the folder; of a table also .md and .tex."""
     folder.mkdir(parents=True, exist_ok=True)
     base = folder / about["figure"]
     said = json.dumps(about, sort_keys=True)
@@ -55,4 +61,14 @@ def publish(fig: Figure, table: pd.DataFrame, about: dict[str, Any], folder: Pat
     fig.savefig(base.with_suffix(".pdf"), metadata={"Title": title, "Subject": said})
     table.to_csv(base.with_suffix(".csv"), index=False)
     base.with_suffix(".json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-    return [base.with_suffix(ending) for ending in (".png", ".pdf", ".csv", ".json")]
+    if tabulated is not None:
+        base.with_suffix(".md").write_text(markdown(tabulated))
+        base.with_suffix(".tex").write_text(tabulated.to_latex(escape=True))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A DataFrame as a Markdown table, its index first."""
+    rows = [[str(i), *map(str, values)] for i, values in zip(table.index, table.to_numpy(), strict=True)]
+    head = [table.index.name or "", *map(str, table.columns)]
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)

@@ -15,7 +15,8 @@ class Scale:
     """What the figures are computed on. rounds: IMP rounds k of the sparsities 1 − 0.8^k shown.
 
     epochs, insufficient_epochs: the sufficient and the insufficient recipe of §2.1. learning_rates:
-    Figure 1's; grid: Figure 3's. train_images: 0 means all. precision: of every training.
+    Figure 1's; grid: Figure 3's. train_images: 0 means all. precision: of every training. experiments:
+    the networks and data sets of Figure 3 and Table 3, each "network/data".
     """
 
     name: str
@@ -30,6 +31,7 @@ class Scale:
     rounds: tuple[int, ...] = (4, 8, 11)
     train_images: int = 0
     precision: str = "fp32"
+    experiments: tuple[str, ...] = ("resnet8/digits", "vgg-small/digits")
 
     def __post_init__(self):
         require(self.seeds >= 1, f"seeds is {self.seeds}; it must be at least 1.")
@@ -43,12 +45,20 @@ class Scale:
         )
         for lr in (*self.learning_rates, *self.grid):
             self.recipe.with_(lr=lr)
-        _ = self.insufficient_recipe, self.task  # whatever they refuse is refused here
+        _ = self.insufficient_recipe, self.task, self.tasks  # whatever they refuse is refused here
 
     @property
     def task(self) -> Task:
         """The network and data of the figures about one network."""
         return Task(self.network, self.data, train_images=self.train_images)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The networks and data sets of the figures about many."""
+        for name in self.experiments:
+            require("/" in name, f"experiments has {name!r}; each is network/data, resnet20/cifar10 for one.")
+        pairs = [name.rpartition("/")[::2] for name in self.experiments]
+        return tuple(Task(network, data, train_images=self.train_images) for network, data in pairs)
 
     @property
     def recipe(self) -> Recipe:
@@ -77,7 +87,26 @@ class Scale:
 
 SMOKE = Scale("smoke", "resnet8", "digits", epochs=2, insufficient_epochs=1, batch_size=50, seeds=1)
 LAPTOP = Scale("laptop", "resnet8", "digits", epochs=60, insufficient_epochs=29, batch_size=50, seeds=3)
-PAPER = Scale("paper", "resnet20", "cifar10", epochs=160, insufficient_epochs=78, batch_size=64, seeds=3)
+PAPER = Scale(
+    "paper",
+    "resnet20",
+    "cifar10",
+    epochs=160,
+    insufficient_epochs=78,
+    batch_size=64,
+    seeds=3,
+    experiments=(
+        *(
+            "resnet20/cifar10",
+            "resnet32/cifar10",
+            "mobilenet-v1/cifar10",
+            "resnet18/cifar10",
+            "vgg16/cifar10",
+        ),
+        *("resnet20/cifar100", "resnet32/cifar100", "resnet18/cifar100", "vgg16/cifar100"),
+        *("resnet18-tiny/tiny-imagenet", "resnet50-tiny/tiny-imagenet"),
+    ),  # ImageNet-1K is not among them yet: it streams
+)
 SCALES = {scale.name: scale for scale in (SMOKE, LAPTOP, PAPER)}
 
 

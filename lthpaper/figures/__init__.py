@@ -6,7 +6,8 @@ draws the tidy table of their results (settings.COLUMNS). It never trains.
     register("fig1", FigureSpec("Preliminary results", trials, plot))
 
 A figure that needs more than accuracies adds `keep(scale)`, the epochs whose weights it reads, and
-`measure(trials, store, scale, data_root)`, which computes the table that `plot` gets.
+`measure(trials, store, scale, data_root)`, which computes the table that `plot` gets. A table of the
+paper adds `tabulate(table, scale)`, the DataFrame that is published as Markdown and LaTeX.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,12 +28,13 @@ Measure = Callable[[list[Trial], Store, Scale, str | Path | None], pd.DataFrame]
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """title: what it shows, in one line. trials, plot, keep, measure: see above."""
+    """title: what it shows, in one line. The other fields: see above."""
 
     title: str
     trials: Callable[[Scale], list[Trial]]
     plot: Callable[[pd.DataFrame, Scale], Figure]
     keep: Callable[[Scale], Mapping[Run, frozenset[int]]] = lambda scale: {}
+    tabulate: Callable[[pd.DataFrame, Scale], pd.DataFrame] | None = None
     measure: Measure = lambda trials, store, scale, data_root: table(trials, store)
 
 
