@@ -30,6 +30,8 @@ class Task:
 
     width multiplies the channel counts. train_images: use only that many training images (0: all),
     the same ones for every run. prunable: patterns of prunable weights (empty: the paper's rule).
+    architecture: filled in for a network of one's own (`package.module:function`), a hash of what it
+    builds, so that an edited network is another task and not an old result.
     """
 
     network: str = "resnet20"
@@ -37,12 +39,14 @@ class Task:
     width: float = 1.0
     train_images: int = 0
     prunable: tuple[str, ...] = ()
+    architecture: str = canonical.added("", absent="")
 
     def __post_init__(self):
         canonical.coerce_floats(self)
         for what, name in (("network", self.network), ("data set", self.data)):
             require(isinstance(name, str), f"The {what} is {name!r}; it must be a name.")
-        networks.factory(self.network)
+        if not self.architecture:  # a description of one's own network can be read without the network
+            networks.factory(self.network)
         require(
             isinstance(self.width, float) and 0 < self.width < math.inf,
             f"width is {self.width}; it must be a number above 0.",
@@ -57,9 +61,20 @@ class Task:
             type(self.train_images) is int and 0 <= self.train_images <= images,
             f"train_images is {self.train_images}; {self.data} has {images} (0 means all).",
         )
+        if ":" in self.network and not self.architecture:
+            object.__setattr__(self, "architecture", networks.architecture(**self.shape))
 
     def with_(self, **changes) -> "Task":
-        return replace(self, **changes)
+        """The same task with some fields changed."""
+        return replace(self, **{"architecture": "", **changes})
+
+    def verify(self) -> None:
+        """Raises InputError if a network of one's own is not what it was when this task was described."""
+        if self.architecture and networks.architecture(**self.shape) != self.architecture:
+            raise InputError(
+                f"The network {self.network} has changed since this run was described: describe it again, "
+                "or bring the old network back."
+            )
 
     @property
     def images(self) -> int:

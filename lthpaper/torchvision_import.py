@@ -51,14 +51,19 @@ def _declared() -> torch.library.Library:
     return library
 
 
+def make_importable() -> None:
+    """Let a later `import torchvision`, ours or a user's, succeed. Raises InputError if there is none."""
+    if "torchvision" not in sys.modules:
+        _load_binary_part()
+        _declared()
+
+
 def torchvision() -> ModuleType:
     """The torchvision module, with `datasets`, `models` and `transforms` (v2 too) imported.
 
     Raises InputError if it is not installed.
     """
-    if "torchvision" not in sys.modules:
-        _load_binary_part()
-        _declared()
+    make_importable()
     import torchvision
     import torchvision.transforms.v2
 

@@ -6,17 +6,25 @@ of the images, pixels). A name with a colon, `package.module:function`, is a fac
 with those of the four that it names.
 """
 
-import importlib
+import contextlib
+import hashlib
+import importlib.util
 import inspect
 import math
+import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
-from lthpaper.errors import InputError
+from lthpaper.errors import InputError, require
 from lthpaper.registry import Registry
+from lthpaper.torchvision_import import make_importable
+
+LOCAL = "local"  # the "module" of functions that were handed over in this process
+_local: dict[str, Callable[..., nn.Module]] = {}
 
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network", "lthpaper.networks")
 register = NETWORKS.register
@@ -27,7 +35,12 @@ def factory(name: str) -> Callable[..., nn.Module]:
     if ":" not in name:
         return NETWORKS[name]
     module, _, attribute = name.partition(":")
+    if module == LOCAL:
+        require(attribute in _local, f"Network {name!r} was a function of another process; give it again.")
+        return _local[attribute]
     try:
+        if importlib.util.find_spec("torchvision"):  # whoever imports it there: it may need our help
+            make_importable()
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
@@ -37,6 +50,35 @@ def factory(name: str) -> Callable[..., nn.Module]:
     if not callable(found):
         raise InputError(f"Network {name!r} is not a function that returns an nn.Module.")
     return found
+
+
+def local(make: Callable[..., nn.Module]) -> str:
+    """A name for a function that cannot be imported, one written in a notebook for instance.
+
+    The name is good in this process only. Giving another function of the same name replaces the first.
+    """
+    name = re.sub(r"\W+", "_", getattr(make, "__qualname__", type(make).__name__))
+    _local[name] = make
+    _architecture.cache_clear()
+    count_parameters.cache_clear()
+    small_dense_width.cache_clear()
+    return f"{LOCAL}:{name}"
+
+
+def architecture(name: str, **shape: Any) -> str:
+    """A hash of what a factory builds: its modules, its parameters' shapes, its forward where it can be
+    traced. A network of one's own may be edited between two runs of the same name; this tells."""
+    return _architecture(name, tuple(sorted(shape.items())))
+
+
+@lru_cache(maxsize=256)
+def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
+    network = skeleton(name, **dict(shape))
+    parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(network))]
+    parts += [f"{n} {tuple(t.shape)}" for n, t in (*network.named_parameters(), *network.named_buffers())]
+    with contextlib.suppress(Exception):  # a forward that cannot be traced is not part of the hash
+        parts.append(fx.symbolic_trace(network).code)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def build(
@@ -66,7 +108,10 @@ def build(
             f"Network {name!r} needs the argument {', '.join(missing)}; a factory is given only "
             f"{', '.join(wanted)}: give everything else a default."
         )
-    network = make(**{k: v for k, v in wanted.items() if k in taken})
+    given = {k: v for k, v in wanted.items() if k in taken}
+    if "num_classes" not in taken and any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        given["num_classes"] = num_classes  # torchvision's factories take it so
+    network = make(**given)
     if not isinstance(network, nn.Module):
         raise InputError(f"Network {name!r} returned {type(network).__name__}, not an nn.Module.")
     return network
