@@ -7,7 +7,8 @@ depend on who shares its pack. A network that cannot be stacked runs one by one 
 """
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,8 +150,8 @@ class Program:
         cumulative = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.momentum is None
         return type(module) in MODULES and plain_padding and not cumulative
 
-    def __call__(self, state: State, x: Tensor, training: bool) -> Tensor:
-        """x: (K, B, C, H, W) or (K, B, F) -> logits (K, B, classes)."""
+    def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
+        """x: (K, B, C, H, W) or (K, B, F) -> logits (K, B, classes). No seed is used: nothing here draws."""
         k = x.shape[0]
         context = Context(k, state, training)
         if x.ndim == 5:
@@ -194,13 +195,28 @@ class OneByOne:
 
     network: nn.Module
 
-    def __call__(self, state: State, x: Tensor, training: bool) -> Tensor:
+    def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
+        """x: (K, B, ...) -> logits (K, B, classes). seeds: one a network, for what it draws (dropout)."""
         self.network.train(training)
         logits = []
         for i in range(x.shape[0]):
             own = {name: value[i] for name, value in state.items()}
-            logits.append(torch.func.functional_call(self.network, own, (x[i],)))
+            with _seeded(seeds[i] if seeds else 0, x.device):
+                logits.append(torch.func.functional_call(self.network, own, (x[i],)))
         return torch.stack(logits)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The global generators start from `seed` within, and are as before after it: a network that draws
+    in its forward must not depend on who trained before it."""
+    on_gpu = device.type == "cuda"
+    index = torch.cuda.current_device() if on_gpu and device.index is None else device.index
+    with torch.random.fork_rng(devices=[index] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.default_generators[index].manual_seed(seed)
+        yield
 
 
 def program(
@@ -213,25 +229,25 @@ def program(
     """
     state = stack([dict(network.named_parameters()) | dict(network.named_buffers())] * 2)
     inputs = torch.stack([example, example.flip(-1) if example.ndim > 2 else -example])
+    alone = OneByOne(network)
+    expected = _trials(alone, state, inputs)
     try:
         packed = Program(network, channels_last)
-        with torch.no_grad():
-            for training in (True, False):
-                expected = OneByOne(network)(_copied(state), inputs, training)
-                found = packed(_copied(state), inputs, training)
-                if not torch.allclose(found, expected, rtol=1e-3, atol=1e-4, equal_nan=True):
-                    raise NotStackable("its pack form computes something else")
+        for found, right in zip(_trials(packed, state, inputs), expected, strict=True):
+            if not torch.allclose(found, right, rtol=1e-3, atol=1e-4, equal_nan=True):
+                raise NotStackable("its pack form computes something else")
     except NotStackable as why:
-        return OneByOne(network), str(why)
-    except RuntimeError as error:
-        with torch.no_grad():
-            OneByOne(network)(_copied(state), inputs, False)  # raises by itself if the network is wrong
-        return OneByOne(network), f"its pack form fails ({error})"
+        return alone, str(why)
+    except Exception as error:  # tied weights, an argument of an operation that is not known here, ...
+        return alone, f"its pack form fails ({type(error).__name__}: {error})"
     return packed, ""
 
 
-def _copied(state: State) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in state.items()}
+@torch.no_grad()
+def _trials(forward: Program | OneByOne, state: State, inputs: Tensor) -> list[Tensor]:
+    """Logits in training, then in evaluation with the batch-norm statistics that the training left."""
+    own = {name: value.clone() for name, value in state.items()}
+    return [forward(own, inputs, training) for training in (True, False)]
 
 
 def stack(states: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:

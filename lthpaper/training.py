@@ -191,7 +191,7 @@ class Pack:
             self.state[name] = leaf
             self._rate_views.append(rates.view(k, -1))
         self.has_masks = any(s.mask is not None for s in starts)
-        for name in stacked.keys() - set(names):  # buffers, and parameters that the network has frozen
+        for name in (n for n in stacked if n not in self.state):  # buffers, and what the network has frozen
             value = stacked[name].to(self.device)
             self.state[name] = value.to(self.dtype) if value.is_floating_point() else value
 
