@@ -2,14 +2,18 @@
 
 <store>/<network>-<data>-<digest>/
     run.json              the run and its ancestors (runs.to_json)
-    result.json           curves, provenance, checksums of the files beside it
+    result.json           curves, provenance, checksums of the files above and below
     weights.safetensors   θT: parameters and buffers
     mask.safetensors      the mask, eight weights a byte
-    epoch-0004.safetensors  weights after 4 epochs, where someone asked for them
+    epoch-0004-<checksum>.safetensors  weights after 4 epochs, where someone asked for them
+
+Snapshots may come later than the rest and from several processes at once, so each carries its checksum
+in its own name, and no file is ever written twice.
 """
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
@@ -20,17 +24,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lthpaper.errors import InputError
+from lthpaper.errors import InputError, require
 from lthpaper.masks import Mask
 from lthpaper.runs import Run, from_json, to_json
 from lthpaper.training import Trained, Weights
 
 RESULT, RUN, WEIGHTS, MASK = "result.json", "run.json", "weights.safetensors", "mask.safetensors"
 FORMAT = 1  # of the files; a reader refuses a newer one
+NOT_AS_WRITTEN = "does not have the checksum it was written with"
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Result:
     @property
     def best_accuracy(self) -> float:
         """Of the epoch best on the test images: recorded, never used (that would be peeking)."""
-        return float(np.nanmax([-1.0, *self.curves["test_accuracy"]]))
+        return max((a for a in self.curves["test_accuracy"] if not math.isnan(a)), default=math.nan)
 
 
 class Store:
@@ -62,17 +67,27 @@ class Store:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
+        require(
+            self.folder.is_dir() or not self.folder.exists(),
+            f"The store {folder} is a file; it must be a folder, there or to be made.",
+        )
 
     def path(self, run: Run) -> Path:
         """The run's folder, there or not."""
         return self.folder / run.name
 
     def __contains__(self, run: Run) -> bool:
-        return (self.path(run) / RESULT).exists()
+        """Raises InputError if the run's folder is there without its result (a copy that was cut off)."""
+        folder = self.path(run)
+        if not folder.exists():  # first: entries appear whole, but between two looks
+            return False
+        if not (folder / RESULT).exists():
+            raise _damaged(folder, f"has no {RESULT}")
+        return True
 
     def snapshots(self, run: Run) -> set[int]:
         """Epochs whose weights are kept."""
-        return {int(p.stem.partition("-")[2]) for p in self.path(run).glob("epoch-*.safetensors")}
+        return {int(p.name.split("-")[1]) for p in self.path(run).glob("epoch-*-*.safetensors")}
 
     def put(self, trained: Trained, fingerprint: str, provenance: dict[str, Any]) -> Result:
         """Keep a result: written beside and renamed, so that it is whole or absent.
@@ -85,12 +100,14 @@ class Store:
         draft.mkdir()
         try:
             self._write(draft, trained, fingerprint, provenance)
+            _sync(draft)
             try:
                 draft.rename(final)
             except OSError:
                 if trained.run not in self:
                     raise
-                self._add_snapshots(draft, final)
+                for path in draft.glob("epoch-*"):
+                    path.replace(final / path.name)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return self.get(trained.run)
@@ -98,7 +115,9 @@ class Store:
     def _write(self, draft: Path, trained: Trained, fingerprint: str, provenance: dict[str, Any]) -> None:
         _save(trained.weights, draft / WEIGHTS)
         for epoch, weights in trained.snapshots.items():
-            _save(weights, draft / f"epoch-{epoch:04d}.safetensors")
+            path = draft / "snapshot"
+            _save(weights, path)
+            path.rename(draft / f"epoch-{epoch:04d}-{_file_checksum(path)[:16]}.safetensors")
         total = sum(trained.run.task.prunable_weights.values())
         kept = total
         if trained.mask is not None:
@@ -115,14 +134,6 @@ class Store:
         }
         _write_result(draft, result)
 
-    def _add_snapshots(self, draft: Path, final: Path) -> None:
-        with open(final / RESULT) as f:
-            result = json.load(f)
-        for path in draft.glob("epoch-*.safetensors"):
-            if not (final / path.name).exists():
-                path.rename(final / path.name)
-        _write_result(final, {k: v for k, v in result.items() if k not in ("files", "checksum", "format")})
-
     def get(self, run: Run) -> Result:
         """Raises KeyError if the run is not there, InputError if its entry is damaged."""
         if run not in self:
@@ -130,12 +141,11 @@ class Store:
         return self._read(self.path(run), run)
 
     def _read(self, folder: Path, run: Run | None = None) -> Result:
-        result, described = _read_json(folder / RESULT), _read_json(folder / RUN)
-        if result.get("format", 0) > FORMAT:
-            raise _damaged(folder, f"was written by a newer lthpaper (format {result['format']})")
-        if result.get("checksum") != _checksum(result) or described["digest"] != folder.name[-16:]:
-            raise _damaged(folder, "was changed after it was written")
-        curves = {k: [float("nan") if v is None else v for v in c] for k, c in result["curves"].items()}
+        result = _read_result(folder)
+        described = _read_json(_verified(folder / RUN, result["files"]))
+        if described["digest"] != folder.name[-16:]:
+            raise _damaged(folder, f"holds the run {described['digest']}")
+        curves = {k: [math.nan if v is None else v for v in c] for k, c in result["curves"].items()}
         fields = {name: result[name] for name in ("kept", "sparsity", "fingerprint", "seconds", "provenance")}
         return Result(run or from_json(described), curves, **fields, folder=folder)
 
@@ -144,18 +154,25 @@ class Store:
 
         Raises KeyError if they are not there, InputError if they are damaged.
         """
+        if run not in self:
+            raise KeyError(f"{run} is not in {self.folder}")
         folder = self.path(run)
-        name = WEIGHTS if epoch is None or epoch == run.recipe.epochs else f"epoch-{epoch:04d}.safetensors"
-        if not (folder / name).exists():
-            raise KeyError(f"{run} has no {name}")
-        files = _read_json(folder / RESULT)["files"]
-        mask = _load_mask(folder, files) if (folder / MASK).exists() else None
-        return _load(folder / name, files), mask
+        files = _read_result(folder)["files"]
+        mask = _load_mask(folder, files) if MASK in files else None
+        if epoch is None or epoch == run.recipe.epochs:
+            return _load(_verified(folder / WEIGHTS, files)), mask
+        kept = sorted(folder.glob(f"epoch-{epoch:04d}-*.safetensors"))
+        if not kept:
+            raise KeyError(f"{run} has no weights after epoch {epoch}")
+        checksum = kept[0].stem.rpartition("-")[2]
+        if not _file_checksum(kept[0]).startswith(checksum):
+            raise _damaged(kept[0], NOT_AS_WRITTEN)
+        return _load(kept[0]), mask
 
     def __iter__(self) -> Iterator[Result]:
         """Every result, by name. Raises InputError at a damaged one."""
         for path in sorted(self.folder.glob(f"*/{RESULT}")):
-            if not path.parent.name.startswith("."):
+            if not path.parent.name.startswith("."):  # a draft
                 yield self._read(path.parent)
 
     def size(self, run: Run) -> int:
@@ -168,6 +185,13 @@ def _damaged(path: Path, how: str) -> InputError:
         f"The store entry {path} {how}, and cannot be trusted. Move it away or delete it, and run the "
         "same command again: only that entry is trained anew."
     )
+
+
+def _sync(folder: Path) -> None:
+    """On the disk before the rename: else a power cut could leave a folder of empty files."""
+    for path in folder.iterdir():
+        with open(path, "rb") as f:
+            os.fsync(f.fileno())
 
 
 def _json_float(value: float) -> float | None:
@@ -185,18 +209,24 @@ def _file_checksum(path: Path) -> str:
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    with open(draft, "w") as f:
+    with open(path, "w") as f:
         json.dump(document, f, indent=1)
-        f.flush()
-        os.fsync(f.fileno())
-    draft.replace(path)
 
 
 def _write_result(folder: Path, result: dict[str, Any]) -> None:
-    files = {p.name: _file_checksum(p) for p in sorted(folder.glob("*.safetensors"))}
+    files = {name: _file_checksum(folder / name) for name in (RUN, WEIGHTS, MASK) if (folder / name).exists()}
     result = {"format": FORMAT, **result, "files": files}
     _write_json(folder / RESULT, result | {"checksum": _checksum(result)})
+
+
+def _read_result(folder: Path) -> dict[str, Any]:
+    result = _read_json(folder / RESULT)
+    version = result.get("format")
+    if type(version) is int and version > FORMAT:
+        raise _damaged(folder, f"was written by a newer lthpaper (format {version})")
+    if result.get("checksum") != _checksum(result):
+        raise _damaged(folder / RESULT, NOT_AS_WRITTEN)
+    return result
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -220,17 +250,18 @@ def _save_mask(mask: Mask, path: Path) -> None:
 
 
 def _verified(path: Path, files: dict[str, str]) -> Path:
-    if files.get(path.name) != _file_checksum(path):
-        raise _damaged(path, "does not have the checksum it was written with")
+    try:
+        found = _file_checksum(path)
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error})") from error
+    if files[path.name] != found:
+        raise _damaged(path, NOT_AS_WRITTEN)
     return path
 
 
-def _load(path: Path, files: dict[str, str]) -> Weights:
-    try:
-        with safe_open(_verified(path, files), "pt") as f:
-            return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  not a dict
-    except SafetensorError as error:
-        raise _damaged(path, f"cannot be read ({error})") from error
+def _load(path: Path) -> Weights:
+    with safe_open(path, "pt") as f:
+        return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  not a dict
 
 
 def _load_mask(folder: Path, files: dict[str, str]) -> Mask:
