@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import torch
 
 from lthpaper import data
 from lthpaper.data import Card, DataSet, Images
+from lthpaper.errors import require
 from lthpaper.provenance import device_name
 from lthpaper.runs import Fresh, Rewind, Run, ancestors
 from lthpaper.store import Store
-from lthpaper.training import Pack, one_thread, pack_limits, shape_key, start
+from lthpaper.training import Pack, check_trainable, one_thread, pack_limits, shape_key, start
 
 Keep = Mapping[Run, frozenset[int]]
 
@@ -54,48 +56,73 @@ class Plan:
         """Predicted seconds on this device: a few steps of every shape are timed, or remembered."""
         if not self.todo:
             return 0.0
-        spent = 0.0
+        device = torch.device(device)
+        own = {}
         for runs in self.shapes.values():
-            spent += calibrate(runs[0], torch.device(device)) * sum(run.cost for run in runs)
-        return max(spent / worker_count(device, workers), self._longest_chain(torch.device(device)))
+            per_epoch = calibrate(runs[0], device)
+            own |= {run: per_epoch * run.cost for run in runs}
+        return max(sum(own.values()) / worker_count(device, workers), self._longest_chain(own))
 
-    def _longest_chain(self, device: torch.device) -> float:
+    def _longest_chain(self, seconds: Mapping[Run, float]) -> float:
         """Seconds of the longest chain of ancestors: no number of workers does it faster."""
         ends: dict[Run, float] = {}
-        todo = set(self.todo)
         for run in self.runs:
-            own = calibrate(run, device) * run.cost if run in todo else 0.0
+            own = seconds.get(run, 0.0)
             ends[run] = own + max((ends[parent] for parent in run.parents), default=0.0)
         return max(ends.values(), default=0.0)
 
 
 def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
     """What `runs` and their ancestors still need. keep: snapshots asked for, beside those that
-    rewound runs start from. A run in the store without a snapshot that is needed is trained again."""
-    graph = tuple(ancestors(runs))
-    needed: dict[Run, set[int]] = {run: set(epochs) for run, epochs in (keep or {}).items()}
-    for run in graph:
-        if isinstance(run.init, Rewind) and run.init.epoch != run.init.to.recipe.epochs:
-            needed.setdefault(run.init.to, set()).add(run.init.epoch)
+    rewound runs start from. A run in the store without a snapshot that is needed is trained again.
+
+    Raises InputError if a run has nothing to train, a snapshot lies outside its run's epochs, or the
+    store holds half an entry.
+    """
+    asked = list(runs)
+    graph = tuple(ancestors(asked))
+    needed = {run: set(epochs) for run, epochs in (keep or {}).items()}
+    wanted = {*asked, *needed}
     todo: set[Run] = set()
-    for run in graph:
-        if run not in store or not needed.get(run, set()) <= store.snapshots(run) | {run.recipe.epochs}:
+    for run in reversed(graph):  # children first: what a stored run came from is not needed for its sake
+        check_trainable(run)
+        if run in wanted and not _stored(run, needed.get(run, set()), store):
             todo.add(run)
-    return Plan(
-        graph,
-        tuple(run for run in graph if run in todo),
-        {run: frozenset(epochs) for run, epochs in needed.items() if epochs},
+            wanted |= set(run.parents)
+            if isinstance(run.init, Rewind):
+                needed.setdefault(run.init.to, set()).add(run.init.epoch)
+    order = tuple(run for run in graph if run in todo)
+    kept = {run: frozenset(needed[run]) - {run.recipe.epochs} for run in order if run in needed}
+    return Plan(graph, order, {run: epochs for run, epochs in kept.items() if epochs})
+
+
+def _stored(run: Run, epochs: set[int], store: Store) -> bool:
+    """Whether the store has a run, and its weights after these epochs."""
+    wrong = sorted(e for e in epochs if not run.first_epoch <= e <= run.recipe.epochs)
+    require(
+        not wrong,
+        f"The weights after epoch {', '.join(map(str, wrong))} of {run} are asked for; it trains from "
+        f"epoch {run.first_epoch} to {run.recipe.epochs}.",
     )
+    return run in store and epochs - {run.recipe.epochs} <= store.snapshots(run)  # θT is always kept
 
 
 def worker_count(device: torch.device | str, workers: int | None = None) -> int:
     """One process a core on a CPU, one on a GPU, unless told otherwise."""
     if workers is not None:
+        require(
+            type(workers) is int and workers >= 1,
+            f"The number of workers is {workers!r}; it must be a whole number from 1.",
+        )
         return workers
-    return len(os.sched_getaffinity(0)) if torch.device(device).type == "cpu" else 1
+    if torch.device(device).type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-CALIBRATION = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lthpaper" / "speed.json"
+def calibration_file() -> Path:
+    """Where measured speeds are remembered: XDG_CACHE_HOME, else ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lthpaper" / "speed.json"
 
 
 def calibrate(run: Run, device: torch.device) -> float:
@@ -109,20 +136,28 @@ def calibrate(run: Run, device: torch.device) -> float:
     )
     known = _read_cache()
     if key not in known:
-        known = _read_cache() | {key: _time_steps(run, card, device)}
-        CALIBRATION.parent.mkdir(parents=True, exist_ok=True)
-        draft = CALIBRATION.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(known, indent=1))
-        draft.replace(CALIBRATION)
+        measured = _time_steps(run, card, device)
+        known = _read_cache() | {key: measured}
+        _write_cache(known)
     per_step, per_evaluation = known[key]
     return per_step * math.ceil(run.task.images / run.recipe.batch_size) + per_evaluation * card.test
 
 
 def _read_cache() -> dict[str, tuple[float, float]]:
     try:
-        return json.loads(CALIBRATION.read_text())
+        known = json.loads(calibration_file().read_text())
     except (OSError, ValueError):  # not there yet, or written half: it is only a cache
         return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write_cache(known: Mapping[str, tuple[float, float]]) -> None:
+    file = calibration_file()
+    draft = file.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):  # a home that cannot be written: measured again the next time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(known, indent=1))
+        draft.replace(file)
 
 
 def _time_steps(run: Run, card: Card, device: torch.device) -> tuple[float, float]:
@@ -143,7 +178,8 @@ def _time_steps(run: Run, card: Card, device: torch.device) -> tuple[float, floa
         "random",
     )
     k = min(pack_limits(size, device)[1], 8)
-    runs = [Run(run.task, run.recipe, Fresh(i), seed=i) for i in range(k)]
+    recipe = run.recipe.with_(epochs=2, schedule="step", milestones=(), warmup_epochs=0.0)
+    runs = [Run(run.task, recipe, Fresh(i), seed=i) for i in range(k)]
     with one_thread(device):
         pack = Pack(runs, [start(r, None) for r in runs], DataSet("random", card, images, ""), device)
         times = []

@@ -34,15 +34,21 @@ class Scale:
     experiments: tuple[str, ...] = ("resnet8/digits", "vgg-small/digits")
 
     def __post_init__(self):
-        require(self.seeds >= 1, f"seeds is {self.seeds}; it must be at least 1.")
+        require(
+            type(self.seeds) is int and self.seeds >= 1,
+            f"seeds is {self.seeds!r}; it must be a whole number from 1.",
+        )
         require(
             bool(self.learning_rates) and bool(self.grid) and bool(self.rounds),
             "learning_rates, grid and rounds must each hold at least one value.",
         )
         require(
-            all(isinstance(k, int) and 1 <= k <= 30 for k in self.rounds),
+            all(type(k) is int and 1 <= k <= 30 for k in self.rounds),
             f"rounds is {self.rounds}; each must be a whole number of IMP rounds from 1 to 30.",
         )
+        for field in ("learning_rates", "grid", "rounds"):  # else its runs would count twice in a mean
+            values = getattr(self, field)
+            require(len(set(values)) == len(values), f"{field} is {values}; each value may stand there once.")
         for lr in (*self.learning_rates, *self.grid):
             self.recipe.with_(lr=lr)
         _ = self.insufficient_recipe, self.task, self.tasks  # whatever they refuse is refused here

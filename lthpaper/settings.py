@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lthpaper import networks
+from lthpaper.errors import require
 from lthpaper.pruning.imp import Imp
 from lthpaper.pruning.omp import Omp
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Fresh, Rewind, Run, Task, setting
 from lthpaper.store import Store
+
+SETTINGS = ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT")  # of the sanity check, §2.1
 
 
 def pretraining(task: Task, recipe: Recipe, seed: int = 0) -> Run:
@@ -24,6 +27,10 @@ def lt_imp(dense: Run, rounds: int, rate: float = 0.2) -> Run:
 
     rounds=0 is the dense run itself.
     """
+    require(
+        type(rounds) is int and rounds >= 0,
+        f"The number of IMP rounds is {rounds!r}; it must be a whole number from 0.",
+    )
     run = dense
     for _ in range(rounds):
         run = dense.with_(mask=Imp(after=run, rate=rate))
@@ -37,11 +44,16 @@ def lt_omp(dense: Run, sparsity: float) -> Run:
 
 def random_reinit(run: Run) -> Run:
     """RR-IMP or RR-OMP: the same mask on θ0′, drawn independently of θ0."""
+    require(isinstance(run.init, Fresh), f"{run} starts from rewound weights; only θ0 can be drawn anew.")
     return run.with_(init=Fresh(run.init.seed, draw=run.init.draw + 1))
 
 
 def small_dense(subnetwork: Run) -> Run:
     """SDT: same depth, the width whose parameter count is nearest to the subnetwork's non-zeros."""
+    require(
+        isinstance(subnetwork.init, Fresh),
+        f"{subnetwork} starts from rewound weights; a small dense network of another width cannot.",
+    )
     task = subnetwork.task
     shape = task.shape
     del shape["width"]
@@ -86,11 +98,16 @@ def sanity_check(
     learning_rates: Sequence[float],
     rounds: Sequence[int],
     seeds: int,
-    settings: Iterable[str] = ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT"),
+    settings: Iterable[str] = SETTINGS,
     rate: float = 0.2,
 ) -> Iterator[Trial]:
-    """Every setting at every learning rate, sparsity (by its number of IMP rounds) and seed."""
+    """Every setting at every learning rate, sparsity (by its number of IMP rounds) and seed.
+
+    Raises InputError for an unknown setting.
+    """
     wanted = set(settings)
+    unknown = ", ".join(sorted(map(str, wanted - set(SETTINGS))))
+    require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(SETTINGS)}.")
     for lr in learning_rates:
         for seed in range(seeds):
             dense = pretraining(task, recipe.with_(lr=lr), seed)
