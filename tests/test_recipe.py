@@ -66,6 +66,14 @@ def test_warm_up_is_linearlr_and_then_the_schedule_starts(schedule, lr, warmup, 
     assert rates[count] == pytest.approx(lr)
 
 
+@given(lr=st.floats(1e-4, 1), warmup=st.integers(1, 11), steps=st.integers(1, 7))
+def test_after_warm_up_the_cosine_covers_the_epochs_that_are_left(lr, warmup, steps):
+    recipe = Recipe(12, lr, schedule="cosine", milestones=(), warmup_epochs=warmup)
+    left = (12 - warmup) * steps
+    theirs = torchs(recipe, lambda o: lr_scheduler.CosineAnnealingLR(o, left), left)
+    assert ours(recipe, steps)[warmup * steps :] == pytest.approx(theirs, rel=1e-9, abs=1e-12 * lr)
+
+
 @given(st.builds(Recipe, epochs=st.integers(1, 30), schedule=st.sampled_from(SCHEDULES)), st.integers(1, 9))
 def test_the_learning_rate_is_never_negative_and_never_above_the_initial_one(recipe, steps):
     assert all(0 <= rate <= recipe.lr for rate in ours(recipe, steps))
