@@ -149,6 +149,7 @@ OTHER_TASK = {
     "width": 0.5,
     "train_images": 100,
     "prunable": ("blocks.*",),
+    "architecture": "0123456789abcdef",
 }
 OTHER_RECIPE = {
     "epochs": 161,
