@@ -160,9 +160,8 @@ class Pack:
         self.std = torch.tensor(card.std, device=device, dtype=torch.float64)
 
         task = self.runs[0].task
-        self.forward, self.not_stacked = _pack_form(
-            task, networks.factory(task.network), device.type == "cpu"
-        )
+        layout = device.type == "cpu" if channels_last is None else channels_last
+        self.forward, self.not_stacked = _pack_form(task, networks.factory(task.network), layout)
         self._lay_out(self.forward.network, starts)
 
     def _lay_out(self, network: torch.nn.Module, starts: Sequence[Start]) -> None:
