@@ -1,0 +1,16 @@
+"""Figure 4: training trajectories along the loss contours of ResNet-32, IMP and OMP, s = 0.945."""
+
+from functools import partial
+
+from lthpaper.figures import FigureSpec, contours, register
+
+trials = partial(contours.trials, residual=True)
+keep = partial(contours.keep, residual=True)
+measure, plot = contours.measure, contours.plot
+
+register(
+    "fig4",
+    FigureSpec(
+        "Trajectories on loss contours, with residual connections", trials, plot, keep, measure=measure
+    ),
+)
