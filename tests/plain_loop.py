@@ -54,12 +54,18 @@ def batch(images: DataSet, index: Tensor, shift: Tensor, flip: Tensor) -> Tensor
 
 
 def plain_training(
-    run: Run, start: Weights, mask: Mask | None, images: DataSet
+    run: Run, start: Weights | nn.Module, mask: Mask | None, images: DataSet
 ) -> tuple[list[float], nn.Module]:
-    """The loss of every step, in float64, and the trained network. Masks: gradient and weight zeroed."""
+    """The loss of every step, in float64, and the trained network. Masks: gradient and weight zeroed.
+
+    start: weights for the run's network, or the network itself.
+    """
     recipe, card = run.recipe, images.card
-    network = networks.build_seeded(0, **run.task.shape)
-    network.load_state_dict(start)
+    if isinstance(start, nn.Module):
+        network = start
+    else:
+        network = networks.build_seeded(0, **run.task.shape)
+        network.load_state_dict(start)
     network.double()
     n = len(images.images.train)
     steps = -(-n // recipe.batch_size)
