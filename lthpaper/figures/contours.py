@@ -206,20 +206,21 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
                 filled = shown[0]
         if len(summary):
             bar = fig.colorbar(filled, ax=axes, shrink=0.7, aspect=35, label="training loss (nats)")
-            bar.set_ticks(levels[::4], labels=[f"{v:.2g}" for v in levels[::4]])
+            bar.set_ticks(levels[::4], labels=[f"{v:.3g}" for v in levels[::4]])
             bar.minorticks_off()
             _describe(fig, measured)
     return fig
 
 
 def _levels(measured: pd.DataFrame) -> np.ndarray:
-    """Twenty equal factors, from the smallest loss drawn to the largest on a trajectory."""
+    """Twenty equal factors, from the smallest loss drawn to half as much again as a trajectory's largest."""
     drawn = measured["loss"].dropna()
     passed = measured.loc[measured["kind"] == "trajectory", "loss"].dropna()
     if drawn.empty:
         return np.geomspace(0.1, 10, 21)
     low = max(float(drawn.min()), 1e-2)
-    return np.geomspace(low, max(float(passed.max()), 4 * low) * 1.5, 21)
+    high = min(float(drawn.max()), 1.5 * float(passed.max()))
+    return np.geomspace(low, max(high, 1.01 * low), 21)
 
 
 def _panel(
@@ -229,7 +230,7 @@ def _panel(
     norm = LogNorm(levels[0], levels[-1])
     filled = ax.contourf(x, y, capped, levels=levels, norm=norm, cmap="cividis", extend="both")
     lines = ax.contour(x, y, capped, levels=levels[::2], norm=norm, colors="white", linewidths=0.4, alpha=0.8)
-    ax.clabel(lines, levels[::4], fmt=lambda v: f"{v:.2g}", fontsize=5.5)
+    ax.clabel(lines, levels[::4], fmt=lambda v: f"{v:.3g}", fontsize=5.5)
     path = rows[rows["kind"] == "trajectory"].sort_values("epoch")
     discs = [Circle((r.x, r.y), r.off_plane) for r in path.itertuples()]
     ax.add_collection(PatchCollection(discs, facecolor="none", edgecolor="#E69F00", linewidth=0.5, alpha=0.7))

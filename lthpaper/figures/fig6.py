@@ -119,17 +119,17 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             of_network = measured[measured["network"] == name]
             for ax, p in zip(line, SHARES, strict=False):
                 _against_rate(ax, of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)], p)
-                ax.set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) {name}, p = {p:g}")
-            line[0].set_ylabel("R_p within layers")
+                ax.set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) p = {p:g}")
+            line[0].set_ylabel(f"{name}: R_p")
             by_layer = of_network[(of_network["layer"].notna()) & (of_network["p"] == MAIN)]
             _by_layer(fig, line[-1], by_layer[by_layer["pair"] == PAIRS[0]])
-            line[-1].set_title(f"({'abcdefgh'[row * 4 + 3]}) {name} by layer, {PAIRS[0]}, p = {MAIN:g}")
+            line[-1].set_title(f"({'abcdefgh'[row * 4 + 3]}) by layer, p = {MAIN:g}")
         fig.legend(handles=_legend(), loc="outside lower center", ncols=4)
         seeds = measured["seed"].nunique()
         spread = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
         fig.suptitle(
-            f"Large weights of θ0 ⊙ m and of the pretrained θT ⊙ m, {measured['data'].iloc[0]}, "
-            f"sparsity {percent(measured['sparsity'].iloc[0])}, {spread}",
+            "Do θ0 ⊙ m and the pretrained θT ⊙ m agree which weights of a layer are large? "
+            f"{measured['data'].iloc[0]}, s = {percent(measured['sparsity'].iloc[0])}, {spread}",
             fontsize=8,
         )
     return fig
@@ -160,8 +160,8 @@ def _by_layer(fig: Figure, ax: Axes, table: pd.DataFrame) -> Axes:
     shown = ax.imshow(square, aspect="auto", cmap="PuOr_r", norm=norm, interpolation="nearest")
     ax.set_xticks(range(square.shape[1]), [f"{lr:g}" for lr in square.columns], rotation=60)
     ax.set_xlabel("learning rate")
-    ax.set_ylabel("prunable layer, from the input")
-    fig.colorbar(shown, ax=ax, label="R_p", ticks=[0, MAIN, 0.5, 1])
+    ax.set_ylabel("prunable layer")
+    fig.colorbar(shown, ax=ax, label="R_p(θ0 ⊙ m, θT ⊙ m)", ticks=[0, MAIN, 0.5, 1])
     return ax
 
 
