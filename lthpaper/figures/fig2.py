@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lthpaper.conditions import SYMBOLS
+from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, PAGE, paper_style
 from lthpaper.paper import Thresholds
 from lthpaper.scales import Scale
@@ -190,3 +191,6 @@ def _best(rows: pd.DataFrame, setting: str) -> float:
 
 def _where_best(rows: pd.DataFrame, setting: str) -> float:
     return float(RATES[_accuracy(rows, setting).argmax()])
+
+
+register("fig2", FigureSpec("The principles: conditions on sketched curves", trials, plot))
