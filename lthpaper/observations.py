@@ -22,9 +22,7 @@ import pandas as pd
 
 from lthpaper import ticket_cells
 from lthpaper.conditions import NOT_RUN, UNDECIDED
-from lthpaper.errors import require
 from lthpaper.paper import thresholds as of_paper
-from lthpaper.quotes import QUOTES, Quote
 from lthpaper.ticket_cells import Side
 from lthpaper.tickets import verdict
 from lthpaper.uncertainty import best_against_best, beyond
@@ -149,35 +147,3 @@ def _where(lt: Side, rr: Side, gap: float) -> tuple[float, ...]:
         if other is not None and beyond(c.mean - other, gap, strict=True):
             above.add(c.lr)
     return tuple(sorted(above))
-
-
-def stated(table: pd.DataFrame, place: str = "§3.1") -> pd.DataFrame:
-    """The differences that the text states beside ours, one row each.
-
-    Ours: of the best means over the learning rates, or at the stated one; NaN where the table has no
-    such network, data, epochs and sparsity.
-    """
-    table = ticket_cells.checked(table)
-    said = [q for q in QUOTES if q.minus and place in q.place]
-    require(bool(said), f"The text states no difference in {place!r}; it does in §3.1.")
-    rows = []
-    for q in said:
-        a, b = (_best(table, q, setting) for setting in (q.setting, q.minus))
-        row = {"network": q.network, "data": q.data, "sparsity": q.sparsity, "epochs": q.epochs}
-        row |= {"difference": f"{q.setting} less {q.minus}", "at lr": "best" if q.lr is None else f"{q.lr:g}"}
-        rows.append(row | {"paper": f"{q.relation} {q.difference:+.1f}", "ours": a - b})
-    return pd.DataFrame(rows)
-
-
-def _best(table: pd.DataFrame, q: Quote, setting: str) -> float:
-    sparsity = 0.0 if setting == "pretraining" else q.sparsity
-    rows = table[
-        (table["network"] == q.network)
-        & (table["data"] == q.data)
-        & (table["epochs"] == q.epochs)
-        & (table["setting"] == setting)
-        & ((table["sparsity"] - sparsity).abs() < 0.005)
-    ]
-    if q.lr is not None:
-        rows = rows[rows["lr"] == q.lr]
-    return float(rows.groupby("lr")["accuracy"].mean().max())
