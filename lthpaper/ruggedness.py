@@ -18,15 +18,12 @@ def basin_share(loss: np.ndarray, within: float = 0.5, fine: int = 8) -> float:
     if not np.isfinite(filled).any():
         return float("nan")
     top = filled.min() + within
-    # an infinite neighbour would swallow its whole cell as NaN; anything far above the level will do
-    capped = np.minimum(filled, top + 100 * within)
-    for axis in (0, 1):
-        n = capped.shape[axis]
+    for axis, n in enumerate(filled.shape):
         centres = (np.arange((n - 1) * fine) + 0.5) / fine
-        capped = np.apply_along_axis(
-            lambda line, c=centres, n=n: np.interp(c, np.arange(n), line), axis, capped
+        filled = np.apply_along_axis(
+            lambda line, c=centres: np.interp(c, np.arange(len(line)), line), axis, filled
         )
-    return float((capped <= top).mean())
+    return float((filled <= top).mean())
 
 
 def basin_area(loss: np.ndarray, x: np.ndarray, y: np.ndarray, within: float = 0.5) -> float:

@@ -35,6 +35,7 @@ SNAPSHOTS = 20  # steps along a trajectory
 GRID = {"smoke": 7, "laptop": 25, "paper": 51}  # points a side
 IMAGES = {"smoke": 256, "laptop": 1000, "paper": 5000}  # training images, or all where there are fewer
 WITHIN = 0.5  # nats above the minimum: the basin
+PATH, OFF = "#D55E00", "#7F2A00"  # orange stands out on every shade of cividis
 COLUMNS = [
     *("kind", "panel", "setting", "network", "data", "sparsity", "lr", "seed", "accuracy", "x", "y", "loss"),
     *("epoch", "distance", "off_plane", "explained_x", "explained_y", "images", "fingerprint", "digest"),
@@ -229,15 +230,17 @@ def _panel(
     capped = np.where(np.isfinite(loss), loss, levels[-1] * 10)
     norm = LogNorm(levels[0], levels[-1])
     filled = ax.contourf(x, y, capped, levels=levels, norm=norm, cmap="cividis", extend="both")
-    lines = ax.contour(x, y, capped, levels=levels[::2], norm=norm, colors="white", linewidths=0.4, alpha=0.8)
+    marked = levels[::2]
+    colours = ["white" if i < len(marked) / 2 else "black" for i in range(len(marked))]  # on dark, on light
+    lines = ax.contour(x, y, capped, marked, colors=colours, linewidths=0.4, alpha=0.8)
     ax.clabel(lines, levels[::4], fmt=lambda v: f"{v:.3g}", fontsize=5.5)
     path = rows[rows["kind"] == "trajectory"].sort_values("epoch")
     discs = [Circle((r.x, r.y), r.off_plane) for r in path.itertuples()]
-    ax.add_collection(PatchCollection(discs, facecolor="none", edgecolor="#E69F00", linewidth=0.5, alpha=0.7))
-    ax.plot(path["x"], path["y"], "-o", color="#D55E00", markersize=2.5, linewidth=1.2)
+    ax.add_collection(PatchCollection(discs, facecolor="none", edgecolor=OFF, linewidth=0.5, alpha=0.8))
+    ax.plot(path["x"], path["y"], "-o", color=PATH, markersize=2.5, linewidth=1.2)
     ends = path.iloc[[0, -1]]
     for (_, end), marker, size in zip(ends.iterrows(), ("s", "*"), (5, 10), strict=True):
-        ax.plot(end["x"], end["y"], marker, color="#D55E00", markeredgecolor="white", markersize=size)
+        ax.plot(end["x"], end["y"], marker, color=PATH, markeredgecolor="white", markersize=size)
     ax.set(aspect="equal", xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     ax.set_xlabel(f"PC 1 ({100 * rows['explained_x'].iloc[0]:.1f} % of variance)")
     ax.set_ylabel(f"PC 2 ({100 * rows['explained_y'].iloc[0]:.1f} %)")
@@ -261,11 +264,11 @@ def _describe(fig: Figure, measured: pd.DataFrame) -> None:
         + (f"; numbers are means of {seeds} seeds, contours seed {row['seed']}" if seeds > 1 else ""),
         fontsize=8,
     )
-    look = {"color": "#D55E00", "markeredgecolor": "white"}
+    look = {"color": PATH, "markeredgecolor": "white"}
     marks = [
         Line2D([], [], marker="s", linestyle="", markersize=5, label="start, θ0 ⊙ m", **look),
         Line2D([], [], marker="*", linestyle="", markersize=10, label="end, θT", **look),
-        Line2D([], [], marker="o", markersize=2.5, color="#D55E00", label="snapshots, projected"),
+        Line2D([], [], marker="o", markersize=2.5, color=PATH, label="snapshots, projected"),
         Line2D(
             [],
             [],
@@ -273,7 +276,7 @@ def _describe(fig: Figure, measured: pd.DataFrame) -> None:
             linestyle="",
             markersize=9,
             markerfacecolor="none",
-            markeredgecolor="#E69F00",
+            markeredgecolor=OFF,
             label="radius: distance off the plane",
         ),
     ]
