@@ -119,6 +119,13 @@ def test_a_ticket_that_the_seeds_do_not_settle_is_pale_and_has_a_question_mark()
 def test_no_ticket_is_said_too():
     curves = SECONDARY | {"LT-IMP": (84.0, 86.0, 88.0)}
     assert "no ticket" in texts(fig3.plot(tidy(curves), SMOKE))
+    assert "no ticket?" in texts(fig3.plot(tidy(curves, spread=(0.0,)), SMOKE))
+
+
+def test_no_ticket_is_not_said_while_runs_that_could_be_one_are_missing():
+    fig = fig3.plot(tidy(SECONDARY | {"LT-IMP": (84.0, None, None)}), SMOKE)
+    assert "not all has run" in texts(fig)
+    assert "6 of 54 runs are still missing" in fig._suptitle.get_text()
 
 
 def test_accuracies_far_below_do_not_squash_the_panel_and_are_marked_at_its_foot():

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lthpaper.conditions import NOT_RUN
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, MARKERS, PAGE, curve, paper_style, percent, seeds_note, spread
 from lthpaper.runs import Task
@@ -80,7 +79,7 @@ def panel(ax: Axes, rows: pd.DataFrame, title: str) -> Axes:
     rows: tidy, of one network, data set and sparsity, pretraining included.
     """
     sparsity = rows["sparsity"].max()
-    ran = rows[_trained(rows)]
+    ran = rows[trained(rows)]
     found = [verdict(rows, pruning=p) for p in ("IMP", "OMP") if f"LT-{p}" in set(rows["setting"])]
     label, colour = _label(found, rows)
     ax.set_title(f"{title}\n$s$ = {percent(sparsity)}", fontsize=7, pad=11)
@@ -119,7 +118,8 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
     note += (
         f"; {table['epochs'].max()} epochs; open triangle at the foot: below the range; ×: a seed diverged"
     )
-    note += "\npale, with a question mark: a ticket by the means, which the seeds do not settle"
+    note += "\npale, with a question mark: by the means, and the seeds do not settle it"
+    note += unfinished(table)
     fig.suptitle(note, fontsize=7)
     marks: list[Line2D | Patch] = [
         Line2D(
@@ -133,11 +133,17 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
     fig.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1.6, handlelength=2.2)
 
 
-def _trained(rows: pd.DataFrame) -> pd.Series:
+def trained(rows: pd.DataFrame) -> pd.Series:
     """Not merely planned: a diverged run has no accuracy, but the fingerprint of its data."""
     if "fingerprint" not in rows:
         return pd.Series(True, index=rows.index)
     return rows["accuracy"].notna() | (rows["fingerprint"].fillna("") != "")
+
+
+def unfinished(table: pd.DataFrame) -> str:
+    """How many runs are missing, if only some are."""
+    ran = trained(table)
+    return "" if ran.all() or not ran.any() else f"; {(~ran).sum():,} of {len(ran):,} runs are still missing"
 
 
 def _cells(ran: pd.DataFrame) -> pd.DataFrame:
@@ -207,12 +213,12 @@ def _label(found: Sequence[Verdict], rows: pd.DataFrame) -> tuple[str, str]:
         best = max(tickets, key=KINDS.index)
         text = "; ".join(f"{kind}: {', '.join(masks)}" for kind, masks in tickets.items())
         return (text if len(tickets) == 1 else text.replace(" prize", "")), TICKETS[best]
-    if {v.kind for v in found} == {NONE}:
+    if {v.kind_ours for v in found} == {NONE}:
         return "no ticket", PALE
-    lacking = any(c.holds == NOT_RUN for v in found for c in v.conditions)
-    if lacking:
-        return ("not all has run" if _trained(rows).any() else ""), PALE
-    return "undecided", PALE
+    ran = trained(rows)
+    if not ran.all():
+        return ("not all has run" if ran.any() else ""), PALE
+    return ("no ticket?" if {v.kind for v in found} == {NONE} else "undecided"), PALE
 
 
 def _learning_rates(ax: Axes, lrs: Sequence[float]) -> None:

@@ -115,6 +115,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         "than RR.",
         "The body of the paper's Table 3 is not at hand; the rows are ours, after the questions of §3.1.",
     ]
+    if lacking := fig3.unfinished(table).strip("; "):
+        notes.append(f"{lacking}: an answer by means is that of the others.")
     return draw_table(frame, "Table 3: observations", notes, rules=[1, 5, 6, 8, 10])
 
 
