@@ -1,0 +1,145 @@
+"""How fast: the ordinary training loop and ours, side by side in one run on the machine at hand.
+
+Contenders of a group take turns, round after round, and the ordinary loop is in every group: a ratio
+compares blocks of the same round, so that a machine that slows down slows both. Medians over rounds.
+`docs/performance.md` says what is compared and why.
+"""
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from lthpaper.bench import around
+from lthpaper.bench.contender import ENGINE, ON_DEVICE, ORDINARY, PACK, Contender, Running
+from lthpaper.bench.floor import floors
+from lthpaper.bench.report import COLUMNS, report, write
+from lthpaper.bench.sizes import SIZES, Size, named
+from lthpaper.plan import worker_count
+from lthpaper.training import pack_limits
+
+__all__ = ["COLUMNS", "SIZES", "Effort", "report", "run_bench", "write"]
+
+PACKS = (1, 2, 4, 8, 16)
+GROUP = 5  # contenders alive at once beside the ordinary loop: all of them together would fill the memory
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: rounds a group, seconds a block, and what of it all."""
+
+    rounds: int
+    seconds: float
+    packs: tuple[int, ...]
+    layouts: tuple[bool | None, ...]
+    precisions: tuple[str, ...]
+    growth: tuple[int, ...]  # runs in a sweep
+    workers: tuple[int, ...] = (0, 2)  # of the DataLoader
+
+
+FULL = Effort(5, 1.0, PACKS, (False, True), ("fp32", "bf16"), (1, 4, 16, 64))
+QUICK = Effort(3, 0.3, (), (None,), ("fp32", "bf16"), (1, 8))
+
+
+def run_bench(
+    sizes: Sequence[str] = ("digits", "cifar"),
+    device: str = "cpu",
+    quick: bool = False,
+    effort: Effort | None = None,
+) -> pd.DataFrame:
+    """One row a contender, in the columns COLUMNS.
+
+    images_per_s: network-images a second, training steps only (median over rounds; spread_low,
+    spread_high: the slowest and fastest round); ratio: to the faster ordinary loop of the same round;
+    memory_mb: peak of all its processes, on the GPU where it trains there. Raises InputError for an
+    unknown size.
+    """
+    chosen = [named(size) for size in sizes]
+    if effort is None:
+        effort = QUICK if quick else FULL
+        if torch.device(device).type == "cuda" and not quick:
+            workers = tuple(sorted({0, 2, min(8, worker_count("cpu"))}))  # a GPU waits for them
+            effort = replace(effort, packs=(*PACKS, 32, 64), workers=workers)
+    rows: list[dict[str, object]] = []
+    with tqdm(total=len(chosen) + 1, unit=" parts", desc="bench") as bar:
+        for size, name in zip(chosen, sizes, strict=True):
+            rows += [{"size": name, **row} for row in _compare(size, device, effort)]
+            rows += [{"size": name, **row} for row in floors(size, device)]
+            bar.update()
+        rows += around.rows(device, effort.growth)
+        bar.update()
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table.attrs["device"] = device
+    return table
+
+
+def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, object]]:
+    """Rows of one size."""
+    largest = pack_limits(size.card.size, torch.device(device))[1]
+    ordinary = [Contender(ORDINARY, size, device, workers=n) for n in effort.workers]
+    ours = [
+        Contender(ENGINE, size, device, largest, precision, None, worker_count(device))
+        for precision in effort.precisions
+    ]
+    first = [*ordinary, Contender(ON_DEVICE, size, device), *ours]
+    packs = [
+        Contender(PACK, size, device, pack, precision, layout)
+        for precision in effort.precisions
+        for layout in effort.layouts
+        for pack in effort.packs
+    ]
+    if len(packs) < GROUP:  # few enough to take turns with the rest
+        first, packs = first + packs, []
+    rates, memory, evaluation = _rounds(first, effort)
+    base = max(ordinary, key=lambda c: statistics.median(rates[c]))
+    yield from (_row(c, rates[c], rates[base], memory[c]) for c in first)
+    for begin in range(0, len(packs), GROUP):
+        group = packs[begin : begin + GROUP]
+        rates, memory, _ = _rounds([base, *group], effort)
+        yield from (_row(c, rates[c], rates[base], memory[c]) for c in group)
+    for contender, found in evaluation.items():
+        yield _row(contender, found, None, math.nan) | {"contender": "engine, evaluation"}
+
+
+Rates = dict[Contender, list[float]]
+
+
+def _rounds(group: Sequence[Contender], effort: Effort) -> tuple[Rates, dict[Contender, float], Rates]:
+    """Images a second by round, peak memory, and test images a second of the engine."""
+    with ExitStack() as alive:
+        running = [alive.enter_context(Running(contender)) for contender in group]
+        for one in running:
+            one.wait_ready()
+        for one in running:
+            one.warm_up(effort.seconds)
+        rates: Rates = {contender: [] for contender in group}
+        for _ in range(effort.rounds):
+            for one in running:
+                rates[one.contender].append(one.train())
+        memory = {one.contender: one.memory_mb for one in running}
+        engines = [one for one in running if one.contender.kind == ENGINE]
+        tests = {one.contender: [one.evaluate() for _ in range(effort.rounds)] for one in engines}
+    return rates, memory, tests
+
+
+def _row(c: Contender, rates: list[float], base: list[float] | None, memory_mb: float) -> dict[str, object]:
+    speed = statistics.median(rates)
+    ratios = [math.nan] if base is None else [own / other for own, other in zip(rates, base, strict=True)]
+    return {
+        "contender": c.name,
+        "pack": c.pack,
+        "precision": c.precision,
+        "layout": c.layout,
+        "processes": c.processes,
+        "images_per_s": speed,
+        "network_epochs_per_hour": 3600 * speed / c.size.epoch if base is not None else math.nan,
+        "ratio": statistics.median(ratios),
+        "spread_low": min(rates),
+        "spread_high": max(rates),
+        "memory_mb": memory_mb,
+    }

@@ -1,0 +1,102 @@
+"""What surrounds the training steps: from the command to the first step, loading data, growing sweeps."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lthpaper import data
+from lthpaper.bench.sizes import SIZES
+from lthpaper.errors import InputError
+from lthpaper.settings import pretraining
+from lthpaper.store import Store
+from lthpaper.sweep import execute
+
+FIRST_STEP = """
+import time
+import lthpaper.sweep, lthpaper.figures
+print(time.monotonic())
+from lthpaper import data
+images = data.load("digits")
+print(time.monotonic())
+import torch
+from lthpaper.bench.around import first_step
+first_step(images, torch.device({device!r}))
+print(time.monotonic())
+"""
+
+
+def first_step(images: data.DataSet, device: object) -> None:
+    """One optimizer step of the engine at digits size, from nothing."""
+    from dataclasses import replace
+
+    from lthpaper.training import Pack, one_thread, start
+
+    size = SIZES["digits"]
+    few = replace(
+        images,
+        images=replace(
+            images.images,
+            train=images.images.train[: size.batch],
+            train_labels=images.images.train_labels[: size.batch],
+        ),
+    )
+    run = pretraining(size.task, size.recipe("fp32"))
+    with one_thread(device):
+        float(Pack([run, run], [start(run, None)] * 2, few, device).train_epoch()[0])
+
+
+def start_up(device: str) -> dict[str, float]:
+    """Seconds in a fresh process, each from its beginning: imports done, digits loaded, first step done."""
+    began = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, "-c", FIRST_STEP.format(device=device)], capture_output=True, text=True, check=True
+    )
+    stamps = [float(line) - began for line in ran.stdout.split()]
+    return dict(zip(("imports done", "digits loaded", "first step done"), stamps, strict=True))
+
+
+def loading(name: str) -> float | None:
+    """Seconds to load a data set into memory; None where it is not at hand."""
+    began = time.perf_counter()
+    try:
+        data._load.__wrapped__(name, data.data_root().resolve(), 0)  # not what this process remembers
+    except InputError:
+        return None
+    return time.perf_counter() - began
+
+
+def growth(count: int, device: str, epochs: int = 2) -> float:
+    """Seconds of a whole sweep of `count` dense digits runs, workers and store included."""
+    size = SIZES["digits"]
+    recipe = size.recipe("fp32").with_(epochs=epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [pretraining(size.task, recipe, seed) for seed in range(count)]
+        began = time.perf_counter()
+        execute(runs, Store(Path(folder)), device=device, quiet=True)
+        return time.perf_counter() - began
+
+
+def rows(device: str, counts: Sequence[int]) -> list[dict[str, object]]:
+    """Rows with `seconds`; a sweep's images are those of its training steps."""
+    found: list[dict[str, object]] = [
+        {"size": "digits", "contender": f"from command to {what}", "seconds": seconds}
+        for what, seconds in start_up(device).items()
+    ]
+    for name, size in (("digits", "digits"), ("cifar10", "cifar")):
+        if (seconds := loading(name)) is not None:
+            found.append({"size": size, "contender": f"loading {name}", "seconds": seconds})
+    for count in counts:
+        seconds = growth(count, device)
+        found.append(
+            {
+                "size": "digits",
+                "contender": f"sweep of {count} run{'s' if count > 1 else ''}, 2 epochs each",
+                "images_per_s": 2 * count * SIZES["digits"].images / seconds,
+                "network_epochs_per_hour": 3600 * 2 * count / seconds,
+                "seconds": seconds,
+            }
+        )
+    return found

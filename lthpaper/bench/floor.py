@@ -1,0 +1,87 @@
+"""The floor: the least time a network-epoch can take on this device, from arithmetic and two measurements.
+
+A training step must do its multiplications (forward, and twice as many backward, less the input gradient
+of the first layer) and must carry every activation to and from memory a few times. Dividing the one by
+the speed of a large matrix product and the other by the speed of a copy gives two times; the longer one
+is the floor.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from lthpaper import networks
+from lthpaper.bench.sizes import Size
+
+# Reads and writes of an activation in one training step, with batch-norm and ReLU fused into the
+# convolutions: written by the convolution, read for the statistics, read by the next convolution;
+# backward the gradient is written and read by both gradients' convolutions, the activation once more.
+ACCESSES = 7
+
+
+def per_image(size: Size) -> tuple[int, int]:
+    """(floating-point operations, activations) of training on one image; activations: of convolutions."""
+    network = networks.skeleton(**size.task.shape)
+    counted: list[tuple[int, int]] = []  # (multiply-accumulates, outputs) by layer in order
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        weight = layer.weight
+        products = output.numel() // weight.shape[0] * weight.numel()
+        counted.append((products, output.numel() if isinstance(layer, nn.Conv2d) else 0))
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    card = size.card
+    network(torch.empty(1, card.channels, card.size, card.size, device="meta"))
+    macs = sum(m for m, _ in counted)
+    return 2 * (3 * macs - counted[0][0]), sum(a for _, a in counted)
+
+
+def _fastest(action: Callable[[], object], device: torch.device, times: int = 5) -> float:
+    """Seconds of the fastest of several calls."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def operations_per_s(device: torch.device, dtype: torch.dtype) -> float:
+    """Of a large matrix product, on all of the device."""
+    n = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    return 2 * n**3 / _fastest(lambda: a @ b, device)
+
+
+def bytes_per_s(device: torch.device) -> float:
+    """Read and written by a copy that no cache holds."""
+    source = torch.ones(2**30 if device.type == "cuda" else 2**28, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / _fastest(lambda: target.copy_(source), device)
+
+
+def floors(size: Size, device_name: str) -> list[dict[str, object]]:
+    """A row a precision: images a second that nothing on this device can exceed."""
+    device = torch.device(device_name)
+    operations, activations = per_image(size)
+    bandwidth = bytes_per_s(device) if device.type == "cuda" else math.inf  # a CPU's caches hold them
+    rows = []
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        traffic = activations * ACCESSES * dtype.itemsize / bandwidth
+        speed = 1 / max(operations / operations_per_s(device, dtype), traffic)
+        rows.append(
+            {
+                "contender": "floor",
+                "precision": precision,
+                "images_per_s": speed,
+                "network_epochs_per_hour": 3600 * speed / size.epoch,
+            }
+        )
+    return rows

@@ -1,0 +1,62 @@
+"""What is trained while the clock runs: network, batch and random images of a data set's shape."""
+
+from dataclasses import dataclass
+
+import torch
+
+from lthpaper import data
+from lthpaper.data import Card, DataSet, Images
+from lthpaper.errors import InputError
+from lthpaper.recipe import Recipe
+from lthpaper.runs import Task
+
+
+@dataclass(frozen=True)
+class Size:
+    """images: of one timed epoch; epoch: of the network-epoch that results are stated in."""
+
+    task: Task
+    batch: int
+    images: int
+    epoch: int
+    test: int
+
+    @property
+    def card(self) -> Card:
+        return data.card(self.task.data)
+
+    def recipe(self, precision: str) -> Recipe:
+        """Never reaches an end: only single epochs of it are trained."""
+        return Recipe(epochs=10**6, lr=0.05, batch_size=self.batch, precision=precision, milestones=())
+
+
+SIZES = {
+    "digits": Size(Task("resnet8", "digits"), batch=50, images=300, epoch=300, test=1497),
+    "cifar": Size(Task("resnet20", "cifar10"), batch=64, images=512, epoch=50_000, test=1000),
+}
+
+
+def named(name: str) -> Size:
+    """Raises InputError for an unknown size."""
+    if name not in SIZES:
+        raise InputError(f"There is no size {name!r} to measure; choose from {', '.join(SIZES)}.")
+    return SIZES[name]
+
+
+def random_data(size: Size, images: int, seed: int = 0) -> DataSet:
+    """`images` training images and the size's test images; the speed does not depend on what they show."""
+    card, generator = size.card, torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int, high: int = 256, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+        return torch.randint(0, high, shape, generator=generator, dtype=dtype)
+
+    side = (card.size, card.size, card.channels)
+    parts = Images(
+        draw(images, *side),
+        draw(images, high=card.num_classes, dtype=torch.int64),
+        draw(size.test, *side),
+        draw(size.test, high=card.num_classes, dtype=torch.int64),
+        tuple(map(str, range(card.num_classes))),
+        "random",
+    )
+    return DataSet("random", card, parts, "")
