@@ -1,0 +1,55 @@
+"""Claim 14: IMP's loss contours against OMP's, by the numbers of `lthpaper.ruggedness` (Figures 4, 5)."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from lthpaper.characteristics import characteristics
+from lthpaper.claims.outcome import Outcome, Part, ranges
+from lthpaper.claims.relations import ABOVE, BELOW, LIKE, relate
+from lthpaper.claims.results import Results
+from lthpaper.paper import CLAIMS
+from lthpaper.ticket_cells import Side
+from lthpaper.uncertainty import Cell
+
+MEASURES = {"basin_area": ABOVE, "roughness": BELOW, "non_convexity": BELOW}  # IMP's less OMP's
+LITTLE = 0.25  # "little difference": of the two's mean (ours; the text shows pictures alone)
+UNIT = 100.0  # values are percent of the two's mean
+
+
+def claim_14(results: Results) -> Outcome:
+    """Residual connections: IMP's basin larger, its surface less rough and nearer to convex, at each
+    learning rate. None: each differs by at most a quarter."""
+    table = results.contours
+    if table.empty:
+        return Outcome(CLAIMS[13], note="The surfaces of Figures 4 and 5 were not evaluated.")
+    parts = [
+        _part(rows, str(network), str(data), float(s), float(lr), measure)
+        for (network, data, s, lr), rows in table.groupby(["network", "data", "sparsity", "lr"])
+        for measure in MEASURES
+    ]
+    return Outcome(CLAIMS[13], tuple(parts), f"percent of their mean: {ranges(parts)}", "pictures alone")
+
+
+def _part(rows: pd.DataFrame, network: str, data: str, s: float, lr: float, measure: str) -> Part:
+    residual = characteristics(network, data).residual
+    mean = rows.groupby("setting")[measure].mean().mean()
+    unit = UNIT / mean if mean > 0 else 1.0
+    imp, omp = (_side(rows[rows["setting"] == f"LT-{label}"], label, lr, measure, unit) for label in PAIR)
+    relation = MEASURES[measure] if residual else LIKE
+    margin = 0.0 if residual else LITTLE * UNIT
+    about = {"network": network, "data": data, "sparsity": s, "lr": lr}
+    kind = "residual" if residual else "no residual"
+    label = f"{measure.replace('_', ' ')}, IMP − OMP, {kind}"
+    part = relate(imp, relation, omp, margin, about, label)
+    return replace(
+        part, sentence=f"{measure.replace('_', ' ')} in percent of the two's mean. {part.sentence}"
+    )
+
+
+PAIR = ("IMP", "OMP")
+
+
+def _side(rows: pd.DataFrame, label: str, lr: float, measure: str, unit: float) -> Side:
+    values = tuple(float(v) * unit for v in rows[measure].dropna())
+    return Side(label, (Cell(label, lr, values),) if values else (), (), ())

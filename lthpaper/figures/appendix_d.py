@@ -1,0 +1,182 @@
+"""Appendix D: the same masks on θ0 (LT), θt of a few early epochs t (WR), θT (FT) and θ0′ (RR).
+
+WR goes on with the recipe from epoch t; FT runs the whole recipe again from θT (learning-rate
+rewinding). Masks are those of LT: no IMP round is rewound. The appendix is not at hand: epochs, one
+network, Figure 1's learning rates and the scale's highest sparsity are ours.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lthpaper.figures import FigureSpec, register
+from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent, seeds_note, spread
+from lthpaper.scales import Scale
+from lthpaper.settings import (
+    Trial,
+    fine_tuned,
+    imp_sparsity,
+    lt_imp,
+    lt_omp,
+    pretraining,
+    rewound,
+    sanity_check,
+)
+from lthpaper.tickets import Verdict, verdict
+
+EARLY = (1 / 40, 1 / 20, 1 / 10)  # of training: epochs 4, 8 and 16 of 160
+PRUNINGS = ("IMP", "OMP")
+LINES = {"IMP": "-", "OMP": (0, (4, 1.5))}
+
+
+def rewinding_epochs(scale: Scale) -> tuple[int, ...]:
+    """A few early t, at least 1 and before the end: (4, 8, 16) of 160, (2, 3, 6) of 60, (1,) of 2."""
+    rounded = {max(1, int(share * scale.epochs + 0.5)) for share in EARLY}
+    return tuple(sorted(t for t in rounded if t < scale.epochs))
+
+
+def trials(scale: Scale) -> list[Trial]:
+    """Every setting of the sanity check, for the verdicts; and WR and FT."""
+    k = max(scale.rounds)
+    rates, seeds = scale.learning_rates, scale.seeds
+    return [*sanity_check(scale.task, scale.recipe, rates, (k,), seeds), *_rewound(scale, k)]
+
+
+def _rewound(scale: Scale, k: int) -> Iterator[Trial]:
+    s = imp_sparsity(k)
+    for lr, seed in itertools.product(scale.learning_rates, range(scale.seeds)):
+        dense = pretraining(scale.task, scale.recipe.with_(lr=lr), seed)
+        for label, subnetwork in (("IMP", lt_imp(dense, k)), ("OMP", lt_omp(dense, s))):
+            for epoch in rewinding_epochs(scale):
+                yield Trial(f"WR-{label}", s, rewound(subnetwork, dense, epoch))
+            yield Trial(f"FT-{label}", s, fine_tuned(subnetwork, dense))
+
+
+def verdicts(table: pd.DataFrame) -> list[tuple[str, str, Verdict]]:
+    """(start, pruning, verdict) of LT, of each rewinding epoch and of FT.
+
+    By the generalised principles (`lthpaper.tickets`): what starts from θt stands in LT's place.
+    """
+    found = []
+    for pruning in PRUNINGS:
+        others = ~table["setting"].str.startswith(("WR-", "FT-"))
+        for start, setting, rows in _starts(table, pruning):
+            if setting.startswith("LT-"):
+                rows = rows.iloc[:0]
+            together = pd.concat([table[others], rows])
+            found.append((start, pruning, verdict(together, pruning=pruning, subnetwork=setting[:2])))
+    return found
+
+
+def _starts(table: pd.DataFrame, pruning: str) -> list[tuple[str, str, pd.DataFrame]]:
+    """(what it starts from, setting, rows), from θ0 on."""
+    starts = [("θ0", f"LT-{pruning}", table[table["setting"] == f"LT-{pruning}"])]
+    rewound_rows = table[table["setting"] == f"WR-{pruning}"]
+    starts += [(f"θ{int(t)}", f"WR-{pruning}", rows) for t, rows in rewound_rows.groupby("rewind", sort=True)]
+    tuned = table[table["setting"] == f"FT-{pruning}"]
+    return starts + ([("θT", f"FT-{pruning}", tuned)] if len(tuned) else [])
+
+
+def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """One row a start and pruning: the best accuracy over the learning rates, against LT, and the ticket
+    by the means and by the seeds, as text."""
+    rows = []
+    best_lt = {p: _best(table[table["setting"] == f"LT-{p}"]) for p in PRUNINGS}
+    by_start = {(s, p): rows for p in PRUNINGS for s, _, rows in _starts(table, p)}
+    for start, pruning, v in verdicts(table):
+        best = _best(by_start[start, pruning])
+        above = "" if start == "θ0" else f"{best - best_lt[pruning]:+.2f}".replace("-", "−")
+        rows.append(
+            {
+                "starts from": start,
+                "masks": pruning,
+                "best accuracy": f"{best:.2f}",
+                "above θ0": above,
+                "ticket by the means": v.kind,
+                "by the seeds": v.kind_ours,
+            }
+        )
+    return pd.DataFrame(rows).replace("nan", "–").set_index("starts from")
+
+
+def _best(rows: pd.DataFrame) -> float:
+    return rows.groupby("lr")["accuracy"].agg(lambda a: a.mean(skipna=False)).max()
+
+
+def plot(table: pd.DataFrame, scale: Scale) -> Figure:
+    """A panel a learning rate; accuracy against where the subnetwork starts, pretraining as a level line."""
+    rates = sorted(table["lr"].unique())
+    with paper_style():
+        fig, axes = plt.subplots(
+            1, len(rates), figsize=(PAGE, 2.7), sharey=True, squeeze=False, layout="constrained"
+        )
+        for letter, ax, lr in zip("abcdefghijklmnop", axes[0], rates, strict=False):
+            _panel(ax, table[table["lr"] == lr])
+            ax.set_title(f"({letter}) learning rate {lr:g}")
+            ax.set_xlabel("the subnetwork starts from")
+        axes[0][0].set_ylabel("test accuracy (%)")
+        marks = [Line2D([], [], color="black", label="pretraining")]
+        for what, label in (("LT", "θ0: LT"), ("WR", "rewound: WR"), ("FT", "θT: FT"), ("RR", "θ0′: RR")):
+            marks += [
+                Line2D(
+                    [],
+                    [],
+                    color=COLOURS[f"{what}-{p}"],
+                    marker=MARKERS[f"{what}-{p}"],
+                    linestyle=LINES[p],
+                    label=f"{label}-{p}",
+                )
+                for p in PRUNINGS
+            ]
+        fig.legend(handles=marks, loc="outside lower center", ncols=5)
+        there = table[table["accuracy"].notna()]
+        note = seeds_note(there) if len(there) else "nothing has run yet"
+        about = table.iloc[0]
+        fig.suptitle(
+            f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
+            f"{about['epochs']} epochs, {note}",
+            fontsize=8,
+        )
+    return fig
+
+
+def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
+    dense = table.loc[table["setting"] == "pretraining", "accuracy"].mean()
+    if np.isfinite(dense):
+        ax.axhline(dense, color=COLOURS["pretraining"], linewidth=1)
+    names = ["θ0′"]
+    for pruning, shift in zip(PRUNINGS, (-0.08, 0.08), strict=True):
+        starts = _starts(table, pruning)
+        starts = [("θ0′", f"RR-{pruning}", table[table["setting"] == f"RR-{pruning}"]), *starts]
+        names = [name for name, *_ in starts]
+        points = []
+        for x, (_, setting, rows) in enumerate(starts):
+            for cell in spread(rows, "lr").dropna(subset="mean").itertuples():
+                error = np.nan_to_num(cell.std)
+                look = {"color": COLOURS[setting], "marker": MARKERS[setting], "zorder": 3}
+                ax.errorbar(x + shift, cell.mean, yerr=error, capsize=2, elinewidth=0.8, **look)
+                points += [(x + shift, cell.mean)] if x else []  # θ0′ stands apart
+        if points:
+            ax.plot(*zip(*points, strict=True), color=COLOURS[f"WR-{pruning}"], linestyle=LINES[pruning])
+    ax.axvline(0.5, color="#bbbbbb", linewidth=0.6)
+    ax.set_xticks(range(len(names)), [_tick(name) for name in names])
+    ax.grid(axis="x", visible=False)
+    return ax
+
+
+def _tick(name: str) -> str:
+    """θ6 with its index low."""
+    index = name[1:]
+    return f"θ$_{{{index}}}$" if index.isdigit() or index == "T" else "θ0′" if index == "0′" else name
+
+
+register(
+    "appendix-d",
+    FigureSpec("Weight rewinding and fine-tuning beside LT", trials, plot, tabulate=tabulate),
+)

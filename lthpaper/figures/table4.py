@@ -1,0 +1,163 @@
+"""Table 4 (§4): masks from two pretraining learning rates, their subnetworks trained at many.
+
+Every IMP round trains at the pretraining rate; only the last subnetwork's own training has another. The
+paper's table is not at hand: the two rates are Figure 1's two largest, and the sparsity is the scale's
+highest (ours).
+"""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lthpaper.figures import FigureSpec, register
+from lthpaper.figures.style import PAGE, paper_style, percent
+from lthpaper.scales import Scale
+from lthpaper.settings import Trial, imp_sparsity, lt_imp, pretraining, random_reinit
+
+SETTINGS = ("LT-IMP", "RR-IMP")
+RANGE = 5.0  # points below the best that colours tell apart; a rate that fails would swallow the rest
+
+
+def pretraining_rates(scale: Scale) -> tuple[float, ...]:
+    """Two, or fewer if Figure 1 has fewer."""
+    return tuple(sorted(scale.learning_rates)[-2:])
+
+
+def subnetwork_rates(scale: Scale) -> tuple[float, ...]:
+    """The grid, and the pretraining rates themselves."""
+    return tuple(sorted({*scale.grid, *pretraining_rates(scale)}))
+
+
+def trials(scale: Scale) -> list[Trial]:
+    """Pretraining, LT-IMP and RR-IMP."""
+    k = max(scale.rounds)
+    found = []
+    for lr, seed in itertools.product(pretraining_rates(scale), range(scale.seeds)):
+        dense = pretraining(scale.task, scale.recipe.with_(lr=lr), seed)
+        subnetwork = lt_imp(dense, k)
+        found.append(Trial("pretraining", 0.0, dense))
+        for other in subnetwork_rates(scale):
+            recipe = scale.recipe.with_(lr=other)
+            for setting, run in (("LT-IMP", subnetwork), ("RR-IMP", random_reinit(subnetwork))):
+                found.append(Trial(setting, imp_sparsity(k), run.with_(recipe=recipe)))
+    return found
+
+
+def cells(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a setting, pretraining_lr and lr: mean, std (ddof 1) and n of accuracy, percent.
+
+    A learning rate at which a seed diverged has a NaN mean.
+    """
+    subnetworks = table[table["setting"] != "pretraining"]
+    groups = subnetworks.groupby(["setting", "pretraining_lr", "lr"])["accuracy"]
+    found = groups.agg(mean=lambda a: a.mean(skipna=False), std=lambda a: a.std(ddof=1), n="count")
+    return found.reset_index()
+
+
+def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """Rows: setting and pretraining learning rate; columns: the subnetwork's. "mean ± std" as text; a
+    star marks the pretraining's own rate, brackets the best of a row."""
+    found = cells(table)
+    rows = {}
+    for (setting, lr), line in found.groupby(["setting", "pretraining_lr"]):
+        best = line["mean"].max()
+        rows[f"{setting}, masks from {lr:g}"] = {
+            f"{cell.lr:g}": _text(cell, " ± ", best) + ("*" if cell.lr == lr else "")
+            for cell in line.itertuples()
+        }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index.name = "learning rate of the subnetwork"
+    return frame
+
+
+def plot(table: pd.DataFrame, scale: Scale) -> Figure:
+    """A row a pretraining rate, a column a subnetwork rate; the frame marks equal rates, bold the best."""
+    found = cells(table)
+    with paper_style():
+        rows = found["pretraining_lr"].nunique()
+        fig, axes = plt.subplots(
+            len(SETTINGS),
+            1,
+            figsize=(PAGE, 0.85 + len(SETTINGS) * (0.36 + 0.33 * rows)),
+            squeeze=False,
+            layout="constrained",
+        )
+        top = found["mean"].max()
+        for letter, ax, setting in zip("ab", axes[:, 0], SETTINGS, strict=True):
+            shown = _panel(ax, found[found["setting"] == setting], top)
+            ax.set_title(f"({letter}) {setting}", loc="left")
+            ax.set_ylabel("pretraining\nand IMP at", fontsize=7)
+        axes[-1][0].set_xlabel("learning rate of the subnetwork's own training")
+        fig.supylabel(
+            "learning rate of\npretraining and IMP", fontsize=7, ha="center", multialignment="center"
+        )
+        bar = fig.colorbar(shown, ax=axes, extend="min", aspect=12, pad=0.01)
+        bar.set_label("test accuracy (%)")
+        fig.suptitle(_title(table), fontsize=8)
+    return fig
+
+
+def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
+    square = found.pivot(index="pretraining_lr", columns="lr", values="mean")
+    high = top if np.isfinite(top) else 100.0
+    shown = ax.imshow(square, cmap="cividis", vmin=high - RANGE, vmax=high, aspect="auto")
+    rates, others = list(square.columns), list(square.index)
+    for cell in found.itertuples():
+        row = square.loc[cell.pretraining_lr]
+        at = rates.index(cell.lr), others.index(cell.pretraining_lr)
+        light = np.isfinite(cell.mean) and cell.mean > high - RANGE / 2
+        best = np.isfinite(cell.mean) and cell.mean == row.max()
+        ax.text(
+            *at,
+            _text(cell, "\n±"),
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color="black" if light or not np.isfinite(cell.mean) else "white",
+            fontweight="bold" if best else "normal",
+            linespacing=1.0,
+        )
+        if cell.lr == cell.pretraining_lr:
+            frame = Rectangle((at[0] - 0.47, at[1] - 0.46), 0.94, 0.92, fill=False, linewidth=1.6)
+            frame.set_edgecolor("#D55E00")
+            ax.add_patch(frame)
+    ax.set_xticks(range(len(rates)), [f"{lr:g}" for lr in rates])
+    ax.set_yticks(range(len(others)), [f"{lr:g}" for lr in others])
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return shown
+
+
+def _text(cell: tuple, between: str, best: float | None = None) -> str:
+    if not np.isfinite(cell.mean):
+        return "–"
+    mean = f"[{cell.mean:.1f}]" if best is not None and cell.mean == best else f"{cell.mean:.1f}"
+    return mean + (f"{between}{cell.std:.1f}" if np.isfinite(cell.std) else "")
+
+
+def _title(table: pd.DataFrame) -> str:
+    about = table.iloc[0]
+    n = cells(table)["n"]
+    seeds = f"mean ± standard deviation of {n.max()} seeds" if n.max() > 1 else "one seed"
+    dense = table[table["setting"] == "pretraining"].groupby("lr")["accuracy"].mean()
+    said = ", ".join(f"{a:.1f} at {lr:g}" for lr, a in dense.items() if np.isfinite(a))
+    return (
+        f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
+        f"{seeds if n.max() else 'nothing has run yet'}\n"
+        f"frame: equal rates; bold: best of the row{f'; pretraining {said}' if said else ''}"
+    )
+
+
+register(
+    "table4",
+    FigureSpec(
+        "Different learning rates in pretraining and subnetwork training", trials, plot, tabulate=tabulate
+    ),
+)
