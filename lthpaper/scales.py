@@ -92,7 +92,16 @@ class Scale:
 
 
 SMOKE = Scale("smoke", "resnet8", "digits", epochs=2, insufficient_epochs=1, batch_size=50, seeds=1)
-LAPTOP = Scale("laptop", "resnet8", "digits", epochs=60, insufficient_epochs=29, batch_size=50, seeds=3)
+LAPTOP = Scale(
+    "laptop",
+    "resnet8",
+    "digits",
+    epochs=60,
+    insufficient_epochs=29,
+    batch_size=50,
+    seeds=3,
+    grid=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5),
+)
 PAPER = Scale(
     "paper",
     "resnet20",
