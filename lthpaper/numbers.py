@@ -1,5 +1,7 @@
 """The numbers that the paper's text states, beside ours."""
 
+import itertools
+
 import pandas as pd
 
 from lthpaper import ticket_cells
@@ -117,13 +119,22 @@ def _epochs(quote: Quote, scale: Scale) -> int:
 
 def _counterpart(quote: Quote, table: pd.DataFrame, scale: Scale) -> tuple[str, str]:
     """The quote's own network and data if the table has them, else ours with residual connections as its
-    has; the scale's network before any other. ("", "") if there is none."""
-    there = list(dict.fromkeys(zip(table["network"], table["data"], strict=True)))
+    has: one with the quote's cell before others, then the scale's network. ("", "") if there is none."""
+    pairs = list(zip(table["network"], table["data"], strict=True))
+    there = list(dict.fromkeys(pairs))
     if (quote.network, quote.data) in there:
         return quote.network, quote.data
     wanted = characteristics(quote.network, quote.data).residual
     alike = [pair for pair in there if characteristics(*pair).residual == wanted]
-    return min(alike, key=lambda pair: pair != (scale.network, scale.data), default=("", ""))
+    cell = (table["setting"] == quote.setting) & _near(table, quote.sparsity)
+    have = set(itertools.compress(pairs, cell))
+    order = {pair: (pair not in have, pair != (scale.network, scale.data)) for pair in alike}
+    return min(alike, key=order.__getitem__, default=("", ""))
+
+
+def _near(table: pd.DataFrame, sparsity: float) -> pd.Series:
+    """As the text rounds sparsities."""
+    return (table["sparsity"] - sparsity).abs() < 0.005
 
 
 def _rows(quote: Quote, table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
@@ -138,7 +149,7 @@ def _cell(quote: Quote, setting: str, table: pd.DataFrame, scale: Scale) -> pd.D
     """The rows of one setting at the quote's sparsity, and learning rate if it has one."""
     rows = _rows(quote, table, scale)
     sparsity = 0.0 if setting == "pretraining" else quote.sparsity
-    near = (rows["sparsity"] - sparsity).abs() < 0.005
+    near = _near(rows, sparsity)
     if quote.lr is not None:
         near &= rows["lr"] == quote.lr
     return rows[near & (rows["setting"] == setting)]

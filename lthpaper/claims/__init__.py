@@ -68,7 +68,14 @@ TESTS = {
 
 def trials(scale: Scale) -> list[Trial]:
     """The runs of all claims, each once."""
-    return union(test.trials(scale) for test in TESTS.values())
+    from lthpaper.figures import FIGURES
+
+    return union(FIGURES[name].trials(scale) for name in figures())
+
+
+def figures() -> list[str]:
+    """The figures whose runs the claims read, each once."""
+    return list(dict.fromkeys(name for test in TESTS.values() for name in test.figures))
 
 
 def gather(

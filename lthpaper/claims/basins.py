@@ -28,7 +28,9 @@ def claim_14(results: Results) -> Outcome:
         for (network, data, s, lr), rows in table.groupby(["network", "data", "sparsity", "lr"])
         for measure in MEASURES
     ]
-    return Outcome(CLAIMS[13], tuple(parts), f"percent of their mean: {ranges(parts)}", "pictures alone")
+    return Outcome(
+        CLAIMS[13], tuple(parts), f"IMP − OMP, percent of their mean; {ranges(parts)}", "pictures alone"
+    )
 
 
 def _part(rows: pd.DataFrame, network: str, data: str, s: float, lr: float, measure: str) -> Part:
@@ -40,11 +42,9 @@ def _part(rows: pd.DataFrame, network: str, data: str, s: float, lr: float, meas
     margin = 0.0 if residual else LITTLE * UNIT
     about = {"network": network, "data": data, "sparsity": s, "lr": lr}
     kind = "residual" if residual else "no residual"
-    label = f"{measure.replace('_', ' ')}, IMP − OMP, {kind}"
-    part = relate(imp, relation, omp, margin, about, label)
-    return replace(
-        part, sentence=f"{measure.replace('_', ' ')} in percent of the two's mean. {part.sentence}"
-    )
+    name = measure.replace("_", " ")
+    part = relate(imp, relation, omp, margin, about, f"{name}, {kind}")
+    return replace(part, sentence=f"{name.capitalize()} in percent of the two's mean. {part.sentence}")
 
 
 PAIR = ("IMP", "OMP")

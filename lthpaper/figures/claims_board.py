@@ -1,5 +1,6 @@
 """The scoreboard of the paper's claims: one row a claim, its status, our numbers, the paper's."""
 
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ def trials(scale: Scale) -> list[Trial]:
 def keep(scale: Scale) -> Mapping[Run, frozenset[int]]:
     """The snapshots of the figures whose runs the claims read."""
     found: dict[Run, frozenset[int]] = {}
-    for name in dict.fromkeys(name for test in claims.TESTS.values() for name in test.figures):
+    for name in claims.figures():
         for run, epochs in FIGURES[name].keep(scale).items():
             found[run] = found.get(run, frozenset()) | epochs
     return found
@@ -65,8 +66,7 @@ def plot(board: pd.DataFrame, scale: Scale) -> Figure:
     """A table picture; in small, what the means alone say where that is something else."""
     rows = [_lines(row) for row in board.to_dict("records")]
     heights = [max(map(len, row.values())) * LINE + 2 * PAD for row in rows]
-    tried = "; ".join(dict.fromkeys(t for t in board["tried on"] if t)) or "nothing has run yet"
-    foot = textwrap.wrap(f"Tried on: {tried}.", 140)
+    foot = textwrap.wrap(f"Tried on: {_tried(board) or 'nothing, none has run yet'}.", 140)
     top = 0.42
     height = top + sum(heights) + 0.12 + LINE * len(foot) + 0.08
     with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
@@ -91,6 +91,16 @@ def plot(board: pd.DataFrame, scale: Scale) -> Figure:
     return fig
 
 
+def _tried(board: pd.DataFrame) -> str:
+    """The networks on each data set, over all claims."""
+    found: dict[str, list[str]] = {}
+    for cell in filter(None, board["tried on"]):
+        for part in cell.split("; "):
+            names, data = part.split(" on ")
+            found[data] = list(dict.fromkeys([*found.get(data, []), *names.split(", ")]))
+    return "; ".join(f"{', '.join(names)} on {data}" for data, names in found.items())
+
+
 def _lines(row: dict[str, object]) -> dict[str, list[str]]:
     """A row's cells as lines of text that fit their columns."""
     symbol = LOOKS[row["status"]][0]
@@ -101,9 +111,14 @@ def _lines(row: dict[str, object]) -> dict[str, list[str]]:
     for name in ("words", "ours", "paper"):
         wide = int((COLUMNS[name] - GAP) * CHARACTERS)
         parts = str(row[name] or EMPTY[name]).split("; ")
-        wrapped = [line for part in parts for line in textwrap.wrap(part, wide) or [""]]
-        cells[name] = wrapped
+        cells[name] = [line for part in parts for line in _wrap(part, wide)]
     return cells
+
+
+def _wrap(text: str, wide: int) -> list[str]:
+    """Lines of at most so many characters; a number stays with its sign, its range and its relation."""
+    together = re.sub(r"(?<=[…<>≥≈]) | (?=[…+−])(?=\S+)", "\u00a0", text)
+    return textwrap.wrap(together, wide, break_on_hyphens=False) or [""]
 
 
 def _row(ax: Axes, cells: dict[str, list[str]], status: str, y: float, tall: float) -> None:

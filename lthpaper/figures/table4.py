@@ -93,9 +93,6 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_title(f"({letter}) {setting}", loc="left")
             ax.set_ylabel("pretraining\nand IMP at", fontsize=7)
         axes[-1][0].set_xlabel("learning rate of the subnetwork's own training")
-        fig.supylabel(
-            "learning rate of\npretraining and IMP", fontsize=7, ha="center", multialignment="center"
-        )
         bar = fig.colorbar(shown, ax=axes, extend="min", aspect=12, pad=0.01)
         bar.set_label("test accuracy (%)")
         fig.suptitle(_title(table), fontsize=8)
