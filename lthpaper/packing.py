@@ -38,29 +38,61 @@ def _images(x: Tensor, kind: str) -> None:
         raise NotStackable(f"{kind} over vectors")
 
 
+# On a CPU, what a vector instruction does at the end of an array, or a matrix product from an address that is
+# not a multiple of 64 bytes, rounds otherwise than in the middle. A network's bits would then depend on its
+# slot, so arrays are filled up with zeros, and every network lies as if in the middle.
+
+
+def _short_of(n: int, multiple: int, x: Tensor) -> int:
+    return -n % multiple if x.device.type == "cpu" else 0
+
+
+def _products(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x (K, B, F), weight (K, O, F), bias (K, O) -> (K, B, O)."""
+    outputs, inputs = (_short_of(n, 16, x) for n in weight.shape[1:])
+    x, weight = F.pad(x, (0, inputs)).contiguous(), F.pad(weight, (0, inputs, 0, outputs))
+    out = F.pad(torch.bmm(x, weight.transpose(1, 2)), (0, -outputs))
+    return out if bias is None else out + bias.unsqueeze(1).to(out.dtype)
+
+
 def _conv(c: Context, m: nn.Conv2d, name: str, x: Tensor) -> Tensor:
     _images(x, "a convolution")
-    weight = c.state[f"{name}.weight"]
-    bias = c.state[f"{name}.bias"].flatten() if m.bias is not None else None
+    weight, bias = c.state[f"{name}.weight"], c.state.get(f"{name}.bias")
+    if x.shape[2:] == m.kernel_size == (1, 1) and m.groups == 1 and m.padding in ((0, 0), "valid", "same"):
+        vectors = x.flatten(1).unflatten(1, (c.k, -1)).transpose(0, 1)  # (K, B, C)
+        return _products(vectors, weight.flatten(2), bias).transpose(0, 1).flatten(1)[..., None, None]
+    bias = None if bias is None else bias.flatten()
     return F.conv2d(x, weight.flatten(0, 1), bias, m.stride, m.padding, m.dilation, c.k * m.groups)
 
 
 def _linear(c: Context, m: nn.Linear, name: str, x: Tensor) -> Tensor:
     if x.ndim != 3:
         raise NotStackable("a linear layer over images")
-    weight = c.state[f"{name}.weight"].transpose(1, 2)  # (K, F, O)
-    if m.bias is None:
-        return torch.bmm(x, weight)
-    return torch.baddbmm(c.state[f"{name}.bias"].unsqueeze(1), x, weight)
+    return _products(x, c.state[f"{name}.weight"], c.state.get(f"{name}.bias"))
 
 
 def _batch_norm(c: Context, m: nn.BatchNorm2d, name: str, x: Tensor) -> Tensor:
     stacked = {key: c.state.get(f"{name}.{key}") for key in ("running_mean", "running_var", "weight", "bias")}
     flat = {key: None if value is None else value.view(-1) for key, value in stacked.items()}
-    wide = x if x.ndim == 4 else x.transpose(0, 1).flatten(1)  # (B, K·C, ...)
-    batch = c.training or m.running_mean is None
-    out = F.batch_norm(wide, **flat, training=batch, momentum=m.momentum, eps=m.eps)
-    return out if x.ndim == 4 else out.unflatten(1, (c.k, -1)).transpose(0, 1)
+    vectors = x.ndim == 3
+    wide = x.transpose(0, 1).flatten(1) if vectors else x  # (B, K·C, ...)
+    dots = not vectors and x.shape[2:] == (1, 1)  # of which no layout is certain
+    wide = wide.flatten(1).contiguous() if dots else wide
+    options = {"training": c.training or m.running_mean is None, "momentum": m.momentum, "eps": m.eps}
+    missing = _short_of(wide.shape[1], 64 // wide.element_size(), wide)
+    if missing:
+        filled = {key: None if value is None else F.pad(value, (0, missing)) for key, value in flat.items()}
+        last = (0, 0) * (wide.ndim - 2)
+        out = F.batch_norm(F.pad(wide, (*last, 0, missing)), **filled, **options)
+        out = F.pad(out, (*last, 0, -missing))  # not a slice: its gradient would have another layout
+        for key in ("running_mean", "running_var"):
+            if flat[key] is not None and c.training:
+                flat[key].copy_(filled[key][:-missing])
+    else:
+        out = F.batch_norm(wide, **flat, **options)
+    if vectors:
+        return out.unflatten(1, (c.k, -1)).transpose(0, 1)
+    return out[..., None, None] if dots else out
 
 
 def _flatten(k: int, x: Tensor, start: int = 1, end: int = -1) -> Tensor:
