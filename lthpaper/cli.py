@@ -243,6 +243,77 @@ def _list_runs(folder: str) -> None:
 
 
 @app.command()
+def check(
+    network: Annotated[str, typer.Argument(help="A network's name, or package.module:function of your own.")],
+    data: Annotated[str, typer.Option("--on", help="A data set's name, or package.module:name.")] = "digits",
+    learning_rates: Annotated[
+        str, typer.Option("--learning-rates", help="The grid, with commas.")
+    ] = "0.005,0.01,0.05,0.1",
+    rounds: Annotated[
+        str, typer.Option("--rounds", help="IMP rounds k, for sparsities 1 - 0.8^k.")
+    ] = "4,8,11",
+    seeds: Annotated[int, typer.Option("--seeds", help="How often everything is repeated.")] = 3,
+    epochs: Annotated[int, typer.Option("--epochs", help="Length of the recipe.")] = 60,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images a step.")] = 50,
+    momentum: Annotated[float, typer.Option("--momentum", help="Of SGD.")] = 0.9,
+    weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of SGD.")] = 1e-4,
+    schedule: Annotated[
+        str, typer.Option("--schedule", help="step (÷10 at 1/2 and 3/4) or cosine.")
+    ] = "step",
+    precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
+    prunable: Annotated[
+        list[str] | None, typer.Option("--prunable", help="Pattern of weights to prune; may be repeated.")
+    ] = None,
+    train_images: Annotated[int, typer.Option("--train-images", help="Use only so many; 0: all.")] = 0,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop.")] = False,
+    store: StoreFolder = "",
+    data_root: DataFolder = "",
+    device: Device = "auto",
+    workers: Workers = 0,
+    out: Annotated[
+        str, typer.Option("--out", help="Folder for the figure. Default: runs/check/NETWORK.")
+    ] = "",
+) -> None:
+    """Put a network of your own through the sanity check: is its winning ticket one?"""
+    from lthpaper import places
+    from lthpaper.check import SanityCheck
+    from lthpaper.page import costs
+    from lthpaper.recipe import Recipe
+    from lthpaper.scales import scale
+    from lthpaper.store import Store
+
+    milestones = tuple(sorted({m for m in (epochs // 2, epochs * 3 // 4) if m >= 1}))
+    recipe = Recipe(epochs=epochs, batch_size=batch_size, momentum=momentum, milestones=milestones)
+    recipe = recipe.with_(weight_decay=weight_decay, schedule=schedule, precision=precision)
+    grid = scale("smoke", grid=learning_rates, rounds=rounds)  # reads and checks the two lists
+    checked = SanityCheck.of(
+        network, data, recipe, grid.grid, grid.rounds, seeds, prunable or (), train_images=train_images
+    )
+    results, root = Store(places.store_folder(store)), places.data_folder(data_root)
+    chosen_device = places.device(device)
+    weights = checked.prunable()
+    table = Table("parameter", "shape", "weights", "prunable", box=None)
+    for row in weights.itertuples():
+        table.add_row(
+            row.parameter, "×".join(map(str, row.shape)), f"{row.weights:,}", "yes" if row.prunable else ""
+        )
+    console.print(table)
+    for note in checked.notes():
+        console.print(f"note: {note}")
+    for name, value in costs(checked.plan(results), chosen_device, workers or None)[""].items():
+        console.print(f"{name}: {value}")
+    if plan_only:
+        return
+    checked.train(results, root, chosen_device, workers or None)
+    for row in checked.verdicts(results).itertuples():
+        judged = f"{row.kind}; with confidence: {row.kind_ours}"
+        console.print(f"s = {row.sparsity:.3f} {row.pruning}: {judged}. {row.reason}")
+    folder = places.home() / (out or f"runs/check/{checked.task.network.replace(':', '-')}")
+    checked.draw(results, folder)
+    console.print(f"The figure is in {folder}")
+
+
+@app.command()
 def bench(
     size: Annotated[list[str] | None, typer.Option("--size", help="digits, cifar; both if none.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Under a minute, noisier.")] = False,
@@ -261,6 +332,7 @@ def bench(
 
 def main() -> None:
     """Entry point: InputError is a sentence and status 2, an interrupt status 130."""
+    sys.path.insert(0, os.getcwd())  # networks and data sets of one's own lie where one works
     try:
         app()
     except InputError as error:

@@ -11,12 +11,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lthpaper.provenance import git_revision, versions
-from lthpaper.scales import Scale
 from lthpaper.settings import Trial
 from lthpaper.store import Store
 
 
-def sources(name: str, scale: Scale, trials: Sequence[Trial], store: Store) -> dict[str, Any]:
+def sources(name: str, scale: Any, trials: Sequence[Trial], store: Store) -> dict[str, Any]:
     """What a figure was drawn from: runs (all by a hash of their digests), data, devices, seeds, versions."""
     runs = sorted({trial.run.digest for trial in trials})
     results = [store.get(trial.run) for trial in trials if trial.run in store]
@@ -56,7 +55,7 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     base = folder / about["figure"]
     said = json.dumps(about, sort_keys=True)
-    title = f"lthpaper {about['figure']} at {about['scale']['name']} scale"
+    title = f"lthpaper {about['figure']}"
     fig.savefig(base.with_suffix(".png"), dpi=200, metadata={"Title": title, "Description": said})
     fig.savefig(base.with_suffix(".pdf"), metadata={"Title": title, "Subject": said})
     table.to_csv(base.with_suffix(".csv"), index=False)

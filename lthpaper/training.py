@@ -134,6 +134,11 @@ def _pack_form(task: Task, factory: Callable, channels_last: bool) -> tuple[Prog
     return form
 
 
+def why_not_stacked(task: Task) -> str:
+    """Why networks of this task train one by one and not as packs; "" if they are stacked."""
+    return _pack_form(task, networks.factory(task.network), True)[1]
+
+
 def _tensors(network: torch.nn.Module) -> Weights:
     return {n: t.detach() for n, t in (*network.named_parameters(), *network.named_buffers())}
 

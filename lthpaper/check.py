@@ -1,0 +1,153 @@
+"""The sanity check for a network of your own: from a factory to the verdict.
+
+check = SanityCheck.of("mypackage.nets:make", "digits", Recipe(epochs=60, batch_size=50), rounds=(4, 8))
+check.prunable()                # which weights, before anything is trained
+check.costs(store)              # what it will take
+check.train(store)
+check.verdicts(store)           # conditions ① to ⑤, the ticket's kind, and how sure
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import nn
+
+from lthpaper import networks, tickets
+from lthpaper.data import card
+from lthpaper.errors import require
+from lthpaper.paper import Thresholds
+from lthpaper.paper import thresholds as of_paper
+from lthpaper.plan import Plan, plan
+from lthpaper.publish import publish, sources
+from lthpaper.recipe import Recipe
+from lthpaper.runs import Task
+from lthpaper.settings import Trial, sanity_check, table
+from lthpaper.store import Store
+from lthpaper.sweep import execute
+from lthpaper.training import why_not_stacked
+
+SETTINGS = ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT")
+
+
+@dataclass(frozen=True)
+class SanityCheck:
+    """What is checked: a task under a recipe, over learning rates, IMP rounds and seeds.
+
+    rounds: k for sparsities 1 − (1 − rate)^k. Use `of` to give a factory or a name.
+    """
+
+    task: Task
+    recipe: Recipe
+    learning_rates: tuple[float, ...] = (0.005, 0.01, 0.05, 0.1)
+    rounds: tuple[int, ...] = (4, 8, 11)
+    seeds: int = 3
+    rate: float = 0.2
+
+    def __post_init__(self):
+        require(
+            bool(self.learning_rates) and bool(self.rounds), "Give at least one learning rate and one round."
+        )
+        require(self.seeds >= 1, f"seeds is {self.seeds}; it must be at least 1.")
+        for lr in self.learning_rates:
+            self.recipe.with_(lr=lr)
+
+    @classmethod
+    def of(
+        cls,
+        network: str | Callable[..., nn.Module],
+        data: str,
+        recipe: Recipe,
+        learning_rates: Sequence[float] = learning_rates,
+        rounds: Sequence[int] = rounds,
+        seeds: int = seeds,
+        prunable: Sequence[str] = (),
+        train_images: int = 0,
+    ) -> "SanityCheck":
+        """network: a name, a dotted path `package.module:function`, or a function that returns an nn.Module.
+
+        prunable: patterns of the weights to prune (empty: all convolutions and linear layers but the first
+        and the last). Raises InputError for whatever cannot be built, found or pruned.
+        """
+        name = network if isinstance(network, str) else networks.local(network)
+        task = Task(name, data, train_images=train_images, prunable=tuple(prunable))
+        _ = task.prunable_weights  # refuses a network with nothing to prune
+        return cls(task, recipe, tuple(learning_rates), tuple(rounds), seeds)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The one task, as a Scale has several: Appendix F's plot asks for them."""
+        return (self.task,)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """All settings, without SDT where the factory has no `width` to reduce."""
+        takes_width = "width" in inspect.signature(networks.factory(self.task.network)).parameters
+        return SETTINGS if takes_width else SETTINGS[:-1]
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """Every run of the check."""
+        args = (self.task, self.recipe, self.learning_rates, self.rounds, self.seeds)
+        return list(sanity_check(*args, self.settings, self.rate))
+
+    def prunable(self) -> pd.DataFrame:
+        """One row a parameter: its shape, number of weights, and whether it is prunable."""
+        network = networks.skeleton(**self.task.shape)
+        chosen = self.task.prunable_weights
+        rows = [(n, tuple(p.shape), p.numel(), n in chosen) for n, p in network.named_parameters()]
+        return pd.DataFrame(rows, columns=["parameter", "shape", "weights", "prunable"])
+
+    def notes(self) -> list[str]:
+        """What the user should know before training: settings left out, networks trained one by one."""
+        said = []
+        if "SDT" not in self.settings:
+            said.append(
+                "The factory takes no `width`, so the small-dense network (SDT) cannot be built: condition ② "
+                "stays open. Give the factory an argument `width` that scales its channels."
+            )
+        if why := why_not_stacked(self.task):
+            said.append(f"Networks are trained one by one, not as packs: {why}.")
+        return said
+
+    def plan(self, store: Store) -> Plan:
+        """What the store still lacks."""
+        return plan([trial.run for trial in self.trials], store)
+
+    def train(
+        self,
+        store: Store,
+        data_root: str | Path | None = None,
+        device: str = "cpu",
+        workers: int | None = None,
+        quiet: bool = False,
+    ) -> Plan:
+        """Train what is missing."""
+        runs = [trial.run for trial in self.trials]
+        return execute(runs, store, data_root, device, workers, quiet=quiet)
+
+    def table(self, store: Store) -> pd.DataFrame:
+        """One row a run (settings.COLUMNS)."""
+        return table(self.trials, store)
+
+    def thresholds(self) -> Thresholds:
+        """The paper's for its data sets, the card's `similar` for others."""
+        known = of_paper(self.task.data)
+        return replace(known, similar=card(self.task.data).similar) if known.ours else known
+
+    def verdicts(self, store: Store) -> pd.DataFrame:
+        """One row a sparsity and pruning method, with both readings (tickets.verdicts)."""
+        return tickets.verdicts(self.table(store), self.thresholds())
+
+    def draw(self, store: Store, folder: Path) -> Figure:
+        """Accuracy against learning rate, a panel a sparsity, tickets marked; files go to `folder`."""
+        from lthpaper.figures import appendix_f
+
+        drawn = self.table(store)
+        fig = appendix_f.plot(drawn, self)
+        publish(fig, drawn, sources("own-network", self, self.trials, store), folder)
+        return fig
