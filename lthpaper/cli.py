@@ -243,6 +243,31 @@ def _list_runs(folder: str) -> None:
 
 
 @app.command()
+def claims(
+    scale: ScaleName = "smoke",
+    changes: Changes = None,
+    surfaces: Annotated[
+        bool, typer.Option("--surfaces", help="Compute the loss surfaces that claim 14 needs, if missing.")
+    ] = False,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+) -> None:
+    """The paper's fourteen claims against the results in the store. Trains nothing."""
+    from lthpaper import claims as board
+    from lthpaper import places
+    from lthpaper.scales import scale as scale_of
+    from lthpaper.store import Store
+
+    chosen = scale_of(scale, **_fields(changes))
+    found = board.scoreboard(chosen, Store(places.store_folder(store)), places.data_folder(data), surfaces)
+    shown = found[["claim", "words", "status", "by the means", "ours", "paper", "tried on"]]
+    table = Table(*shown.columns, show_lines=True)
+    for row in shown.itertuples(index=False):
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console.print(table)
+
+
+@app.command()
 def check(
     network: Annotated[str, typer.Argument(help="A network's name, or package.module:function of your own.")],
     data: Annotated[str, typer.Option("--on", help="A data set's name, or package.module:name.")] = "digits",

@@ -254,7 +254,7 @@ def _verified(path: Path, files: dict[str, str]) -> Path:
         found = _file_checksum(path)
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error})") from error
-    if files[path.name] != found:
+    if files.get(path.name) != found:
         raise _damaged(path, NOT_AS_WRITTEN)
     return path
 
