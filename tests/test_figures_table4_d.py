@@ -165,6 +165,7 @@ def test_the_panel_orders_starts_from_theta0_to_theta_t_with_theta0_prime_apart(
     fig = appendix_d.plot(rewinding(), SMALL)
     ticks = [t.get_text() for t in fig.axes[0].get_xticklabels()]
     assert ticks == ["θ0′", "θ$_{0}$", "θ$_{2}$", "θ$_{6}$", "θ$_{T}$"]
+    assert "of 3 seeds" in fig.get_suptitle()
     plt.close(fig)
 
 

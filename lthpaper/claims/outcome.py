@@ -170,5 +170,8 @@ def ranges(parts: Sequence[Part], write: Callable[[float], str] | None = None) -
 
 
 def signed(points: float, digits: int = 2) -> str:
-    """With its sign, and a minus that is one; 0 has none."""
-    return "0" if points == 0 else f"{points:+.{digits}f}".replace("-", "−")
+    """With its sign, and a minus that is one; zero has none."""
+    text = f"{points:+.{digits}f}"
+    if float(text) == 0:
+        return text[1:] if points else "0"
+    return text.replace("-", "−")

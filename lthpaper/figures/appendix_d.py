@@ -110,12 +110,11 @@ def _best(rows: pd.DataFrame) -> float:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A panel a learning rate; accuracy against where the subnetwork starts, pretraining as a level line."""
+    """A panel a learning rate, each with its own range; accuracy against where the subnetwork starts,
+    pretraining as a level line."""
     rates = sorted(table["lr"].unique())
     with paper_style():
-        fig, axes = plt.subplots(
-            1, len(rates), figsize=(PAGE, 2.7), sharey=True, squeeze=False, layout="constrained"
-        )
+        fig, axes = plt.subplots(1, len(rates), figsize=(PAGE, 2.7), squeeze=False, layout="constrained")
         for letter, ax, lr in zip("abcdefghijklmnop", axes[0], rates, strict=False):
             _panel(ax, table[table["lr"] == lr])
             ax.set_title(f"({letter}) learning rate {lr:g}")
@@ -136,7 +135,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ]
         fig.legend(handles=marks, loc="outside lower center", ncols=5)
         there = table[table["accuracy"].notna()]
-        note = seeds_note(there) if len(there) else "nothing has run yet"
+        named = there.assign(setting=there["setting"] + there["rewind"].astype(str))  # each t by itself
+        note = seeds_note(named) if len(there) else "nothing has run yet"
         about = table.iloc[0]
         fig.suptitle(
             f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
