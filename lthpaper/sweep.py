@@ -1,10 +1,7 @@
 """Execution of a plan: ready runs in packs, on worker processes, every result kept as it comes."""
 
-import multiprocessing
-import queue
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,13 @@ import torch
 from tqdm.auto import tqdm
 
 from lthpaper import data
-from lthpaper.errors import InputError
+from lthpaper.networks import LOCAL
 from lthpaper.plan import Keep, Plan, plan, worker_count
 from lthpaper.provenance import provenance
 from lthpaper.runs import Run, from_json, setting, to_json
 from lthpaper.store import Store
 from lthpaper.training import Progress, pack_limits, shape_key, train
+from lthpaper.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -33,27 +31,22 @@ class Job:
 
 
 def perform(job: Job, on_epoch: Callable[[Progress], None] = lambda progress: None) -> None:
-    """Train a job's pack and put the results into the store."""
+    """Train a job's pack and put the results into the store.
+
+    A run that is there by now is left out: another process may have trained it, or this one before a
+    pack-mate failed. Raises InputError if a network fails on the images or a parent's entry is damaged.
+    """
     store = Store(job.store)
     runs = [from_json(document) for document in job.runs]
     keep = {run: frozenset(epochs) for run, epochs in zip(runs, job.keep, strict=True)}
+    runs = [run for run in runs if run not in store or not keep[run] <= store.snapshots(run)]
+    if not runs:
+        return
     task = runs[0].task
     images = data.load(task.data, job.data_root, task.train_images)
     about = provenance(job.device)
     for trained in train(runs, images, store.weights, job.device, keep, on_epoch):
         store.put(trained, images.fingerprint, about)
-
-
-_reports: Any = None  # a worker's way to say how far it is; set once when the worker starts
-
-
-def _start_worker(reports: Any) -> None:
-    global _reports
-    _reports = reports
-
-
-def _perform_reporting(job: Job) -> None:
-    perform(job, lambda progress: _reports.put(len(progress.runs)))
 
 
 def execute(
@@ -69,15 +62,19 @@ def execute(
 
     One bar shows network-epochs, the time left and what is training. A run that fails stops nothing
     else: what does not depend on it is trained first, then its error is raised. Raises InputError
-    before anything starts if a data set cannot be loaded.
+    before anything starts if a data set cannot be loaded, and if a worker process dies. Whatever ends it,
+    the results so far are in the store and the workers have ended.
     """
+    workers = worker_count(device, workers)
     todo = plan(runs, store, keep)
     if not todo.todo:
         return todo
+    if any(run.task.network.startswith(f"{LOCAL}:") for run in todo.todo):
+        workers = 1  # a function of this process: no other can build the network
     for name, count in {(run.task.data, run.task.train_images) for run in todo.todo}:
         data.load(name, data_root, count)
     with _Bar(todo, quiet) as bar:
-        _Execution(todo, store, data_root, device, worker_count(device, workers), bar).finish()
+        _Execution(todo, store, data_root, device, workers, bar).finish()
     return todo
 
 
@@ -108,7 +105,13 @@ class _Bar:
         self.bar.set_postfix_str(" | ".join(names), refresh=False)
 
     def advance(self, network_epochs: int) -> None:
+        """Count epochs done; fewer than none where a pack failed and its epochs are lost."""
         self.bar.update(network_epochs)
+
+    def leave_out(self, network_epochs: int) -> None:
+        """What will not be trained after all."""
+        self.bar.total -= network_epochs
+        self.bar.refresh()
 
 
 class _Execution:
@@ -120,9 +123,13 @@ class _Execution:
         self.plan, self.store, self.root, self.device = todo, store, root, device
         self.workers, self.bar = workers, bar
         self.waiting = list(todo.todo)
-        self.failed: list[BaseException] = []
+        self.training: dict[int, tuple[Run, ...]] = {}  # pack by the number of its job
+        self.counted: dict[int, int] = {}  # network-epochs that the bar shows of it
+        self.alone: set[Run] = set()  # a pack of theirs failed: which of them it was, each shows by itself
+        self.failed: list[Exception] = []
         self.lost: set[Run] = set()  # failed, or waiting for one that did
         self.height = _heights(todo)
+        self.jobs = 0
 
     def finish(self) -> None:
         """Train everything; raises the first failure when nothing else is left."""
@@ -137,15 +144,21 @@ class _Execution:
     def _image_size(self) -> int:
         return data.card(self.waiting[0].task.data).size
 
-    def _next_pack(self, training: Iterable[tuple[Run, ...]], idle: int) -> tuple[Run, ...]:
-        """Ready runs of one shape: the longest chain of descendants first, shared among idle workers."""
-        busy = {run for pack in training for run in pack}
-        blocked = set(self.waiting) | busy | self.lost
-        ready = [run for run in self.waiting if not any(parent in blocked for parent in run.parents)]
+    def _next_pack(self, idle: int) -> tuple[Run, ...]:
+        """Ready runs of one shape: the longest chain of descendants first, shared among idle workers.
+
+        Empty only if nothing waits or all that waits depends on what is training: a graph has no cycles,
+        and descendants of what failed do not wait.
+        """
+        undone = set(self.waiting).union(*self.training.values())
+        ready = [run for run in self.waiting if undone.isdisjoint(run.parents)]
         if not ready:
             return ()
         first = max(ready, key=lambda run: self.height[run])
-        mates = [run for run in ready if shape_key(run) == shape_key(first)]
+        mates = [first]
+        if first not in self.alone:
+            shape = shape_key(first)
+            mates = [run for run in ready if run not in self.alone and shape_key(run) == shape]
         mates.sort(key=lambda run: -self.height[run])
         smallest, largest = pack_limits(data.card(first.task.data).size, torch.device(self.device))
         share = max(smallest, -(-len(mates) // max(1, idle)))
@@ -153,58 +166,70 @@ class _Execution:
         self.waiting = [run for run in self.waiting if run not in set(chosen)]
         return chosen
 
-    def _job(self, pack: tuple[Run, ...]) -> Job:
+    def _begin(self, pack: tuple[Run, ...]) -> tuple[int, Job]:
+        """A number for a pack, and its job."""
+        self.jobs += 1
+        self.training[self.jobs], self.counted[self.jobs] = pack, 0
+        self.bar.training(self.training.values())
         keep = tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack)
         root = None if self.root is None else str(self.root)
-        return Job(tuple(map(to_json, pack)), keep, str(self.store.folder), root, self.device)
+        return self.jobs, Job(tuple(map(to_json, pack)), keep, str(self.store.folder), root, self.device)
 
-    def _give_up(self, pack: tuple[Run, ...], error: BaseException) -> None:
+    def _count(self, job: int, network_epochs: int) -> None:
+        if job in self.training:  # a report may arrive after its pack's end
+            self.counted[job] += network_epochs
+            self.bar.advance(network_epochs)
+
+    def _end(self, job: int, error: BaseException | None) -> None:
+        """A pack is done, or failed: then its runs are tried one by one, and one that fails alone is lost."""
+        pack = self.training[job]
+        done = 0 if error else sum(run.cost for run in pack)
+        self._count(job, done - self.counted[job])
+        del self.training[job], self.counted[job]
+        if error is None:
+            return
+        if not isinstance(error, Exception):  # an interrupt
+            raise error
+        if len(pack) > 1:
+            self.alone |= set(pack)
+            self.waiting += pack
+        else:
+            self._give_up(pack[0], error)
+
+    def _give_up(self, run: Run, error: Exception) -> None:
         self.failed.append(error)
-        self.lost |= set(pack)
-        for run in self.plan.runs:
-            if any(parent in self.lost for parent in run.parents):
-                self.lost.add(run)
-        self.waiting = [run for run in self.waiting if run not in self.lost]
+        self.lost.add(run)
+        for other in self.plan.todo:  # parents first
+            if not self.lost.isdisjoint(other.parents):
+                self.lost.add(other)
+        gone = [other for other in self.waiting if other in self.lost]
+        self.waiting = [other for other in self.waiting if other not in self.lost]
+        self.bar.leave_out(run.cost + sum(other.cost for other in gone))
 
     def _in_this_process(self) -> None:
-        while pack := self._next_pack((), 1):
-            self.bar.training([pack])
+        while pack := self._next_pack(1):
+            number, job = self._begin(pack)
             try:
-                perform(self._job(pack), lambda progress: self.bar.advance(len(progress.runs)))
-            except (InputError, ArithmeticError, RuntimeError, OSError) as error:
-                self._give_up(pack, error)
+                perform(job, lambda progress, n=number: self._count(n, len(progress.runs)))
+            except Exception as error:  # whatever a network of one's own raises
+                self._end(number, error)
+            else:
+                self._end(number, None)
 
     def _in_workers(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        reports = context.Queue()
-        pool = ProcessPoolExecutor(self.workers, context, _start_worker, (reports,))
-        training: dict[Future, tuple[Run, ...]] = {}
-        try:
+        with Workers(self.workers) as workers:
             while True:
-                while len(training) < self.workers:
-                    pack = self._next_pack(training.values(), self.workers - len(training))
+                while len(self.training) < self.workers:
+                    pack = self._next_pack(self.workers - len(self.training))
                     if not pack:
                         break
-                    training[pool.submit(_perform_reporting, self._job(pack))] = pack
-                    self.bar.training(training.values())
-                if not training:
+                    workers.submit(*self._begin(pack), perform)
+                if not self.training:
                     return
-                done, _ = wait(training, timeout=0.2, return_when=FIRST_COMPLETED)
-                self._drain(reports)
-                for future in done:
-                    pack = training.pop(future)
-                    if error := future.exception():
-                        self._give_up(pack, error)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            self._drain(reports)
-
-    def _drain(self, reports: Any) -> None:
-        while True:
-            try:
-                self.bar.advance(reports.get_nowait())
-            except queue.Empty:
-                return
+                for number, network_epochs in workers.reports():
+                    self._count(number, network_epochs)
+                for number, error in workers.done():
+                    self._end(number, error)
 
 
 def _heights(todo: Plan) -> dict[Run, int]:
