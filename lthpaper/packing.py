@@ -79,7 +79,7 @@ def _batch_norm(c: Context, m: nn.BatchNorm2d, name: str, x: Tensor) -> Tensor:
     dots = not vectors and x.shape[2:] == (1, 1)  # of which no layout is certain
     wide = wide.flatten(1).contiguous() if dots else wide
     options = {"training": c.training or m.running_mean is None, "momentum": m.momentum, "eps": m.eps}
-    missing = _short_of(wide.shape[1], 64 // wide.element_size(), wide)
+    missing = _short_of(wide.shape[1], 64 // wide.element_size(), wide) if c.k > 1 else 0  # alone: one slot
     if missing:
         filled = {key: None if value is None else F.pad(value, (0, missing)) for key, value in flat.items()}
         last = (0, 0) * (wide.ndim - 2)
@@ -157,8 +157,12 @@ class Program:
         except Exception as error:  # whatever a network's own code raises on a symbolic input
             raise NotStackable(f"its forward cannot be traced ({error})") from error
         self.modules = dict(self.network.named_modules())
-        for node in self.graph.nodes:
+        used: set[fx.Node] = set()
+        self.done_with: dict[fx.Node, list[fx.Node]] = {}  # what no step after this one reads
+        for node in reversed(self.graph.nodes):
             self._check(node)
+            self.done_with[node] = [n for n in {node, *node.all_input_nodes} if n not in used]
+            used.update(self.done_with[node])
 
     def _check(self, node: fx.Node) -> None:
         known = {
@@ -208,6 +212,8 @@ class Program:
                 values[node] = getattr(args[0], node.target)(*args[1:], **kwargs)
             else:
                 values[node] = node.target(*args, **kwargs)
+            for read in self.done_with[node]:  # kept, they would hold a quarter more memory until backward
+                del values[read]
         raise AssertionError("a traced graph ends with its output")
 
     @staticmethod
