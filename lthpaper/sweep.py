@@ -15,7 +15,7 @@ from lthpaper.plan import Keep, Plan, plan, worker_count
 from lthpaper.provenance import provenance
 from lthpaper.runs import Run, from_json, setting, to_json
 from lthpaper.store import Store
-from lthpaper.training import Progress, pack_limits, shape_key, train
+from lthpaper.training import Progress, pack_limits, train
 from lthpaper.workers import Workers
 
 
@@ -129,6 +129,7 @@ class _Execution:
         self.failed: list[Exception] = []
         self.lost: set[Run] = set()  # failed, or waiting for one that did
         self.height = _heights(todo)
+        self.shape = {run: shape for shape, runs in todo.shapes.items() for run in runs}
         self.jobs = 0
 
     def finish(self) -> None:
@@ -157,8 +158,7 @@ class _Execution:
         first = max(ready, key=lambda run: self.height[run])
         mates = [first]
         if first not in self.alone:
-            shape = shape_key(first)
-            mates = [run for run in ready if run not in self.alone and shape_key(run) == shape]
+            mates = [run for run in ready if run not in self.alone and self.shape[run] == self.shape[first]]
         mates.sort(key=lambda run: -self.height[run])
         smallest, largest = pack_limits(data.card(first.task.data).size, torch.device(self.device))
         share = max(smallest, -(-len(mates) // max(1, idle)))

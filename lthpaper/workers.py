@@ -17,6 +17,8 @@ from typing import Any
 
 from lthpaper.errors import InputError
 
+SECONDS_TO_CLEAN_UP = 5
+
 _reports: Any = None  # a worker's way to say how far it is; set once when the worker starts
 
 
@@ -89,7 +91,12 @@ def _start(reports: Any) -> None:
 
 
 def _stop(*signal_: object) -> None:
-    raise SystemExit(1)  # an exception, so that a half-written entry is removed on the way out
+    """End by an exception, so that a half-written entry is removed on the way; by force if that hangs."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    last = threading.Timer(SECONDS_TO_CLEAN_UP, os._exit, (1,))
+    last.daemon = True
+    last.start()
+    raise SystemExit(1)
 
 
 def _end_with_parent() -> None:
@@ -104,3 +111,5 @@ def _do(number: int, job: Any, do: Callable[[Any, Callable], None]) -> None:
         raise
     except Exception:  # as text: not every exception survives the way to another process
         raise WorkFailed(traceback.format_exc()) from None
+    except SystemExit:  # the pool would take it for the job's error and begin the next job
+        os._exit(1)

@@ -1,0 +1,252 @@
+"""Execution gives the same bits however it is spread; a failure costs what depends on it and no more."""
+
+import pytest
+import torch
+from torch import nn
+
+from lthpaper import networks, sweep
+from lthpaper.errors import InputError
+from lthpaper.plan import plan
+from lthpaper.recipe import Recipe
+from lthpaper.runs import Run, Task
+from lthpaper.settings import lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
+from lthpaper.store import WEIGHTS, Store
+from lthpaper.sweep import execute
+from lthpaper.workers import WorkFailed
+
+TASK = Task("resnet8", "digits", width=0.125, train_images=60)
+RECIPE = Recipe(epochs=2, lr=0.05, batch_size=30, milestones=(1,))
+DENSE = pretraining(TASK, RECIPE)
+GRAPH = [
+    *(random_reinit(lt_imp(pretraining(TASK, RECIPE.with_(lr=lr)), k)) for lr in (0.05, 0.1) for k in (1, 2)),
+    lt_imp(DENSE, 3),
+    lt_omp(DENSE, 0.9),
+    small_dense(lt_omp(DENSE, 0.5)),
+    rewound(lt_imp(DENSE, 2), DENSE, 1),
+]
+
+
+def raising(num_classes: int = 10) -> nn.Module:
+    """A network that knows its shape and cannot be built for training."""
+    if torch.get_default_device().type != "meta":
+        raise LookupError("a network that cannot be built")
+    return networks.build("resnet8", num_classes, 0.125, 1)
+
+
+def failing_dense() -> Run:
+    return pretraining(Task(f"{__name__}:raising", "digits", train_images=60), RECIPE)
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def contents(store: Store) -> dict[str, tuple]:
+    """All that is a result: curves, weights and masks by their bits, which snapshots there are."""
+    found = {}
+    for result in store:
+        weights, mask = store.weights(result.run)
+        tensors = weights | {f"mask of {n}": m for n, m in (mask or {}).items()}
+        bits = {name: t.numpy().tobytes() for name, t in tensors.items()}
+        found[result.run.name] = (repr(result.curves), bits, store.snapshots(result.run))
+    return found
+
+
+class Counted(sweep._Bar):
+    """A bar that can be looked at after its end."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        type(self).last = self.bar
+
+
+@pytest.fixture(scope="module")
+def in_one_process(tmp_path_factory) -> Store:
+    store = Store(tmp_path_factory.mktemp("one") / "store")
+    execute(GRAPH, store, workers=1, quiet=True)
+    return store
+
+
+def test_every_run_and_ancestor_is_in_the_store_after(in_one_process):
+    todo = plan(GRAPH, Store(in_one_process.folder / "empty"))
+    assert {result.run for result in in_one_process} == set(todo.runs)
+    assert in_one_process.snapshots(DENSE) == {1}
+    assert plan(GRAPH, in_one_process).todo == ()
+
+
+def test_two_workers_give_the_same_bits_as_one_process_and_a_failing_run_stops_no_other(
+    in_one_process, store, monkeypatch, capsys
+):
+    monkeypatch.setattr(sweep, "_Bar", Counted)
+    with pytest.raises(WorkFailed, match="LookupError: a network that cannot be built"):
+        execute([lt_imp(failing_dense(), 2), *GRAPH], store, workers=2)
+    assert contents(store) == contents(in_one_process)
+    assert not [p for p in store.folder.iterdir() if p.name.startswith(".")]
+    assert Counted.last.n == Counted.last.total == plan(GRAPH, Store(store.folder / "empty")).network_epochs
+
+
+def test_the_order_of_the_wishes_changes_nothing(in_one_process, store):
+    execute([GRAPH[4]], store, workers=1, quiet=True)
+    execute(GRAPH[::-1], store, workers=1, quiet=True)
+    assert contents(store) == contents(in_one_process)
+
+
+def test_a_second_execution_does_nothing(in_one_process):
+    before = {p: p.stat().st_mtime_ns for p in in_one_process.folder.rglob("*")}
+    assert execute(GRAPH, in_one_process, workers=2, quiet=True).todo == ()
+    assert {p: p.stat().st_mtime_ns for p in in_one_process.folder.rglob("*")} == before
+
+
+def count_trainings(monkeypatch) -> list[Run]:
+    trained = []
+    real = sweep.train
+
+    def counting(runs, *rest):
+        trained.extend(runs)
+        return real(runs, *rest)
+
+    monkeypatch.setattr(sweep, "train", counting)
+    return trained
+
+
+def test_what_the_store_has_is_never_trained_again(store, monkeypatch):
+    execute([lt_imp(DENSE, 1)], store, workers=1, quiet=True)
+    trained = count_trainings(monkeypatch)
+    execute([lt_imp(DENSE, 2), DENSE], store, workers=1, quiet=True)
+    assert trained == [lt_imp(DENSE, 2)]
+
+
+def test_what_another_process_stored_meanwhile_is_not_trained_again(store, monkeypatch):
+    late = plan([DENSE, DENSE.with_(seed=1)], store)
+    execute([DENSE], store, workers=1, quiet=True)
+    trained = count_trainings(monkeypatch)
+    with sweep._Bar(late, quiet=True) as bar:
+        sweep._Execution(late, store, None, "cpu", 1, bar).finish()
+    assert trained == [DENSE.with_(seed=1)]
+
+
+def test_every_run_is_trained_exactly_once(store, monkeypatch):
+    trained = count_trainings(monkeypatch)
+    made = execute(GRAPH, store, workers=1, quiet=True)
+    assert len(trained) == len(set(trained))
+    assert set(trained) == set(made.todo)
+
+
+# --- failures ---
+
+
+def test_a_failing_run_stops_only_what_depends_on_it_and_is_raised_at_the_end(store):
+    bad = failing_dense()
+    good = [lt_imp(DENSE, 1), lt_omp(DENSE, 0.5)]
+    with pytest.raises(LookupError, match="a network that cannot be built"):
+        execute([lt_imp(bad, 2), *good], store, workers=1, quiet=True)
+    assert {result.run for result in store} == {DENSE, *good}
+
+
+def test_a_pack_mate_of_a_failing_run_is_trained(store):
+    parents = [DENSE, DENSE.with_(seed=1)]
+    execute(parents, store, workers=1, quiet=True)
+    (store.path(parents[0]) / WEIGHTS).write_bytes(b"damaged")
+    children = [lt_omp(parent, 0.5) for parent in parents]
+    with pytest.raises(InputError, match=f"{parents[0].name}/{WEIGHTS}"):
+        execute([*children, lt_imp(parents[0], 3)], store, workers=1, quiet=True)
+    assert children[1] in store
+    assert children[0] not in store
+    assert lt_imp(parents[0], 2) not in store
+
+
+# --- the scheduler ---
+
+
+def dry(wishes: list[Run], workers: int, store: Store, fails=lambda run: False) -> list[tuple[Run, ...]]:
+    """The packs in the order that they begin; a pack takes its runs' epochs, and none is trained."""
+    made = plan(wishes, store)
+    packs, running, clock = [], [], 0
+    done: set[Run] = set()
+    with sweep._Bar(made, quiet=True) as bar:
+        execution = sweep._Execution(made, store, None, "cpu", workers, bar)
+        while True:
+            while len(execution.training) < workers:
+                pack = execution._next_pack(workers - len(execution.training))
+                if not pack:
+                    break
+                assert all(parent in done or parent in store for run in pack for parent in run.parents)
+                number, _ = execution._begin(pack)
+                packs.append(pack)
+                running.append((clock + pack[0].cost, number))
+            if not running:
+                break
+            running.sort()
+            clock, number = running.pop(0)
+            pack = execution.training[number]
+            failed = any(map(fails, pack))
+            done |= set() if failed else set(pack)
+            execution._end(number, ValueError("failed") if failed else None)
+    assert not execution.waiting
+    return packs
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+def test_all_runs_begin_once_after_their_parents_whatever_the_number_of_workers(store, workers):
+    wishes = GRAPH + [
+        small_dense(lt_omp(pretraining(TASK, RECIPE, seed), s)) for seed in range(5) for s in (0.3, 0.6, 0.9)
+    ]
+    begun = [run for pack in dry(wishes, workers, store) for run in pack]
+    assert len(begun) == len(set(begun))
+    assert set(begun) == set(plan(wishes, store).todo)
+
+
+def test_the_longest_chain_goes_first_and_ready_runs_share_packs(store):
+    single = [pretraining(TASK, RECIPE, seed) for seed in range(1, 21)]
+    first, *rest = dry([*single, lt_imp(DENSE, 4)], 1, store)
+    assert first[0] == DENSE
+    assert len(first) == 8
+    assert [pack[0] for pack in rest[:3]] == [lt_imp(DENSE, k) for k in (1, 2, 3)]
+    assert len(dry([*single, lt_imp(DENSE, 4)], 1, store)) == 5  # 25 runs: the chain's length, no more
+
+
+def test_idle_workers_share_what_is_ready(store):
+    dense = [pretraining(TASK, RECIPE, seed) for seed in range(8)]
+    assert [len(pack) for pack in dry(dense, 2, store)] == [4, 4]
+
+
+def test_every_failing_run_is_tried_alone_and_only_its_descendants_are_lost(store):
+    bad = DENSE
+    wishes = [lt_imp(pretraining(TASK, RECIPE, seed), 2) for seed in range(4)]
+    packs = dry(wishes, 1, store, fails=lambda run: run == bad)
+    begun = {run for pack in packs for run in pack}
+    todo = set(plan(wishes, store).todo)
+    assert todo - begun == {lt_imp(bad, 1), lt_imp(bad, 2)}
+    assert (bad,) in packs
+
+
+# --- progress ---
+
+
+def test_the_bar_reaches_its_total(store, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "_Bar", Counted)
+    made = execute([lt_imp(DENSE, 1), DENSE.with_(seed=3)], store, workers=1)
+    assert Counted.last.n == Counted.last.total == made.network_epochs == 6
+    assert "network-epochs" in capsys.readouterr().err
+
+
+def test_the_bar_reaches_its_total_where_some_runs_fail(store, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "_Bar", Counted)
+    with pytest.raises(LookupError):
+        execute([lt_imp(failing_dense(), 2), DENSE], store, workers=1)
+    assert Counted.last.n == Counted.last.total == 2
+
+
+@pytest.mark.parametrize("workers", [0, -3])
+def test_a_number_of_workers_below_one_is_refused_before_anything_starts(store, workers):
+    with pytest.raises(InputError, match="number of workers"):
+        execute([DENSE], store, workers=workers)
+    assert not store.folder.exists()
+
+
+def test_a_missing_data_set_is_said_before_anything_starts(store, tmp_path):
+    run = pretraining(Task("resnet20", "cifar10"), RECIPE)
+    with pytest.raises(InputError):
+        execute([run, DENSE], store, data_root=tmp_path / "no data", workers=1, quiet=True)
+    assert not store.folder.exists()
