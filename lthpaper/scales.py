@@ -125,7 +125,7 @@ PAPER = Scale(
 SCALES = {scale.name: scale for scale in (SMOKE, LAPTOP, PAPER)}
 
 
-def scale(name: str, **changes: object) -> Scale:
+def scale(name: str, /, **changes: object) -> Scale:
     """A scale by name, with fields changed. Raises InputError for an unknown name, field or value."""
     require(
         name in SCALES,
@@ -154,6 +154,7 @@ def _typed(name: str, value: object) -> object:
         return _one(name, hint, value)
     if isinstance(value, str):
         value = [v for v in value.replace("[", "").replace("]", "").split(",") if v.strip()]
+    value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's
     if not isinstance(value, list | tuple):
         value = [value]
     return tuple(_one(name, item, v) for v in value)

@@ -1,0 +1,296 @@
+"""The settings of §2.1 as runs, the tidy table, and scales that refuse what they cannot compute."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_loop import few_digits
+
+from lthpaper import networks
+from lthpaper.errors import InputError
+from lthpaper.recipe import Recipe
+from lthpaper.runs import Fresh, Task, setting
+from lthpaper.scales import LAPTOP, PAPER, SCALES, SMOKE, Scale, scale, sparsities
+from lthpaper.settings import (
+    COLUMNS,
+    SETTINGS,
+    Trial,
+    fine_tuned,
+    imp_sparsity,
+    lt_imp,
+    lt_omp,
+    nonzeros,
+    pretraining,
+    random_reinit,
+    rewound,
+    sanity_check,
+    small_dense,
+    table,
+)
+from lthpaper.store import Store
+from lthpaper.training import train
+
+TASK = Task("resnet8", "digits")
+RECIPE = Recipe(epochs=2, lr=0.05, batch_size=20, milestones=(1,))
+DENSE = pretraining(TASK, RECIPE, seed=3)
+FEW = few_digits(train=20, test=20)
+
+
+# --- the settings ---
+
+
+def test_the_settings_bear_the_papers_names():
+    imp, omp = lt_imp(DENSE, 2), lt_omp(DENSE, 0.36)
+    made = {
+        "pretraining": DENSE,
+        "LT-IMP": imp,
+        "RR-IMP": random_reinit(imp),
+        "LT-OMP": omp,
+        "RR-OMP": random_reinit(omp),
+        "SDT": small_dense(omp),
+        "WR-IMP": rewound(imp, DENSE, 1),
+        "FT-OMP": fine_tuned(omp, DENSE),
+    }
+    assert {name: setting(run) for name, run in made.items()} == {name: name for name in made}
+    assert {run.seed for run in made.values()} == {3}  # order and augmentation: paired across settings
+    assert {run.recipe for run in made.values()} == {RECIPE}
+
+
+def test_lt_and_rr_differ_in_the_start_alone():
+    for lt in (lt_imp(DENSE, 2), lt_omp(DENSE, 0.5)):
+        rr = random_reinit(lt)
+        assert (lt.init, rr.init) == (Fresh(3), Fresh(3, draw=1))
+        assert rr.with_(init=lt.init) == lt
+
+
+def test_no_round_is_the_dense_run():
+    assert lt_imp(DENSE, 0) == DENSE
+    assert lt_imp(DENSE, 3).mask.after == lt_imp(DENSE, 2)
+
+
+@given(rounds=st.integers(0, 30), rate=st.floats(0.01, 0.99))
+def test_after_k_rounds_the_density_is_the_kept_share_to_the_k(rounds, rate):
+    assert imp_sparsity(rounds, rate) == pytest.approx(1 - (1 - rate) ** rounds)
+    run = lt_imp(DENSE, rounds, rate)
+    if rounds:
+        assert run.mask.sparsity == pytest.approx(imp_sparsity(rounds, rate), rel=1e-9)
+
+
+def test_the_papers_sparsities_are_those_of_its_rounds():
+    # Figure 1: s = 0.59, 0.832, 0.914 (rounds 4, 8, 11)
+    assert [round(s, 3) for s in sparsities(PAPER)] == [0.59, 0.832, 0.914]
+
+
+@given(st.floats(0, 0.99))
+def test_sdt_has_the_width_whose_parameters_are_nearest_to_the_non_zeros(sparsity):
+    task = Task("resnet8", "digits")
+    sub = lt_omp(pretraining(task, RECIPE), sparsity)
+    sdt = small_dense(sub)
+    assert (sdt.mask, sdt.init, sdt.recipe) == (None, sub.init, sub.recipe)
+    off = abs(sdt.task.parameters - nonzeros(sub))
+    shape = task.shape | {"width": 0.0}
+    for step in (-8, -1, 1, 8):  # neighbours are no nearer
+        width = sdt.task.width + step / 1024
+        if 0 < width <= 1:
+            assert off <= abs(networks.count_parameters(**shape | {"width": width}) - nonzeros(sub))
+
+
+def test_non_zeros_are_the_parameters_less_what_the_mask_removes():
+    prunable = sum(TASK.prunable_weights.values())
+    assert nonzeros(DENSE) == TASK.parameters
+    assert nonzeros(lt_omp(DENSE, 0.5)) == TASK.parameters - round(0.5 * prunable)
+
+
+@pytest.mark.parametrize("rounds", [-1, 1.5, "3", None, True])
+def test_a_number_of_rounds_that_is_none_is_refused(rounds):
+    with pytest.raises(InputError, match="number of IMP rounds"):
+        lt_imp(DENSE, rounds)
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, math.nan, math.inf, "0.5", None])
+def test_a_sparsity_outside_0_to_1_is_refused(sparsity):
+    with pytest.raises(InputError, match=r"\[0, 1\)"):
+        lt_omp(DENSE, sparsity)
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.2, 1.2, math.nan])
+def test_an_imp_rate_outside_0_to_1_is_refused(rate):
+    with pytest.raises(InputError, match="IMP rate"):
+        lt_imp(DENSE, 1, rate)
+
+
+@pytest.mark.parametrize("make", [random_reinit, small_dense])
+def test_what_starts_from_trained_weights_has_no_fresh_relative(make):
+    with pytest.raises(InputError, match="starts from rewound weights"):
+        make(rewound(lt_imp(DENSE, 2), DENSE, 1))
+
+
+@pytest.mark.parametrize("epoch", [-1, 3, 1.0, None])
+def test_an_epoch_outside_the_dense_run_cannot_be_rewound_to(epoch):
+    with pytest.raises(InputError, match="epochs 0 to 2"):
+        rewound(lt_imp(DENSE, 2), DENSE, epoch)
+
+
+# --- the sanity check and its table ---
+
+
+def test_the_sanity_check_is_every_setting_at_every_rate_sparsity_and_seed():
+    trials = list(sanity_check(TASK, RECIPE, (0.01, 0.1), (1, 2), seeds=3))
+    count = pd.Series([t.setting for t in trials]).value_counts().to_dict()
+    assert count == {"pretraining": 6} | dict.fromkeys(SETTINGS[1:], 12)
+    assert len({t.run for t in trials}) == len(trials)
+    for trial in trials:
+        assert setting(trial.run) == trial.setting
+        if trial.run.mask is not None:
+            assert trial.run.mask.sparsity == pytest.approx(trial.sparsity)
+            ancestor = trial.run
+            while ancestor.mask is not None:
+                ancestor = ancestor.mask.after
+            assert ancestor.recipe == trial.run.recipe  # §2.2: one learning rate for both
+
+
+def test_only_the_settings_asked_for_are_made():
+    trials = list(sanity_check(TASK, RECIPE, (0.1,), (1,), 1, settings=("SDT", "LT-OMP")))
+    assert [t.setting for t in trials] == ["LT-OMP", "SDT"]
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(InputError, match=r"Unknown setting LT-OPM\. Known: pretraining, LT-IMP"):
+        list(sanity_check(TASK, RECIPE, (0.1,), (1,), 1, settings=("LT-OPM", "SDT")))
+
+
+def test_the_table_has_a_row_a_trial_and_nan_for_what_is_not_trained(tmp_path):
+    store = Store(tmp_path)
+    (dense,) = train([DENSE], FEW)
+    result = store.put(dense, "f00d", {})
+    sub = lt_omp(DENSE, 0.5)
+    mixed = sub.with_(recipe=RECIPE.with_(lr=0.1))  # Table 4: pruned at 0.05, trained at 0.1
+    late = rewound(sub, DENSE, 1)
+    trials = [Trial("pretraining", 0.0, DENSE), Trial("LT-OMP", 0.5, mixed), Trial("", 0.5, late)]
+    found = table([*trials, Trial("SDT", 0.5, small_dense(sub))], store)
+    assert list(found.columns) == COLUMNS
+    first, second, third, fourth = found.to_dict("records")
+    assert (first["accuracy"], first["fingerprint"]) == (result.accuracy, "f00d")
+    assert first["best_accuracy"] == max(dense.curves["test_accuracy"])
+    assert (first["train_loss"], first["test_loss"]) == (
+        dense.curves["train_loss"][-1],
+        dense.curves["test_loss"][-1],
+    )
+    assert (first["lr"], first["epochs"], first["seed"], first["width"]) == (0.05, 2, 3, 1.0)
+    assert math.isnan(first["pretraining_lr"])
+    assert math.isnan(first["rewind"])
+    assert first["parameters"] == TASK.parameters
+    assert (second["lr"], second["pretraining_lr"]) == (0.1, 0.05)
+    assert (second["parameters"], second["fingerprint"]) == (nonzeros(sub), "")
+    assert (third["setting"], third["rewind"]) == ("WR-OMP", 1)
+    assert fourth["parameters"] == small_dense(sub).task.parameters
+    assert found.accuracy.isna().tolist() == [False, True, True, True]
+    assert found.digest.tolist() == [t.run.digest for t in trials] + [small_dense(sub).digest]
+
+
+def test_the_tables_parameters_are_counted_from_the_mask_once_there_is_one(tmp_path):
+    store = Store(tmp_path)
+    imp = lt_imp(DENSE, 2)  # rounding in every round: the count may be another than the formula's
+    for run in (DENSE, lt_imp(DENSE, 1), imp):
+        (result,) = train([run], FEW, store.weights)
+        store.put(result, "", {})
+    (row,) = table([Trial("LT-IMP", imp_sparsity(2), imp)], store).to_dict("records")
+    weights, mask = store.weights(imp)
+    zeros = sum(int((~m).sum()) for m in mask.values())
+    assert row["parameters"] == TASK.parameters - zeros
+    assert all((weights[name][~m] == 0).all() for name, m in mask.items())
+
+
+def test_an_empty_table_has_its_columns(tmp_path):
+    assert list(table([], Store(tmp_path)).columns) == COLUMNS
+
+
+# --- scales ---
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_every_scale_is_complete(name):
+    of = scale(name)
+    assert of == SCALES[name]
+    assert of.insufficient_epochs < of.epochs
+    assert set(of.learning_rates) <= set(of.grid)
+    assert all(0 < s < 1 for s in sparsities(of))
+
+
+def test_the_paper_scale_has_the_papers_recipe():
+    # §3.1: 160 epochs, ÷10 at 80 and 120
+    assert (PAPER.recipe.epochs, PAPER.recipe.milestones, PAPER.recipe.gamma) == (160, (80, 120), 0.1)
+    assert (PAPER.network, PAPER.data, PAPER.seeds) == ("resnet20", "cifar10", 3)
+
+
+@given(epochs=st.integers(1, 300), insufficient=st.integers(1, 300))
+def test_milestones_fall_within_the_epochs_at_any_length(epochs, insufficient):
+    of = SMOKE.with_(epochs=epochs, insufficient_epochs=insufficient)
+    for recipe, length in ((of.recipe, epochs), (of.insufficient_recipe, insufficient)):
+        assert recipe.epochs == length
+        assert all(0 < m <= length for m in recipe.milestones)
+
+
+TAKEN = {
+    "epochs": [5, "5", " 5 ", 5.0, np.int64(5)],
+    "learning_rates": ["0.1, 0.2", "[0.1, 0.2]", [0.1, 0.2], (0.1, "0.2"), np.array([0.1, 0.2])],
+    "grid": [0.3, "0.3", [0.3]],
+    "rounds": ["1,2", [1, 2], (1.0, 2)],
+    "precision": ["bf16"],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in TAKEN.items() for v in values])
+def test_a_field_may_come_from_a_shell_a_notebook_or_python(field, value):
+    expected = {
+        "epochs": 5,
+        "learning_rates": (0.1, 0.2),
+        "grid": (0.3,),
+        "rounds": (1, 2),
+        "precision": "bf16",
+    }
+    changed = scale("laptop", **{field: value})
+    assert getattr(changed, field) == expected[field]
+    assert repr(getattr(changed, field)) == repr(expected[field])  # 5, not 5.0
+    assert changed.with_(**{field: getattr(LAPTOP, field)}) == LAPTOP
+
+
+REFUSED = {
+    "epochs": [0, -1, 1.5, "many", "", None, True, math.nan, math.inf, [1]],
+    "insufficient_epochs": [0, "1.5"],
+    "batch_size": [0, -50],
+    "seeds": [0, -1, 2.5, "x", None],
+    "learning_rates": [0, -0.1, "0.1,,x", [], "", [math.nan], [math.inf], [0.1, 0.1], [True], None],
+    "grid": [[0.0], [], [0.1, 0.2, 0.1]],
+    "rounds": [0, 31, -1, 1.5, [], [4, 4], "four", None],
+    "train_images": [-1, 301, 2.5],
+    "network": ["resnet9000", "", 7, None],
+    "data": ["no-such-data", ""],
+    "precision": ["fp16", "", None],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in REFUSED.items() for v in values])
+def test_what_a_scale_cannot_compute_is_refused_in_one_sentence(field, value):
+    with pytest.raises(InputError) as said:
+        scale("laptop", **{field: value})
+    assert "\n" not in str(said.value)
+    assert str(said.value).endswith((".", "?"))
+
+
+def test_unknown_scales_and_fields_are_named_with_what_there_is():
+    with pytest.raises(InputError, match=r"Unknown scale 'papre'\. Known: smoke, laptop, paper"):
+        scale("papre")
+    with pytest.raises(InputError, match=r"no field 'epoch'\. Known: .*epochs"):
+        scale("smoke", epoch=3)
+    with pytest.raises(InputError, match="no field 'name'"):
+        scale("smoke", name="mine")
+
+
+@pytest.mark.parametrize("seeds", [0, 1.0, True, "1"])
+def test_a_scale_made_by_hand_is_checked_too(seeds):
+    with pytest.raises(InputError, match="seeds"):
+        Scale("mine", "resnet8", "digits", 2, 1, 50, seeds=seeds)
