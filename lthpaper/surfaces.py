@@ -30,7 +30,7 @@ from lthpaper.landscape import Plane
 from lthpaper.packing import program
 from lthpaper.plan import worker_count
 from lthpaper.runs import Task
-from lthpaper.training import Weights, one_thread
+from lthpaper.training import Weights, repeatable
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 SAVE_EVERY = 10.0  # seconds between partial results
@@ -157,7 +157,7 @@ def losses(
     saved = time.monotonic()
     bar = tqdm(total=len(points), initial=int(done.sum()), unit=" points", disable=quiet, leave=False)
     try:
-        with bar, one_thread(evaluate.device):
+        with bar, repeatable(evaluate.device):
             for part, values in _evaluated(evaluate, points, packs, workers):
                 found[part], done[part] = values, True
                 bar.update(len(part))

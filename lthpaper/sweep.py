@@ -10,6 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from lthpaper import data
+from lthpaper.errors import require
 from lthpaper.networks import LOCAL
 from lthpaper.plan import Keep, Plan, plan, worker_count
 from lthpaper.provenance import provenance
@@ -67,15 +68,33 @@ def execute(
     """
     workers = worker_count(device, workers)
     todo = plan(runs, store, keep)
+    _same_data(todo, store, data_root)
     if not todo.todo:
         return todo
     if any(run.task.network.startswith(f"{LOCAL}:") for run in todo.todo):
         workers = 1  # a function of this process: no other can build the network
-    for name, count in {(run.task.data, run.task.train_images) for run in todo.todo}:
-        data.load(name, data_root, count)
     with _Bar(todo, quiet) as bar:
         _Execution(todo, store, data_root, device, workers, bar).finish()
     return todo
+
+
+def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
+    """Raise InputError where results in the store and the images at hand are of different copies.
+
+    A mask cut from a training on one copy must not meet a training on another. Data sets are loaded
+    where something is left to train, and always where they are functions of one's own.
+    """
+    needed = {(run.task.data, run.task.train_images) for run in todo.todo}
+    needed |= {(run.task.data, run.task.train_images) for run in todo.runs if ":" in run.task.data}
+    here = {name: data.load(name, root, count).fingerprint for name, count in sorted(needed)}
+    for run in set(todo.runs) - set(todo.todo):
+        found = store.get(run).fingerprint if run.task.data in here else None
+        require(
+            found is None or found == here[run.task.data],
+            f"The store {store.folder} holds results on another copy of {run.task.data} "
+            f"(fingerprint {found}; the one at hand is {here.get(run.task.data)}). Results of different "
+            "copies do not mix: name another folder with --store, or bring the first copy back.",
+        )
 
 
 class _Bar:

@@ -282,16 +282,30 @@ class Pack:
 
 
 @contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """On a CPU, one thread a pack: sums are then always split alike, and a worker a core is faster."""
-    before = torch.get_num_threads()
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Arithmetic that is the same every time, while packs train; what was set before comes back.
+
+    On a CPU one thread a pack: sums are then always split alike, and a worker a core is faster. On a GPU
+    float32 is float32 (not TF32), and cuDNN takes only algorithms that give the same bits twice.
+    """
+    threads = torch.get_num_threads()
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    flags = (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, products.allow_tf32)
     if device.type == "cpu":
         keep_freed_memory()
         torch.set_num_threads(1)
+    else:
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, products.allow_tf32 = (
+            False,
+            True,
+            False,
+            False,
+        )
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, products.allow_tf32 = flags
 
 
 @dataclass
@@ -320,6 +334,8 @@ def train(
     device, runs = torch.device(device), list(dict.fromkeys(runs))
     for run in runs:
         check_trainable(run)
+    for task in {run.task for run in runs}:
+        task.verify()
     if len({shape_key(run) for run in runs}) > 1:
         raise ValueError("these runs differ in more than learning rate, start, mask and seed")
     smallest, largest = pack_limits(data.card.size, device)
@@ -327,7 +343,7 @@ def train(
         share = runs[first : first + largest]
         starts = [start(run, load) for run in share]
         copies = max(0, smallest - len(share))
-        with one_thread(device):
+        with repeatable(device):
             pack = Pack(share + share[:1] * copies, starts + starts[:1] * copies, data, device)
             yield from _train_pack(pack, share, starts, keep or {}, on_epoch)
 

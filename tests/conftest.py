@@ -15,7 +15,8 @@ settings.load_profile("lthpaper")
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store or data folder that the user has named must not be read or written by a test."""
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> None:
+    """A store or data folder that the user has named must not be read or written by a test, nor a cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in ("LTHPAPER_STORE", "LTHPAPER_DATA"):
         monkeypatch.delenv(name, raising=False)

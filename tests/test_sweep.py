@@ -1,5 +1,7 @@
 """Execution gives the same bits however it is spread; a failure costs what depends on it and no more."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -250,3 +252,12 @@ def test_a_missing_data_set_is_said_before_anything_starts(store, tmp_path):
     with pytest.raises(InputError):
         execute([run, DENSE], store, data_root=tmp_path / "no data", workers=1, quiet=True)
     assert not store.folder.exists()
+
+
+def test_results_on_another_copy_of_the_data_are_not_built_upon(store, monkeypatch):
+    execute([DENSE], store, workers=1, quiet=True)
+    load = sweep.data.load
+    monkeypatch.setattr(sweep.data, "load", lambda *args: replace(load(*args), fingerprint="another copy"))
+    with pytest.raises(InputError, match="another copy of digits"):
+        execute([lt_omp(DENSE, 0.9)], store, workers=1, quiet=True)
+    assert lt_omp(DENSE, 0.9) not in store

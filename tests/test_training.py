@@ -1,14 +1,17 @@
 """What the engine computes: the plain loop's numbers in float64, equal bits in any company, exact masks."""
 
+import importlib
+import linecache
 import math
 import random
+import sys
 
 import numpy as np
 import pytest
 import torch
 from plain_loop import few_digits, plain_training
 
-from lthpaper import training
+from lthpaper import networks, training
 from lthpaper.data import DataSet
 from lthpaper.errors import InputError
 from lthpaper.masks import dense_mask, global_magnitude
@@ -17,7 +20,7 @@ from lthpaper.pruning.omp import Omp
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Rewind, Run, Task
 from lthpaper.settings import fine_tuned, lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
-from lthpaper.training import Pack, Start, Trained, initial_weights, one_thread, start, train
+from lthpaper.training import Pack, Start, Trained, initial_weights, repeatable, start, train
 
 CPU = torch.device("cpu")
 TASK = Task("resnet8", "digits")
@@ -28,7 +31,7 @@ SHORT = Recipe(epochs=2, lr=0.05, batch_size=25, milestones=(1,))
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    with one_thread(CPU):
+    with repeatable(CPU):
         yield
 
 
@@ -434,6 +437,33 @@ def test_digits_are_learnt():
 
 def test_the_number_of_threads_is_as_before():
     before = torch.get_num_threads()
-    with training.one_thread(CPU):
+    with training.repeatable(CPU):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+def test_a_network_of_ones_own_that_was_edited_is_another_task(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = (
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, n):\n"
+        "        super().__init__()\n"
+        "        self.a, self.b, self.c = nn.Linear(64, 9), nn.Linear(9, 9), nn.Linear(9, n)\n"
+        "    def forward(self, x):\n"
+        "        return self.c(self.b(self.a(x.flatten(1))){then})\n"
+        "def make(num_classes):\n"
+        "    return Net(num_classes)\n"
+    )
+    written = tmp_path / "edited_net.py"
+    written.write_text(source.format(then=""))
+    before = Task("edited_net:make", "digits")
+    written.write_text(source.format(then=" * -1"))
+    importlib.invalidate_caches()
+    sys.modules.pop("edited_net")
+    linecache.clearcache()
+    networks._architecture.cache_clear()
+    after = Task("edited_net:make", "digits")
+    assert before.architecture != after.architecture
+    with pytest.raises(InputError, match="has changed since"):
+        next(train([Run(before, Recipe(epochs=1, milestones=()))], DIGITS))

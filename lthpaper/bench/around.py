@@ -32,7 +32,7 @@ def first_step(images: data.DataSet, device: object) -> None:
     """One optimizer step of the engine at digits size, from nothing."""
     from dataclasses import replace
 
-    from lthpaper.training import Pack, one_thread, start
+    from lthpaper.training import Pack, repeatable, start
 
     size = SIZES["digits"]
     few = replace(
@@ -44,7 +44,7 @@ def first_step(images: data.DataSet, device: object) -> None:
         ),
     )
     run = pretraining(size.task, size.recipe("fp32"))
-    with one_thread(device):
+    with repeatable(device):
         float(Pack([run, run], [start(run, None)] * 2, few, device).train_epoch()[0])
 
 

@@ -20,7 +20,7 @@ import torch
 from lthpaper.bench.ordinary import OnDevice, Ordinary
 from lthpaper.bench.sizes import Size, random_data
 from lthpaper.runs import Fresh, Run
-from lthpaper.training import Pack, one_thread, start
+from lthpaper.training import Pack, repeatable, start
 
 ORDINARY, ON_DEVICE, PACK, ENGINE = "ordinary loop", "data on the device", "pack", "engine"
 
@@ -82,7 +82,7 @@ def _serve(contender: Contender, orders: Connection, together: Any) -> None:
     """A contender's process: answers (began, ended, peak MB) to every ("train" | "evaluate", times)."""
     device = torch.device(contender.device)
     if contender.kind in (PACK, ENGINE):
-        with one_thread(device):
+        with repeatable(device):
             _answer(contender, orders, together, device)
     else:
         _answer(contender, orders, together, device)

@@ -17,12 +17,13 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import nn
 
 from lthpaper.errors import InputError, require
 from lthpaper.registry import Registry
 from lthpaper.torchvision_import import make_importable
 
+THIRD_PARTY = ("torch", "torchvision")  # their releases are in a result's provenance
 LOCAL = "local"  # the "module" of functions that were handed over in this process
 _local: dict[str, Callable[..., nn.Module]] = {}
 
@@ -66,8 +67,10 @@ def local(make: Callable[..., nn.Module]) -> str:
 
 
 def architecture(name: str, **shape: Any) -> str:
-    """A hash of what a factory builds: its modules, its parameters' shapes, its forward where it can be
-    traced. A network of one's own may be edited between two runs of the same name; this tells."""
+    """A hash of what a factory builds and of the code that says so: modules, shapes of parameters, and the
+    source of the factory and of every module class but torch's and torchvision's. A network of one's own
+    may be edited between two runs of the same name, in its forward or its initialisation; this tells (a
+    changed comment counts as a change: too much is trained rather than too little)."""
     return _architecture(name, tuple(sorted(shape.items())))
 
 
@@ -76,8 +79,11 @@ def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
     network = skeleton(name, **dict(shape))
     parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(network))]
     parts += [f"{n} {tuple(t.shape)}" for n, t in (*network.named_parameters(), *network.named_buffers())]
-    with contextlib.suppress(Exception):  # a forward that cannot be traced is not part of the hash
-        parts.append(fx.symbolic_trace(network).code)
+    written = {type(m) for m in network.modules() if type(m).__module__.split(".")[0] not in THIRD_PARTY}
+    for thing in sorted({factory(name), *written}, key=lambda t: (t.__module__, t.__qualname__)):
+        if thing.__module__.split(".")[0] not in THIRD_PARTY:
+            with contextlib.suppress(OSError, TypeError):  # typed at a prompt: there is no source to read
+                parts.append(inspect.getsource(thing))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
