@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lthpaper.errors import InputError, require
+from lthpaper.store_cli import store_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +20,7 @@ app = typer.Typer(
     help="The sanity checks for lottery tickets (Ma et al., NeurIPS 2021): plan, train, draw.",
     epilog="Bad input exits with status 2 and one sentence; LTHPAPER_DEBUG=1 shows the traceback.",
 )
+app.add_typer(store_app, name="store")
 console = Console(soft_wrap=True)
 
 Figures = Annotated[
@@ -232,7 +234,7 @@ def _list_runs(folder: str) -> None:
     from lthpaper.runs import setting
     from lthpaper.store import Store
 
-    store = Store(places.store_folder(folder))
+    store = Store(places.store_folder(folder), places.published_folder())
     table = Table("run", "setting", "lr", "epochs", "seed", "sparsity", "accuracy", box=None)
     for result in store:
         r = result.run
@@ -259,7 +261,12 @@ def claims(
     from lthpaper.store import Store
 
     chosen = scale_of(scale, **_fields(changes))
-    found = board.scoreboard(chosen, Store(places.store_folder(store)), places.data_folder(data), surfaces)
+    found = board.scoreboard(
+        chosen,
+        Store(places.store_folder(store), places.published_folder()),
+        places.data_folder(data),
+        surfaces,
+    )
     shown = found[["claim", "words", "status", "by the means", "ours", "paper", "tried on"]]
     table = Table(*shown.columns, show_lines=True)
     for row in shown.itertuples(index=False):
@@ -314,7 +321,10 @@ def check(
     checked = SanityCheck.of(
         network, data, recipe, grid.grid, grid.rounds, seeds, prunable or (), train_images=train_images
     )
-    results, root = Store(places.store_folder(store)), places.data_folder(data_root)
+    results, root = (
+        Store(places.store_folder(store), places.published_folder()),
+        places.data_folder(data_root),
+    )
     chosen_device = places.device(device)
     weights = checked.prunable()
     table = Table("parameter", "shape", "weights", "prunable", box=None)

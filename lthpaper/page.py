@@ -45,7 +45,7 @@ class Page:
         self.name = figure
         self.spec: FigureSpec = FIGURES[figure]
         self.scale: Scale = scale(scale_name, **{n: v for n, v in fields.items() if v not in (0, "", [], ())})
-        self.store = Store(places.store_folder(store))
+        self.store = Store(places.store_folder(store), places.published_folder())
         self.data_root = places.data_folder(data_root)
         self.folder = places.figures_folder(scale_name, out)
         self.device = places.device(device)

@@ -19,6 +19,12 @@ def store_folder(option: str | Path | None = None) -> Path:
     return home() / (option or os.environ.get("LTHPAPER_STORE") or "runs/store")
 
 
+def published_folder() -> Path | None:
+    """`results/` of the project, read as a layer under the store; None where it is not there."""
+    folder = home() / "results"
+    return folder if folder.is_dir() else None
+
+
 def data_folder(option: str | Path | None = None) -> Path:
     """`--data`, else LTHPAPER_DATA, else data/."""
     return home() / (option or os.environ.get("LTHPAPER_DATA") or "data")

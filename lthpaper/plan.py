@@ -74,7 +74,8 @@ class Plan:
 
 def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
     """What `runs` and their ancestors still need. keep: snapshots asked for, beside those that
-    rewound runs start from. A run in the store without a snapshot that is needed is trained again.
+    rewound runs start from. A run in the store without weights that are needed is trained again: θT and
+    its mask for its children, a snapshot for who rewinds to it.
 
     Raises InputError if a run has nothing to train, a snapshot lies outside its run's epochs, or the
     store holds half an entry.
@@ -89,6 +90,8 @@ def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
         if run in wanted and not _stored(run, needed.get(run, set()), store):
             todo.add(run)
             wanted |= set(run.parents)
+            for parent in run.parents:  # a published result may come without them
+                needed.setdefault(parent, set()).add(parent.recipe.epochs)
             if isinstance(run.init, Rewind):
                 needed.setdefault(run.init.to, set()).add(run.init.epoch)
     order = tuple(run for run in graph if run in todo)
@@ -104,7 +107,7 @@ def _stored(run: Run, epochs: set[int], store: Store) -> bool:
         f"The weights after epoch {', '.join(map(str, wrong))} of {run} are asked for; it trains from "
         f"epoch {run.first_epoch} to {run.recipe.epochs}.",
     )
-    return run in store and epochs - {run.recipe.epochs} <= store.snapshots(run)  # θT is always kept
+    return store.holds(run, epochs)
 
 
 def worker_count(device: torch.device | str, workers: int | None = None) -> int:
