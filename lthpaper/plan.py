@@ -17,7 +17,7 @@ from lthpaper.errors import require
 from lthpaper.provenance import device_name
 from lthpaper.runs import Fresh, Rewind, Run, ancestors
 from lthpaper.store import Store
-from lthpaper.training import Pack, check_trainable, one_thread, pack_limits, shape_key, start
+from lthpaper.training import Pack, check_trainable, pack_limits, repeatable, shape_key, start
 
 Keep = Mapping[Run, frozenset[int]]
 
@@ -183,7 +183,7 @@ def _time_steps(run: Run, card: Card, device: torch.device) -> tuple[float, floa
     k = min(pack_limits(size, device)[1], 8)
     recipe = run.recipe.with_(epochs=2, schedule="step", milestones=(), warmup_epochs=0.0)
     runs = [Run(run.task, recipe, Fresh(i), seed=i) for i in range(k)]
-    with one_thread(device):
+    with repeatable(device):
         pack = Pack(runs, [start(r, None) for r in runs], DataSet("random", card, images, ""), device)
         times = []
         for _ in range(2):
