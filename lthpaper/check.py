@@ -26,12 +26,10 @@ from lthpaper.plan import Plan, plan
 from lthpaper.publish import publish, sources
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Task
-from lthpaper.settings import Trial, sanity_check, table
+from lthpaper.settings import SETTINGS, Trial, sanity_check, table
 from lthpaper.store import Store
 from lthpaper.sweep import execute
 from lthpaper.training import why_not_stacked
-
-SETTINGS = ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT")
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,6 @@ class SanityCheck:
         from lthpaper.figures import appendix_f
 
         drawn = self.table(store)
-        fig = appendix_f.plot(drawn, self)
+        fig = appendix_f.plot(drawn, self, self.thresholds())
         publish(fig, drawn, sources("own-network", self, self.trials, store), folder)
         return fig

@@ -41,11 +41,18 @@ class Condition:
         return SYMBOLS[self.number - 1]
 
 
-def first(s: float, epochs: int, limits: Thresholds, sufficient: int) -> Condition:
-    holds = YES if uncertainty.beyond(s, limits.sparsity, strict=True) and epochs >= sufficient else NO
+def first(s: float, epochs: int, limits: Thresholds, sufficient: int | None) -> Condition:
+    """①: sparsity and length. sufficient: epochs asked of T; None: nobody stated them, T is assumed to do."""
+    enough = sufficient is None or epochs >= sufficient
+    holds = YES if uncertainty.beyond(s, limits.sparsity, strict=True) and enough else NO
+    length = (
+        f"T = {epochs} epochs (assumed sufficient: no number was stated)"
+        if sufficient is None
+        else f"{epochs} epochs (needed: {sufficient})"
+    )
     sentence = (
-        f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {epochs} epochs "
-        f"(needed: {sufficient}): {'holds' if holds == YES else 'fails'}."
+        f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {length}: "
+        f"{'holds' if holds == YES else 'fails'}."
     )
     return Condition(1, holds, holds, limits.sparsity, sentence, 1.0, s)
 

@@ -1,7 +1,8 @@
 """The paper's settings (§2.1) as constructors of runs, and trials: a run and its place in a figure."""
 
+import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,7 +13,7 @@ from lthpaper.pruning.imp import Imp
 from lthpaper.pruning.omp import Omp
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Fresh, Rewind, Run, Task, setting
-from lthpaper.store import Store
+from lthpaper.store import Result, Store
 
 SETTINGS = ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT")  # of the sanity check, §2.1
 
@@ -137,12 +138,32 @@ def table(trials: Iterable[Trial], store: Store) -> pd.DataFrame:
 
     lr: of this training; pretraining_lr: of the run that its mask came from; rewind: the epoch whose
     weights it started from; accuracies in percent after the last (and the best) epoch; parameters:
-    those that are not zero by the mask.
+    those that are not zero by the mask. A run whose mask comes from a diverged one counts as diverged.
     """
-    return pd.DataFrame([_row(trial, store) for trial in trials], columns=COLUMNS)
+    results = reader(store)
+    return pd.DataFrame([_row(trial, results) for trial in trials], columns=COLUMNS)
 
 
-def _row(trial: Trial, store: Store) -> dict[str, object]:
+def reader(store: Store) -> Callable[[Run], Result | None]:
+    """What the store knows of a run, None if it is not there; each is read once."""
+    return functools.cache(lambda run: store.get(run) if run in store else None)
+
+
+def mask_diverged(run: Run, results: Callable[[Run], Result | None]) -> bool:
+    """Did a run that the mask comes from diverge? Weights that are not finite have no magnitudes to rank.
+
+    The mask made of them is there, but goes by the order of the layers; nor does an accuracy that was
+    reached with it say anything of LT or RR.
+    """
+    while run.mask is not None:
+        run = run.mask.after
+        result = results(run)
+        if result is not None and math.isnan(result.accuracy):
+            return True
+    return False
+
+
+def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, object]:
     run = trial.run
     row: dict[str, object] = {
         "setting": trial.setting or setting(run),
@@ -163,13 +184,16 @@ def _row(trial: Trial, store: Store) -> dict[str, object]:
         "fingerprint": "",
         "digest": run.digest,
     }
-    if run in store:
-        result = store.get(run)
+    result = results(run)
+    if result is not None and not mask_diverged(run, results):
         row |= {
             "accuracy": result.accuracy,
             "best_accuracy": result.best_accuracy,
             "train_loss": result.curves["train_loss"][-1],
             "test_loss": result.curves["test_loss"][-1],
+        }
+    if result is not None:
+        row |= {
             "parameters": run.task.parameters - sum(run.task.prunable_weights.values()) + result.kept,
             "fingerprint": result.fingerprint,
         }

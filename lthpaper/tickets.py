@@ -89,7 +89,8 @@ def verdict(
     """Judges a tidy table of one network, data set, number of epochs and sparsity, pretraining included.
 
     thresholds: the paper's for the data set unless given. pruning: "IMP", "OMP", or None for both.
-    sufficient_epochs: what ① asks of T (the table's own epochs unless given). level: of our reading.
+    sufficient_epochs: what ① asks of T; unless given, T is assumed to be sufficient, and ① and the reason
+    say so. level: of our reading.
     Raises InputError for a table that is about several things.
     """
     require(0.5 < level < 1, f"level is {level}; it must be between 0.5 and 1.")
@@ -103,15 +104,17 @@ def verdict(
     s, epochs = sparsities[0][0], int(about["epochs"])
     lt, rr, sdt, dense = _sides(table, pruning, subnetwork)
     conditions = (
-        first(s, epochs, limits, epochs if sufficient_epochs is None else sufficient_epochs),
+        first(s, epochs, limits, sufficient_epochs),
         condition(2, lt, sdt, limits.gap, level),
         condition(3, lt, rr, limits.gap, level),
         *imply(*(condition(n, lt, dense, -limits.similar, level) for n in (4, 5)), lt, dense),
     )
+    assumed = f" (T = {epochs} epochs assumed sufficient)" if sufficient_epochs is None else ""
     kind, kind_ours = _kind([c.holds for c in conditions]), _kind([c.holds_ours for c in conditions])
     diverged = tuple(found for side in (lt, rr, sdt, dense) for found in side.diverged)
     experiment = (about["network"], about["data"], epochs, s, pruning, limits)
-    return Verdict(*experiment, conditions, kind, kind_ours, _reason(conditions, kind, kind_ours), diverged)
+    reason = _reason(conditions, kind, kind_ours, assumed)
+    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged)
 
 
 def verdicts(
@@ -125,14 +128,16 @@ def verdicts(
     """One row a network, data set, number of epochs, sparsity and pruning (those found unless given).
 
     Columns: these five, kind, kind_ours, lrs, reason; for n = 2 … 5 difference_n and confidence_n, for
-    n = 1 … 5 holds_n and ours_n; verdict, the Verdict itself. sufficient_epochs: the largest of the
-    network and data set unless given.
+    n = 1 … 5 holds_n and ours_n; verdict, the Verdict itself. sufficient_epochs: unless given, the largest
+    of the network and data set, which is then assumed to be sufficient.
     """
     rows = []
     table = ticket_cells.checked(table)
     for _, experiment in table.groupby(["network", "data"], sort=True):
-        enough = experiment["epochs"].max() if sufficient_epochs is None else sufficient_epochs
-        for _, same in experiment.groupby("epochs", sort=True):
+        most = experiment["epochs"].max()
+        for epochs, same in experiment.groupby("epochs", sort=True):
+            assumed = sufficient_epochs is None and epochs == most
+            enough = None if assumed else sufficient_epochs or most
             for _, rest in ticket_cells.by_sparsity(same):
                 found = prunings if prunings is not None else _prunings(rest, subnetwork)
                 rows += [verdict(rest, thresholds, p, subnetwork, enough, level) for p in found]
@@ -180,7 +185,7 @@ def _kind(holds: Sequence[str]) -> str:
     return {YES: JACKPOT, NO: SECONDARY}.get(holds[4], EITHER)
 
 
-def _reason(conditions: Sequence[Condition], kind: str, kind_ours: str) -> str:
+def _reason(conditions: Sequence[Condition], kind: str, kind_ours: str, assumed: str) -> str:
     def named(*verdicts: str, ours: bool = False) -> str:
         return "".join(c.symbol for c in conditions if (c.holds_ours if ours else c.holds) in verdicts)
 
@@ -191,7 +196,7 @@ def _reason(conditions: Sequence[Condition], kind: str, kind_ours: str) -> str:
         EITHER: "a ticket, a Jackpot if ⑤ holds, which cannot be judged",
         JACKPOT: "Jackpot: ① to ⑤ hold",
     }
-    text = f"By the means {words[kind]}."
+    text = f"By the means {words[kind]}{assumed if kind in (SECONDARY, EITHER, JACKPOT) else ''}."
     if kind_ours == kind:
         return text + " The seeds bear it out." if kind != UNDECIDED else text
     return f"{text} By the seeds {kind_ours}: {named(NOT_RUN, UNDECIDED, ours=True)} undecided."

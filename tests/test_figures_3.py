@@ -8,11 +8,12 @@ import pytest
 
 from lthpaper import data, paper
 from lthpaper.conditions import NOT_RUN, UNDECIDED
-from lthpaper.figures import appendix_f, drawn_table, fig3, table2, table3
-from lthpaper.figures.style import PAGE
+from lthpaper.figures import appendix_a, appendix_f, drawn_table, fig3, table2, table3
+from lthpaper.figures.style import COLOURS, PAGE, seeds_note, spread
 from lthpaper.observations import ALIKE, NO_SMALLER, observations
 from lthpaper.scales import PAPER, SMOKE
 from lthpaper.settings import SETTINGS
+from lthpaper.tickets import verdict
 
 NAN = math.nan
 GRID = (0.005, 0.01, 0.1)
@@ -145,6 +146,47 @@ def test_a_learning_rate_at_which_a_seed_diverged_is_crossed_and_out_of_the_curv
     assert not marks(ax, "v")
     drawn = [bars[0].get_xdata() for bars in ax.containers if bars.get_label() == "LT-OMP"]
     assert len(drawn[0]) == 2
+
+
+def test_the_panel_judges_by_the_thresholds_that_it_is_given():
+    curves = SECONDARY | {"LT-IMP": (88.0, 90.2, 91.8)}  # 0.7 below the best pretraining
+    table = tidy(curves, spread=(-0.01, 0.0, 0.01))
+    wide = paper.Thresholds(similar=1.0)
+    for limits, said in ((None, "secondary prize: IMP"), (wide, "Jackpot: IMP")):
+        fig = appendix_f.plot(table, SMOKE, limits)
+        assert said in texts(fig)
+        assert verdict(table, limits).kind in said
+        (band,) = fig.axes[0].patches
+        assert band.get_height() == pytest.approx(1.0 if limits else 0.5)
+
+
+def test_a_cell_with_a_diverged_seed_has_no_mean_and_one_that_waits_for_a_seed_has():
+    table = tidy({"pretraining": (90.0, 91.0, 92.0)})
+    gone = table["seed"] == 0
+    table.loc[gone & (table["lr"] == 0.01), "accuracy"] = NAN
+    table.loc[gone & (table["lr"] == 0.1), ["accuracy", "fingerprint"]] = NAN, ""
+    found = spread(table, "lr").set_index("lr")
+    assert found["diverged"].tolist() == [False, True, False]
+    assert found["mean"].tolist() == pytest.approx([90.0, NAN, 92.05], nan_ok=True)
+    assert found["n"].tolist() == [3, 2, 2]
+    assert "2–3 seeds" in seeds_note(table)
+
+
+def test_appendix_a_crosses_what_diverged_and_leaves_it_out_of_lines_and_curves():
+    table = tidy({s: SECONDARY[s] for s in ("pretraining", "LT-IMP", "RR-IMP")})
+    further = table[table["setting"] != "pretraining"].assign(sparsity=0.5)
+    table = pd.concat([table, further], ignore_index=True)
+    small = table["lr"] == 0.005
+    lost = (table["setting"] == "pretraining") | (table["setting"] == "LT-IMP") & (table["sparsity"] == 0.5)
+    table.loc[small & lost & (table["seed"] == 0), "accuracy"] = NAN
+    fig = appendix_a.plot(table, SMOKE)
+    crossed = [c for ax in fig.axes for _, c in marks(ax, "x")]
+    assert crossed == [COLOURS["pretraining"], COLOURS["LT-IMP"]]
+    assert "×: a seed diverged" in fig.get_suptitle()
+    first, second = fig.axes[:2]
+    assert [len(ax.containers[0][0].get_xdata()) for ax in (first, second)] == [1, 2]
+    levels = [[line for line in ax.lines if list(line.get_xdata()) == [0, 1]] for ax in (first, second)]
+    assert [len(found) for found in levels] == [0, 1]
 
 
 def test_the_appendix_has_a_row_an_experiment_and_a_column_a_sparsity():

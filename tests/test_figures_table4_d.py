@@ -10,6 +10,7 @@ from hand_made import S11, SMALL, rows
 
 from lthpaper import settings
 from lthpaper.figures import FIGURES, appendix_d, fig1, table4
+from lthpaper.figures.style import COLOURS
 from lthpaper.runs import Fresh, Rewind
 from lthpaper.runs import setting as name_of
 from lthpaper.scales import scale
@@ -83,7 +84,12 @@ def test_the_table_s_cells_are_means_over_seeds_and_a_diverged_seed_empties_its_
     text = table4.tabulate(table, SMALL)
     assert text.loc["LT-IMP, masks from 0.1", "0.1"] == "[91.1] ± 0.1*"
     assert text.loc["LT-IMP, masks from 0.01", "0.1"] == "[91.0] ± 0.1"
-    assert text.loc["LT-IMP, masks from 0.01", "0.01"] == "–*"
+    assert text.loc["LT-IMP, masks from 0.01", "0.01"] == "×*"
+    dense = (table["setting"] == "pretraining") & (table["lr"] == 0.1)
+    table.loc[dense & (table["seed"] == 2), "accuracy"] = np.nan
+    fig = table4.plot(table, SMALL)
+    assert "pretraining 90.0 at 0.01, × at 0.1; ×: a seed diverged" in fig.get_suptitle()
+    plt.close(fig)
 
 
 @pytest.mark.parametrize("name", ["table4", "appendix-d"])
@@ -159,6 +165,19 @@ def test_the_table_says_how_far_each_start_is_above_theta0():
     assert list(text.index) == ["θ0", "θ2", "θ6", "θT"] * 2
     assert list(text["above θ0"]) == ["", "+0.20", "+1.90", "+1.90"] * 2
     assert list(text["by the seeds"]) == list(text["ticket by the means"])
+
+
+def test_appendix_d_crosses_a_start_at_which_a_seed_diverged():
+    table = rewinding()
+    gone = (table["setting"] == "LT-IMP") | (table["setting"] == "pretraining")
+    table.loc[gone & (table["seed"] == 1), "accuracy"] = np.nan
+    fig = appendix_d.plot(table, SMALL)
+    crosses = {line.get_color() for line in fig.axes[0].lines if line.get_marker() == "x"}
+    assert crosses == {COLOURS["LT-IMP"], COLOURS["pretraining"]}
+    assert fig.axes[0].containers  # the other starts are there
+    assert "×: a seed diverged" in fig.get_suptitle()
+    assert appendix_d.tabulate(table, SMALL)["best accuracy"].iloc[0] == "–"
+    plt.close(fig)
 
 
 def test_the_panel_orders_starts_from_theta0_to_theta_t_with_theta0_prime_apart():

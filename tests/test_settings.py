@@ -1,6 +1,7 @@
 """The settings of §2.1 as runs, the tidy table, and scales that refuse what they cannot compute."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -202,6 +203,42 @@ def test_the_tables_parameters_are_counted_from_the_mask_once_there_is_one(tmp_p
     zeros = sum(int((~m).sum()) for m in mask.values())
     assert row["parameters"] == TASK.parameters - zeros
     assert all((weights[name][~m] == 0).all() for name, m in mask.items())
+
+
+def test_a_subnetwork_whose_mask_comes_from_a_diverged_run_counts_as_diverged(tmp_path):
+    store = Store(tmp_path)
+    round1, round2 = lt_imp(DENSE, 1), lt_imp(DENSE, 2)
+    omp = lt_omp(DENSE, 0.5)
+    for run in (DENSE, round1, round2, random_reinit(round2), omp, small_dense(omp)):
+        (result,) = train([run], FEW, store.weights)
+        if run == round1:  # as a run is kept whose weights are no longer finite
+            result = replace(result, curves={name: [math.nan] * 2 for name in result.curves})
+        store.put(result, "f00d", {})
+    trials = [Trial("", 0.36, run) for run in (round2, random_reinit(round2), omp, small_dense(omp))]
+    found = table(trials, store)
+    assert set(found["fingerprint"]) == {"f00d"}  # all were trained
+    of_it, others = found.iloc[:2], found.iloc[2:]
+    for column in ("accuracy", "best_accuracy", "train_loss", "test_loss"):
+        assert of_it[column].isna().all()
+        assert others[column].notna().all()  # one-shot pruning is of the dense run, which converged
+
+
+def test_a_table_reads_each_result_once(tmp_path):
+    read = []
+
+    class Counting(Store):
+        def get(self, run):
+            read.append(run)
+            return super().get(run)
+
+    store = Counting(tmp_path)
+    runs = [lt_imp(DENSE, k) for k in range(4)]
+    for run in runs:
+        (result,) = train([run], FEW, store.weights)
+        store.put(result, "f00d", {})
+    read.clear()
+    table([Trial("", imp_sparsity(k), run) for k, run in enumerate(runs)] * 2, store)
+    assert sorted(run.digest for run in read) == sorted(run.digest for run in runs)
 
 
 def test_an_empty_table_has_its_columns(tmp_path):

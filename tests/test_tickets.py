@@ -138,6 +138,17 @@ def test_a_sparsity_of_sixty_percent_is_trivial_and_above_it_is_not():
     assert verdict(with_(JACKPOT_TABLE, sparsity=0.61))[1].holds == "yes"
 
 
+def test_epochs_that_nobody_called_sufficient_are_assumed_to_be_and_that_is_said():
+    results = table(**JACKPOT_TABLE)
+    assumed, stated = verdict(results), verdict(results, sufficient_epochs=160)
+    assert "T = 160 epochs (assumed sufficient" in assumed[1].sentence
+    assert "T = 160 epochs assumed sufficient" in assumed.reason
+    assert "160 epochs (needed: 160)" in stated[1].sentence
+    assert "assumed" not in stated.reason
+    assert (assumed.kind, stated.kind) == (JACKPOT, JACKPOT)
+    assert verdict(results, sufficient_epochs=161).kind == NONE
+
+
 def test_similarity_depends_on_the_data_set():
     lt = {0.01: 80.0, 0.1: 91.8}
     kinds = {
@@ -315,6 +326,10 @@ def test_one_row_an_experiment():
     ]
     assert found["holds_1"].tolist() == ["no", "yes", "yes", "yes", "yes"]
     assert found["difference_5"].iloc[1] == pytest.approx(-0.1)
+    # no length was stated: the longest of the network is assumed to be sufficient, and shorter ones are not
+    said = [v[1].sentence for v in found["verdict"]]
+    assert ["assumed" in sentence for sentence in said] == [False, True, True, True, True]
+    assert "78 epochs (needed: 160)" in said[0]
     assert verdicts(results, sufficient_epochs=78)["kind"].iloc[0] == SECONDARY
     assert found["verdict"].iloc[1].kind == found["kind"].iloc[1]
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, fig1, register
-from lthpaper.figures.style import COLOURS, PAGE, curve, paper_style, seeds_note, spread
+from lthpaper.figures.style import COLOURS, PAGE, curve, diverged_note, level, paper_style, seeds_note
 from lthpaper.scales import Scale
 from lthpaper.settings import Trial
 
@@ -14,8 +14,8 @@ LINES = ("-", (0, (3, 1.5)))  # sufficient, insufficient epochs
 
 
 def trials(scale: Scale) -> list[Trial]:
-    """Every IMP round up to the scale's last."""
-    return fig1.trials(scale, range(1, max(scale.rounds) + 1))
+    """Every IMP round up to that of Figure 1's last panel."""
+    return fig1.trials(scale, range(1, max(scale.panels) + 1))
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -29,8 +29,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         for letter, ax, lr in zip("abcdefghijklmnop", axes[0], rates, strict=False):
             for e, line in zip(epochs, LINES, strict=False):
                 part = table[(table["lr"] == lr) & (table["epochs"] == e)]
-                for row in spread(part[part["setting"] == "pretraining"], "lr").itertuples():
-                    ax.axhline(row.mean, color=COLOURS["pretraining"], linestyle=line, linewidth=1)
+                level(ax, part, linestyle=line)
                 fill = None if e == epochs[0] else "white"
                 for setting in ("LT-IMP", "RR-IMP"):
                     # equal steps for equal factors of density: every round is as wide as every other
@@ -52,7 +51,9 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         ]
         fig.legend(handles=marks, loc="outside lower center", ncols=5)
         fig.suptitle(
-            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}", fontsize=8
+            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}"
+            f"{diverged_note(table)}",
+            fontsize=8,
         )
     return fig
 

@@ -16,7 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent, seeds_note, spread
+from lthpaper.figures.style import (
+    COLOURS,
+    MARKERS,
+    PAGE,
+    crosses,
+    diverged_note,
+    level,
+    paper_style,
+    percent,
+    seeds_note,
+    spread,
+)
 from lthpaper.scales import Scale
 from lthpaper.settings import (
     Trial,
@@ -106,7 +117,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def _best(rows: pd.DataFrame) -> float:
-    return rows.groupby("lr")["accuracy"].agg(lambda a: a.mean(skipna=False)).max()
+    return spread(rows, "lr")["mean"].max()
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -140,16 +151,14 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         about = table.iloc[0]
         fig.suptitle(
             f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
-            f"{about['epochs']} epochs, {note}",
+            f"{about['epochs']} epochs, {note}{diverged_note(table)}",
             fontsize=8,
         )
     return fig
 
 
 def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
-    dense = table.loc[table["setting"] == "pretraining", "accuracy"].mean()
-    if np.isfinite(dense):
-        ax.axhline(dense, color=COLOURS["pretraining"], linewidth=1)
+    level(ax, table)
     names = ["θ0′"]
     for pruning, shift in zip(PRUNINGS, (-0.08, 0.08), strict=True):
         starts = _starts(table, pruning)
@@ -157,7 +166,9 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
         names = [name for name, *_ in starts]
         points = []
         for x, (_, setting, rows) in enumerate(starts):
-            for cell in spread(rows, "lr").dropna(subset="mean").itertuples():
+            cells = spread(rows, "lr")
+            crosses(ax, [x + shift] * int(cells["diverged"].sum()), setting)
+            for cell in cells.dropna(subset="mean").itertuples():
                 error = np.nan_to_num(cell.std)
                 look = {"color": COLOURS[setting], "marker": MARKERS[setting], "zorder": 3}
                 ax.errorbar(x + shift, cell.mean, yerr=error, capsize=2, elinewidth=0.8, **look)

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, fig3, register
 from lthpaper.figures.style import PAGE, paper_style
+from lthpaper.paper import Thresholds
 from lthpaper.scales import Scale
 from lthpaper.settings import Trial, sanity_check
 from lthpaper.ticket_cells import by_sparsity
@@ -20,8 +21,8 @@ def trials(scale: Scale) -> list[Trial]:
     ]
 
 
-def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A row an experiment, a column a sparsity."""
+def plot(table: pd.DataFrame, scale: Scale, thresholds: Thresholds | None = None) -> Figure:
+    """A row an experiment, a column a sparsity. thresholds: the paper's for each data set unless given."""
     parts = fig3.experiments(table, scale)
     across = max(len(by_sparsity(rows)) for *_, rows in parts)
     with paper_style():
@@ -31,7 +32,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             panels = by_sparsity(rows)
             for i, ax in enumerate(line):
                 if i < len(panels):
-                    fig3.panel(ax, panels[i][1], f"{network} · {data}")
+                    fig3.panel(ax, panels[i][1], f"{network} · {data}", thresholds)
                 else:
                     ax.set_axis_off()
         fig3.finish(fig, axes, table)

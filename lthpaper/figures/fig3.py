@@ -11,10 +11,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import COLOURS, MARKERS, PAGE, curve, paper_style, percent, seeds_note, spread
+from lthpaper.figures.style import (
+    COLOURS,
+    MARKERS,
+    PAGE,
+    curve,
+    paper_style,
+    percent,
+    seeds_note,
+    spread,
+    trained,
+)
+from lthpaper.paper import Thresholds
 from lthpaper.runs import Task
 from lthpaper.scales import Scale
-from lthpaper.settings import SETTINGS, Trial, sanity_check
+from lthpaper.settings import SETTINGS, Trial, imp_sparsity, sanity_check
 from lthpaper.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, Verdict, verdict
 
 # One sparsity a panel. §3.1 says which for three networks; ResNet-32's is Figure 4's; the rest is ours.
@@ -35,7 +46,7 @@ def shown_rounds(task: Task, scale: Scale) -> int:
 
 def shown_sparsities(scale: Scale) -> dict[tuple[str, str], float]:
     """(network, data) -> the sparsity of its panel."""
-    return {(t.network, t.data): 1 - 0.8 ** shown_rounds(t, scale) for t in scale.tasks}
+    return {(t.network, t.data): imp_sparsity(shown_rounds(t, scale)) for t in scale.tasks}
 
 
 def trials(scale: Scale) -> list[Trial]:
@@ -73,20 +84,22 @@ def experiments(table: pd.DataFrame, scale: Scale) -> list[tuple[str, str, pd.Da
     return [(*key, groups[key]) for key in keys]
 
 
-def panel(ax: Axes, rows: pd.DataFrame, title: str) -> Axes:
+def panel(ax: Axes, rows: pd.DataFrame, title: str, thresholds: Thresholds | None = None) -> Axes:
     """Curves, clipped points, the band that is similar to the best pretraining, boxes round tickets.
 
-    rows: tidy, of one network, data set and sparsity, pretraining included.
+    rows: tidy, of one network, data set and sparsity, pretraining included. thresholds: of the verdicts
+    and the band, the paper's for the data set unless given.
     """
     sparsity = rows["sparsity"].max()
     ran = rows[trained(rows)]
-    found = [verdict(rows, pruning=p) for p in ("IMP", "OMP") if f"LT-{p}" in set(rows["setting"])]
+    prunings = [p for p in ("IMP", "OMP") if f"LT-{p}" in set(rows["setting"])]
+    found = [verdict(rows, thresholds, p) for p in prunings]
     label, colour = _label(found, rows)
     ax.set_title(f"{title}\n$s$ = {percent(sparsity)}", fontsize=7, pad=11)
     said = ax.text(0.5, 1.02, label, transform=ax.transAxes, ha="center", va="bottom", fontsize=6.5)
     said.set(color=colour, in_layout=False)
     _learning_rates(ax, sorted(rows["lr"].unique()))
-    cells = _cells(ran)
+    cells = spread(ran, ["setting", "lr"])
     if cells["mean"].notna().sum() == 0:
         ax.set_yticks([])
         what = "not run" if ran.empty else "every run diverged"
@@ -97,10 +110,9 @@ def panel(ax: Axes, rows: pd.DataFrame, title: str) -> Axes:
     dense = cells.loc[cells["setting"] == "pretraining", "mean"].max()
     if found and np.isfinite(dense):
         ax.axhspan(dense - found[0].thresholds.similar, dense, color=SIMILAR, linewidth=0, zorder=0)
-    whole = ran[ran.groupby(["setting", "lr"])["accuracy"].transform(lambda a: a.notna().all())]
     for setting, shift in zip(SETTINGS, 1.05 ** np.linspace(-1, 1, len(SETTINGS)), strict=True):
         look = {"markersize": 2.6, "linewidth": 0.9, "linestyle": DASHES.get(setting, "-")}
-        curve(ax, whole, "lr", setting, shift, **look)
+        curve(ax, ran, "lr", setting, shift, **look)
         _outside(ax, cells[cells["setting"] == setting], low, shift)
     for v in found:
         _ticket(ax, v, cells, low)
@@ -133,30 +145,10 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
     fig.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1.6, handlelength=2.2)
 
 
-def trained(rows: pd.DataFrame) -> pd.Series:
-    """Not merely planned: a diverged run has no accuracy, but the fingerprint of its data."""
-    if "fingerprint" not in rows:
-        return pd.Series(True, index=rows.index)
-    return rows["accuracy"].notna() | (rows["fingerprint"].fillna("") != "")
-
-
 def unfinished(table: pd.DataFrame) -> str:
     """How many runs are missing, if only some are."""
     ran = trained(table)
     return "" if ran.all() or not ran.any() else f"; {(~ran).sum():,} of {len(ran):,} runs are still missing"
-
-
-def _cells(ran: pd.DataFrame) -> pd.DataFrame:
-    """setting, lr, mean, std, n, diverged: whether a seed did."""
-    parts = []
-    for setting, rows in ran.groupby("setting"):
-        lost = rows["accuracy"].isna().groupby(rows["lr"]).any()
-        part = spread(rows, "lr").assign(setting=setting)
-        part["diverged"] = part["lr"].map(lost)
-        part.loc[part["diverged"], "mean"] = np.nan
-        parts.append(part)
-    columns = ["lr", "mean", "std", "n", "setting", "diverged"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _range(cells: pd.DataFrame) -> tuple[float, float]:
@@ -170,13 +162,13 @@ def _range(cells: pd.DataFrame) -> tuple[float, float]:
 
 
 def _outside(ax: Axes, cells: pd.DataFrame, low: float, shift: float) -> None:
-    """Marks at the foot for learning rates below the range, and for those where a seed diverged."""
-    foot = {"transform": ax.get_xaxis_transform(), "linestyle": "", "clip_on": False, "zorder": 5}
-    for marker, which in (("v", cells["mean"] < low), ("x", cells["diverged"])):
-        lrs = cells.loc[which.astype(bool), "lr"].to_numpy(float)
-        if len(lrs):
-            look = {"color": COLOURS[cells["setting"].iloc[0]], "markerfacecolor": "white", "markersize": 3.2}
-            ax.plot(lrs * shift, np.full(len(lrs), 0.01), marker=marker, markeredgewidth=0.8, **look, **foot)
+    """Triangles at the foot for learning rates whose mean is below the range."""
+    below = cells[cells["mean"] < low]
+    if len(below):
+        where = {"transform": ax.get_xaxis_transform(), "linestyle": "", "clip_on": False, "zorder": 5}
+        look = {"color": COLOURS[below["setting"].iloc[0]], "markerfacecolor": "white", "markersize": 3.2}
+        x = below["lr"].to_numpy(float) * shift
+        ax.plot(x, np.full(len(x), 0.01), marker="v", markeredgewidth=0.8, **look, **where)
 
 
 def _ticket(ax: Axes, v: Verdict, cells: pd.DataFrame, low: float) -> None:

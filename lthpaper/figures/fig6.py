@@ -4,7 +4,8 @@
 m the mask of IMP at s = 0.832, and θ0′ an independent draw.
 """
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,11 +19,20 @@ from matplotlib.lines import Line2D
 from lthpaper.correlation import chance_band, overlap, overlap_by_layer, overlap_within_layers
 from lthpaper.data import card
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent
+from lthpaper.figures.style import COLOURS, MARKERS, PAGE, crosses, paper_style, percent, spread
 from lthpaper.masks import Mask
+from lthpaper.runs import Run
 from lthpaper.scales import Scale
-from lthpaper.settings import Trial, imp_sparsity, lt_imp, pretraining, random_reinit
-from lthpaper.store import Store
+from lthpaper.settings import (
+    Trial,
+    imp_sparsity,
+    lt_imp,
+    mask_diverged,
+    pretraining,
+    random_reinit,
+    reader,
+)
+from lthpaper.store import Result, Store
 from lthpaper.training import Weights, initial_weights
 
 ROUNDS = 8  # s = 0.832
@@ -60,13 +70,15 @@ def measure(
     pooled "within layers": the top p of each layer, counts summed (claim 10 reads this); "layers
     together": all positions ranked at once; "": one layer by itself, `layer` its name and `depth` its
     place. low, high: the band that holds 95 % of R_p by chance (NaN for "layers together", whose null is
-    not known). overlap is NaN for runs that are not there or diverged.
+    not known). overlap is NaN for runs that are not there, and where a run that θT or the mask comes
+    from diverged; survivors is NaN in the first case only.
     """
-    rows = [row for trial in trials for row in _rows(trial, store)]
+    results = reader(store)
+    rows = [row for trial in trials for row in _rows(trial, store, results)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _rows(trial: Trial, store: Store) -> Iterator[dict[str, object]]:
+def _rows(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -> Iterator[dict[str, object]]:
     run = trial.run
     dense = run.with_(mask=None)
     about = {
@@ -80,6 +92,10 @@ def _rows(trial: Trial, store: Store) -> Iterator[dict[str, object]]:
     if run not in store or dense not in store:
         for pair in PAIRS:
             yield about | {"pair": pair, "p": MAIN, "pooled": WITHIN}
+        return
+    if mask_diverged(run, results):
+        for pair, p in itertools.product(PAIRS, SHARES):
+            yield about | {"pair": pair, "p": p, "pooled": WITHIN, "survivors": results(run).kept}
         return
     trained, mask = store.weights(dense)[0], store.weights(run)[1]
     for pair, start in zip(PAIRS, (dense, random_reinit(dense)), strict=True):
@@ -121,15 +137,19 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
                 _against_rate(ax, of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)], p)
                 ax.set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) p = {p:g}")
             line[0].set_ylabel(f"{name}: R_p")
+            lost = of_network.loc[of_network["survivors"].notna() & of_network["overlap"].isna(), "lr"]
             by_layer = of_network[(of_network["layer"].notna()) & (of_network["p"] == MAIN)]
+            by_layer = by_layer[~by_layer["lr"].isin(lost)]
             _by_layer(fig, line[-1], by_layer[by_layer["pair"] == PAIRS[0]])
             line[-1].set_title(f"({'abcdefgh'[row * 4 + 3]}) by layer, p = {MAIN:g}")
         fig.legend(handles=_legend(), loc="outside lower center", ncols=4)
         seeds = measured["seed"].nunique()
-        spread = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+        note = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+        if (measured["survivors"].notna() & measured["overlap"].isna()).any():
+            note += "; ×: a seed diverged"
         fig.suptitle(
             "Do θ0 ⊙ m and the pretrained θT ⊙ m agree which weights of a layer are large? "
-            f"{measured['data'].iloc[0]}, s = {percent(measured['sparsity'].iloc[0])}, {spread}",
+            f"{measured['data'].iloc[0]}, s = {percent(measured['sparsity'].iloc[0])}, {note}",
             fontsize=8,
         )
     return fig
@@ -137,10 +157,14 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
 
 def _against_rate(ax: Axes, table: pd.DataFrame, p: float) -> Axes:
     for pair, setting in LOOKS.items():
-        groups = table[table["pair"] == pair].dropna(subset="overlap").groupby("lr")["overlap"]
-        mean, std = groups.mean(), groups.std(ddof=1).fillna(0)
+        there = table[(table["pair"] == pair) & table["survivors"].notna()]
+        cells = spread(there, "lr", "overlap")
+        shown = cells.dropna(subset="mean")
         look = {"color": COLOURS[setting], "marker": MARKERS[setting]}
-        ax.errorbar(mean.index, mean, yerr=std, capsize=2, elinewidth=0.8, **look)
+        ax.errorbar(
+            shown["lr"], shown["mean"], yerr=shown["std"].fillna(0), capsize=2, elinewidth=0.8, **look
+        )
+        crosses(ax, cells.loc[cells["diverged"], "lr"], setting)
     band = table.dropna(subset="low").groupby("lr")[["low", "high"]].mean()
     ax.fill_between(band.index, band["low"], band["high"], color="#bbbbbb", alpha=0.5, linewidth=0)
     ax.axhline(p, color="#777777", linewidth=0.8, linestyle="--")

@@ -1,11 +1,13 @@
 """How figures look: one colour and marker a setting (Okabe and Ito's, safe for colour-blind readers)."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.transforms import Transform
 
 COLUMN, PAGE = 3.4, 7.0  # inches: width of a paper's column and of its page
 
@@ -62,29 +64,72 @@ def paper_style() -> Iterator[None]:
         yield
 
 
-def spread(table: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Mean, standard deviation over seeds (ddof 1; NaN for one seed) and n of accuracy, by a column."""
-    groups = table.groupby(by)["accuracy"]
-    return pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=1), "n": groups.count()}).reset_index()
+def trained(table: pd.DataFrame) -> pd.Series:
+    """Not merely planned: a diverged run has no accuracy, but the fingerprint of its data."""
+    if "fingerprint" not in table:
+        return pd.Series(True, index=table.index)
+    return table["accuracy"].notna() | (table["fingerprint"].fillna("") != "")
+
+
+def spread(table: pd.DataFrame, by: str | Sequence[str], value: str = "accuracy") -> pd.DataFrame:
+    """One row a group: mean, std over seeds (ddof 1; NaN for one seed), n, and whether a seed diverged.
+
+    A group with a diverged seed has a NaN mean and std, as verdicts rule it out: those that survived are
+    not what the setting reaches. A run that is not trained yet counts for nothing.
+    """
+    keys = [by] if isinstance(by, str) else list(by)
+    lost = (trained(table) & table[value].isna()).groupby([table[key] for key in keys]).any()
+    groups = table.groupby(keys)[value]
+    found = pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=1), "n": groups.count()})
+    found["diverged"] = lost.astype(bool)
+    found.loc[found["diverged"], ["mean", "std"]] = math.nan
+    return found.reset_index()
+
+
+def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | None = None) -> None:
+    """× at the foot of the panel where a seed of a setting diverged. x: data, unless `transform` says."""
+    x = list(x)
+    if x:
+        where = {"transform": transform or ax.get_xaxis_transform(), "clip_on": False, "zorder": 5}
+        look = {"color": COLOURS[setting], "marker": "x", "markersize": 3.2, "markeredgewidth": 0.8}
+        ax.plot(x, [0.01] * len(x), linestyle="", **look, **where)
+
+
+def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: object) -> None:
+    """A level line at the mean accuracy of a setting's rows (of one learning rate); × if a seed diverged."""
+    for cell in spread(table[table["setting"] == setting], "lr").itertuples():
+        if cell.diverged:
+            crosses(ax, [0.015], setting, ax.transAxes)
+        elif math.isfinite(cell.mean):
+            ax.axhline(cell.mean, **{"color": COLOURS[setting], "linewidth": 1} | style)
 
 
 def curve(ax: Axes, table: pd.DataFrame, x: str, setting: str, shift: float = 1.0, **style: object) -> Axes:
-    """Mean accuracy of one setting against column x, bars of one standard deviation over seeds.
+    """Mean accuracy of one setting against column x, bars of one standard deviation over seeds; × where a
+    seed diverged.
 
     shift: factor on x, so that bars of several settings stand beside each other on a log axis.
     """
-    data = spread(table[table["setting"] == setting], x).dropna(subset="mean")
+    cells = spread(table[table["setting"] == setting], x)
+    data = cells.dropna(subset="mean")
     look = {"color": COLOURS[setting], "marker": MARKERS[setting], "label": setting} | style
     ax.errorbar(data[x] * shift, data["mean"], yerr=data["std"].fillna(0), capsize=2, elinewidth=0.8, **look)
+    crosses(ax, cells.loc[cells["diverged"], x] * shift, setting)
     return ax
 
 
 def seeds_note(table: pd.DataFrame) -> str:
     """What the error bars are, with n."""
-    n = table.groupby(["setting", "lr", "sparsity", "epochs", "network", "data"])["accuracy"].count()
-    low, high = int(n.min()), int(n.max())
+    cells = spread(table, ["setting", "lr", "sparsity", "epochs", "network", "data"])
+    n = cells.loc[~cells["diverged"], "n"]
+    low, high = (int(n.min()), int(n.max())) if len(n) else (0, 0)
     count = f"{high}" if low == high else f"{low}–{high}"
     return "one seed" if high <= 1 else f"mean ± standard deviation of {count} seeds"
+
+
+def diverged_note(table: pd.DataFrame) -> str:
+    """What × means, if there is one."""
+    return "; ×: a seed diverged" if (trained(table) & table["accuracy"].isna()).any() else ""
 
 
 def percent(sparsity: float) -> str:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import PAGE, paper_style, percent
+from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, spread
 from lthpaper.scales import Scale
 from lthpaper.settings import Trial, imp_sparsity, lt_imp, pretraining, random_reinit
 
@@ -49,19 +49,13 @@ def trials(scale: Scale) -> list[Trial]:
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting, pretraining_lr and lr: mean, std (ddof 1) and n of accuracy, percent.
-
-    A learning rate at which a seed diverged has a NaN mean.
-    """
-    subnetworks = table[table["setting"] != "pretraining"]
-    groups = subnetworks.groupby(["setting", "pretraining_lr", "lr"])["accuracy"]
-    found = groups.agg(mean=lambda a: a.mean(skipna=False), std=lambda a: a.std(ddof=1), n="count")
-    return found.reset_index()
+    """One row a setting, pretraining_lr and lr: mean, std, n and diverged of accuracy (style.spread)."""
+    return spread(table[table["setting"] != "pretraining"], ["setting", "pretraining_lr", "lr"])
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Rows: setting and pretraining learning rate; columns: the subnetwork's. "mean ± std" as text; a
-    star marks the pretraining's own rate, brackets the best of a row."""
+    star marks the pretraining's own rate, brackets the best of a row, × that a seed diverged."""
     found = cells(table)
     rows = {}
     for (setting, lr), line in found.groupby(["setting", "pretraining_lr"]):
@@ -134,7 +128,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
 
 def _text(cell: tuple, between: str, best: float | None = None) -> str:
     if not np.isfinite(cell.mean):
-        return "–"
+        return "×" if cell.diverged else "–"
     mean = f"[{cell.mean:.1f}]" if best is not None and cell.mean == best else f"{cell.mean:.1f}"
     return mean + (f"{between}{cell.std:.1f}" if np.isfinite(cell.std) else "")
 
@@ -143,12 +137,14 @@ def _title(table: pd.DataFrame) -> str:
     about = table.iloc[0]
     n = cells(table)["n"]
     seeds = f"mean ± standard deviation of {n.max()} seeds" if n.max() > 1 else "one seed"
-    dense = table[table["setting"] == "pretraining"].groupby("lr")["accuracy"].mean()
-    said = ", ".join(f"{a:.1f} at {lr:g}" for lr, a in dense.items() if np.isfinite(a))
+    dense = spread(table[table["setting"] == "pretraining"], "lr")
+    ran = dense[dense["mean"].notna() | dense["diverged"]].itertuples()
+    said = ", ".join(f"{'×' if cell.diverged else f'{cell.mean:.1f}'} at {cell.lr:g}" for cell in ran)
+    dense_note = f"; pretraining {said}" if said else ""
     return (
         f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
         f"{seeds if n.max() else 'nothing has run yet'}\n"
-        f"frame: equal rates; bold: best of the row{f'; pretraining {said}' if said else ''}"
+        f"frame: equal rates; bold: best of the row{dense_note}{diverged_note(table)}"
     )
 
 
