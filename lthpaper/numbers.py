@@ -6,12 +6,14 @@ import pandas as pd
 
 from lthpaper import ticket_cells
 from lthpaper.characteristics import characteristics
+from lthpaper.conditions import UNDECIDED
 from lthpaper.quotes import QUOTES, Quote
 from lthpaper.scales import Scale
 from lthpaper.tickets import EITHER, JACKPOT, SECONDARY, verdicts
 
 PAPER_EPOCHS, PAPER_INSUFFICIENT = 160, 78
 PRIZES = (SECONDARY, EITHER, JACKPOT)
+CLOSE_SPARSITY = 0.005  # as the text rounds sparsities
 
 
 def stated(
@@ -45,6 +47,8 @@ def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
             rows.append(
                 {
                     "place": quote.place,
+                    "network": quote.network,
+                    "our network": about["our network"],
                     "setting": quote.setting,
                     "lr": quote.lr,
                     "sparsity": quote.sparsity,
@@ -64,18 +68,21 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
     """One row a stated difference between two settings, and one a stated bound on a prize's sparsity.
 
     paper: what the text says; ours: the same of our means (at the stated learning rate, else of the
-    bests over ours), NaN where it was not run; holds: whether ours agrees ("≈": within half a point).
+    bests over ours), NaN where it was not run; holds: whether ours agrees ("≈": within half a point), "not
+    tried" for a bound on a sparsity above any that ours judged.
     `same`, `epochs`, table, place: as in `beside`.
     """
     rows = []
     for quote in QUOTES:
         if place not in quote.place:
             continue
+        tried = 1.0
         if quote.minus:
             ours = _best(quote, quote.setting, table, scale) - _best(quote, quote.minus, table, scale)
             what, paper = f"{quote.setting} − {quote.minus}", quote.difference
         elif quote.sparsity and not quote.setting and quote.network:
-            ours, what = _largest_prize(quote, table, scale), "largest sparsity with a prize"
+            ours, tried = _largest_prize(quote, table, scale)
+            what = "largest sparsity with a prize"
             paper = quote.sparsity
         else:
             continue
@@ -89,7 +96,7 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
                 "paper": _said(quote, paper),
                 "ours": ours,
                 "difference": ours - paper if _about(quote, table, scale)["same"] else float("nan"),
-                "holds": _holds(ours, quote, paper),
+                "holds": _holds(ours, quote, paper, tried),
                 **_about(quote, table, scale),
             }
         )
@@ -133,8 +140,7 @@ def _counterpart(quote: Quote, table: pd.DataFrame, scale: Scale) -> tuple[str, 
 
 
 def _near(table: pd.DataFrame, sparsity: float) -> pd.Series:
-    """As the text rounds sparsities."""
-    return (table["sparsity"] - sparsity).abs() < 0.005
+    return (table["sparsity"] - sparsity).abs() < CLOSE_SPARSITY
 
 
 def _rows(quote: Quote, table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
@@ -161,20 +167,29 @@ def _best(quote: Quote, setting: str, table: pd.DataFrame, scale: Scale) -> floa
     return float(groups.agg(lambda a: a.mean(skipna=False)).max())
 
 
-def _largest_prize(quote: Quote, table: pd.DataFrame, scale: Scale) -> float:
-    """By the means, with either pruning; 0 if there is none, NaN if nothing was judged."""
+def _largest_prize(quote: Quote, table: pd.DataFrame, scale: Scale) -> tuple[float, float]:
+    """(largest sparsity with a prize by the means, with either pruning, largest sparsity judged).
+
+    The first is 0 if there is no prize; both are NaN if no verdict could be reached.
+    """
     rows = _rows(quote, table, scale)
-    rows = rows[rows["accuracy"].notna()]
-    if not (rows["setting"].str.startswith("LT-")).any():
-        return float("nan")
-    found = verdicts(rows)
-    return float(found.loc[found["kind"].isin(PRIZES), "sparsity"].max() if len(found) else 0) or 0.0
+    if "fingerprint" in rows:  # a run that diverged has one, and counts against its learning rate
+        rows = rows[rows["accuracy"].notna() | (rows["fingerprint"].fillna("") != "")]
+    found = verdicts(rows) if rows["setting"].str.startswith("LT-").any() else rows.assign(kind=UNDECIDED)
+    judged = found[found["kind"] != UNDECIDED]
+    prizes = judged.loc[judged["kind"].isin(PRIZES), "sparsity"]
+    if judged.empty:
+        return float("nan"), float("nan")
+    return float(prizes.max() if len(prizes) else 0.0), float(judged["sparsity"].max())
 
 
-def _holds(ours: float, quote: Quote, paper: float) -> str:
+def _holds(ours: float, quote: Quote, paper: float, tried: float) -> str:
+    """tried: the largest sparsity that a bound could have been found at."""
     if pd.isna(ours):
         return "not run"
-    close = 0.005 if not quote.minus else 0.5
+    if not quote.minus and tried < paper - CLOSE_SPARSITY:
+        return "not tried"
+    close = CLOSE_SPARSITY if not quote.minus else 0.5
     agrees = {
         "=": abs(ours - paper) <= close,
         "≈": abs(ours - paper) <= close,

@@ -67,6 +67,11 @@ class Scale:
         return tuple(Task(network, data, train_images=self.train_images) for network, data in pairs)
 
     @property
+    def panels(self) -> tuple[int, ...]:
+        """Rounds of Figure 1's panels: the three lowest."""
+        return tuple(sorted(self.rounds))[:3]
+
+    @property
     def recipe(self) -> Recipe:
         """The sufficient recipe of §3.1: ÷10 after half and three quarters of the epochs."""
         half, three_quarters = self.epochs // 2, self.epochs * 3 // 4
@@ -110,6 +115,7 @@ PAPER = Scale(
     insufficient_epochs=78,
     batch_size=64,
     seeds=3,
+    rounds=(4, 8, 11, 13),  # the last, s = 0.945, is Figure 4's, and §3.1's largest with a prize
     experiments=(
         *(
             "resnet20/cifar10",

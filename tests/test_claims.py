@@ -328,11 +328,15 @@ def test_claim_11_is_not_run_on_small_data_and_tried_on_large():
 # --- claim 10 ---
 
 
-def overlaps(theta0, redrawn, around=(-0.002, 0.0, 0.002)):
+TWO_RATES = SMALL.with_(grid=(0.01, 0.1), learning_rates=(0.01, 0.1))
+
+
+def overlaps(theta0, redrawn, around=(-0.002, 0.0, 0.002), networks=("resnet8", "vgg-small")):
     """theta0, redrawn: learning rate -> mean R_p."""
     return pd.DataFrame(
-        {"network": "resnet8", "data": "digits", "sparsity": S8, "lr": lr, "seed": seed, "pair": pair}
+        {"network": network, "data": "digits", "sparsity": S8, "lr": lr, "seed": seed, "pair": pair}
         | {"p": 0.1, "pooled": "within layers", "overlap": mean + off, "low": 0.08, "high": 0.12}
+        for network in networks
         for pair, means in (("θ0, θT", theta0), ("θ0′, θT", redrawn))
         for lr, mean in means.items()
         for seed, off in enumerate(around)
@@ -344,15 +348,38 @@ CHANCE = {0.01: 0.1, 0.1: 0.1}
 
 def test_claim_10_theta0_is_remembered_at_small_rates_alone():
     def judged(*means, **more):
-        return status(10, results(overlaps=overlaps(*means, **more)))
+        return status(10, results(overlaps=overlaps(*means, **more), of=TWO_RATES))
 
     assert judged({0.01: 0.5, 0.1: 0.11}, CHANCE) == SUPPORTED
     assert judged({0.01: 0.1, 0.1: 0.11}, CHANCE) == CONTRADICTED
     assert judged({0.01: 0.5, 0.1: 0.4}, CHANCE) == CONTRADICTED
     assert judged({0.01: 0.5, 0.1: 0.11}, {0.01: 0.4, 0.1: 0.1}) == CONTRADICTED
     assert judged({0.01: 0.5, 0.1: 0.11}, CHANCE, around=(-0.3, 0.0, 0.3)) == UNDECIDED
-    assert judged({0.01: math.nan}, {0.01: math.nan}) == NOT_RUN
+    assert judged({0.01: math.nan}, {0.01: math.nan}) == UNDECIDED  # every small rate diverged
+    untrained = overlaps({0.01: math.nan}, {0.01: math.nan}).assign(low=math.nan, high=math.nan)
+    assert status(10, results(overlaps=untrained)) == NOT_RUN
     assert status(10, results()) == NOT_RUN
+
+
+def test_claim_10_is_open_until_each_network_and_learning_rate_has_its_overlaps():
+    of = TWO_RATES
+    whole = overlaps({0.01: 0.5, 0.1: 0.11}, CHANCE)
+    assert status(10, results(overlaps=whole, of=of)) == SUPPORTED
+    for lacking in (
+        whole[whole["network"] == "resnet8"],
+        whole[whole["lr"] == 0.01],
+        whole[whole["pair"] == "θ0, θT"],
+        whole.assign(overlap=whole["overlap"].where(whole["lr"] < 0.1)),  # diverged
+        whole.assign(**{c: whole[c].where(whole["lr"] < 0.1) for c in ("overlap", "low", "high")}),
+    ):
+        assert status(10, results(overlaps=lacking, of=of)) == UNDECIDED
+    small = of.with_(grid=(0.01,))
+    assert status(10, results(overlaps=whole[whole["lr"] == 0.01], of=small)) == UNDECIDED
+    more = of.with_(grid=(0.01, 0.1, 0.5))
+    fails = overlaps({0.01: 0.5, 0.1: 0.11, 0.5: math.nan}, {**CHANCE, 0.5: math.nan})
+    outcome = claims.TESTS[10].judge(results(overlaps=fails, of=more))
+    assert outcome.status == SUPPORTED
+    assert "diverged: resnet8 at 0.5" in outcome.sentence
 
 
 # --- claims 12 to 14 ---
@@ -363,15 +390,34 @@ def test_claim_12_some_early_epoch_improves_each():
         wr = [
             row
             for label in ("IMP", "OMP")
-            for t, mean in ((2.0, early), (6.0, late))
+            for t, mean in ((2.0, early), (3.0, early), (6.0, late))
             for row in rows(f"WR-{label}", {0.1: mean}, S11, rewind=t)
         ]
         lt = [*rows("LT-IMP", {0.1: 90.0}, S11), *rows("LT-OMP", {0.1: 90.0}, S11)]
-        return status(12, results(wr, lt))
+        return status(12, results(wr, lt, of=SMALL.with_(learning_rates=(0.1,))))
 
     assert judged(89.0, 91.0) == SUPPORTED
     assert judged(89.0, 88.0) == CONTRADICTED
     assert status(12, results()) == NOT_RUN
+
+
+def test_claim_12_is_open_while_a_learning_rate_a_pruning_or_an_epoch_is_missing():
+    def judged(wr_mean, lrs=(0.01, 0.1), labels=("IMP", "OMP"), epochs=(2.0, 3.0, 6.0)):
+        wr = [
+            row
+            for label in labels
+            for t in epochs
+            for row in rows(f"WR-{label}", dict.fromkeys(lrs, wr_mean), S11, rewind=t)
+        ]
+        lt = [row for label in labels for row in rows(f"LT-{label}", dict.fromkeys(lrs, 90.0), S11)]
+        return status(12, results(wr, lt, of=TWO_RATES))
+
+    assert judged(91.0) == SUPPORTED
+    assert judged(91.0, lrs=(0.1,)) == UNDECIDED
+    assert judged(91.0, labels=("IMP",)) == UNDECIDED
+    assert judged(91.0, epochs=(2.0,)) == SUPPORTED  # some early epoch is enough
+    assert judged(89.0) == CONTRADICTED
+    assert judged(89.0, epochs=(2.0,)) == UNDECIDED  # another might improve
 
 
 def mixed(same, other):
@@ -386,14 +432,17 @@ def mixed(same, other):
 
 def test_claim_13_another_rate_in_the_subnetwork_improves():
     assert status(13, results(mixed(90.0, 91.0))) == SUPPORTED
-    assert status(13, results(mixed(90.0, 89.0))) == CONTRADICTED
+    assert status(13, results(mixed(90.0, 89.0), of=TWO_RATES)) == CONTRADICTED
+    assert status(13, results(mixed(90.0, 89.0))) == UNDECIDED  # two rates of the grid are missing
+    masks_of_one = [row for row in mixed(90.0, 91.0) if row["pretraining_lr"] == 0.1]
+    assert status(13, results(masks_of_one)) == UNDECIDED
     assert status(13, results(rows("LT-IMP", {0.1: 90.0}, S11))) == NOT_RUN  # nothing is mixed
 
 
 def contours(**imp):
     """IMP's numbers for resnet8 as given, OMP's 1; without residual connections all 1."""
     return pd.DataFrame(
-        {"setting": setting, "network": network, "data": "digits", "sparsity": 0.945, "lr": 0.01}
+        {"setting": setting, "network": network, "data": "digits", "sparsity": 0.945, "lr": lr}
         | {"seed": seed}
         | {
             m: (imp.get(m, 1.0) if (setting, network) == ("LT-IMP", "resnet8") else 1.0) * (1 + off)
@@ -401,6 +450,7 @@ def contours(**imp):
         }
         for network in ("resnet8", "resnet8-noskip")
         for setting in ("LT-IMP", "LT-OMP")
+        for lr in (0.01, 0.1)
         for seed, off in enumerate((-0.01, 0.0, 0.01))
     )
 
@@ -411,6 +461,12 @@ def test_claim_14_larger_basins_and_smoother_surfaces_with_residual_connections(
     assert status(14, results(contours=contours(**better | {"basin_area": 0.5}))) == CONTRADICTED
     assert status(14, results()) == NOT_RUN
     assert status(14, results(contours=contours(**better).assign(basin_area=np.nan))) == UNDECIDED
+    whole = contours(**better)
+    for column, value in (("network", "resnet8"), ("lr", 0.1), ("setting", "LT-IMP")):
+        lacking = whole[whole[column] == value]
+        assert status(14, results(contours=lacking)) in (UNDECIDED, NOT_RUN)
+    one_panel = (whole["setting"] == "LT-OMP") & (whole["lr"] == 0.1) & (whole["network"] == "resnet8")
+    assert status(14, results(contours=whole[~one_panel])) == UNDECIDED
 
 
 # --- all of them ---
@@ -517,6 +573,40 @@ def test_a_smaller_experiment_stands_in_by_its_residual_connections_and_has_no_d
     assert stand_in["vgg16"] == stand_in["mobilenet-v1"] == "vgg-small on digits"
     assert related["difference"].isna().all()
     assert not related["same"].any()
+
+
+def test_the_text_s_numbers_name_their_network_and_ours():
+    found = numbers.beside(results(*TYPICAL).table, SMALL, "Fig. ")
+    assert set(found["network"]) == {"resnet20", "resnet32", "resnet32-noskip"}
+    named = dict(zip(found["network"], found["our network"], strict=True))
+    assert named["resnet32-noskip"] == "vgg-small on digits"
+
+
+def bounds(table, of=SMALL):
+    found = numbers.relations(table, of)
+    return found[found["what"] == "largest sparsity with a prize"].set_index("network")
+
+
+def test_a_bound_on_a_sparsity_above_all_that_were_tried_is_not_tried_and_never_no():
+    up_to_s8 = bounds(results(prized("resnet8", S8), of=ONLY_ABOVE).table)
+    assert up_to_s8.loc["resnet20", "holds"] == "no"  # 0.914 was tried, and has none
+    assert up_to_s8.loc["resnet32", "holds"] == "not tried"  # 0.945 was not
+    table = results(prized("resnet8", S8, S11)).table
+    assert bounds(table).loc["resnet20", "holds"] == "yes"
+    for sparsity in (S8, S11):
+        less = table[table["sparsity"] <= sparsity + 1e-9]
+        assert bounds(less).loc["resnet32", "holds"] == "not tried"
+    assert bounds(table[table["sparsity"] <= S8 + 1e-9]).loc["resnet20", "holds"] == "not tried"
+
+
+def test_a_diverged_seed_makes_no_prize_of_those_that_survive():
+    table = results(prized("resnet8", S8, S11)).table
+    assert bounds(table).loc["resnet20", "ours"] == pytest.approx(S11)
+    lt = table["setting"].isin(["LT-IMP", "LT-OMP"]) & (table["seed"] == 0)
+    diverged = table.assign(accuracy=table["accuracy"].mask(lt))
+    assert bounds(diverged).loc["resnet20", "ours"] == 0
+    untrained = diverged.assign(fingerprint=table["fingerprint"].mask(lt, ""))
+    assert bounds(untrained).loc["resnet20", "ours"] == pytest.approx(S11)  # two seeds are there
 
 
 def test_numbers_of_nothing_are_not_run(smoke_table):

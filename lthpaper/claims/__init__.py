@@ -82,9 +82,9 @@ def gather(
     scale: Scale, store: Store, data_root: str | Path | None = None, surfaces: bool = False
 ) -> Results:
     """What the store holds of the claims' runs. surfaces: evaluate those loss surfaces that are not kept
-    yet (minutes), instead of leaving them out."""
+    yet, in part or at all (minutes), instead of leaving them out."""
     from lthpaper.figures import FIGURES
-    from lthpaper.figures.contours import numbers
+    from lthpaper.figures.contours import is_kept, numbers
 
     fig6 = FIGURES["fig6"]
     overlaps = fig6.measure(fig6.trials(scale), store, scale, data_root)
@@ -92,8 +92,7 @@ def gather(
     for name in CONTOURS:
         there = [t for t in FIGURES[name].trials(scale) if t.run in store]
         if not surfaces:
-            kept = store.folder / "surfaces"
-            there = [t for t in there if any(kept.glob(f"{t.run.digest}-*.npz"))]
+            there = [t for t in there if is_kept(t, store, scale, data_root)]
         if there:
             seen.append(numbers(FIGURES[name].measure(there, store, scale, data_root)))
     contours = pd.concat(seen, ignore_index=True) if seen else NOTHING

@@ -3,24 +3,33 @@
 import pandas as pd
 
 from lthpaper.claims.outcome import Outcome, Part, ranges
-from lthpaper.claims.relations import ABOVE, relate, side
+from lthpaper.claims.relations import ABOVE, relate, rows, side
 from lthpaper.claims.results import Results
 from lthpaper.paper import CLAIMS
 
 
 def claim_12(results: Results) -> Outcome:
     """With either pruning, at each learning rate: some early epoch's weights beat θ0's, by any amount."""
-    table = results.network(results.scale.epochs)
+    scale = results.scale
+    table = results.network(scale.epochs)
+    planned: dict[tuple[str, float, float], set[int]] = {}
+    for trial in results.planned("appendix-d"):
+        if trial.setting.startswith("WR-"):
+            key = (trial.setting.removeprefix("WR-"), trial.sparsity, trial.run.recipe.lr)
+            planned.setdefault(key, set()).add(trial.run.init.epoch)
     parts = []
-    for label in ("IMP", "OMP"):
-        rewound = table[table["setting"] == f"WR-{label}"]
-        for (s, lr), rows in rewound.groupby(["sparsity", "lr"]):
-            named = rows.assign(setting=f"WR-{label} from epoch " + rows["rewind"].map("{:g}".format))
-            ours = side(named, *sorted(named["setting"].unique()), lrs=(lr,))
-            theirs = side(results.network(results.scale.epochs, s), f"LT-{label}", lrs=(lr,))
-            about = results.about(results.scale.epochs, float(s), lr=lr)
-            parts.append(relate(ours, ABOVE, theirs, 0.0, about, f"WR-{label} − LT-{label}"))
+    for (label, s, lr), epochs in planned.items():
+        rewound = rows(table, s, setting=f"WR-{label}")
+        named = rewound.assign(setting=[_from(label, t) for t in rewound["rewind"]])
+        ours = side(named, *(_from(label, t) for t in sorted(epochs)), lrs=(lr,))
+        theirs = side(results.network(scale.epochs, s), f"LT-{label}", lrs=(lr,))
+        about = results.about(scale.epochs, s, lr=lr)
+        parts.append(relate(ours, ABOVE, theirs, 0.0, about, f"WR-{label} − LT-{label}"))
     return Outcome(CLAIMS[11], tuple(parts), ranges(parts), "")
+
+
+def _from(label: str, epoch: float) -> str:
+    return f"WR-{label} from epoch {epoch:g}"
 
 
 def claim_13(results: Results) -> Outcome:
@@ -38,19 +47,20 @@ def claim_13(results: Results) -> Outcome:
     ]
     if "digest" in table:
         table = table.drop_duplicates(["setting", "sparsity", "digest"])
-    mixed = table[table["lr"] != table["pretraining_lr"]]
-    parts = [
-        _mixed(results, table, float(s), float(lr))
-        for s, lr in mixed[["sparsity", "pretraining_lr"]].drop_duplicates().itertuples(index=False)
-    ]
+    planned: dict[tuple[float, float], set[float]] = {}
+    for trial in results.planned("table4"):
+        if trial.setting == "LT-IMP":
+            key = (trial.sparsity, trial.run.mask.after.recipe.lr)
+            planned.setdefault(key, set()).add(trial.run.recipe.lr)
+    parts = [_mixed(results, table, *key, rates) for key, rates in planned.items()]
     return Outcome(CLAIMS[12], tuple(parts), ranges(parts), "")
 
 
-def _mixed(results: Results, table: pd.DataFrame, s: float, pretraining_lr: float) -> Part:
-    rows = table[((table["sparsity"] - s).abs() < 1e-6) & (table["pretraining_lr"] == pretraining_lr)]
-    same = side(rows, "LT-IMP", lrs=(pretraining_lr,))
-    others = tuple(sorted(set(rows["lr"]) - {pretraining_lr}))
-    other = side(rows, "LT-IMP", lrs=others)
+def _mixed(results: Results, table: pd.DataFrame, s: float, pretraining_lr: float, rates: set[float]) -> Part:
+    """rates: those planned for the subnetwork."""
+    there = rows(table, s, pretraining_lr=pretraining_lr)
+    same = side(there, "LT-IMP", lrs=(pretraining_lr,))
+    other = side(there, "LT-IMP", lrs=tuple(sorted(rates - {pretraining_lr})))
     about = results.about(results.scale.epochs, s, lr=pretraining_lr)
     label = f"LT-IMP, other rates − the same, masks from {pretraining_lr:g}"
     return relate(other, ABOVE, same, 0.0, about, label)

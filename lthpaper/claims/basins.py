@@ -6,7 +6,7 @@ import pandas as pd
 
 from lthpaper.characteristics import characteristics
 from lthpaper.claims.outcome import Outcome, Part, ranges
-from lthpaper.claims.relations import ABOVE, BELOW, LIKE, relate
+from lthpaper.claims.relations import ABOVE, BELOW, LIKE, relate, rows
 from lthpaper.claims.results import Results
 from lthpaper.paper import CLAIMS
 from lthpaper.ticket_cells import Side
@@ -19,13 +19,18 @@ UNIT = 100.0  # values are percent of the two's mean
 
 def claim_14(results: Results) -> Outcome:
     """Residual connections: IMP's basin larger, its surface less rough and nearer to convex, at each
-    learning rate. None: each differs by at most a quarter."""
+    learning rate. None: each differs by at most a quarter. Every panel of the scale's is a part."""
     table = results.contours
     if table.empty:
         return Outcome(CLAIMS[13], note="The surfaces of Figures 4 and 5 were not evaluated.")
+    planned = dict.fromkeys(
+        (trial.run.task.network, trial.run.task.data, trial.sparsity, trial.run.recipe.lr)
+        for figure in ("fig4", "fig5")
+        for trial in results.planned(figure)
+    )
     parts = [
-        _part(rows, str(network), str(data), float(s), float(lr), measure)
-        for (network, data, s, lr), rows in table.groupby(["network", "data", "sparsity", "lr"])
+        _part(rows(table, s, network=network, data=data, lr=lr), network, data, s, lr, measure)
+        for network, data, s, lr in planned
         for measure in MEASURES
     ]
     return Outcome(
@@ -33,11 +38,11 @@ def claim_14(results: Results) -> Outcome:
     )
 
 
-def _part(rows: pd.DataFrame, network: str, data: str, s: float, lr: float, measure: str) -> Part:
+def _part(there: pd.DataFrame, network: str, data: str, s: float, lr: float, measure: str) -> Part:
     residual = characteristics(network, data).residual
-    mean = rows.groupby("setting")[measure].mean().mean()
+    mean = there.groupby("setting")[measure].mean().mean()
     unit = UNIT / mean if mean > 0 else 1.0
-    imp, omp = (_side(rows[rows["setting"] == f"LT-{label}"], label, lr, measure, unit) for label in PAIR)
+    imp, omp = (_side(there[there["setting"] == f"LT-{label}"], label, lr, measure, unit) for label in PAIR)
     relation = MEASURES[measure] if residual else LIKE
     margin = 0.0 if residual else LITTLE * UNIT
     about = {"network": network, "data": data, "sparsity": s, "lr": lr}
@@ -50,6 +55,6 @@ def _part(rows: pd.DataFrame, network: str, data: str, s: float, lr: float, meas
 PAIR = ("IMP", "OMP")
 
 
-def _side(rows: pd.DataFrame, label: str, lr: float, measure: str, unit: float) -> Side:
-    values = tuple(float(v) * unit for v in rows[measure].dropna())
-    return Side(label, (Cell(label, lr, values),) if values else (), (), ())
+def _side(there: pd.DataFrame, label: str, lr: float, measure: str, unit: float) -> Side:
+    values = tuple(float(v) * unit for v in there[measure].dropna())
+    return Side(label, (Cell(label, lr, values),) if values else (), (), () if values else ((label, lr),))

@@ -47,7 +47,7 @@ def claim_2(results: Results) -> Outcome:
 def claim_3(results: Results) -> Outcome:
     """At the smallest learning rate: a winning ticket in the old sense that more epochs unmake."""
     scale = results.scale
-    k = PANEL_C if PANEL_C in scale.rounds else max(scale.rounds)
+    k = PANEL_C if PANEL_C in scale.panels else max(scale.panels)
     s, lr = sparsity_after(k), min(scale.learning_rates)
     few, many = scale.insufficient_epochs, scale.epochs
     wanted = (
@@ -85,7 +85,12 @@ def claim_4(results: Results) -> Outcome:
 def _cells(results: Results, rates: tuple[float, ...]) -> list[tuple[int, float, float]]:
     """(epochs, learning rate, sparsity) of panels (a) and (b)."""
     lengths = dict.fromkeys((results.scale.epochs, results.scale.insufficient_epochs))
-    return [(e, lr, s) for e in lengths for lr in rates for s in results.sparsities(*PANELS_A_B)]
+    return [(e, lr, s) for e in lengths for lr in rates for s in _panels_a_b(results)]
+
+
+def _panels_a_b(results: Results) -> list[float]:
+    low, high = PANELS_A_B
+    return [s for s in map(sparsity_after, results.scale.panels) if low < s < high]
 
 
 def _part(
@@ -114,7 +119,7 @@ def _note(results: Results, rates: tuple[float, ...], which: str) -> str:
     if not rates:
         return f"The scale has no learning rate {which}."
     low, high = PANELS_A_B
-    return "" if results.sparsities(low, high) else f"The scale shows no sparsity from {low} to {high}."
+    return "" if _panels_a_b(results) else f"The scale shows no sparsity from {low} to {high}."
 
 
 def _paper(epochs: int) -> str:

@@ -45,6 +45,12 @@ class Results:
         wanted = [(task.network, task.data) for task in self.scale.tasks]
         return [pair for pair in dict.fromkeys(wanted) if pair in have]
 
+    def planned(self, figure: str) -> list[Trial]:
+        """The runs that a figure shows at this scale, trained or not."""
+        from lthpaper.figures import FIGURES  # figures draw claims, and claims read figures' runs
+
+        return FIGURES[figure].trials(self.scale)
+
     def sparsities(self, above: float = 0.0, below: float = 1.0) -> tuple[float, ...]:
         """The scale's, between two others."""
         shown = (settings.imp_sparsity(k) for k in sorted(self.scale.rounds))

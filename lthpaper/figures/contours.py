@@ -1,6 +1,7 @@
 """What Figures 4 and 5 share: four subnetworks, their surfaces as one tidy table, and the four panels."""
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from lthpaper.runs import Run, Task
 from lthpaper.scales import Scale
 from lthpaper.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
 from lthpaper.store import Store
-from lthpaper.surfaces import Evaluator, losses, sample, surface
+from lthpaper.surfaces import Evaluator, Sample, losses, sample, surface
 
 ROUNDS = 13  # s = 0.945
 RATES = (0.01, 0.1)
@@ -113,13 +114,11 @@ def _measured(
         return pd.DataFrame([about | {"kind": "missing"}])
     chosen = sample(data.load(run.task.data, root, run.task.train_images), images)
     x, y = window(plane, points)
-    key = hashlib.sha256(
-        repr((run.digest, plane.names, plane.coordinates.tolist(), points, chosen.fingerprint)).encode()
-    ).hexdigest()[:16]
+    key = _key(run, plane, points, chosen)
     evaluate = Evaluator(run.task, plane, chosen, device)
-    folder = store.folder / "surfaces"
-    grid = surface(evaluate, x, y, folder / f"{run.digest}-{key}.npz", key=key, quiet=None)
-    along = losses(evaluate, plane.coordinates, folder / f"{run.digest}-{key}-line.npz", key, quiet=True)
+    on_grid, on_line = _files(run, store, key)
+    grid = surface(evaluate, x, y, on_grid, key=key, quiet=None)
+    along = losses(evaluate, plane.coordinates, on_line, key, quiet=True)
     gx, gy = np.meshgrid(x, y)
     about |= {
         "explained_x": plane.explained[0],
@@ -138,6 +137,39 @@ def _measured(
         "off_plane": plane.off_plane,
     }
     return pd.concat([pd.DataFrame(about | part) for part in (seen, passed)], ignore_index=True)
+
+
+def _key(run: Run, plane: Plane, points: int, chosen: Sample) -> str:
+    about = (run.digest, plane.names, plane.coordinates.tolist(), points, chosen.fingerprint)
+    return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+
+
+def _files(run: Run, store: Store, key: str) -> tuple[Path, Path]:
+    """Where the losses of the grid and of the trajectory are kept."""
+    folder = store.folder / "surfaces"
+    return folder / f"{run.digest}-{key}.npz", folder / f"{run.digest}-{key}-line.npz"
+
+
+def is_kept(trial: Trial, store: Store, scale: Scale, data_root: str | Path | None = None) -> bool:
+    """Whether `measure` would find every loss of this trial kept, and compute none."""
+    run = trial.run
+    if not any((store.folder / "surfaces").glob(f"{run.digest}-*.npz")):
+        return False
+    if (plane := _plane(run, store)) is None:
+        return False
+    points = GRID.get(scale.name, GRID["laptop"])
+    images = IMAGES.get(scale.name, IMAGES["laptop"])
+    chosen = sample(data.load(run.task.data, data_root, run.task.train_images), images)
+    key = _key(run, plane, points, chosen)
+    return all(_complete(file, key) for file in _files(run, store, key))
+
+
+def _complete(file: Path, key: str) -> bool:
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            return str(kept["key"]) == key and bool(kept["done"].all())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False
 
 
 def _plane(run: Run, store: Store) -> Plane | None:

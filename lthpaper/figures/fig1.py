@@ -18,12 +18,12 @@ SETTINGS = ("pretraining", "LT-IMP", "RR-IMP")
 
 
 def trials(scale: Scale, rounds: Iterable[int] | None = None) -> list[Trial]:
-    """Both recipes at Figure 1's learning rates; `rounds`: the scale's unless given."""
+    """Both recipes at Figure 1's learning rates; `rounds`: the scale's three lowest unless given."""
     return [
         trial
         for recipe in (scale.recipe, scale.insufficient_recipe)
         for trial in sanity_check(
-            scale.task, recipe, scale.learning_rates, tuple(rounds or scale.rounds), scale.seeds, SETTINGS
+            scale.task, recipe, scale.learning_rates, tuple(rounds or scale.panels), scale.seeds, SETTINGS
         )
     ]
 
