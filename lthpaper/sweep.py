@@ -27,6 +27,7 @@ class Job:
     runs: tuple[dict[str, Any], ...]  # runs.to_json
     keep: tuple[tuple[int, ...], ...]
     store: str
+    published: str | None  # Store's layer that is only read
     data_root: str | None
     device: str
 
@@ -37,10 +38,10 @@ def perform(job: Job, on_epoch: Callable[[Progress], None] = lambda progress: No
     A run that is there by now is left out: another process may have trained it, or this one before a
     pack-mate failed. Raises InputError if a network fails on the images or a parent's entry is damaged.
     """
-    store = Store(job.store)
+    store, own = Store(job.store, job.published), Store(job.store)
     runs = [from_json(document) for document in job.runs]
     keep = {run: frozenset(epochs) for run, epochs in zip(runs, job.keep, strict=True)}
-    runs = [run for run in runs if run not in store or not keep[run] <= store.snapshots(run)]
+    runs = [run for run in runs if not own.holds(run, keep[run] | {run.recipe.epochs})]
     if not runs:
         return
     task = runs[0].task
@@ -87,7 +88,7 @@ def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
     needed = {(run.task.data, run.task.train_images) for run in todo.todo}
     needed |= {(run.task.data, run.task.train_images) for run in todo.runs if ":" in run.task.data}
     here = {name: data.load(name, root, count).fingerprint for name, count in sorted(needed)}
-    for run in set(todo.runs) - set(todo.todo):
+    for run in (run for run in todo.runs if run not in todo.todo and run in store):
         found = store.get(run).fingerprint if run.task.data in here else None
         require(
             found is None or found == here[run.task.data],
@@ -192,7 +193,9 @@ class _Execution:
         self.bar.training(self.training.values())
         keep = tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack)
         root = None if self.root is None else str(self.root)
-        return self.jobs, Job(tuple(map(to_json, pack)), keep, str(self.store.folder), root, self.device)
+        published = None if self.store.published is None else str(self.store.published)
+        store = str(self.store.folder)
+        return self.jobs, Job(tuple(map(to_json, pack)), keep, store, published, root, self.device)
 
     def _count(self, job: int, network_epochs: int) -> None:
         if job in self.training:  # a report may arrive after its pack's end
