@@ -1,6 +1,8 @@
 """The command `lthpaper`. Bad input ends in one sentence and status 2, never in a traceback."""
 
+import errno
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -12,16 +14,17 @@ from rich.table import Table
 
 from lthpaper.errors import InputError, require
 from lthpaper.store_cli import store_app
+from lthpaper.workers import WorkFailed
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="The sanity checks for lottery tickets (Ma et al., NeurIPS 2021): plan, train, draw.",
-    epilog="Bad input exits with status 2 and one sentence; LTHPAPER_DEBUG=1 shows the traceback.",
+    epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback.",
 )
 app.add_typer(store_app, name="store")
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False, emoji=False)  # names and errors may hold [ ] and : :
 
 Figures = Annotated[
     list[str] | None, typer.Argument(help="Figures and tables, fig1 for one; all if none is named.")
@@ -41,10 +44,21 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or aut
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a core, one on a GPU.")]
 
 
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; as LTHPAPER_DEBUG=1 does.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["LTHPAPER_DEBUG"] = "1"  # where `main` looks, and other processes too
+
+
 def _fields(pairs: list[str] | None) -> dict[str, str]:
     """["a=1"] -> {"a": "1"}."""
     for pair in pairs or []:
-        require("=" in pair, f"{pair!r} is not FIELD=VALUE; for example --set seeds=5.")
+        value = pair.partition("=")[2].strip()  # an empty one would quietly mean the scale's own
+        require(bool(value), f"{pair!r} is not FIELD=VALUE; for example --set seeds=5.")
     return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs or [])}
 
 
@@ -146,6 +160,7 @@ def figures(
     from lthpaper import places
     from lthpaper.figures import FIGURES
     from lthpaper.page import notebook_folder
+    from lthpaper.plan import worker_count
     from lthpaper.scales import Scale
     from lthpaper.sweep import execute
 
@@ -162,29 +177,32 @@ def figures(
         pages = _pages(drawn, scale, changes_of_scale, store, data, device, 0)
         runs, keep = _union(pages)
         execute(runs, pages[0].store, pages[0].data_root, pages[0].device, None, keep)
-    cores = len(os.sched_getaffinity(0))
     executed = places.home() / "runs" / "notebooks" / scale
     outcomes = []
-    for outcome in batch.execute_all(chosen, values, executed, jobs or cores):
+    for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
         outcomes.append(outcome)
         console.print(f"{outcome.name}: {'FAILED' if outcome.error else 'drawn'} in {outcome.seconds:.0f} s")
-    _report(outcomes, scale, given)
+    options = {"--store": store, "--data": data, "--out": out, "--notebooks": notebooks}
+    again = ["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))]
+    again += [word for option, value in options.items() if value for word in (option, value)]
+    _report(outcomes, again if device == "auto" else [*again, "--device", device])
     console.print(f"Figures are in {folder}")
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def _report(outcomes: list[Any], scale: str, given: dict[str, str]) -> None:
-    """A table of what failed: notebook, cell, exception, where to look, how to rerun."""
+def _report(outcomes: list[Any], options: list[str]) -> None:
+    """A table of what failed: notebook, cell, exception, where to look; below it how to rerun each."""
     failed = [outcome for outcome in outcomes if outcome.error]
     if not failed:
         return
-    table = Table("notebook", "cell", "exception", "executed notebook", "run again with")
-    again = "".join(f" --set {name}={value}" for name, value in given.items())
+    table = Table("notebook", "cell", "exception", "executed notebook")
     for outcome in failed:
-        command = f"lthpaper figures {outcome.name} --scale {scale}{again}"
-        table.add_row(outcome.name, outcome.cell, outcome.error[:300], str(outcome.executed), command)
+        table.add_row(outcome.name, outcome.cell, outcome.error[:300], str(outcome.executed))
     console.print(table)
+    console.print("Run again with")  # not in the table: a wrapped command cannot be copied
+    for outcome in failed:
+        console.print(f"  {shlex.join(['lthpaper', 'figures', outcome.name, *options])}")
 
 
 @app.command("list")
@@ -274,6 +292,20 @@ def claims(
     console.print(table)
 
 
+def _numbers(option: str, text: str, kind: type, example: str) -> tuple[Any, ...]:
+    """ "4,8" -> (4, 8). Raises InputError that names the option."""
+    try:
+        values = tuple(kind(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        values = ()
+    what = "whole numbers" if kind is int else "numbers"
+    require(
+        bool(values) and len(set(values)) == len(values),
+        f"{option} is {text!r}; it takes different {what} with commas, for example {example}.",
+    )
+    return values
+
+
 @app.command()
 def check(
     network: Annotated[str, typer.Argument(help="A network's name, or package.module:function of your own.")],
@@ -311,15 +343,16 @@ def check(
     from lthpaper.check import SanityCheck
     from lthpaper.page import costs
     from lthpaper.recipe import Recipe
-    from lthpaper.scales import scale
     from lthpaper.store import Store
 
     milestones = tuple(sorted({m for m in (epochs // 2, epochs * 3 // 4) if m >= 1}))
     recipe = Recipe(epochs=epochs, batch_size=batch_size, momentum=momentum, milestones=milestones)
     recipe = recipe.with_(weight_decay=weight_decay, schedule=schedule, precision=precision)
-    grid = scale("smoke", grid=learning_rates, rounds=rounds)  # reads and checks the two lists
+    grid = _numbers("--learning-rates", learning_rates, float, "0.01,0.1")
+    counts = _numbers("--rounds", rounds, int, "4,8")
+    require(all(1 <= k <= 30 for k in counts), f"--rounds is {rounds}; each must be from 1 to 30.")
     checked = SanityCheck.of(
-        network, data, recipe, grid.grid, grid.rounds, seeds, prunable or (), train_images=train_images
+        network, data, recipe, grid, counts, seeds, prunable or (), train_images=train_images
     )
     results, root = (
         Store(places.store_folder(store), places.published_folder()),
@@ -335,6 +368,8 @@ def check(
     console.print(table)
     for note in checked.notes():
         console.print(f"note: {note}")
+    for line in _small_dense(checked):
+        console.print(line)
     for name, value in costs(checked.plan(results), chosen_device, workers or None)[""].items():
         console.print(f"{name}: {value}")
     if plan_only:
@@ -346,6 +381,19 @@ def check(
     folder = places.home() / (out or f"runs/check/{checked.task.network.replace(':', '-')}")
     checked.draw(results, folder)
     console.print(f"The figure is in {folder}")
+
+
+def _small_dense(checked: Any) -> list[str]:
+    """How near SDT's parameter count comes to the subnetwork's non-zeros, a line a sparsity."""
+    from lthpaper.settings import nonzeros
+
+    wanted = {trial.sparsity: nonzeros(trial.run) for trial in checked.trials if trial.setting == "LT-OMP"}
+    small = {trial.sparsity: trial.run.task for trial in checked.trials if trial.setting == "SDT"}
+    return [
+        f"SDT at s = {s:.3f}: width {task.width:.4g}, {task.parameters:,} parameters for the subnetwork's "
+        f"{wanted[s]:,} non-zeros ({task.parameters / wanted[s] - 1:+.1%})"
+        for s, task in small.items()
+    ]
 
 
 @app.command()
@@ -365,16 +413,51 @@ def bench(
     console.print(f"Written to {places.home() / out}")
 
 
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+NOT_A_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+
+
+def _sentence(error: Exception) -> tuple[str, int]:
+    """What a user is told of an error, and the exit status; "" for an error of ours."""
+    if isinstance(error, InputError):
+        return str(error), 2
+    if isinstance(error, WorkFailed):
+        return _failed_training(str(error)), 1
+    where = f"{error.filename or 'The disk'} cannot be used ({error.strerror})"
+    if error.errno in NOT_WRITABLE:
+        return f"{where}. Free some space or name a folder that can be read and written, and run again.", 2
+    if error.errno in NOT_A_FOLDER and error.filename:
+        return f"{where}; name another place for it.", 2
+    return "", 1
+
+
+def _failed_training(log: str) -> str:
+    """The last line of a worker's traceback, and where the whole of it lies."""
+    from lthpaper import places
+
+    path, last = places.home() / "runs" / "failed-training.log", log.strip().rpartition("\n")[2]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(log)
+    except OSError:  # what cannot be written is shown
+        return f"A training failed: {last}\n{log}"
+    return f"A training failed: {last}. The log is {path}; every other result is in the store."
+
+
 def main() -> None:
-    """Entry point: InputError is a sentence and status 2, an interrupt status 130."""
+    """Entry point: bad input is a sentence and status 2, a failed training status 1, an interrupt 130."""
     sys.path.insert(0, os.getcwd())  # networks and data sets of one's own lie where one works
     try:
         app()
-    except InputError as error:
+    except (InputError, OSError, WorkFailed) as error:
+        said, status = _sentence(error)
+        if not said:
+            raise
         if os.environ.get("LTHPAPER_DEBUG"):
             traceback.print_exc()
-        print(f"lthpaper: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("lthpaper: stopped; results so far are kept, the same command goes on.", file=sys.stderr)
-        raise SystemExit(130) from None
+        print(f"lthpaper: {said}", file=sys.stderr)
+        raise SystemExit(status) from None
+    except SystemExit as ended:  # typer makes this of an interrupt
+        if ended.code == 130:
+            print("lthpaper: stopped; results so far are kept, the same command goes on.", file=sys.stderr)
+        raise

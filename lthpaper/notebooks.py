@@ -4,6 +4,7 @@ import os
 import re
 import time
 import traceback
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -43,8 +44,12 @@ def find(folder: Path) -> dict[str, Path]:
 
 def parameters(notebook: Path) -> dict[str, dict[str, Any]]:
     """Name -> {"inferred_type_name", "default", "help"} of a notebook's parameters cell."""
-    import papermill  # an engine machine may lack it
-
+    try:
+        import papermill
+    except ImportError as error:  # a machine that only trains may lack it
+        raise InputError(
+            "papermill is not installed, which executes the notebooks: pip install 'lthpaper[notebooks]'."
+        ) from error
     return papermill.inspect_notebook(str(notebook))
 
 
@@ -68,13 +73,21 @@ def _value(name: str, kind: str, text: str) -> Any:
     try:
         if kind == "list":
             items = [item.strip() for item in text.strip("[]() ").split(",") if item.strip()]
-            return [_number(item) for item in items]
+            return [_number(item) for item in items] if _of_numbers(name) else items
         if kind == "bool":
             return {"true": True, "false": False}[text.lower()]
         return TYPES[kind](text)
     except (KeyError, ValueError):
         example = {"list": "0.01,0.1", "bool": "true", "int": "3", "float": "0.1"}.get(kind, "text")
         raise InputError(f"Parameter {name} is {text!r}; it takes a value like {example} ({kind}).") from None
+
+
+def _of_numbers(name: str) -> bool:
+    """Whether a list holds numbers, as the scale's field of that name does; patterns of weights are text."""
+    from lthpaper.scales import Scale
+
+    item = typing.get_args(typing.get_type_hints(Scale).get(name))
+    return bool(item) and item[0] is not str
 
 
 def _number(text: str) -> int | float:
