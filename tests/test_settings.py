@@ -12,6 +12,7 @@ from plain_loop import few_digits
 
 from lthpaper import networks
 from lthpaper.errors import InputError
+from lthpaper.figures import FIGURES
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Fresh, Task, setting
 from lthpaper.scales import LAPTOP, PAPER, SCALES, SMOKE, Scale, scale, sparsities
@@ -81,8 +82,17 @@ def test_after_k_rounds_the_density_is_the_kept_share_to_the_k(rounds, rate):
 
 
 def test_the_papers_sparsities_are_those_of_its_rounds():
-    # Figure 1: s = 0.59, 0.832, 0.914 (rounds 4, 8, 11)
-    assert [round(s, 3) for s in sparsities(PAPER)] == [0.59, 0.832, 0.914]
+    # Figure 1: s = 0.59, 0.832, 0.914 (rounds 4, 8, 11); §3.1 and Figure 4 reach 0.945 (round 13)
+    assert [round(s, 3) for s in sparsities(PAPER)] == [0.59, 0.832, 0.914, 0.945]
+
+
+def test_figure_1_has_three_panels_and_appendix_a_every_round_up_to_the_third_s():
+    for of in (PAPER, LAPTOP, PAPER.with_(rounds=(13, 11, 8, 4))):
+        assert of.panels == (4, 8, 11)
+        shown = {t.sparsity for t in FIGURES["fig1"].trials(of)}
+        assert {round(s, 3) for s in shown} == {0.0, 0.59, 0.832, 0.914}
+        every = {t.sparsity for t in FIGURES["appendix-a"].trials(of)}
+        assert every == {0.0, *(imp_sparsity(k) for k in range(1, 12))}
 
 
 @given(st.floats(0, 0.99))
