@@ -1,6 +1,7 @@
 """Figures 4, 5 and 6: what they ask for, measure and draw, through real (tiny) trainings."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lthpaper import claims
 from lthpaper.data import load
 from lthpaper.figures import FIGURES, contours, fig4, fig6
 from lthpaper.landscape import moving_weights, trajectory_plane
@@ -77,6 +79,26 @@ def test_every_panel_has_its_surface_and_its_trajectory(four):
     assert (counts["trajectory"] == 3).all()
     assert table["loss"].notna().all()
     assert set(table["images"]) == {60}  # all there are
+
+
+def test_claims_read_complete_surfaces_of_this_grid_alone_and_compute_none(four, tmp_path):
+    store, _ = four
+    trials = fig4.trials(TINY)
+    assert all(contours.is_kept(t, store, TINY) for t in trials)
+    other_grid, other_images = replace(TINY, name="laptop"), TINY.with_(train_images=50)
+    assert not any(contours.is_kept(t, store, other_grid) for t in trials)
+    assert not any(contours.is_kept(t, store, TINY) for t in fig4.trials(other_images))
+    copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
+    partial = next((copied.folder / "surfaces").glob(f"{trials[0].run.digest}-*[!e].npz"))
+    with np.load(partial) as kept:
+        content = dict(kept)
+    content["done"][3] = False
+    np.savez(partial, **content)
+    next((copied.folder / "surfaces").glob(f"{trials[1].run.digest}-*-line.npz")).unlink()
+    before = {f: f.stat().st_mtime_ns for f in copied.folder.glob("surfaces/*")}
+    read = claims.gather(TINY, copied).contours
+    assert list(read["panel"]) == [contours.PANELS[t.setting, t.run.recipe.lr] for t in trials[2:]]
+    assert {f: f.stat().st_mtime_ns for f in copied.folder.glob("surfaces/*")} == before
 
 
 def test_the_tables_losses_are_those_of_the_planes_points(four):
