@@ -175,7 +175,7 @@ def _complete(file: Path, key: str) -> bool:
 def _plane(run: Run, store: Store) -> Plane | None:
     """None if the run or a snapshot is missing, or the run diverged."""
     epochs = snapshots(run)
-    if run not in store or not set(epochs[:-1]) <= store.snapshots(run):
+    if not store.holds(run, set(epochs)):
         return None
     found = [store.weights(run, epoch) for epoch in epochs]
     weights, mask = [w for w, _ in found], found[-1][1]

@@ -89,7 +89,7 @@ def _rows(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -
         "seed": run.seed,
         "digest": run.digest,
     }
-    if run not in store or dense not in store:
+    if not (store.has_weights(run) and store.has_weights(dense)):
         for pair in PAIRS:
             yield about | {"pair": pair, "p": MAIN, "pooled": WITHIN}
         return
