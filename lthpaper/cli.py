@@ -405,11 +405,15 @@ def bench(
 ) -> None:
     """How fast this machine trains: the ordinary loop against ours, in one run, as ratios."""
     from lthpaper import bench as benchmark
-    from lthpaper import places
+    from lthpaper import places, surface_bench
 
-    rows = benchmark.run_bench(tuple(size or ("digits", "cifar")), places.device(device), quick)
+    sizes = tuple(size or ("digits", "cifar"))
+    rows = benchmark.run_bench(sizes, places.device(device), quick)
     benchmark.write(rows, places.home() / out)
     typer.echo(benchmark.report(rows))
+    surfaces = surface_bench.bench_surface(sizes, quick, places.device(device))
+    surface_bench.write(surfaces, places.home() / out)
+    typer.echo(surface_bench.report(surfaces))
     console.print(f"Written to {places.home() / out}")
 
 

@@ -8,6 +8,7 @@ as it does when a user calls it; ours one thread a core.
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from lthpaper import data, networks
 from lthpaper.errors import require
 from lthpaper.landscape import Plane, moving_weights, random_plane
 from lthpaper.oracle import module
+from lthpaper.publish import markdown
 from lthpaper.runs import Task
 from lthpaper.surfaces import Evaluator, Sample, losses, sample
 from lthpaper.training import Weights
@@ -130,3 +132,20 @@ def _theirs(
     metric = Loss(F.cross_entropy, images.images.float().to(device), images.labels.to(device))
     first, last = (module(task, plane.at(x, 0), device) for x in (0.0, REACH))
     return lambda: loss_landscapes.linear_interpolation(first, last, metric, steps, deepcopy_model=True)
+
+
+def report(df: pd.DataFrame) -> str:
+    """Markdown: seconds a grid point, hours a 51×51 surface, and the ratio to loss-landscapes."""
+    shown = (
+        df.set_index("size")
+        .drop(columns="network")
+        .round({"seconds_a_point": 4, "hours_51x51": 3, "ratio": 2, "spread_low": 4, "spread_high": 4})
+    )
+    return "### loss surfaces\n" + markdown(shown)
+
+
+def write(df: pd.DataFrame, folder: Path) -> None:
+    """surfaces.json and surfaces.md in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    df.to_json(folder / "surfaces.json", orient="records", indent=1)
+    (folder / "surfaces.md").write_text(report(df))

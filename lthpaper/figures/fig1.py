@@ -10,7 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent, seeds_note, spread
+from lthpaper.figures.style import (
+    COLOURS,
+    MARKERS,
+    PAGE,
+    crosses,
+    diverged_note,
+    paper_style,
+    percent,
+    seeds_note,
+    spread,
+)
 from lthpaper.scales import Scale
 from lthpaper.settings import Trial, sanity_check
 
@@ -42,7 +52,9 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         axes[0][0].set_ylabel("test accuracy (%)")
         fig.legend(handles=_legend(table), loc="outside lower center", ncols=5)
         fig.suptitle(
-            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}", fontsize=8
+            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}"
+            f"{diverged_note(table)}",
+            fontsize=8,
         )
     return fig
 
@@ -54,9 +66,9 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
     shown = [(e, setting) for e in epochs for setting in SETTINGS]
     offsets = np.linspace(-0.32, 0.32, len(shown))
     for offset, (e, setting) in zip(offsets, shown, strict=True):
-        data = spread(table[(table["setting"] == setting) & (table["epochs"] == e)], "lr").dropna(
-            subset="mean"
-        )
+        cells = spread(table[(table["setting"] == setting) & (table["epochs"] == e)], "lr")
+        data = cells.dropna(subset="mean")
+        crosses(ax, [place[lr] + offset for lr in cells.loc[cells["diverged"], "lr"]], setting)
         ax.errorbar(
             [place[lr] + offset for lr in data["lr"]],
             data["mean"],
