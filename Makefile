@@ -16,7 +16,7 @@ READY := .venv/.installed
 PIP := -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install figures test lint lab bench lock clean
+.PHONY: help install figures gallery test lint lab bench lock clean
 
 help:
 	@echo "make figures   draw every figure at the smoke scale (minutes, nothing downloaded)"
@@ -44,6 +44,10 @@ $(READY): $(BIN)/python pyproject.toml requirements.lock
 
 figures: $(READY)
 	@$(BIN)/lthpaper figures --scale $(SCALE)
+
+# after `make figures SCALE=laptop`: the pictures that the README shows, each with its provenance
+gallery:
+	@cp runs/figures/laptop/*.png runs/figures/laptop/*.json docs/gallery/
 
 lint: $(READY)
 	@$(BIN)/ruff check
