@@ -96,9 +96,7 @@ def test_a_timed_epoch_is_whole_batches(name, pack):
 
 @pytest.fixture(scope="module")
 def measured():
-    smallest = Effort(
-        rounds=1, seconds=0.0, packs=(2,), layouts=(False,), precisions=("fp32",), growth=(1,), workers=(0,)
-    )
+    smallest = Effort(1, 1, 0.0, 50, (2,), (False,), ("fp32",), growth=(1,), workers=(0,))
     return run_bench(("digits",), effort=smallest)
 
 

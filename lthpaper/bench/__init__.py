@@ -31,10 +31,12 @@ GROUP = 5  # contenders alive at once beside the ordinary loop: all of them toge
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: rounds a group, seconds a block, and what of it all."""
+    """How long to measure, and what of it all."""
 
-    rounds: int
-    seconds: float
+    rounds: int  # of the first group: the ordinary loop and the engine
+    rounds_of_packs: int
+    seconds: float  # of a block
+    images: int  # of an epoch, at most
     packs: tuple[int, ...]
     layouts: tuple[bool | None, ...]
     precisions: tuple[str, ...]
@@ -42,8 +44,8 @@ class Effort:
     workers: tuple[int, ...] = (0, 2)  # of the DataLoader
 
 
-FULL = Effort(5, 1.0, PACKS, (False, True), ("fp32", "bf16"), (1, 4, 16, 64))
-QUICK = Effort(3, 0.3, (), (None,), ("fp32", "bf16"), (1, 8))
+FULL = Effort(7, 3, 0.5, 384, PACKS, (False, True), ("fp32", "bf16"), (1, 4, 16, 64))
+QUICK = Effort(3, 3, 0.3, 256, (), (None,), ("fp32", "bf16"), (1, 8))
 
 
 def run_bench(
@@ -68,7 +70,8 @@ def run_bench(
     rows: list[dict[str, object]] = []
     with tqdm(total=len(chosen) + 1, unit=" parts", desc="bench") as bar:
         for size, name in zip(chosen, sizes, strict=True):
-            rows += [{"size": name, **row} for row in _compare(size, device, effort)]
+            timed = replace(size, images=min(size.images, effort.images))
+            rows += [{"size": name, **row} for row in _compare(timed, device, effort)]
             rows += [{"size": name, **row} for row in floors(size, device)]
             bar.update()
         rows += around.rows(device, effort.growth)
@@ -95,12 +98,12 @@ def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, obje
     ]
     if len(packs) < GROUP:  # few enough to take turns with the rest
         first, packs = first + packs, []
-    rates, memory, evaluation = _rounds(first, effort)
+    rates, memory, evaluation = _rounds(first, effort.rounds, effort.seconds)
     base = max(ordinary, key=lambda c: statistics.median(rates[c]))
     yield from (_row(c, rates[c], rates[base], memory[c]) for c in first)
     for begin in range(0, len(packs), GROUP):
         group = packs[begin : begin + GROUP]
-        rates, memory, _ = _rounds([base, *group], effort)
+        rates, memory, _ = _rounds([base, *group], effort.rounds_of_packs, effort.seconds)
         yield from (_row(c, rates[c], rates[base], memory[c]) for c in group)
     for contender, found in evaluation.items():
         yield _row(contender, found, None, math.nan) | {"contender": "engine, evaluation"}
@@ -109,21 +112,23 @@ def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, obje
 Rates = dict[Contender, list[float]]
 
 
-def _rounds(group: Sequence[Contender], effort: Effort) -> tuple[Rates, dict[Contender, float], Rates]:
+def _rounds(
+    group: Sequence[Contender], rounds: int, seconds: float
+) -> tuple[Rates, dict[Contender, float], Rates]:
     """Images a second by round, peak memory, and test images a second of the engine."""
     with ExitStack() as alive:
         running = [alive.enter_context(Running(contender)) for contender in group]
         for one in running:
             one.wait_ready()
         for one in running:
-            one.warm_up(effort.seconds)
+            one.warm_up(seconds)
         rates: Rates = {contender: [] for contender in group}
-        for _ in range(effort.rounds):
+        for _ in range(rounds):
             for one in running:
                 rates[one.contender].append(one.train())
         memory = {one.contender: one.memory_mb for one in running}
         engines = [one for one in running if one.contender.kind == ENGINE]
-        tests = {one.contender: [one.evaluate() for _ in range(effort.rounds)] for one in engines}
+        tests = {one.contender: [one.evaluate() for _ in range(rounds)] for one in engines}
     return rates, memory, tests
 
 
