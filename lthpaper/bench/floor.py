@@ -15,6 +15,8 @@ from torch import nn
 
 from lthpaper import networks
 from lthpaper.bench.sizes import Size
+from lthpaper.plan import worker_count
+from lthpaper.training import one_thread
 
 # Reads and writes of an activation in one training step, with batch-norm and ReLU fused into the
 # convolutions: written by the convolution, read for the statistics, read by the next convolution;
@@ -54,10 +56,11 @@ def _fastest(action: Callable[[], object], device: torch.device, times: int = 5)
 
 
 def operations_per_s(device: torch.device, dtype: torch.dtype) -> float:
-    """Of a large matrix product, on all of the device."""
+    """Of a large matrix product on all of the device; on a CPU one core's speed times the cores."""
     n = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    return 2 * n**3 / _fastest(lambda: a @ b, device)
+    with one_thread(device):
+        return worker_count(device) * 2 * n**3 / _fastest(lambda: a @ b, device, times=10)
 
 
 def bytes_per_s(device: torch.device) -> float:
