@@ -16,7 +16,7 @@ from torch import nn
 from lthpaper import networks
 from lthpaper.bench.sizes import Size
 from lthpaper.plan import worker_count
-from lthpaper.training import one_thread
+from lthpaper.training import repeatable
 
 # Reads and writes of an activation in one training step, with batch-norm and ReLU fused into the
 # convolutions: written by the convolution, read for the statistics, read by the next convolution;
@@ -59,7 +59,7 @@ def operations_per_s(device: torch.device, dtype: torch.dtype) -> float:
     """Of a large matrix product on all of the device; on a CPU one core's speed times the cores."""
     n = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    with one_thread(device):
+    with repeatable(device):
         return worker_count(device) * 2 * n**3 / _fastest(lambda: a @ b, device, times=10)
 
 
