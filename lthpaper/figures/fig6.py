@@ -148,7 +148,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
         if (measured["survivors"].notna() & measured["overlap"].isna()).any():
             note += "; ×: a seed diverged"
         fig.suptitle(
-            "Do θ0 ⊙ m and the pretrained θT ⊙ m agree which weights of a layer are large? "
+            "Do θ0 ⊙ m and the pretrained θT ⊙ m agree which weights of a layer are large?\n"
             f"{measured['data'].iloc[0]}, s = {percent(measured['sparsity'].iloc[0])}, {note}",
             fontsize=8,
         )
