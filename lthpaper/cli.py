@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from lthpaper import terminal
 from lthpaper.errors import InputError, require
 from lthpaper.store_cli import store_app
 from lthpaper.workers import WorkFailed
@@ -24,7 +24,7 @@ app = typer.Typer(
     epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback.",
 )
 app.add_typer(store_app, name="store")
-console = Console(soft_wrap=True, markup=False, emoji=False)  # names and errors may hold [ ] and : :
+console = terminal.console()
 
 Figures = Annotated[
     list[str] | None, typer.Argument(help="Figures and tables, fig1 for one; all if none is named.")

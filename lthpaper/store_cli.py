@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from lthpaper import terminal
 from lthpaper.errors import require
 
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.store_tools import Brought
 
 store_app = typer.Typer(no_args_is_help=True, help="Check, merge, export, prune and repair results.")
-console = Console(soft_wrap=True, markup=False, emoji=False)  # names may hold [ ] and : :
+console = terminal.console()
 
 StoreFolder = Annotated[
     str, typer.Option("--store", help="Folder of results. Default: LTHPAPER_STORE or runs/store.")

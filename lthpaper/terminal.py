@@ -1,0 +1,12 @@
+"""Where the commands print: as wide as the terminal, or wide enough for every name where there is none."""
+
+import sys
+
+from rich.console import Console
+
+WIDE = 300  # columns of a pipe or a file: a digest cut short cannot be searched for
+
+
+def console() -> Console:
+    """A console for tables and lines; names and errors may hold [ ] and : :, which stay as they are."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, soft_wrap=True, markup=False, emoji=False)
