@@ -15,9 +15,10 @@ from lthpaper.figures import FIGURES, contours, fig4, fig6
 from lthpaper.landscape import moving_weights, trajectory_plane
 from lthpaper.masks import kept
 from lthpaper.networks import skeleton
-from lthpaper.runs import Fresh
+from lthpaper.recipe import Recipe
+from lthpaper.runs import Fresh, Task
 from lthpaper.scales import SCALES, Scale, scale
-from lthpaper.settings import imp_sparsity
+from lthpaper.settings import imp_sparsity, pretraining
 from lthpaper.store import Store
 from lthpaper.surfaces import Evaluator, losses, sample
 from lthpaper.sweep import execute
@@ -245,3 +246,14 @@ def test_a_mask_of_a_diverged_round_gives_no_overlap_and_its_learning_rate_is_cr
     assert not any(crossed[len(fig6.SHARES) :])
     assert "×: a seed diverged" in figure.get_suptitle()
     plt.close(figure)
+
+
+def test_a_layers_depth_is_its_place_in_the_network_in_whatever_order_a_mask_was_read():
+    task = Task("resnet8", "digits")
+    weights = initial_weights(pretraining(task, Recipe()))
+    layers = list(task.prunable_weights)
+    mask = {name: torch.ones_like(weights[name], dtype=torch.bool) for name in reversed(layers)}
+    rows = fig6._overlaps(weights, weights, mask, 0.1, task.prunable_weights)
+    assert {row["layer"]: row["depth"] for row in rows if "layer" in row} == {
+        n: i for i, n in enumerate(layers)
+    }

@@ -100,11 +100,14 @@ def _rows(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -
     trained, mask = store.weights(dense)[0], store.weights(run)[1]
     for pair, start in zip(PAIRS, (dense, random_reinit(dense)), strict=True):
         for p in SHARES:
-            for row in _overlaps(initial_weights(start), trained, mask, p):
+            for row in _overlaps(initial_weights(start), trained, mask, p, run.task.prunable_weights):
                 yield about | {"pair": pair, "p": p} | row
 
 
-def _overlaps(start: Weights, trained: Weights, mask: Mask, p: float) -> Iterator[dict[str, object]]:
+def _overlaps(
+    start: Weights, trained: Weights, mask: Mask, p: float, layers: Iterable[str]
+) -> Iterator[dict[str, object]]:
+    """layers: names in the network's order; a mask read from a file may hold them in any."""
     kept = {name: int(m.sum()) for name, m in mask.items()}
     total = sum(kept.values())
     low, high = chance_band(kept.values(), p)
@@ -112,7 +115,7 @@ def _overlaps(start: Weights, trained: Weights, mask: Mask, p: float) -> Iterato
     yield {"pooled": WITHIN, "overlap": pooled, "low": low, "high": high, "survivors": total}
     yield {"pooled": TOGETHER, "overlap": overlap(start, trained, mask, p), "survivors": total}
     by_layer = overlap_by_layer(start, trained, mask, p)
-    for depth, name in enumerate(mask):
+    for depth, name in enumerate(layers):
         if name in by_layer:
             low, high = chance_band(kept[name], p)
             row = {"layer": name, "depth": depth, "overlap": by_layer[name], "low": low, "high": high}
