@@ -1,20 +1,19 @@
 """Execution of a plan: ready runs in packs, on worker processes, every result kept as it comes."""
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from lthpaper import data
 from lthpaper.errors import require
 from lthpaper.networks import LOCAL
 from lthpaper.plan import Keep, Plan, plan, worker_count
+from lthpaper.progress import Bar
 from lthpaper.provenance import provenance
-from lthpaper.runs import Run, from_json, setting, to_json
+from lthpaper.runs import Run, from_json, to_json
 from lthpaper.store import Store
 from lthpaper.training import Progress, pack_limits, train
 from lthpaper.workers import Workers
@@ -74,7 +73,7 @@ def execute(
         return todo
     if any(run.task.network.startswith(f"{LOCAL}:") for run in todo.todo):
         workers = 1  # a function of this process: no other can build the network
-    with _Bar(todo, quiet) as bar:
+    with Bar(todo, quiet) as bar:
         _Execution(todo, store, data_root, device, workers, bar).finish()
     return todo
 
@@ -98,47 +97,11 @@ def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
         )
 
 
-class _Bar:
-    """One progress bar where a person watches, a line now and then where output goes to a file."""
-
-    def __init__(self, todo: Plan, quiet: bool):
-        interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
-        self.bar = tqdm(
-            total=todo.network_epochs,
-            unit=" network-epochs",
-            disable=quiet,
-            mininterval=0.5 if interactive else 30,
-            maxinterval=1 if interactive else 60,
-            smoothing=0.05,
-            dynamic_ncols=True,
-        )
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.close()
-
-    def training(self, packs: Iterable[tuple[Run, ...]]) -> None:
-        """Say what is being trained now."""
-        names = [f"{len(p)}× {setting(p[0])} {p[0].task.network} lr {p[0].recipe.lr:g}" for p in packs]
-        self.bar.set_postfix_str(" | ".join(names), refresh=False)
-
-    def advance(self, network_epochs: int) -> None:
-        """Count epochs done; fewer than none where a pack failed and its epochs are lost."""
-        self.bar.update(network_epochs)
-
-    def leave_out(self, network_epochs: int) -> None:
-        """What will not be trained after all."""
-        self.bar.total -= network_epochs
-        self.bar.refresh()
-
-
 class _Execution:
     """The state of one `execute`: what waits, what is ready, what is training."""
 
     def __init__(
-        self, todo: Plan, store: Store, root: str | Path | None, device: str, workers: int, bar: _Bar
+        self, todo: Plan, store: Store, root: str | Path | None, device: str, workers: int, bar: Bar
     ):
         self.plan, self.store, self.root, self.device = todo, store, root, device
         self.workers, self.bar = workers, bar

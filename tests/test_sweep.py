@@ -9,6 +9,7 @@ from torch import nn
 from lthpaper import networks, sweep
 from lthpaper.errors import InputError
 from lthpaper.plan import plan
+from lthpaper.progress import Bar
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task
 from lthpaper.settings import lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
@@ -55,7 +56,7 @@ def contents(store: Store) -> dict[str, tuple]:
     return found
 
 
-class Counted(sweep._Bar):
+class Counted(Bar):
     """A bar that can be looked at after its end."""
 
     def __init__(self, *args):
@@ -80,7 +81,7 @@ def test_every_run_and_ancestor_is_in_the_store_after(in_one_process):
 def test_two_workers_give_the_same_bits_as_one_process_and_a_failing_run_stops_no_other(
     in_one_process, store, monkeypatch, capsys
 ):
-    monkeypatch.setattr(sweep, "_Bar", Counted)
+    monkeypatch.setattr(sweep, "Bar", Counted)
     with pytest.raises(WorkFailed, match="LookupError: a network that cannot be built"):
         execute([lt_imp(failing_dense(), 2), *GRAPH], store, workers=2)
     assert contents(store) == contents(in_one_process)
@@ -123,7 +124,7 @@ def test_what_another_process_stored_meanwhile_is_not_trained_again(store, monke
     late = plan([DENSE, DENSE.with_(seed=1)], store)
     execute([DENSE], store, workers=1, quiet=True)
     trained = count_trainings(monkeypatch)
-    with sweep._Bar(late, quiet=True) as bar:
+    with Bar(late, quiet=True) as bar:
         sweep._Execution(late, store, None, "cpu", 1, bar).finish()
     assert trained == [DENSE.with_(seed=1)]
 
@@ -166,7 +167,7 @@ def dry(wishes: list[Run], workers: int, store: Store, fails=lambda run: False) 
     made = plan(wishes, store)
     packs, running, clock = [], [], 0
     done: set[Run] = set()
-    with sweep._Bar(made, quiet=True) as bar:
+    with Bar(made, quiet=True) as bar:
         execution = sweep._Execution(made, store, None, "cpu", workers, bar)
         while True:
             while len(execution.training) < workers:
@@ -227,14 +228,14 @@ def test_every_failing_run_is_tried_alone_and_only_its_descendants_are_lost(stor
 
 
 def test_the_bar_reaches_its_total(store, monkeypatch, capsys):
-    monkeypatch.setattr(sweep, "_Bar", Counted)
+    monkeypatch.setattr(sweep, "Bar", Counted)
     made = execute([lt_imp(DENSE, 1), DENSE.with_(seed=3)], store, workers=1)
     assert Counted.last.n == Counted.last.total == made.network_epochs == 6
     assert "network-epochs" in capsys.readouterr().err
 
 
 def test_the_bar_reaches_its_total_where_some_runs_fail(store, monkeypatch, capsys):
-    monkeypatch.setattr(sweep, "_Bar", Counted)
+    monkeypatch.setattr(sweep, "Bar", Counted)
     with pytest.raises(LookupError):
         execute([lt_imp(failing_dense(), 2), DENSE], store, workers=1)
     assert Counted.last.n == Counted.last.total == 2
