@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from lthpaper.canonical import coerce_floats
+from lthpaper.canonical import added, coerce_floats
 from lthpaper.errors import require
 
 SCHEDULES = ("step", "cosine")
@@ -15,6 +15,7 @@ NUMBERS = (  # name, least (None: above 0), limit, in words
     ("gamma", None, math.inf, "a number above 0"),
     ("warmup_epochs", 0, math.inf, "between 0 and epochs"),
     ("label_smoothing", 0, 1, "in [0, 1)"),
+    ("mixup", 0, math.inf, "a number from 0"),
 )
 
 
@@ -25,7 +26,11 @@ class Recipe:
     lr: initial learning rate. milestones: epochs after which lr is multiplied by gamma (schedule
     "step"; "cosine" anneals to zero by optimizer step and ignores them). warmup_epochs: linear
     warm-up by optimizer step. precision: "fp32", "bf16" (convolutions and products in bfloat16, the
-    weights in float32), "fp64" (for checks). Raises InputError on a value out of range.
+    weights in float32), "fp64" (for checks). mixup: α of the Beta(α, α) that pairs of images are mixed
+    by (Zhang et al. 2018; 0.2 in the authors' ImageNet recipe; 0: none). micro_batch: images that one
+    forward pass, and so its batch-norm, sees; a step adds the gradients of batch_size / micro_batch such
+    passes (0, or batch_size, which becomes 0: the whole batch at once). Raises InputError on a value out
+    of range.
     """
 
     epochs: int = 160
@@ -39,6 +44,8 @@ class Recipe:
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
     precision: str = "fp32"
+    mixup: float = added(0.0, absent=0.0)
+    micro_batch: int = added(0, absent=0)
 
     def __post_init__(self):
         coerce_floats(self)
@@ -67,20 +74,18 @@ class Recipe:
             self.warmup_epochs <= self.epochs,
             f"warmup_epochs is {self.warmup_epochs}; it must be between 0 and epochs ({self.epochs}).",
         )
+        micro = self.micro_batch
+        require(
+            type(micro) is int and (micro == 0 or (micro > 0 and self.batch_size % micro == 0)),
+            f"micro_batch is {micro!r}; it must be 0 (the whole batch) or a whole number that divides "
+            f"batch_size ({self.batch_size}).",
+        )
+        if micro == self.batch_size:  # the same training, so it must be the same digest
+            object.__setattr__(self, "micro_batch", 0)
 
     def with_(self, **changes) -> "Recipe":
         """The same recipe with some fields changed."""
         return replace(self, **changes)
-
-    def for_epochs(self, epochs: int) -> "Recipe":
-        """The recipe stretched to another length: milestones and warm-up keep their fractions."""
-        milestones = sorted({max(1, round(m * epochs / self.epochs)) for m in self.milestones})
-        return replace(
-            self,
-            epochs=epochs,
-            milestones=tuple(milestones),
-            warmup_epochs=self.warmup_epochs * epochs / self.epochs,
-        )
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:

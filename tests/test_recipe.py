@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
+from lthpaper import canonical
 from lthpaper.errors import InputError
 from lthpaper.recipe import PRECISIONS, SCHEDULES, Recipe, learning_rate
+from lthpaper.runs import Run, Task
 
 NAN, INF = math.nan, math.inf
 
@@ -87,18 +89,6 @@ def test_the_defaults_are_the_papers():
     assert rates[120] == rates[159] == pytest.approx(0.001)
 
 
-def test_a_stretched_recipe_keeps_its_shape():
-    short = Recipe(warmup_epochs=8).for_epochs(40)
-    assert (short.epochs, short.milestones, short.warmup_epochs) == (40, (20, 30), 2.0)
-    assert Recipe().for_epochs(160) == Recipe()
-    assert Recipe().for_epochs(1).milestones == (1,)
-
-
-@given(st.integers(1, 400), st.sets(st.integers(1, 200), max_size=5))
-def test_every_length_gives_a_recipe(epochs, milestones):
-    assert Recipe(milestones=tuple(sorted(milestones))).for_epochs(epochs).epochs == epochs
-
-
 NO_NUMBER = ["0.1", None, True, NAN, INF, -INF, (1.0,), 10**400]
 NOT_WHOLE = [0, -1, 1.0, 2.5, "3", None, True, NAN, INF]
 BAD = {
@@ -113,6 +103,8 @@ BAD = {
     "warmup_epochs": [*NO_NUMBER, -1, 160.5],
     "label_smoothing": [*NO_NUMBER, 1, -0.1],
     "precision": ["fp16", "", None, 32, ["fp32"]],
+    "mixup": [*NO_NUMBER, -0.1],
+    "micro_batch": [-1, -64, 3, 128, 32.0, "32", None, True, False, NAN],
 }
 
 
@@ -140,3 +132,26 @@ def test_the_edges_of_what_is_allowed_are_allowed(precision, schedule):
 def test_whole_numbers_and_lists_are_taken_for_what_they_mean():
     assert Recipe(lr=1, milestones=[80, 120]) == Recipe(lr=1.0, milestones=(80, 120))
     assert math.copysign(1, Recipe(momentum=-0.0).momentum) == 1
+
+
+@given(micro=st.sampled_from((1, 2, 8, 32)), mixup=st.floats(0, 8, exclude_min=True))
+def test_mixup_and_micro_batches_are_other_trainings(micro, mixup):
+    plain, task = Recipe(), Task("resnet8", "digits")
+    digests = {Run(task, r).digest for r in (plain, plain.with_(mixup=mixup), plain.with_(micro_batch=micro))}
+    assert len(digests) == 3
+
+
+def test_a_recipe_without_them_has_the_digest_that_it_had_before_they_existed():
+    # as computed by the version that had neither field
+    assert Run(Task("resnet20", "cifar10"), Recipe(lr=0.1)).digest == "ffe5e26c9a957923"
+    assert Run(Task("resnet8", "digits"), Recipe(mixup=0, micro_batch=0)).digest == "ee58ae5c0fb4d358"
+    assert not {"mixup", "micro_batch"} & set(canonical.describe(Recipe()))
+
+
+def test_a_micro_batch_of_the_whole_batch_is_the_whole_batch():
+    assert Recipe(batch_size=64, micro_batch=64) == Recipe(batch_size=64)
+
+
+def test_micro_batches_and_mixup_are_read_back_from_a_description():
+    for recipe in (Recipe(), Recipe(mixup=0.2, micro_batch=16)):
+        assert canonical.rebuild(Recipe, canonical.describe(recipe)) == recipe
