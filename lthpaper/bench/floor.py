@@ -11,36 +11,16 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
-from lthpaper import networks
+from lthpaper import work
 from lthpaper.bench.sizes import Size
 from lthpaper.plan import worker_count
 from lthpaper.training import repeatable
 
-# Reads and writes of an activation in one training step, with batch-norm and ReLU fused into the
-# convolutions: written by the convolution, read for the statistics, read by the next convolution;
-# backward the gradient is written and read by both gradients' convolutions, the activation once more.
-ACCESSES = 7
-
 
 def per_image(size: Size) -> tuple[int, int]:
-    """(floating-point operations, activations) of training on one image; activations: of convolutions."""
-    network = networks.skeleton(**size.task.shape)
-    counted: list[tuple[int, int]] = []  # (multiply-accumulates, outputs) by layer in order
-
-    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        weight = layer.weight
-        products = output.numel() // weight.shape[0] * weight.numel()
-        counted.append((products, output.numel() if isinstance(layer, nn.Conv2d) else 0))
-
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
-    card = size.card
-    network(torch.empty(1, card.channels, card.size, card.size, device="meta"))
-    macs = sum(m for m, _ in counted)
-    return 2 * (3 * macs - counted[0][0]), sum(a for _, a in counted)
+    """(floating-point operations, activations) of training on one image."""
+    return work.per_image(size.task)
 
 
 def _fastest(action: Callable[[], object], device: torch.device, times: int = 5) -> float:
@@ -77,7 +57,7 @@ def floors(size: Size, device_name: str) -> list[dict[str, object]]:
     bandwidth = bytes_per_s(device) if device.type == "cuda" else math.inf  # a CPU's caches hold them
     rows = []
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        traffic = activations * ACCESSES * dtype.itemsize / bandwidth
+        traffic = activations * work.ACCESSES * dtype.itemsize / bandwidth
         speed = 1 / max(operations / operations_per_s(device, dtype), traffic)
         rows.append(
             {
