@@ -42,8 +42,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be part of a specification")
 
 
-def rebuild(cls: type, described: dict[str, Any]) -> Any:
-    """Inverse of `describe` for a specification without nested runs.
+def rebuild(cls: type, described: dict[str, Any], **more: Any) -> Any:
+    """Inverse of `describe` for a specification without nested runs. more: arguments that are no fields.
 
     Raises InputError on a field that this version does not know (written by a newer one).
     """
@@ -59,7 +59,7 @@ def rebuild(cls: type, described: dict[str, Any]) -> Any:
         if name not in values and "absent" in f.metadata:
             values[name] = f.metadata["absent"]
     try:
-        return cls(**values)
+        return cls(**values, **more)
     except TypeError as error:
         raise InputError(f"A {cls.__name__} cannot be read from {described}: {error}.") from error
 

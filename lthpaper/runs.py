@@ -13,8 +13,9 @@ import math
 import re
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from lthpaper import canonical, networks, pruning
@@ -32,6 +33,9 @@ class Task:
     the same ones for every run. prunable: patterns of prunable weights (empty: the paper's rule).
     architecture: filled in for a network of one's own (`package.module:function`), a hash of what it
     builds, so that an edited network is another task and not an old result.
+
+    look_up: False for a description that is only read: networks and data sets of one's own are then not
+    imported, since whoever wrote the description would choose the module and the function that is called.
     """
 
     network: str = "resnet20"
@@ -40,12 +44,13 @@ class Task:
     train_images: int = 0
     prunable: tuple[str, ...] = ()
     architecture: str = canonical.added("", absent="")
+    look_up: InitVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self, look_up: bool):
         canonical.coerce_floats(self)
         for what, name in (("network", self.network), ("data set", self.data)):
             require(isinstance(name, str), f"The {what} is {name!r}; it must be a name.")
-        if not self.architecture:  # a description of one's own network can be read without the network
+        if not (":" in self.network and (self.architecture or not look_up)):
             networks.factory(self.network)
         require(
             isinstance(self.width, float) and 0 < self.width < math.inf,
@@ -56,12 +61,17 @@ class Task:
             f"prunable is {self.prunable!r}; it must be a list of patterns such as ['blocks.*.weight'].",
         )
         object.__setattr__(self, "prunable", tuple(self.prunable))
-        images = card(self.data).train
+        count = self.train_images
         require(
-            type(self.train_images) is int and 0 <= self.train_images <= images,
-            f"train_images is {self.train_images}; {self.data} has {images} (0 means all).",
+            type(count) is int and count >= 0, f"train_images is {count!r}; it must be a whole number from 0."
         )
+        if look_up or ":" not in self.data:
+            images = card(self.data).train
+            require(count <= images, f"train_images is {count}; {self.data} has {images} (0 means all).")
         if ":" in self.network and not self.architecture:
+            require(
+                look_up, f"The description of a run with {self.network} lacks the network's architecture."
+            )
             object.__setattr__(self, "architecture", networks.architecture(**self.shape))
 
     def with_(self, **changes) -> "Task":
@@ -254,17 +264,14 @@ def from_json(document: dict[str, Any]) -> Run:
     """Inverse of `to_json`. Raises InputError if the description does not give its digest."""
     built: dict[str, Run] = {}
     try:
-        waiting = dict(document["runs"])
-        while waiting:  # parents first, in whatever order a JSON writer put them
-            ready = [digest for digest, described in waiting.items() if _named_in(described) <= set(built)]
-            require(bool(ready), f"The descriptions of the ancestors of {', '.join(waiting)} are missing.")
-            for digest in ready:
-                built[digest] = _rebuild_run(waiting.pop(digest), built)
-                require(
-                    built[digest].digest == digest,
-                    f"The description of run {digest} gives {built[digest].digest}: it was changed, "
-                    "or comes from another version of lthpaper.",
-                )
+        descriptions = document["runs"]
+        for digest in _parents_first(descriptions):
+            built[digest] = _rebuild_run(descriptions[digest], built)
+            require(
+                built[digest].digest == digest,
+                f"The description of run {digest} gives {built[digest].digest}: it was changed, "
+                "or comes from another version of lthpaper.",
+            )
         return built[document["digest"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
@@ -272,12 +279,23 @@ def from_json(document: dict[str, Any]) -> Run:
         raise InputError(f"This is not the description of a run: {error!r}.") from error
 
 
+def _parents_first(descriptions: dict[str, Any]) -> Iterator[str]:
+    """Digests in an order in which runs can be built. Raises InputError if a named one is missing."""
+    waiting = {digest: _named_in(described) for digest, described in descriptions.items()}
+    for digest, named in waiting.items():
+        require(named <= set(descriptions), f"The descriptions of the ancestors of {digest} are missing.")
+    try:
+        yield from TopologicalSorter(waiting).static_order()
+    except CycleError as error:
+        raise InputError("The description names a run as its own ancestor.") from error
+
+
 def _rebuild_run(described: dict[str, Any], known: dict[str, Run]) -> Run:
     rest = set(described) - {"task", "recipe", "init", "mask", "seed"}
     require(not rest, f"A run has no field {', '.join(sorted(rest))}: written by a newer lthpaper.")
     mask = described["mask"]
     return Run(
-        task=canonical.rebuild(Task, described["task"]),
+        task=canonical.rebuild(Task, described["task"], look_up=False),
         recipe=canonical.rebuild(Recipe, described["recipe"]),
         init=_rebuild_part(described["init"], INITS, known),
         mask=None if mask is None else _rebuild_part(mask, pruning.RULES, known),
