@@ -6,6 +6,7 @@ every device, whatever trains beside it, stopped and resumed or not.
 
 import hashlib
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,3 +58,9 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) ->
     scale = (1 / (255 * std)).to(dtype)[:, None, None]
     offset = (mean / std).to(dtype)[:, None, None]
     return pixels.to(dtype) * scale - offset
+
+
+def mixing(seed: int, alpha: float, n: int) -> tuple[float, Tensor]:
+    """Mixup's draw for n images (Zhang et al. 2018): λ ~ Beta(alpha, alpha) and each image's partner, (n,)."""
+    share = float(np.random.Generator(np.random.PCG64(seed)).beta(alpha, alpha))
+    return share, torch.randperm(n, generator=torch.Generator().manual_seed(seed))

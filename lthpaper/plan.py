@@ -180,7 +180,7 @@ def _time_steps(run: Run, card: Card, device: torch.device) -> tuple[float, floa
         tuple(map(str, range(card.num_classes))),
         "random",
     )
-    k = min(pack_limits(size, device)[1], 8)
+    k = min(pack_limits(run, device)[1], 8)
     recipe = run.recipe.with_(epochs=2, schedule="step", milestones=(), warmup_epochs=0.0)
     runs = [Run(run.task, recipe, Fresh(i), seed=i) for i in range(k)]
     with repeatable(device):

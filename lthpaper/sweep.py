@@ -117,16 +117,13 @@ class _Execution:
 
     def finish(self) -> None:
         """Train everything; raises the first failure when nothing else is left."""
-        enough_for_one = len(self.waiting) <= pack_limits(self._image_size(), torch.device(self.device))[0]
+        enough_for_one = len(self.waiting) <= pack_limits(self.waiting[0], torch.device(self.device))[0]
         if self.workers <= 1 or enough_for_one:
             self._in_this_process()
         else:
             self._in_workers()
         if self.failed:
             raise self.failed[0]
-
-    def _image_size(self) -> int:
-        return data.card(self.waiting[0].task.data).size
 
     def _next_pack(self, idle: int) -> tuple[Run, ...]:
         """Ready runs of one shape: the longest chain of descendants first, shared among idle workers.
@@ -143,7 +140,7 @@ class _Execution:
         if first not in self.alone:
             mates = [run for run in ready if run not in self.alone and self.shape[run] == self.shape[first]]
         mates.sort(key=lambda run: -self.height[run])
-        smallest, largest = pack_limits(data.card(first.task.data).size, torch.device(self.device))
+        smallest, largest = pack_limits(first, torch.device(self.device))
         share = max(smallest, -(-len(mates) // max(1, idle)))
         chosen = tuple(mates[: min(share, largest)])
         self.waiting = [run for run in self.waiting if run not in set(chosen)]

@@ -21,6 +21,7 @@ from lthpaper.bench.floor import floors
 from lthpaper.bench.report import COLUMNS, report, write
 from lthpaper.bench.sizes import SIZES, Size, named
 from lthpaper.plan import worker_count
+from lthpaper.runs import Run
 from lthpaper.training import pack_limits
 
 __all__ = ["COLUMNS", "SIZES", "Effort", "report", "run_bench", "write"]
@@ -83,7 +84,7 @@ def run_bench(
 
 def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, object]]:
     """Rows of one size."""
-    largest = pack_limits(size.card.size, torch.device(device))[1]
+    largest = pack_limits(Run(size.task, size.recipe("fp32")), torch.device(device))[1]
     ordinary = [Contender(ORDINARY, size, device, workers=n) for n in effort.workers]
     ours = [
         Contender(ENGINE, size, device, largest, precision, None, worker_count(device))

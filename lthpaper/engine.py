@@ -1,0 +1,265 @@
+"""A pack in training: its state in one flat vector, an optimizer step, an evaluation."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lthpaper.allocator import keep_freed_memory
+from lthpaper.augment import derived_seed, mixing
+from lthpaper.data import DataSet
+from lthpaper.feeds import feed
+from lthpaper.forms import pack_form
+from lthpaper.masks import Mask
+from lthpaper.packing import stack
+from lthpaper.recipe import learning_rate
+from lthpaper.runs import Run
+from lthpaper.team import ALONE, Alone
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
+
+Weights = dict[str, Tensor]  # parameters and buffers by name
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins: weights, zero where pruned, the mask, and SGD's momentum (None: none yet)."""
+
+    weights: Weights
+    mask: Mask | None
+    velocity: Weights | None = None
+
+
+class Pack:
+    """K runs trained together: state, one epoch of training, evaluation.
+
+    It stands at `epoch` epochs and `step` steps; `loss` sums the losses of this epoch's images, (K,).
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        starts: Sequence[Start],
+        data: DataSet,
+        device: torch.device,
+        channels_last: bool | None = None,  # None: the faster layout on this device
+        team: Alone = ALONE,
+    ):
+        self.runs, self.device, self.team = list(runs), device, team
+        self.recipe, self.epoch, self.step = runs[0].recipe, runs[0].first_epoch, 0
+        self.dtype = DTYPES[self.recipe.precision]
+        self.loss = torch.zeros(len(runs), dtype=torch.float64, device=device)
+        self.feed = feed(runs, data, device, self.dtype, None if team is ALONE else self._share)
+        layout = device.type == "cpu" if channels_last is None else channels_last
+        self.forward, self.not_stacked = pack_form(runs[0].task, layout)
+        self._lay_out(self.forward.network, starts)
+
+    def _lay_out(self, network: torch.nn.Module, starts: Sequence[Start]) -> None:
+        """All parameters of the pack in one flat vector, so that the optimizer is a handful of calls."""
+        stacked = stack([s.weights for s in starts])
+        names = [name for name, p in network.named_parameters() if p.requires_grad]
+        sizes = [stacked[name].numel() for name in names]
+        total, k = sum(sizes), len(starts)
+        self.flat = torch.empty(total, dtype=self.dtype, device=self.device)
+        self.gradient = torch.zeros_like(self.flat)
+        self.velocity = torch.zeros_like(self.flat)
+        self.rates = torch.empty_like(self.flat)  # learning rate of every single weight
+        self.pruned = torch.zeros(total, dtype=torch.bool, device=self.device)
+        self.state: dict[str, Tensor] = {}
+        self.velocities: dict[str, Tensor] = {}
+        self._rate_views, self._rates_now = [], []
+        flats = (self.flat, self.gradient, self.velocity, self.pruned, self.rates)
+        for name, *pieces in zip(names, *(f.split(sizes) for f in flats), strict=True):
+            shape = stacked[name].shape
+            weights, gradient, velocity, pruned, rates = (piece.view(shape) for piece in pieces)
+            weights.copy_(stacked[name])
+            for i, s in enumerate(starts):
+                if s.mask is not None and name in s.mask:
+                    pruned[i] = ~s.mask[name].to(self.device)
+                if s.velocity is not None:
+                    velocity[i] = s.velocity[name].to(self.device)
+            leaf = weights.detach().requires_grad_()  # shares the flat vector's memory
+            leaf.grad = gradient
+            self.state[name], self.velocities[name] = leaf, velocity
+            self._rate_views.append(rates.view(k, -1))
+        self.has_masks = any(s.mask is not None for s in starts)
+        for name in (n for n in stacked if n not in self.state):  # buffers, and what the network has frozen
+            value = stacked[name].to(self.device)
+            self.state[name] = value.to(self.dtype) if value.is_floating_point() else value
+
+    def train_epoch(self, before_step: Callable[[], None] = lambda: None) -> Tensor:
+        """The rest of an epoch; returns the mean loss over all its images, (K,).
+
+        before_step is called before every step, when the pack is whole: it may copy it, or raise.
+        """
+        steps = self.feed.steps
+        batches = self.feed.batches(self.epoch, self.step)
+        for step in range(self.step, steps):
+            before_step()
+            x, labels = next(batches)
+            self._set_rates(step, steps)
+            self.loss += self._step(x, labels).double() * self.feed.batch_length(step)
+            self.step = step + 1
+        self.team.sum(self.loss)
+        mean = self.loss / self.feed.images
+        self.epoch, self.step, self.loss = self.epoch + 1, 0, torch.zeros_like(self.loss)
+        return mean
+
+    def _set_rates(self, step: int, steps: int) -> None:
+        rates = [learning_rate(run.recipe, self.epoch, step, steps) for run in self.runs]
+        if rates != self._rates_now:
+            self._rates_now = rates
+            column = torch.tensor(rates, dtype=self.dtype).to(self.device)[:, None]
+            for view in self._rate_views:
+                view.copy_(column.expand_as(view))
+
+    def _step(self, x: Tensor, labels: Tensor) -> Tensor:
+        """One optimizer step on images (K, B, C, H, W); returns the mean losses before it, (K,).
+
+        In a team they are those of this process's images, over the number of all.
+        """
+        whole = self.feed.batch_length(self.step)
+        self.gradient.zero_()
+        if self.team is ALONE and whole <= (self.recipe.micro_batch or whole):
+            losses = self._accumulate(x, labels, whole, 0)
+        else:
+            losses = self._in_micro_batches(x, labels, whole)
+        self._sgd()
+        return losses
+
+    def _micro(self, whole: int) -> list[slice]:
+        """The micro-batches of a batch."""
+        size = self.recipe.micro_batch or whole
+        return [slice(first, min(first + size, whole)) for first in range(0, whole, size)]
+
+    def _share(self, whole: int) -> Tensor:
+        """Positions in a batch that this process of the team trains on."""
+        parts = self._micro(whole)
+        mine = [torch.arange(parts[i].start, parts[i].stop) for i in self.team.share(len(parts))]
+        return torch.cat(mine) if mine else torch.arange(0)
+
+    def _in_micro_batches(self, x: Tensor, labels: Tensor, whole: int) -> Tensor:
+        """A step in parts: each part's batch-norm begins from the same running statistics, and what these
+        become is the mean over all parts, in whatever order and process they are computed."""
+        statistics = [t for n, t in self.state.items() if n not in self.velocities and t.is_floating_point()]
+        old = [t.clone() for t in statistics]
+        new = [torch.zeros_like(t) for t in statistics]
+        losses = torch.zeros(len(self.runs), dtype=self.dtype, device=self.device)
+        parts, done = self._micro(whole), 0
+        for i in self.team.share(len(parts)):
+            for value, before in zip(statistics, old, strict=True):
+                value.copy_(before)
+            piece = slice(done, done + parts[i].stop - parts[i].start)
+            losses += self._accumulate(x[:, piece], labels[:, piece], whole, i)
+            done = piece.stop
+            for total, value in zip(new, statistics, strict=True):
+                total.add_(value)
+        self.team.sum(self.gradient, *new)
+        for value, total in zip(statistics, new, strict=True):
+            value.copy_(total / len(parts))
+        return losses
+
+    def _accumulate(self, x: Tensor, labels: Tensor, whole: int, part: int) -> Tensor:
+        """Add the gradient of a part of a batch of `whole` images; returns its share of the losses, (K,)."""
+        names = (self.epoch, self.step, *([part] if part else []))
+        seeds = [derived_seed("forward", run.seed, *names) for run in self.runs]
+        mixed = self.recipe.mixup > 0
+        if mixed:
+            x, share, others = self._mix(x, labels, names)
+        logits = self._logits(x, training=True, seeds=seeds)
+        losses = self._losses(logits, labels)
+        if mixed:
+            losses = share * losses + (1 - share) * self._losses(logits, others)
+        if labels.shape[1] < whole:
+            losses = losses * (labels.shape[1] / whole)
+        losses.sum().backward()
+        return losses.detach()
+
+    def _mix(self, x: Tensor, labels: Tensor, names: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """x and each image's partner mixed, λ (K,), the partners' labels (K, B)."""
+        seeds = [derived_seed("mixup", run.seed, *names) for run in self.runs]
+        drawn = [mixing(seed, self.recipe.mixup, labels.shape[1]) for seed in seeds]
+        share = torch.tensor([value for value, _ in drawn], dtype=self.dtype).to(self.device)
+        partner = torch.stack([order for _, order in drawn]).to(self.device)  # (K, B)
+        others = torch.stack([images[order] for images, order in zip(x, partner, strict=True)])
+        scale = share[:, None, None, None, None]
+        return scale * x + (1 - scale) * others, share, labels.gather(1, partner)
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of each network, (K,), from logits (K, B, classes)."""
+        each = F.cross_entropy(
+            logits.flatten(0, 1),
+            labels.flatten(),
+            reduction="none",
+            label_smoothing=self.recipe.label_smoothing,
+        )
+        return each.view(labels.shape).mean(1)
+
+    def _logits(self, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
+        """x (K, B, C, H, W) -> (K, B, classes), in the weights' precision."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            return self.forward(self.state, x, training, seeds).to(self.dtype)
+
+    @torch.no_grad()
+    def _sgd(self) -> None:
+        """torch.optim.SGD's update, with nothing ever reaching a pruned weight.
+
+        The gradient is overwritten, not multiplied: 0·NaN is NaN, and a diverged run keeps its mask.
+        """
+        if self.has_masks:
+            self.gradient.masked_fill_(self.pruned, 0)
+        self.gradient.add_(self.flat, alpha=self.recipe.weight_decay)
+        self.velocity.mul_(self.recipe.momentum).add_(self.gradient)
+        self.flat.addcmul_(self.rates, self.velocity, value=-1)
+        if self.has_masks:  # decay and momentum of NaN neighbours cannot reach here, but 0·inf could
+            self.flat.masked_fill_(self.pruned, 0)
+
+    @torch.no_grad()
+    def evaluate(self) -> tuple[Tensor, Tensor]:
+        """Test loss (K,) and accuracy in percent (K,); accuracy is NaN where a logit is not finite."""
+        k, n = len(self.runs), self.feed.test_images
+        loss = torch.zeros(k, dtype=torch.float64, device=self.device)
+        correct, finite = torch.zeros_like(loss), torch.ones_like(loss, dtype=torch.bool)
+        for x, labels in self.feed.test_batches():
+            logits = self._logits(x.expand(k, *x.shape), training=False).double()  # (K, B, classes)
+            repeated = labels.expand(k, -1)
+            losses = F.cross_entropy(logits.flatten(0, 1), repeated.flatten(), reduction="none")
+            loss += losses.view(k, -1).sum(1)
+            correct += (logits.argmax(2) == repeated).sum(1)
+            finite &= logits.isfinite().all(2).all(1)
+        return loss / n, (100 * correct / n).where(finite, math.nan)
+
+    def weights(self, i: int) -> Weights:
+        """A copy of run i's parameters and buffers, on the CPU."""
+        return {name: value[i].detach().cpu().clone() for name, value in self.state.items()}
+
+    def momentum(self, i: int) -> Weights:
+        """A copy of run i's velocity, by parameter, on the CPU."""
+        return {name: value[i].cpu().clone() for name, value in self.velocities.items()}
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Arithmetic that is the same every time, while packs train; what was set before comes back.
+
+    On a CPU one thread a pack: sums are then always split alike, and a worker a core is faster. On a GPU
+    float32 is float32 (not TF32), and cuDNN takes only algorithms that give the same bits twice.
+    """
+    threads = torch.get_num_threads()
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    flags = (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, products.allow_tf32)
+    if device.type == "cpu":
+        keep_freed_memory()
+        torch.set_num_threads(1)
+    else:
+        cudnn.allow_tf32, products.allow_tf32 = False, False
+        cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, products.allow_tf32 = flags
