@@ -14,11 +14,8 @@ weights.safetensors and mask.safetensors may be left out of an entry (`lthpaper 
 result.json then says so in "left_out" and still lists their checksums, so that only those weights come back.
 """
 
-import hashlib
-import json
 import math
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -27,39 +24,66 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
-
+from lthpaper.entries import (
+    ENTRY,
+    FORMAT,
+    MASK,
+    RESULT,
+    RUN,
+    SNAPSHOT,
+    WEIGHTS,
+    Damaged,
+    NewerFormat,
+    Unwritable,
+    checksum,
+    damaged,
+    file_checksum,
+    left_out,
+    load_mask,
+    load_weights,
+    read_json,
+    read_result,
+    save_mask,
+    save_weights,
+    sync,
+    sync_names,
+    verified,
+    verified_snapshot,
+    write_json,
+    write_result,
+    writing,
+)
 from lthpaper.errors import InputError, require
 from lthpaper.masks import Mask
 from lthpaper.runs import Run, from_json, to_json
 from lthpaper.training import Trained, Weights
 
-RESULT, RUN, WEIGHTS, MASK = "result.json", "run.json", "weights.safetensors", "mask.safetensors"
-ENTRY = re.compile(r"\w[\w.-]*-[0-9a-f]{16}", re.ASCII)  # Run.name; other folders hold no results
-SNAPSHOT = re.compile(r"epoch-(\d{4,6})-([0-9a-f]{16})\.safetensors", re.ASCII)
-LARGEST = 64 * 2**20  # bytes of a description: a thousand epochs take 100 kB
-SHAPES = "shapes"  # of a mask's tensors, in its file
-FORMAT = 1  # of the files; a reader refuses a newer one
-NOT_AS_WRITTEN = "does not have the checksum it was written with"
-
-
-class Damaged(InputError):
-    """An entry that is not what was written."""
-
-    path: Path
-    how: str
-
-
-class NewerFormat(Damaged):
-    """An entry that a newer lthpaper wrote."""
-
-
-class Unwritable(InputError):
-    """The store's folder cannot be written: a full disk, a read-only folder."""
+__all__ = [
+    "ENTRY",
+    "FORMAT",
+    "MASK",
+    "RESULT",
+    "RUN",
+    "SNAPSHOT",
+    "WEIGHTS",
+    "Damaged",
+    "NewerFormat",
+    "Result",
+    "Store",
+    "Unwritable",
+    "checksum",
+    "damaged",
+    "file_checksum",
+    "left_out",
+    "load_mask",
+    "load_weights",
+    "read_json",
+    "read_result",
+    "sync",
+    "verified",
+    "write_json",
+    "writing",
+]
 
 
 @dataclass(frozen=True)
@@ -119,7 +143,7 @@ class Store:
         folder = self.entry(run)
         if not folder.exists():  # first: entries appear whole, but between two looks
             return False
-        if not (folder / RESULT).exists():
+        if not os.path.lexists(folder / RESULT):
             raise damaged(folder, f"has no {RESULT}")
         return True
 
@@ -158,6 +182,7 @@ class Store:
                 if trained.run not in Store(self.folder):
                     raise
                 self._complete(final, draft)
+            sync_names(self.folder)
         return self.get(trained.run)
 
     @contextmanager
@@ -182,6 +207,7 @@ class Store:
             return
         for path in [*(draft / name for name in lacking), *draft.glob("epoch-*")]:
             path.replace(final / path.name)
+        sync_names(final)
 
     def set_aside(self, path: Path, where: str) -> Path:
         """Move an entry, or a file of one, to the folder `where` of the store; nothing is deleted."""
@@ -194,16 +220,16 @@ class Store:
         return path.rename(kept)
 
     def _write(self, draft: Path, trained: Trained, fingerprint: str, provenance: dict[str, Any]) -> None:
-        _save(trained.weights, draft / WEIGHTS)
+        save_weights(trained.weights, draft / WEIGHTS)
         for epoch, weights in trained.snapshots.items():
             path = draft / "snapshot"
-            _save(weights, path)
+            save_weights(weights, path)
             path.rename(draft / f"epoch-{epoch:04d}-{file_checksum(path)[:16]}.safetensors")
         total = sum(trained.run.task.prunable_weights.values())
         kept = total
         if trained.mask is not None:
             kept = sum(int(m.sum()) for m in trained.mask.values())
-            _save_mask(trained.mask, draft / MASK)
+            save_mask(trained.mask, draft / MASK)
         write_json(draft / RUN, to_json(trained.run))
         result = {
             "curves": {name: [_json_float(v) for v in curve] for name, curve in trained.curves.items()},
@@ -211,9 +237,14 @@ class Store:
             "sparsity": 1 - kept / total,
             "fingerprint": fingerprint,
             "seconds": trained.seconds / trained.pack,
-            "provenance": provenance | {"pack": trained.pack, "not_stacked": trained.packed},
+            "provenance": {
+                **provenance,
+                "pack": trained.pack,
+                "not_stacked": trained.packed,
+                "resumed": list(trained.resumed),
+            },
         }
-        _write_result(draft, result)
+        write_result(draft, result)
 
     def get(self, run: Run) -> Result:
         """Raises KeyError if the run is not there, InputError if its entry is damaged."""
@@ -225,10 +256,15 @@ class Store:
         result = read_result(folder)
         described = read_json(verified(folder / RUN, result["files"]))
         if described.get("digest") != folder.name[-16:]:
-            raise damaged(folder, f"holds the run {described.get('digest')}")
+            raise damaged(folder, f"holds the run {str(described.get('digest'))[:40]!r}")
+        try:
+            run = run or from_json(described)
+        except (InputError, RecursionError) as error:
+            how = f"describes what this version of lthpaper does not know ({str(error)[:200]})"
+            raise damaged(folder, how, NewerFormat) from error
         curves = {k: [math.nan if v is None else v for v in c] for k, c in result["curves"].items()}
         fields = {name: result[name] for name in ("kept", "sparsity", "fingerprint", "seconds", "provenance")}
-        return Result(run or from_json(described), curves, **fields, folder=folder)
+        return Result(run, curves, **fields, folder=folder)
 
     def weights(self, run: Run, epoch: int | None = None) -> tuple[Weights, Mask | None]:
         """θT (or the snapshot after an epoch) and the mask, checksums verified.
@@ -251,10 +287,7 @@ class Store:
         kept = sorted(folder.glob(f"epoch-{epoch:04d}-*.safetensors"))
         if not kept:
             raise KeyError(f"{run} has no weights after epoch {epoch}")
-        checksum = kept[0].stem.rpartition("-")[2]
-        if not file_checksum(kept[0]).startswith(checksum):
-            raise damaged(kept[0], NOT_AS_WRITTEN)
-        return load_weights(kept[0]), mask
+        return load_weights(verified_snapshot(kept[0])), mask
 
     def __iter__(self) -> Iterator[Result]:
         """Every result, by name. Raises InputError at a damaged one."""
@@ -269,161 +302,5 @@ class Store:
         return sum(p.stat().st_size for p in self.entry(run).iterdir())
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """A disk that is full and a folder that is read-only are said in one sentence."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise Unwritable(
-            f"The store {folder} cannot be written ({error}). What is in it stays good: free some space or "
-            "make the folder writable, and run the same command again."
-        ) from error
-
-
-def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
-    """The error that names what is damaged, and what to do."""
-    error = kind(
-        f"The store entry {path} {how}, and cannot be trusted. Move it away (`lthpaper store repair`) or "
-        "delete it, and run the same command again: only that entry is trained anew."
-    )
-    error.path, error.how = path, how  # not arguments: exceptions travel between processes by their one
-    return error
-
-
-def left_out(folder: Path, result: dict[str, Any]) -> list[str]:
-    """Files that an entry lists and lacks because they were left out; raises Damaged if one is lost."""
-    gone = [name for name in (MASK, WEIGHTS) if name in result["files"] and not (folder / name).exists()]
-    for name in gone:
-        if name not in result.get("left_out", ()):
-            raise damaged(folder / name, "is missing")
-    return gone
-
-
-def sync(folder: Path) -> None:
-    """On the disk before the rename: else a power cut could leave a folder of empty files."""
-    for path in folder.iterdir():
-        with open(path, "rb") as f:
-            os.fsync(f.fileno())
-
-
 def _json_float(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def checksum(result: dict[str, Any]) -> str:
-    """Of a result.json's content."""
-    content = {k: v for k, v in result.items() if k != "checksum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def file_checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """A description, readable."""
-    with open(path, "w") as f:
-        json.dump(document, f, indent=1)
-
-
-def _write_result(folder: Path, result: dict[str, Any]) -> None:
-    files = {name: file_checksum(folder / name) for name in (RUN, WEIGHTS, MASK) if (folder / name).exists()}
-    result = {"format": FORMAT, **result, "files": files}
-    write_json(folder / RESULT, result | {"checksum": checksum(result)})
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """result.json as it was written; raises Damaged if it is not."""
-    result = read_json(folder / RESULT)
-    version = result.get("format")
-    if type(version) is int and version > FORMAT:
-        raise damaged(folder, f"was written by a newer lthpaper (format {version})", NewerFormat)
-    if result.get("checksum") != checksum(result):
-        raise damaged(folder / RESULT, NOT_AS_WRITTEN)
-    if not _is_result(result):  # a checksum is no proof: anyone can compute one
-        raise damaged(folder / RESULT, "is not the description of a result")
-    return result
-
-
-def _is_result(result: dict[str, Any]) -> bool:
-    kinds = {"files": dict, "curves": dict, "provenance": dict, "fingerprint": str}
-    kinds |= {"kept": int, "sparsity": int | float, "seconds": int | float}
-    if not all(isinstance(result.get(name), kind) for name, kind in kinds.items()):
-        return False
-    curves = result["curves"]
-    return (
-        bool(curves.get("test_accuracy"))
-        and all(isinstance(curve, list) for curve in curves.values())
-        and all(v is None or isinstance(v, int | float) for curve in curves.values() for v in curve)
-        and all(isinstance(checksum, str) for checksum in result["files"].values())
-        and isinstance(result.get("left_out", []), list)
-    )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A description; raises Damaged if it is none."""
-    try:
-        if path.stat().st_size > LARGEST:
-            raise damaged(path, "is larger than any description")
-        document = json.loads(path.read_text())
-    except Damaged:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(path, f"cannot be read ({error})") from error
-    if not isinstance(document, dict):
-        raise damaged(path, "is not a description")
-    return document
-
-
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-
-
-def _save_mask(mask: Mask, path: Path) -> None:
-    packed = {name: torch.from_numpy(np.packbits(m.numpy().reshape(-1))) for name, m in mask.items()}
-    shapes = {name: list(m.shape) for name, m in mask.items()}
-    # one item: safetensors writes several in any order, and equal masks would be unequal files
-    save_file(packed, path, metadata={SHAPES: json.dumps(shapes, sort_keys=True)})
-
-
-def verified(path: Path, files: dict[str, str]) -> Path:
-    """The path of a file that has its checksum; raises Damaged if it has not."""
-    try:
-        found = file_checksum(path)
-    except OSError as error:
-        raise damaged(path, f"cannot be read ({error})") from error
-    if files.get(path.name) != found:
-        raise damaged(path, NOT_AS_WRITTEN)
-    return path
-
-
-def load_weights(path: Path) -> Weights:
-    """The tensors of a file; raises Damaged if it holds none."""
-    try:
-        with safe_open(path, "pt") as f:
-            return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  not a dict
-    except SafetensorError as error:
-        raise damaged(path, f"holds no weights ({error})") from error
-
-
-def load_mask(folder: Path, files: dict[str, str]) -> Mask:
-    """An entry's mask; raises Damaged if its file is not what was written, or no mask."""
-    path = verified(folder / MASK, files)
-    try:
-        with safe_open(path, "pt") as f:
-            described = f.metadata()
-            if set(described) == {SHAPES}:
-                described = json.loads(described[SHAPES])
-            else:  # as it was at first, one item a tensor
-                described = {name: json.loads(shape) for name, shape in described.items()}
-            shapes = {name: tuple(shape) for name, shape in described.items()}
-            bits = {name: np.unpackbits(f.get_tensor(name).numpy()) for name in shapes}
-        return {
-            name: torch.from_numpy(bits[name][: int(np.prod(shape))].astype(bool)).view(shape)
-            for name, shape in shapes.items()
-        }
-    except (SafetensorError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise damaged(path, f"holds no mask ({error})") from error
+    return float(value) if math.isfinite(value) else None

@@ -164,7 +164,8 @@ def train(
                 raise
             training = None  # and with it the memory
             torch.cuda.empty_cache()
-            waiting[:0] = _shares(list(share), len(share) // 2, ways, data.fingerprint)
+            rest = [run for some in (share, *waiting) for run in some]
+            waiting = list(_shares(rest, len(share) // 2, ways, data.fingerprint))
         else:
             yield from training.results()
 
