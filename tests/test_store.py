@@ -128,7 +128,7 @@ def test_masks_of_any_size_come_back_bit_for_bit(tmp_path_factory, shapes, seed)
     folder = tmp_path_factory.mktemp("mask")
     generator = torch.Generator().manual_seed(seed)
     mask = {f"{i}.weight": torch.rand(shape, generator=generator) < 0.5 for i, shape in enumerate(shapes)}
-    store_module._save_mask(mask, folder / MASK)
+    store_module.save_mask(mask, folder / MASK)
     files = {MASK: store_module.file_checksum(folder / MASK)}
     assert_same(store_module.load_mask(folder, files), mask)
     on_disk = load_file(folder / MASK)
@@ -138,7 +138,7 @@ def test_masks_of_any_size_come_back_bit_for_bit(tmp_path_factory, shapes, seed)
 # --- whole or absent ---
 
 
-@pytest.mark.parametrize("at", ["_save", "_save_mask", "write_json", "_write_result", "sync"])
+@pytest.mark.parametrize("at", ["save_weights", "save_mask", "write_json", "write_result", "sync"])
 def test_a_crash_between_two_writes_leaves_no_entry_and_no_draft(store, monkeypatch, at):
     def crash(*_):
         raise KeyboardInterrupt
@@ -284,7 +284,7 @@ def test_a_file_of_another_run_is_refused(store):
 def test_an_entry_under_another_runs_name_is_refused(store):
     folder = store.put(result_of(SUB), "", {}).folder
     folder.rename(store.path(DENSE))
-    with pytest.raises(InputError, match=f"holds the run {SUB.digest}"):
+    with pytest.raises(InputError, match=f"holds the run '{SUB.digest}'"):
         store.get(DENSE)
 
 

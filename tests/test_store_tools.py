@@ -13,7 +13,7 @@ from plain_loop import few_digits
 from safetensors.torch import save_file
 from test_store import DENSE, SUB, assert_same, emptied, everything_in, flipped, result_of, truncated
 
-from lthpaper import cli, store_tools
+from lthpaper import cli, store_merge, store_tools
 from lthpaper.canonical import digest
 from lthpaper.errors import InputError
 from lthpaper.page import Page
@@ -271,7 +271,7 @@ def test_a_crash_while_copying_leaves_no_entry(store, other, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_tools, "sync", crash)
+        patch.setattr(store_merge, "sync", crash)
         with pytest.raises(KeyboardInterrupt):
             list(bring(other.folder, store))
     assert list(store.folder.iterdir()) == []

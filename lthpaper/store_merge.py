@@ -1,0 +1,164 @@
+"""Results travel between stores: copied beside, checked again, renamed. Nothing is overwritten."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lthpaper.entries import (
+    MASK,
+    RESULT,
+    RUN,
+    SNAPSHOT,
+    WEIGHTS,
+    Damaged,
+    checksum,
+    left_out,
+    load_mask,
+    read_result,
+    sync,
+    sync_names,
+    verified,
+    verified_snapshot,
+    write_json,
+)
+from lthpaper.errors import require
+from lthpaper.store import Store
+from lthpaper.store_check import DAMAGED, FOREIGN, check, existing, names
+
+ADDED, COMPLETED, THERE, CONFLICT, REFUSED = "added", "completed", "there", "conflict", "refused"
+SAME = ("curves", "kept", "sparsity", "fingerprint")  # besides the checksums of weights and mask
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What became of an entry of another store."""
+
+    name: str
+    outcome: str
+    what: str = ""
+
+
+def bring(
+    source: Path, target: Store, only: str = "*", weights: bool = True, dry_run: bool = False
+) -> Iterator[Brought]:
+    """Copy what `target` lacks from `source`, entry by entry, whole or not at all. Overwrites nothing.
+
+    weights: False copies descriptions and results only, and marks them so. Raises InputError if either
+    is no folder or both are one, Unwritable if the target cannot be written.
+    """
+    existing(source)
+    require(
+        source.resolve() != target.folder.resolve(),
+        f"{source} and {target.folder} are the same folder; name the store of another place.",
+    )
+    for name in names(source, only):
+        yield _bring(source / name, target, weights, dry_run)
+
+
+def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
+    name, final = entry.name, target.folder / entry.name
+    for place, where in ((entry, "there"), (final, "here")):
+        faults = [c for c in check(place) if c.status in (DAMAGED, FOREIGN)]
+        if faults:
+            return Brought(name, REFUSED, f"{where}: {'; '.join(c.what for c in faults)}")
+    if final.exists():
+        return _complete(entry, final, target, weights, dry_run)
+    if dry_run:
+        return Brought(name, ADDED)
+    with target.draft(name) as draft:
+        _copy(entry, draft, [p.name for p in entry.iterdir() if weights or p.name in (RESULT, RUN)])
+        if not weights:
+            leave_out(draft)
+        faults = [c for c in check(draft, name) if c.status == DAMAGED]
+        if faults:  # it changed, or the disk lies
+            return Brought(name, REFUSED, f"while it was copied: {'; '.join(c.what for c in faults)}")
+        sync(draft)
+        try:
+            draft.rename(final)
+        except OSError:
+            if not final.exists():
+                raise
+            return _complete(entry, final, target, weights, dry_run)  # another process was faster
+        sync_names(target.folder)
+    return Brought(name, ADDED)
+
+
+def _complete(entry: Path, final: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
+    """Add weights and snapshots to an entry that has the same content; say so where it has not."""
+    here, there = read_result(final), read_result(entry)
+    if any(here[key] != there[key] for key in SAME) or not _same_bits(final, here, entry, there):
+        return Brought(entry.name, CONFLICT, f"here {_about(here)}; there {_about(there)}")
+    lacking = []
+    if weights:
+        gone = left_out(entry, there)
+        lacking = [name for name in left_out(final, here) if name not in gone]
+        if not gone:
+            kept = {p.name[:11] for p in final.glob("epoch-*")}  # by epoch
+            lacking += sorted(p.name for p in entry.glob("epoch-*") if p.name[:11] not in kept)
+    if not lacking:
+        return Brought(entry.name, THERE)
+    if not dry_run:
+        with target.draft(entry.name) as draft:
+            _copy(entry, draft, lacking)
+            try:
+                for path in draft.iterdir():
+                    verified_snapshot(path) if SNAPSHOT.fullmatch(path.name) else verified(
+                        path, here["files"]
+                    )
+            except Damaged as error:
+                return Brought(entry.name, REFUSED, f"while it was copied: {error.path.name} {error.how}")
+            sync(draft)
+            for file in lacking:
+                (draft / file).replace(final / file)
+            sync_names(final)
+    return Brought(entry.name, COMPLETED, ", ".join(lacking))
+
+
+def _same_bits(final: Path, here: dict[str, Any], entry: Path, there: dict[str, Any]) -> bool:
+    """Whether two entries have one θT and one mask; equal masks were at first not always equal files."""
+    ours, theirs = here["files"], there["files"]
+    if ours[WEIGHTS] != theirs[WEIGHTS] or (MASK in ours) != (MASK in theirs):
+        return False
+    if ours.get(MASK) == theirs.get(MASK):
+        return True
+    if not ((final / MASK).exists() and (entry / MASK).exists()):
+        return False
+    one, other = load_mask(final, ours), load_mask(entry, theirs)
+    return one.keys() == other.keys() and all(torch.equal(m, other[name]) for name, m in one.items())
+
+
+def _about(result: dict[str, Any]) -> str:
+    """An accuracy and where it came from."""
+    last, origin = result["curves"]["test_accuracy"][-1], result["provenance"]
+    torch = origin.get("versions", {}).get("torch", "?") if isinstance(origin.get("versions"), dict) else "?"
+    accuracy = "diverged" if last is None else f"{last:.2f} %"
+    parts = (origin.get("device", "?"), f"torch {torch}", f"revision {origin.get('revision') or '?'}")
+    return f"{accuracy} ({', '.join(map(str, parts))}, data {result['fingerprint'][:8] or '?'})"
+
+
+def _copy(entry: Path, draft: Path, files: list[str]) -> None:
+    """Those of the files that an entry may have; a name in an entry is never a path."""
+    for name in files:
+        if name in (RESULT, RUN, WEIGHTS, MASK) or SNAPSHOT.fullmatch(name):
+            shutil.copyfile(entry / name, draft / name)
+
+
+def leave_out(folder: Path) -> None:
+    """Mark an entry's weights and mask as left out; the files themselves are not touched."""
+    result = read_result(folder)
+    result["left_out"] = [name for name in (WEIGHTS, MASK) if name in result["files"]]
+    beside = folder / f".{RESULT}-{uuid.uuid4().hex[:8]}"
+    try:
+        write_json(beside, result | {"checksum": checksum(result)})
+        with open(beside, "rb") as f:
+            os.fsync(f.fileno())
+        beside.replace(folder / RESULT)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_names(folder)
