@@ -117,7 +117,7 @@ def test_bad_class_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="test/cat holds nothing; expected images"):
         folders.read(folder, 32, 3)
     shutil.rmtree(folder / "test")
-    with pytest.raises(InputError, match="no folder test/; it holds train"):
+    with pytest.raises(InputError, match="no folder test/ or val/; it holds train"):
         folders.read(folder, 32, 3)
     (folder / "train").rename(folder / "nested")
     (folder / "train").mkdir()

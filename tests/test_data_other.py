@@ -87,7 +87,7 @@ def tiny(tmp_path) -> Path:
 
 
 def test_tiny_imagenet_takes_its_labels_from_folders_and_annotations(tiny):
-    images = tiny_imagenet.read(tiny)
+    images = tiny_imagenet.read(tiny).decoded(64, 3)
     assert images.classes == ("n01", "n02")
     assert images.train.shape == (4, 64, 64, 3)
     assert images.train_labels.tolist() == [0, 0, 1, 1]
@@ -117,9 +117,12 @@ def test_bad_copies_of_tiny_imagenet_are_named(tiny, tmp_path):
     content = bad.read_bytes()
     bad.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"n01/images/n01_1.JPEG is damaged \(.*truncated"):
+        tiny_imagenet.load(tmp_path).decoded(64, 3)
+    bad.write_bytes(b"")
+    with pytest.raises(InputError, match=r"n01/images/n01_1.JPEG is damaged \(the file is empty"):
         tiny_imagenet.load(tmp_path)
     bad.write_bytes(content)
-    with pytest.raises(InputError, match=r"\(4, 64, 64, 3\); expected"):
+    with pytest.raises(InputError, match="has 4 training images; expected 100,000"):
         data.load("tiny-imagenet", tmp_path)
     notes.unlink()
     with pytest.raises(InputError, match=r"val holds images; expected .*not sorted into classes"):

@@ -1,9 +1,14 @@
-"""Data sets by name, whole in memory as uint8. A new data set is one new file here.
+"""Data sets by name: whole in memory as uint8, or files that are decoded when needed. A new data set is
+one new file here.
 
 A file registers a card (what is known without the images) and a loader:
 
     @register("cifar10", Card(num_classes=10, channels=3, size=32, train=50_000, test=10_000, ...))
     def load(root: Path) -> Images: ...
+
+A loader that returns `files.Files` (photographs in folders, tar or parquet files) has read no image yet.
+Images of one size are then decoded into memory here, if they fit; photographs of any size stay files and
+`streaming` decodes them.
 
 One rule says where data sets are looked for: the folder given by `--data` (or `root=`), else the one
 in the environment variable LTHPAPER_DATA, else `data/` below the working directory. Nothing is downloaded
@@ -14,16 +19,21 @@ set of your own (`own.py`).
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lthpaper.errors import InputError
+from lthpaper import memory
+from lthpaper.errors import InputError, require
 from lthpaper.registry import Registry
+
+if TYPE_CHECKING:
+    from lthpaper.data.files import Files  # it is built on this module
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,14 @@ class Card:
     pad: int = 4  # random crops from the image padded with this many zeros
     flip: bool = True  # random horizontal flips
     similar: float = 0.5  # accuracy within this many points is "similar" (§2.2)
+    # above 0: photographs of any size, and this is what the shorter side of a test image is resized to before
+    # its middle is cropped to `size`; training takes random resized crops of `size`, and `pad` means nothing
+    resize: int = field(default=0, repr=False)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the images are photographs of any size, decoded batch by batch."""
+        return self.resize > 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,10 @@ class Images:
     test_labels: Tensor
     classes: tuple[str, ...]
     origin: str
+
+    def chosen(self, index: Tensor) -> "Images":
+        """The same test images, and only these training images."""
+        return replace(self, train=self.train[index], train_labels=self.train_labels[index])
 
     @property
     def fingerprint(self) -> str:
@@ -69,7 +91,7 @@ class DataSet:
 
     name: str
     card: Card
-    images: Images
+    images: "Images | Files"
     fingerprint: str
 
 
@@ -78,7 +100,7 @@ class Source:
     """A data set that can be loaded. load, download: given the folder of all data sets."""
 
     card: Card
-    load: Callable[[Path], Images]
+    load: "Callable[[Path], Images | Files]"
     download: Callable[[Path], None] | None = None
 
 
@@ -87,10 +109,10 @@ SOURCES: Registry[Source] = Registry("data set", "lthpaper.data")
 
 def register(
     name: str, card: Card, download: Callable[[Path], None] | None = None
-) -> Callable[[Callable[[Path], Images]], Callable[[Path], Images]]:
+) -> Callable[[Callable], Callable]:
     """Decorator for a loader. download: fetches the published files, where that is possible."""
 
-    def add(load: Callable[[Path], Images]) -> Callable[[Path], Images]:
+    def add(load: Callable) -> Callable:
         SOURCES.register(name)(Source(card, load, download))
         return load
 
@@ -119,7 +141,7 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get("LTHPAPER_DATA") or "data")
 
 
-def check(name: str, about: Card, images: Images, root: Path) -> None:
+def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
     """Raise InputError unless images, labels and classes are as many and of the kind that the card says."""
     where = f"{name} ({images.origin}, below {root})"
     parts = {
@@ -128,7 +150,13 @@ def check(name: str, about: Card, images: Images, root: Path) -> None:
     }
     for part, (pixels, labels, count) in parts.items():
         expected = (count, about.size, about.size, about.channels)
-        if tuple(pixels.shape) != expected or pixels.dtype != torch.uint8:
+        if not isinstance(images, Images):
+            require(
+                len(pixels) == count,
+                f"{where} has {len(pixels):,} {part} images; expected {count:,}. The copy is incomplete or "
+                "another data set: replace it, or make it a data set of your own (data/README.md).",
+            )
+        elif tuple(pixels.shape) != expected or pixels.dtype != torch.uint8:
             raise InputError(
                 f"The {part} images of {where} are {pixels.dtype} {tuple(pixels.shape)}; expected uint8 "
                 f"{expected}. The copy is incomplete or another data set: replace it."
@@ -149,29 +177,42 @@ def check(name: str, about: Card, images: Images, root: Path) -> None:
         )
 
 
+def size_in_memory(about: Card) -> int:
+    """Bytes of all images of one size, decoded."""
+    return (about.train + about.test) * about.size**2 * about.channels
+
+
+def _ready(about: Card, images: "Images | Files") -> "Images | Files":
+    """Files as training needs them: decoded if they are of one size and fit, else looked at."""
+    if isinstance(images, Images):
+        return images
+    if not about.streams and size_in_memory(about) <= memory.limit(memory.HOST):
+        return images.decoded(about.size, about.channels)
+    from lthpaper.data.examine import look  # it is built on this module
+
+    look(images)
+    return images
+
+
 @lru_cache(maxsize=8)
 def _load(name: str, root: Path, train_images: int) -> DataSet:
     found = source(name, root)
     about, images = found.card, found.load(root)
     check(name, about, images, root)
+    images = _ready(about, images)
     fingerprint = images.fingerprint
     if ":" in name:  # the card of one's own data may change as the images may
-        fingerprint = hashlib.sha256(f"{fingerprint} {about}".encode()).hexdigest()[:16]
+        resize = f" resize={about.resize}" if about.resize else ""
+        fingerprint = hashlib.sha256(f"{fingerprint} {about}{resize}".encode()).hexdigest()[:16]
     if train_images:
         chosen = torch.randperm(about.train, generator=torch.Generator().manual_seed(0))[:train_images]
-        images = Images(
-            images.train[chosen],
-            images.train_labels[chosen],
-            images.test,
-            images.test_labels,
-            images.classes,
-            images.origin,
-        )
+        images = images.chosen(chosen)
     return DataSet(name, about, images, fingerprint)
 
 
 def load(name: str, root: str | Path | None = None, train_images: int = 0) -> DataSet:
-    """A data set, from its files; remembered within the process.
+    """A data set, from its files; remembered within the process. `images` are `Images` if they could be
+    decoded into memory, else `files.Files`.
 
     train_images: how many training images to use (0: all), chosen at random, the same every time.
     Raises InputError if the files are missing, damaged or of another layout.

@@ -1,20 +1,18 @@
-"""Image data sets as class folders: `train/<class>/*.png`, `test/<class>/*.png` (or JPEG)."""
+"""Image data sets as class folders: `train/<class>/*.png`, `test/<class>/*.png` (or `val/`, or JPEG)."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from lthpaper.data import Images
-from lthpaper.data.decode import SUFFIXES, decode
+from lthpaper.data.files import Files, class_folders
 from lthpaper.data.finding import contents
-from lthpaper.errors import InputError, require
+from lthpaper.errors import require
+
+TESTS = ("test", "val")  # what the folder of test images may be called; the first that is there
 
 
 def present(folder: Path) -> bool:
     """Whether a folder has this layout, whole or not."""
-    return any((folder / part).is_dir() for part in ("train", "test"))
+    return any((folder / part).is_dir() for part in ("train", *TESTS))
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
@@ -22,45 +20,35 @@ def class_names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The images of one class, sorted by name. Raises InputError if there are none."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+def train_classes(folder: Path) -> tuple[str, ...]:
+    """The classes of `folder/train/`, sorted. Raises InputError if there are none."""
+    train = folder / "train"
+    require(folder.is_dir(), f"{folder} is not a folder; expected train/<class>/ and test/<class>/ in it.")
+    require(train.is_dir(), f"{folder} has no folder train/; it holds {contents(folder)}.")
+    classes = class_names(train)
+    require(bool(classes), f"{train} holds {contents(train)}; expected class folders.")
+    return classes
+
+
+def files(folder: Path) -> Files:
+    """Both parts, not read yet; `test/` is read before `val/`.
+
+    Raises InputError if a part lacks or is empty, or their classes differ.
+    """
+    classes = train_classes(folder)
+    found = [folder / name for name in TESTS if (folder / name).is_dir()]
+    require(bool(found), f"{folder} has no folder test/ or val/; it holds {contents(folder)}.")
+    test = found[0]
+    other = set(classes) ^ set(class_names(test))
     require(
-        bool(files),
-        f"{folder} holds {contents(folder)}; expected images ({', '.join(SUFFIXES)}) directly in it.",
+        not other,
+        f"{folder}: train/ and {test.name}/ must hold the same classes; only one of them has "
+        f"{', '.join(sorted(other)[:4])}.",
     )
-    return files
-
-
-def contents_of(files: list[Path]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each file, read when asked for. Raises InputError for one that cannot be read."""
-    for path in files:
-        try:
-            yield str(path), path.read_bytes()
-        except OSError as error:
-            raise InputError(f"The image {path} cannot be read ({error.strerror}).") from error
-
-
-def read_part(folder: Path, classes: tuple[str, ...], size: int, channels: int) -> tuple[Tensor, Tensor]:
-    """Images (N, size, size, channels) uint8 and labels (N,) int64, class after class."""
-    files = [image_files(folder / name) for name in classes]
-    labels = torch.repeat_interleave(torch.tensor([len(each) for each in files]))
-    paths = [path for each in files for path in each]
-    return decode(contents_of(paths), len(paths), size, channels), labels
+    origin = f"class folders in {folder.name}/"
+    return Files(*class_folders(folder / "train", classes), *class_folders(test, classes), classes, origin)
 
 
 def read(folder: Path, size: int, channels: int) -> Images:
-    """Both parts. Raises InputError if one lacks, their classes differ, or an image is damaged."""
-    for part in ("train", "test"):
-        require((folder / part).is_dir(), f"{folder} has no folder {part}/; it holds {contents(folder)}.")
-    classes = class_names(folder / "train")
-    require(bool(classes), f"{folder / 'train'} holds {contents(folder / 'train')}; expected class folders.")
-    other = set(classes) ^ set(class_names(folder / "test"))
-    require(
-        not other,
-        f"{folder}: train/ and test/ must hold the same classes; only one of them has "
-        f"{', '.join(sorted(other)[:4])}.",
-    )
-    train, train_labels = read_part(folder / "train", classes, size, channels)
-    test, test_labels = read_part(folder / "test", classes, size, channels)
-    return Images(train, train_labels, test, test_labels, classes, f"class folders in {folder.name}/")
+    """Both parts, decoded. Raises InputError as `files` does, and if an image is damaged."""
+    return files(folder).decoded(size, channels)

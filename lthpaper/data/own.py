@@ -1,20 +1,23 @@
 """Data sets of one's own, by dotted path: `package.module:name`.
 
-The name is a `Source`, or a function that returns `Images` (called with the data folder if it takes an
-argument). What a Source's card would say is then worked out from the images: normalisation by the training
-pixels, crops from a padding of an eighth of the side, horizontal flips. Where flips are wrong (digits,
-text), give a Source with a card of your own.
+The name is a `Source`, or a function that returns `Images` or `Files` (called with the data folder if it
+takes an argument). What a Source's card would say is then worked out from the images: normalisation by the
+training pixels, crops from a padding of an eighth of the side, horizontal flips. `Files` are taken for
+photographs, trained on as ImageNet is: random resized crops of 224, flips, its mean and deviation. Where this
+is wrong (flipped text), give a Source with a card of your own.
 """
 
 import importlib
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from lthpaper.data import Card, Images, Source, check, data_root
+from lthpaper.data.files import Files
 from lthpaper.errors import InputError, require
 
 
@@ -29,8 +32,24 @@ def _imported(name: str) -> object:
         ) from error
 
 
-def card_of(images: Images) -> Card:
-    """The card that images imply. Raises InputError unless the images are square, uint8 and varied."""
+PHOTOGRAPHS = Card(  # what photographs are trained on as; the numbers are filled in
+    num_classes=0,
+    channels=3,
+    size=224,
+    train=0,
+    test=0,
+    mean=(0.485, 0.456, 0.406),  # of ImageNet's training images
+    std=(0.229, 0.224, 0.225),
+    pad=0,
+    resize=256,
+)
+
+
+def card_of(images: Images | Files) -> Card:
+    """The card that images imply. Raises InputError unless arrays are square, uint8 and varied."""
+    if isinstance(images, Files):
+        many = {"num_classes": len(images.classes), "train": len(images.train), "test": len(images.test)}
+        return replace(PHOTOGRAPHS, **many)
     train = images.train.numpy()
     require(
         train.ndim == 4 and train.dtype == np.uint8 and train.shape[1] == train.shape[2],
@@ -56,10 +75,12 @@ def card_of(images: Images) -> Card:
 
 
 @lru_cache(maxsize=4)
-def _called(name: str, make: Callable[..., Images], root: Path) -> Images:
+def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Images | Files:
     images = make(root) if inspect.signature(make).parameters else make()
-    if not isinstance(images, Images):
-        raise InputError(f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images.")
+    if not isinstance(images, Images | Files):
+        raise InputError(
+            f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images or files.Files."
+        )
     check(name, card_of(images), images, root)
     return images
 

@@ -7,6 +7,7 @@ column of whole-number labels.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from lthpaper.data import Images
 from lthpaper.data.decode import decode
-from lthpaper.errors import InputError
+from lthpaper.errors import InputError, require
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)")
 
@@ -41,11 +42,54 @@ def shards(folder: Path, part: str) -> list[Path]:
     return files
 
 
-def _check_classes(path: Path, schema, label: str, classes: Sequence[str]) -> None:
-    """Where the file says what its labels mean, it has to be what we take them for."""
-    about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = about.get("info", {}).get("features", {}).get(label, {}).get("names")
-    if names is not None and list(names) != list(classes):
+@contextmanager
+def opened(path: Path, label: str, classes: Sequence[str] = (), image: str = "img") -> Iterator:
+    """The pyarrow ParquetFile of a shard. Raises InputError unless it is whole and has the two columns, also
+    if reading from it fails. classes: what its labels should mean."""
+    import pyarrow  # here, since listing the data sets must not wait for it
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            fields = {field.name: field.type for field in schema}
+            if (
+                not pyarrow.types.is_integer(fields.get(label, pyarrow.null()))
+                or not pyarrow.types.is_struct(fields.get(image, pyarrow.null()))
+                or fields[image].get_field_index("bytes") < 0
+            ):
+                raise InputError(
+                    f"{path} has the columns {', '.join(fields)}; expected {image} {{bytes, path}} and whole "
+                    f"numbers in {label}."
+                )
+            if classes:
+                _check_classes(path, names(schema, label), classes)
+            yield file
+    except (pyarrow.ArrowException, OSError) as error:
+        with open(path, "rb") as start:
+            pointer = start.read(20).startswith(b"version https://git")
+        raise InputError(
+            f"{path} is a git-lfs pointer, not the data: run `git lfs pull` where it came from."
+            if pointer
+            else f"{path} is not a whole parquet file ({_first_line(error)}): download it again."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def names(schema, label: str) -> tuple[str, ...]:
+    """What a file says that its labels mean; nothing if it does not say."""
+    try:
+        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        return tuple(map(str, about["info"]["features"][label]["names"]))
+    except (ValueError, KeyError, TypeError):
+        return ()
+
+
+def _check_classes(path: Path, found: Sequence[str], classes: Sequence[str]) -> None:
+    if found and list(found) != list(classes):
         raise InputError(f"The classes in {path} are not the expected ones in their order: another data set.")
 
 
@@ -61,48 +105,32 @@ def _rows(path: Path, file, label: str) -> Iterator[tuple[str, bytes, int]]:
 
 
 def read_file(
-    path: Path, label: str, size: int, channels: int, classes: Sequence[str]
+    path: Path, label: str, size: int, channels: int, classes: Sequence[str], most: int = 10**7
 ) -> tuple[Tensor, Tensor]:
-    """One file -> images (N, size, size, channels) uint8, labels (N,) int64. Raises InputError."""
-    import pyarrow  # here, since listing the data sets must not wait for it
-    import pyarrow.parquet
+    """One file -> images (N, size, size, channels) uint8, labels (N,) int64. most: rows that it may have.
 
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            fields = {field.name: field.type for field in schema}
-            image = fields.get("img")
-            if (
-                label not in fields
-                or not pyarrow.types.is_struct(image)
-                or image.get_field_index("bytes") < 0
-            ):
-                raise InputError(
-                    f"{path} has the columns {', '.join(fields)}; expected img {{bytes, path}} and {label}."
-                )
-            _check_classes(path, schema, label, classes)
-            labels: list[int] = []
+    Raises InputError if it is damaged, too large or of another layout.
+    """
+    with opened(path, label, classes) as file:
+        rows = file.metadata.num_rows
+        require(rows <= most, f"{path} has {rows} rows; expected at most {most}: another data set.")
+        labels: list[int] = []
 
-            def images() -> Iterator[tuple[str, bytes]]:
-                for name, encoded, number in _rows(path, file, label):
-                    labels.append(number)
-                    yield name, encoded
+        def images() -> Iterator[tuple[str, bytes]]:
+            for name, encoded, number in _rows(path, file, label):
+                labels.append(number)
+                yield name, encoded
 
-            return decode(images(), file.metadata.num_rows, size, channels), torch.tensor(labels)
-    except (pyarrow.ArrowException, OSError) as error:
-        with open(path, "rb") as start:
-            pointer = start.read(20).startswith(b"version https://git")
-        raise InputError(
-            f"{path} is a git-lfs pointer, not the data: run `git lfs pull` where it came from."
-            if pointer
-            else f"{path} is not a whole parquet file ({str(error).splitlines()[0]}): download it again."
-        ) from error
+        return decode(images(), rows, size, channels), torch.tensor(labels, dtype=torch.int64)
 
 
-def read(folder: Path, label: str, size: int, channels: int, classes: Sequence[str]) -> Images:
-    """Both parts of a data set. Raises InputError if a file lacks, is damaged or of another layout."""
+def read(
+    folder: Path, label: str, size: int, channels: int, classes: Sequence[str], most: int = 10**7
+) -> Images:
+    """Both parts of a data set. most: images in a file. Raises InputError if a file lacks, is damaged or of
+    another layout."""
     parts = []
     for part in ("train", "test"):
-        files = [read_file(path, label, size, channels, classes) for path in shards(folder, part)]
+        files = [read_file(path, label, size, channels, classes, most) for path in shards(folder, part)]
         parts += [torch.cat(tensors) for tensors in zip(*files, strict=True)]
     return Images(*parts, tuple(classes), f"parquet files in {folder.name}/")

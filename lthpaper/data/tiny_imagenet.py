@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lthpaper.data import Card, Images, register
-from lthpaper.data.decode import decode
+from lthpaper.data import Card, register
+from lthpaper.data.files import Files, Paths, class_folders, listed
 from lthpaper.data.finding import contents, not_found
-from lthpaper.data.folders import class_names, contents_of, image_files
+from lthpaper.data.folders import class_names
 from lthpaper.errors import InputError, require
 
 CARD = Card(
@@ -29,17 +29,13 @@ FOLDER = "tiny-imagenet-200"
 ZIP = f"{FOLDER}.zip"
 
 
-def _train(folder: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    files = []
+def _train(folder: Path, classes: tuple[str, ...]) -> tuple[Paths, Tensor]:
     for wnid in classes:
-        images = folder / wnid / "images"
         require(
-            images.is_dir(), f"{folder / wnid} holds {contents(folder / wnid)}; expected the folder images/."
+            (folder / wnid / "images").is_dir(),
+            f"{folder / wnid} holds {contents(folder / wnid)}; expected the folder images/.",
         )
-        files.append(image_files(images))
-    labels = torch.repeat_interleave(torch.tensor([len(each) for each in files]))
-    paths = [path for each in files for path in each]
-    return decode(contents_of(paths), len(paths), CARD.size, CARD.channels), labels
+    return class_folders(folder, classes, "images")
 
 
 def _annotations(path: Path, classes: tuple[str, ...]) -> dict[str, int]:
@@ -58,7 +54,7 @@ def _annotations(path: Path, classes: tuple[str, ...]) -> dict[str, int]:
     return labels
 
 
-def _validation(folder: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+def _validation(folder: Path, classes: tuple[str, ...]) -> tuple[Paths, Tensor]:
     notes, images = folder / "val_annotations.txt", folder / "images"
     require(
         notes.is_file() and images.is_dir(),
@@ -66,20 +62,22 @@ def _validation(folder: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]
         f"val_annotations.txt as published (not sorted into classes). Unpack {ZIP} again.",
     )
     labels = _annotations(notes, classes)
-    unmatched = labels.keys() ^ {path.name for path in image_files(images)}
+    sizes = dict(listed(images))
+    unmatched = labels.keys() ^ sizes.keys()
     require(
         not unmatched,
         f"{images} and {notes.name} do not match: {len(unmatched)} files are in one only, such as "
         f"{min(unmatched, default='')}. Unpack {ZIP} again.",
     )
     names = sorted(labels)
-    paths = [images / name for name in names]
-    pixels = decode(contents_of(paths), len(paths), CARD.size, CARD.channels)
-    return pixels, torch.tensor([labels[name] for name in names])
+    return Paths(images, names, [sizes[name] for name in names]), torch.tensor([labels[n] for n in names])
 
 
-def read(folder: Path) -> Images:
-    """A folder in the published layout, however many images and classes it has. Raises InputError."""
+def read(folder: Path) -> Files:
+    """A folder in the published layout, however many images and classes it has; no image is read yet.
+
+    Raises InputError if something lacks or does not match.
+    """
     inner = folder / folder.name
     require(not inner.is_dir(), f"{folder} holds another {folder.name}: move the inner folder up.")
     train = folder / "train"
@@ -89,11 +87,11 @@ def read(folder: Path) -> Images:
         f"{folder} holds {contents(folder)}; expected train/<wnid>/images/ and val/. Unpack {ZIP} again.",
     )
     test, test_labels = _validation(folder / "val", classes)  # first: the quicker way to find a bad copy
-    return Images(*_train(train, classes), test, test_labels, classes, f"{folder.name}/")
+    return Files(*_train(train, classes), test, test_labels, classes, f"{folder.name}/")
 
 
 @register("tiny-imagenet", CARD)
-def load(root: Path) -> Images:
+def load(root: Path) -> Files:
     """Tiny-ImageNet below root."""
     if (root / FOLDER).is_dir():
         return read(root / FOLDER)

@@ -1,0 +1,175 @@
+"""Images that stay encoded in their files until a batch needs them."""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lthpaper.data import Images
+from lthpaper.data.decode import SUFFIXES, decode
+from lthpaper.data.finding import contents
+from lthpaper.errors import InputError, require
+
+LOOKED_AT = 256  # images of a part whose contents are in the fingerprint
+
+
+class Encoded(ABC):
+    """Encoded images in order; they travel to worker processes by pickle, so they hold little."""
+
+    groups: np.ndarray | None = None  # (N,): images that are only read together have equal numbers
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, i: int) -> tuple[str, bytes]:
+        """Where image i lies, for a message, and its bytes. Raises InputError if it cannot be read."""
+
+    @abstractmethod
+    def described(self) -> Iterator[bytes]:
+        """What tells these images from others without reading them: names and sizes."""
+
+    def ends(self, i: int) -> tuple[str, bytes, bytes] | None:
+        """Where image i lies, its first 16 and last 4,096 bytes; None if that is as slow as reading it."""
+        return None
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        return (self[i] for i in range(len(self)))
+
+
+class Chosen(Encoded):
+    """Some of the images."""
+
+    def __init__(self, items: Encoded, index: np.ndarray):
+        self.items, self.index = items, index
+        self.groups = None if items.groups is None else items.groups[index]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> tuple[str, bytes]:
+        return self.items[int(self.index[i])]
+
+    def described(self) -> Iterator[bytes]:
+        yield from self.items.described()
+        yield self.index.tobytes()
+
+    def ends(self, i: int) -> tuple[str, bytes, bytes] | None:
+        return self.items.ends(int(self.index[i]))
+
+
+class Paths(Encoded):
+    """A file an image: names below a folder. A million of them are one array, not a million strings."""
+
+    def __init__(self, folder: Path, names: Sequence[str], sizes: Sequence[int]):
+        self.folder = str(folder)
+        self.names = np.array([os.fsencode(name) for name in names], dtype=bytes)
+        self.sizes = np.array(sizes, dtype=np.int64)  # bytes
+
+    def path(self, i: int) -> str:
+        return os.path.join(self.folder, os.fsdecode(self.names[i].item()))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, i: int) -> tuple[str, bytes]:
+        path = self.path(i)
+        try:
+            with open(path, "rb") as file:
+                return path, file.read()
+        except OSError as error:
+            raise InputError(f"The image {path} cannot be read ({error.strerror}).") from error
+
+    def ends(self, i: int) -> tuple[str, bytes, bytes]:
+        path = self.path(i)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                start = file.read(16)
+                file.seek(max(0, int(self.sizes[i]) - 4096))
+                return path, start, file.read(4096)
+        except OSError as error:
+            raise InputError(f"The image {path} cannot be read ({error.strerror}).") from error
+
+    def described(self) -> Iterator[bytes]:
+        for name in self.names.tolist():
+            yield os.path.basename(name) + b"\0"  # not the folder: the label has that
+        yield self.sizes.tobytes()
+
+
+@dataclass(frozen=True)
+class Files:
+    """A data set whose images are decoded when a batch needs them. Labels (N,) int64, on the CPU."""
+
+    train: Encoded
+    train_labels: Tensor
+    test: Encoded
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    origin: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of a SHA-256: of the number, names, sizes and labels of all images in order, and
+        the contents of 256 of each part, evenly spread. Reading them all would take as long as an epoch."""
+        hasher = hashlib.sha256()
+        for items, labels in ((self.train, self.train_labels), (self.test, self.test_labels)):
+            hasher.update(f"{len(items)}\n".encode())
+            for piece in items.described():
+                hasher.update(piece)
+            hasher.update(np.ascontiguousarray(labels.numpy()).data)
+            for i in np.unique(np.linspace(0, len(items) - 1, min(len(items), LOOKED_AT)).astype(int)):
+                hasher.update(hashlib.sha256(items[int(i)][1]).digest())
+        return hasher.hexdigest()[:16]
+
+    def chosen(self, index: Tensor) -> "Files":
+        """The same test images, and only these training images."""
+        return replace(self, train=Chosen(self.train, index.numpy()), train_labels=self.train_labels[index])
+
+    def decoded(self, size: int, channels: int) -> Images:
+        """The same data set whole in memory, (N, size, size, channels) uint8.
+
+        Raises InputError naming an image that is damaged or of another size.
+        """
+        test = decode(self.test, len(self.test), size, channels)  # first: the quicker way to find a bad copy
+        train = decode(self.train, len(self.train), size, channels)
+        return Images(train, self.train_labels, test, self.test_labels, self.classes, self.origin)
+
+
+def listed(folder: Path) -> list[tuple[str, int]]:
+    """(name, bytes) of the images directly in a folder, sorted by name.
+
+    Raises InputError if there are none, or one is empty.
+    """
+    with os.scandir(folder) as entries:
+        found = sorted(
+            (entry.name, entry.stat().st_size)
+            for entry in entries
+            if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != "." and entry.is_file()
+        )
+    require(
+        bool(found),
+        f"{folder} holds {contents(folder)}; expected images ({', '.join(SUFFIXES)}) directly in it.",
+    )
+    for name, size in found:
+        require(size > 0, f"The image {folder / name} is damaged (the file is empty); replace it.")
+    return found
+
+
+def class_folders(folder: Path, classes: Sequence[str], inner: str = "") -> tuple[Paths, Tensor]:
+    """The images of `folder/<class>/inner`, class after class, and their labels (N,) int64."""
+    names: list[str] = []
+    sizes: list[int] = []
+    counts = []
+    for name in classes:
+        found = listed(folder / name / inner)
+        counts.append(len(found))
+        names += [os.path.join(name, inner, file) for file, _ in found]
+        sizes += [size for _, size in found]
+    return Paths(folder, names, sizes), torch.repeat_interleave(torch.tensor(counts))
