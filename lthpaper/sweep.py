@@ -1,5 +1,6 @@
-"""Execution of a plan: ready runs in packs, on worker processes, every result kept as it comes."""
+"""Execution of a plan: ready runs in packs, on an executor's workers, every result kept as it comes."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +9,18 @@ from typing import Any
 import torch
 
 from lthpaper import data
+from lthpaper.checkpoints import Checkpoints
 from lthpaper.errors import require
+from lthpaper.forms import pack_limits
 from lthpaper.networks import LOCAL
 from lthpaper.plan import Keep, Plan, plan, worker_count
 from lthpaper.progress import Bar
 from lthpaper.provenance import provenance
 from lthpaper.runs import Run, from_json, to_json
+from lthpaper.scheduler import Scheduler
 from lthpaper.store import Store
-from lthpaper.training import Progress, pack_limits, train
-from lthpaper.workers import Workers
+from lthpaper.training import Progress, train
+from lthpaper.workers import InThisProcess, Workers
 
 
 @dataclass(frozen=True)
@@ -29,25 +33,36 @@ class Job:
     published: str | None  # Store's layer that is only read
     data_root: str | None
     device: str
+    until: float | None = None  # time.time() at which to stop in good order
 
 
-def perform(job: Job, on_epoch: Callable[[Progress], None] = lambda progress: None) -> None:
+def perform(
+    job: Job,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Train a job's pack and put the results into the store.
 
     A run that is there by now is left out: another process may have trained it, or this one before a
-    pack-mate failed. Raises InputError if a network fails on the images or a parent's entry is damaged.
+    pack-mate failed. Raises training.Stopped where `stop` says so or the job's time is over, InputError if a
+    network fails on the images or a parent's entry is damaged.
     """
-    store, own = Store(job.store, job.published), Store(job.store)
+    store, own, checkpoints = Store(job.store, job.published), Store(job.store), Checkpoints(job.store)
     runs = [from_json(document) for document in job.runs]
     keep = {run: frozenset(epochs) for run, epochs in zip(runs, job.keep, strict=True)}
     runs = [run for run in runs if not own.holds(run, keep[run] | {run.recipe.epochs})]
     if not runs:
         return
+
+    def over() -> bool:
+        return stop() or (job.until is not None and time.time() >= job.until)
+
     task = runs[0].task
     images = data.load(task.data, job.data_root, task.train_images)
     about = provenance(job.device)
-    for trained in train(runs, images, store.weights, job.device, keep, on_epoch):
+    for trained in train(runs, images, store.weights, job.device, keep, on_epoch, checkpoints, over):
         store.put(trained, images.fingerprint, about)
+        checkpoints.drop(trained.run)
 
 
 def execute(
@@ -63,16 +78,14 @@ def execute(
 
     One bar shows network-epochs, the time left and what is training. A run that fails stops nothing
     else: what does not depend on it is trained first, then its error is raised. Raises InputError
-    before anything starts if a data set cannot be loaded, and if a worker process dies. Whatever ends it,
-    the results so far are in the store and the workers have ended.
+    before anything starts if a data set cannot be loaded. Whatever ends it, the results so far are in the
+    store and the workers have ended.
     """
     workers = worker_count(device, workers)
     todo = plan(runs, store, keep)
     _same_data(todo, store, data_root)
     if not todo.todo:
         return todo
-    if any(run.task.network.startswith(f"{LOCAL}:") for run in todo.todo):
-        workers = 1  # a function of this process: no other can build the network
     with Bar(todo, quiet) as bar:
         _Execution(todo, store, data_root, device, workers, bar).finish()
     return todo
@@ -98,127 +111,77 @@ def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
 
 
 class _Execution:
-    """The state of one `execute`: what waits, what is ready, what is training."""
+    """One `execute`: a scheduler's packs on an executor, as the bar shows them."""
 
     def __init__(
         self, todo: Plan, store: Store, root: str | Path | None, device: str, workers: int, bar: Bar
     ):
-        self.plan, self.store, self.root, self.device = todo, store, root, device
+        self.plan, self.store, self.root, self.device = todo, store, root, torch.device(device)
         self.workers, self.bar = workers, bar
-        self.waiting = list(todo.todo)
-        self.training: dict[int, tuple[Run, ...]] = {}  # pack by the number of its job
-        self.counted: dict[int, int] = {}  # network-epochs that the bar shows of it
-        self.alone: set[Run] = set()  # a pack of theirs failed: which of them it was, each shows by itself
-        self.failed: list[Exception] = []
-        self.lost: set[Run] = set()  # failed, or waiting for one that did
-        self.height = _heights(todo)
-        self.shape = {run: shape for shape, runs in todo.shapes.items() for run in runs}
-        self.jobs = 0
+        self.counted: dict[int, int] = {}  # network-epochs that the bar shows of a pack
+        self.left_out = 0  # that the bar shows
+        self.scheduler = Scheduler(todo, self._limits, Checkpoints(store.folder).position)
 
     def finish(self) -> None:
         """Train everything; raises the first failure when nothing else is left."""
-        enough_for_one = len(self.waiting) <= pack_limits(self.waiting[0], torch.device(self.device))[0]
-        if self.workers <= 1 or enough_for_one:
-            self._in_this_process()
-        else:
-            self._in_workers()
-        if self.failed:
-            raise self.failed[0]
+        with self._executor() as executor:
+            while True:
+                while len(self.scheduler.training) < executor.count:
+                    begun = self._begin(executor.count - len(self.scheduler.training))
+                    if begun is None:
+                        break
+                    executor.submit(*begun, perform)
+                if not self.scheduler.training:
+                    break
+                for number, network_epochs in executor.reports():
+                    self._count(number, network_epochs)
+                for number, error in executor.done():
+                    self._end(number, error)
+        if self.scheduler.failed:
+            raise self.scheduler.failed[0]
 
-    def _next_pack(self, idle: int) -> tuple[Run, ...]:
-        """Ready runs of one shape: the longest chain of descendants first, shared among idle workers.
+    def _executor(self) -> Any:
+        """This process where one worker is enough, else processes."""
+        todo = self.plan.todo
+        own = any(run.task.network.startswith(f"{LOCAL}:") for run in todo)  # no other process can build it
+        if own or self.workers <= 1 or len(todo) <= self._limits(todo[0])[0]:
+            return InThisProcess(self._count)
+        return Workers(self.workers)
 
-        Empty only if nothing waits or all that waits depends on what is training: a graph has no cycles,
-        and descendants of what failed do not wait.
-        """
-        undone = set(self.waiting).union(*self.training.values())
-        ready = [run for run in self.waiting if undone.isdisjoint(run.parents)]
-        if not ready:
-            return ()
-        first = max(ready, key=lambda run: self.height[run])
-        mates = [first]
-        if first not in self.alone:
-            mates = [run for run in ready if run not in self.alone and self.shape[run] == self.shape[first]]
-        mates.sort(key=lambda run: -self.height[run])
-        smallest, largest = pack_limits(first, torch.device(self.device))
-        share = max(smallest, -(-len(mates) // max(1, idle)))
-        chosen = tuple(mates[: min(share, largest)])
-        self.waiting = [run for run in self.waiting if run not in set(chosen)]
-        return chosen
+    def _limits(self, run: Run) -> tuple[int, int]:
+        return pack_limits(run, self.device)
 
-    def _begin(self, pack: tuple[Run, ...]) -> tuple[int, Job]:
-        """A number for a pack, and its job."""
-        self.jobs += 1
-        self.training[self.jobs], self.counted[self.jobs] = pack, 0
-        self.bar.training(self.training.values())
+    def _begin(self, idle: int) -> tuple[int, Job] | None:
+        """The next pack's number and job."""
+        begun = self.scheduler.begin(idle)
+        self._leave_out()
+        if begun is None:
+            return None
+        number, pack = begun
+        self.counted[number] = 0
+        self._count(number, sum(self.scheduler.done_epochs(run) for run in pack))
+        self.bar.training(self.scheduler.training.values())
         keep = tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack)
         root = None if self.root is None else str(self.root)
         published = None if self.store.published is None else str(self.store.published)
-        store = str(self.store.folder)
-        return self.jobs, Job(tuple(map(to_json, pack)), keep, store, published, root, self.device)
+        runs, store = tuple(map(to_json, pack)), str(self.store.folder)
+        return number, Job(runs, keep, store, published, root, str(self.device))
 
-    def _count(self, job: int, network_epochs: int) -> None:
-        if job in self.training:  # a report may arrive after its pack's end
-            self.counted[job] += network_epochs
+    def _count(self, number: int, network_epochs: int) -> None:
+        if number in self.counted:  # a report may arrive after its pack's end
+            self.counted[number] += network_epochs
             self.bar.advance(network_epochs)
 
-    def _end(self, job: int, error: BaseException | None) -> None:
-        """A pack is done, or failed: then its runs are tried one by one, and one that fails alone is lost."""
-        pack = self.training[job]
-        done = 0 if error else sum(run.cost for run in pack)
-        self._count(job, done - self.counted[job])
-        del self.training[job], self.counted[job]
-        if error is None:
-            return
-        if not isinstance(error, Exception):  # an interrupt
-            raise error
-        if len(pack) > 1:
-            self.alone |= set(pack)
-            self.waiting += pack
-        else:
-            self._give_up(pack[0], error)
+    def _end(self, number: int, error: Exception | None) -> None:
+        """A pack is done, or failed and its epochs are lost."""
+        done = 0 if error else sum(run.cost for run in self.scheduler.training[number])
+        self._count(number, done - self.counted[number])
+        del self.counted[number]
+        self.scheduler.ended(number, error)
+        self._leave_out()
 
-    def _give_up(self, run: Run, error: Exception) -> None:
-        self.failed.append(error)
-        self.lost.add(run)
-        for other in self.plan.todo:  # parents first
-            if not self.lost.isdisjoint(other.parents):
-                self.lost.add(other)
-        gone = [other for other in self.waiting if other in self.lost]
-        self.waiting = [other for other in self.waiting if other not in self.lost]
-        self.bar.leave_out(run.cost + sum(other.cost for other in gone))
-
-    def _in_this_process(self) -> None:
-        while pack := self._next_pack(1):
-            number, job = self._begin(pack)
-            try:
-                perform(job, lambda progress, n=number: self._count(n, len(progress.runs)))
-            except Exception as error:  # whatever a network of one's own raises
-                self._end(number, error)
-            else:
-                self._end(number, None)
-
-    def _in_workers(self) -> None:
-        with Workers(self.workers) as workers:
-            while True:
-                while len(self.training) < self.workers:
-                    pack = self._next_pack(self.workers - len(self.training))
-                    if not pack:
-                        break
-                    workers.submit(*self._begin(pack), perform)
-                if not self.training:
-                    return
-                for number, network_epochs in workers.reports():
-                    self._count(number, network_epochs)
-                for number, error in workers.done():
-                    self._end(number, error)
-
-
-def _heights(todo: Plan) -> dict[Run, int]:
-    """Network-epochs on the longest chain from each run down to its last descendant."""
-    height = {run: run.cost for run in todo.todo}
-    for run in reversed(todo.todo):  # children first
-        for parent in run.parents:
-            if parent in height:
-                height[parent] = max(height[parent], parent.cost + height[run])
-    return height
+    def _leave_out(self) -> None:
+        left_out = self.scheduler.left_out
+        if left_out != self.left_out:
+            self.bar.leave_out(left_out - self.left_out)
+            self.left_out = left_out

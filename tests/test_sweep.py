@@ -142,7 +142,7 @@ def test_every_run_is_trained_exactly_once(store, monkeypatch):
 def test_a_failing_run_stops_only_what_depends_on_it_and_is_raised_at_the_end(store):
     bad = failing_dense()
     good = [lt_imp(DENSE, 1), lt_omp(DENSE, 0.5)]
-    with pytest.raises(LookupError, match="a network that cannot be built"):
+    with pytest.raises(WorkFailed, match="LookupError: a network that cannot be built"):
         execute([lt_imp(bad, 2), *good], store, workers=1, quiet=True)
     assert {result.run for result in store} == {DENSE, *good}
 
@@ -159,71 +159,6 @@ def test_a_pack_mate_of_a_failing_run_is_trained(store):
     assert lt_imp(parents[0], 2) not in store
 
 
-# --- the scheduler ---
-
-
-def dry(wishes: list[Run], workers: int, store: Store, fails=lambda run: False) -> list[tuple[Run, ...]]:
-    """The packs in the order that they begin; a pack takes its runs' epochs, and none is trained."""
-    made = plan(wishes, store)
-    packs, running, clock = [], [], 0
-    done: set[Run] = set()
-    with Bar(made, quiet=True) as bar:
-        execution = sweep._Execution(made, store, None, "cpu", workers, bar)
-        while True:
-            while len(execution.training) < workers:
-                pack = execution._next_pack(workers - len(execution.training))
-                if not pack:
-                    break
-                assert all(parent in done or parent in store for run in pack for parent in run.parents)
-                number, _ = execution._begin(pack)
-                packs.append(pack)
-                running.append((clock + pack[0].cost, number))
-            if not running:
-                break
-            running.sort()
-            clock, number = running.pop(0)
-            pack = execution.training[number]
-            failed = any(map(fails, pack))
-            done |= set() if failed else set(pack)
-            execution._end(number, ValueError("failed") if failed else None)
-    assert not execution.waiting
-    return packs
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3, 7])
-def test_all_runs_begin_once_after_their_parents_whatever_the_number_of_workers(store, workers):
-    wishes = GRAPH + [
-        small_dense(lt_omp(pretraining(TASK, RECIPE, seed), s)) for seed in range(5) for s in (0.3, 0.6, 0.9)
-    ]
-    begun = [run for pack in dry(wishes, workers, store) for run in pack]
-    assert len(begun) == len(set(begun))
-    assert set(begun) == set(plan(wishes, store).todo)
-
-
-def test_the_longest_chain_goes_first_and_ready_runs_share_packs(store):
-    single = [pretraining(TASK, RECIPE, seed) for seed in range(1, 21)]
-    first, *rest = dry([*single, lt_imp(DENSE, 4)], 1, store)
-    assert first[0] == DENSE
-    assert len(first) == 8
-    assert [pack[0] for pack in rest[:3]] == [lt_imp(DENSE, k) for k in (1, 2, 3)]
-    assert len(dry([*single, lt_imp(DENSE, 4)], 1, store)) == 5  # 25 runs: the chain's length, no more
-
-
-def test_idle_workers_share_what_is_ready(store):
-    dense = [pretraining(TASK, RECIPE, seed) for seed in range(8)]
-    assert [len(pack) for pack in dry(dense, 2, store)] == [4, 4]
-
-
-def test_every_failing_run_is_tried_alone_and_only_its_descendants_are_lost(store):
-    bad = DENSE
-    wishes = [lt_imp(pretraining(TASK, RECIPE, seed), 2) for seed in range(4)]
-    packs = dry(wishes, 1, store, fails=lambda run: run == bad)
-    begun = {run for pack in packs for run in pack}
-    todo = set(plan(wishes, store).todo)
-    assert todo - begun == {lt_imp(bad, 1), lt_imp(bad, 2)}
-    assert (bad,) in packs
-
-
 # --- progress ---
 
 
@@ -236,7 +171,7 @@ def test_the_bar_reaches_its_total(store, monkeypatch, capsys):
 
 def test_the_bar_reaches_its_total_where_some_runs_fail(store, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "Bar", Counted)
-    with pytest.raises(LookupError):
+    with pytest.raises(WorkFailed):
         execute([lt_imp(failing_dense(), 2), DENSE], store, workers=1)
     assert Counted.last.n == Counted.last.total == 2
 

@@ -8,12 +8,12 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import NoneType, SimpleNamespace
 
 import pytest
 
 from lthpaper.errors import InputError
-from lthpaper.workers import Workers, WorkFailed
+from lthpaper.workers import InThisProcess, OutOfMemory, WorkerDied, Workers, WorkFailed
 
 
 class Awkward(Exception):
@@ -23,7 +23,14 @@ class Awkward(Exception):
         super().__init__(f"{one} and {two}")
 
 
-def work(job: str, on_epoch: Callable) -> None:
+def stopped_class() -> type[Exception]:
+    """Imported late: a worker that needs no torch starts in no time."""
+    from lthpaper.training import Stopped
+
+    return Stopped
+
+
+def work(job: str, on_epoch: Callable, stop: Callable[[], bool]) -> None:
     for _ in range(3):
         on_epoch(SimpleNamespace(runs=[job, job]))
     match job:
@@ -31,8 +38,16 @@ def work(job: str, on_epoch: Callable) -> None:
             raise InputError("one clear sentence")
         case "awkward":
             raise Awkward("this", "that")
+        case "memory":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         case "die":
             os._exit(9)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "endless":
+            while not stop():
+                time.sleep(0.02)
+            raise stopped_class()("stopped")
 
 
 def perform(*jobs: str) -> tuple[dict[int, BaseException | None], int]:
@@ -41,12 +56,9 @@ def perform(*jobs: str) -> tuple[dict[int, BaseException | None], int]:
     with Workers(1) as workers:
         for number, job in enumerate(jobs):
             workers.submit(number, job, work)
-        while len(outcome) < len(jobs):
-            outcome |= dict(workers.done())
-            progress += sum(count for _, count in workers.reports())
-        until = time.monotonic() + 10  # a report and its result travel by different ways
-        while progress < 6 * len(jobs) and time.monotonic() < until:
-            progress += sum(count for _, count in workers.reports())
+            while number not in outcome:
+                outcome |= dict(workers.done())
+        progress += sum(count for _, count in workers.reports())
     return outcome, progress
 
 
@@ -60,23 +72,53 @@ def test_results_progress_and_errors_come_home():
     assert progress == 4 * 3 * 2
 
 
-def test_a_worker_that_dies_is_one_sentence():
-    with pytest.raises(InputError, match=r"A worker process was ended.*run the same command again") as said:
-        perform("die")
-    assert "\n" not in str(said.value)
+def test_a_worker_that_dies_is_its_jobs_error_and_the_next_job_has_another_worker():
+    outcome, _ = perform("die", "good", "killed", "good")
+    assert outcome[1] is outcome[3] is None
+    assert isinstance(outcome[0], WorkerDied)
+    assert "(status 9)" in str(outcome[0])
+    assert isinstance(outcome[2], WorkerDied)
+    assert "SIGKILL" in str(outcome[2])
 
 
-def test_work_for_workers_that_died_is_refused_alike():
-    with pytest.raises(InputError, match="A worker process was ended"):
-        submit_after_a_death()
+def test_a_job_that_finds_no_memory_says_so():
+    outcome, _ = perform("memory", "input")
+    assert isinstance(outcome[0], OutOfMemory)
+    assert "can't allocate memory" in str(outcome[0])
 
 
-def submit_after_a_death() -> None:
-    with Workers(1) as workers:
-        workers.submit(0, "die", work)
-        for number in range(1, 100):
-            time.sleep(0.1)
-            workers.submit(number, "good", work)
+def test_jobs_that_are_asked_to_stop_do_and_the_next_ones_are_not():
+    with Workers(2) as workers:
+        workers.submit(1, "endless", work)
+        workers.submit(2, "endless", work)
+        outcome = {}
+        while not list(workers.reports()):  # both are at work, or will be told in turn
+            outcome |= dict(workers.done())
+        workers.stop()
+        while len(outcome) < 2:
+            outcome |= dict(workers.done())
+        assert all(isinstance(error, stopped_class()) for error in outcome.values())
+        workers.submit(3, "good", work)
+        while 3 not in outcome:
+            outcome |= dict(workers.done())
+        assert outcome[3] is None
+
+
+def test_the_same_jobs_in_this_process_end_alike():
+    told = []
+    with InThisProcess(lambda number, count: told.append((number, count)), lambda: True) as here:
+        for number, job in enumerate(["good", "input", "awkward", "memory", "endless"]):
+            here.submit(number, job, work)
+        outcome = dict(here.done())
+    assert [type(error) for error in outcome.values()] == [
+        NoneType,
+        InputError,
+        WorkFailed,
+        OutOfMemory,
+        stopped_class(),
+    ]
+    assert isinstance(outcome[2].__cause__, Awkward)
+    assert told == [(number, 2) for number in range(5) for _ in range(3)]
 
 
 SCRIPT = """
@@ -84,7 +126,7 @@ SCRIPT = """
     from pathlib import Path
     from lthpaper.workers import Workers
 
-    def work(folder, on_epoch):
+    def work(folder, on_epoch, stop):
         mine = Path(folder) / str(os.getpid())
         mine.write_text("half")
         try:
@@ -95,7 +137,7 @@ SCRIPT = """
     if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
         with Workers(2) as workers:
-            for number in range(5):
+            for number in range(2):
                 workers.submit(number, sys.argv[1], work)
             while True:
                 list(workers.done())
