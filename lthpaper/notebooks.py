@@ -33,7 +33,7 @@ def find(folder: Path) -> dict[str, Path]:
     named = [
         (re.fullmatch(r"\d\d_([a-z0-9-]+)(_.*)?\.ipynb", p.name), p) for p in sorted(folder.glob("*.ipynb"))
     ]
-    found = {match[1]: path for match, path in named if match}
+    found = {match[1]: path for match, path in named if match and path.is_file()}
     require(
         bool(found),
         f"There are no notebooks in {folder}. Run the command in a checkout of lthpaper, or name the folder "
@@ -50,7 +50,17 @@ def parameters(notebook: Path) -> dict[str, dict[str, Any]]:
         raise InputError(
             "papermill is not installed, which executes the notebooks: pip install 'lthpaper[notebooks]'."
         ) from error
-    return papermill.inspect_notebook(str(notebook))
+    try:
+        return papermill.inspect_notebook(_literal(notebook))
+    except Exception as error:  # whatever a file that is no notebook does to nbformat and papermill
+        raise InputError(
+            f"{notebook} cannot be read as a notebook ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _literal(path: Path) -> str:
+    """A path for papermill, which takes braces in it for names of parameters to put in."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def checked(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
@@ -71,6 +81,7 @@ def checked(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
 
 def _value(name: str, kind: str, text: str) -> Any:
     try:
+        text.encode()  # bytes that are no text cannot be written into a notebook
         if kind == "list":
             items = [item.strip() for item in text.strip("[]() ").split(",") if item.strip()]
             return [_number(item) for item in items] if _of_numbers(name) else items
@@ -120,8 +131,8 @@ def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) 
     error, cell = "", ""
     try:
         papermill.execute_notebook(
-            str(notebook),
-            str(executed),
+            _literal(notebook),
+            _literal(executed),
             values,
             kernel_name="python3",
             cwd=str(notebook.parent),

@@ -142,3 +142,23 @@ def test_a_failing_notebook_gives_cell_exception_path_and_a_command_that_can_be_
     status, _, err = figures(*words, "--set", "wrong=1")
     assert status == 2
     assert "has no parameter 'wrong'" in err
+
+
+def test_braces_in_a_folders_name_are_no_parameters(tmp_path):
+    sheet = write(tmp_path / "{words} {0} {pm.__class__}", "01_tiny_words.ipynb", "assert count == 3")
+    assert notebooks.checked(sheet, {"count": "3"}) == {"count": 3}
+    (outcome,) = notebooks.execute_all({"tiny": sheet}, {"tiny": {"count": 3}}, tmp_path / "{count}", 1)
+    assert outcome.error == ""
+    assert (tmp_path / "{count}" / sheet.name).exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[" * 5000, "\x00", '{"cells": 3, "nbformat": 4}'])
+def test_a_file_that_is_no_notebook_is_named(tmp_path, text):
+    (tmp_path / "01_tiny.ipynb").write_text(text)
+    with pytest.raises(InputError, match="cannot be read as a notebook"):
+        notebooks.checked(tmp_path / "01_tiny.ipynb", {"count": "3"})
+
+
+def test_bytes_that_are_no_text_are_refused(notebook):
+    with pytest.raises(InputError, match="Parameter words"):
+        notebooks.checked(notebook, {"words": b"\xff".decode(errors="surrogateescape")})
