@@ -104,7 +104,6 @@ class Pack:
             self._set_rates(step, steps)
             self.loss += self._step(x, labels).double() * self.feed.batch_length(step)
             self.step = step + 1
-        self.team.sum(self.loss)
         mean = self.loss / self.feed.images
         self.epoch, self.step, self.loss = self.epoch + 1, 0, torch.zeros_like(self.loss)
         return mean
@@ -118,9 +117,9 @@ class Pack:
                 view.copy_(column.expand_as(view))
 
     def _step(self, x: Tensor, labels: Tensor) -> Tensor:
-        """One optimizer step on images (K, B, C, H, W); returns the mean losses before it, (K,).
+        """One optimizer step on images (K, B, C, H, W), in a team on this process's part of them.
 
-        In a team they are those of this process's images, over the number of all.
+        Returns the mean losses of the whole batch before it, (K,).
         """
         whole = self.feed.batch_length(self.step)
         self.gradient.zero_()
@@ -145,22 +144,22 @@ class Pack:
     def _in_micro_batches(self, x: Tensor, labels: Tensor, whole: int) -> Tensor:
         """A step in parts: each part's batch-norm begins from the same running statistics, and what these
         become is the mean over all parts, in whatever order and process they are computed."""
-        statistics = [t for n, t in self.state.items() if n not in self.velocities and t.is_floating_point()]
-        old = [t.clone() for t in statistics]
-        new = [torch.zeros_like(t) for t in statistics]
-        losses = torch.zeros(len(self.runs), dtype=self.dtype, device=self.device)
+        buffers = [self.state[name] for name, _ in self.forward.network.named_buffers()]
+        old = [value.clone() for value in buffers]
+        sizes = [len(self.runs), *(value.numel() for value in buffers)]
+        sums = torch.zeros(sum(sizes), dtype=torch.float64, device=self.device)  # losses, then the buffers
         parts, done = self._micro(whole), 0
         for i in self.team.share(len(parts)):
-            for value, before in zip(statistics, old, strict=True):
+            for value, before in zip(buffers, old, strict=True):
                 value.copy_(before)
             piece = slice(done, done + parts[i].stop - parts[i].start)
-            losses += self._accumulate(x[:, piece], labels[:, piece], whole, i)
+            losses = self._accumulate(x[:, piece], labels[:, piece], whole, i)
+            sums += torch.cat([losses.double(), *(value.flatten().double() for value in buffers)])
             done = piece.stop
-            for total, value in zip(new, statistics, strict=True):
-                total.add_(value)
-        self.team.sum(self.gradient, *new)
-        for value, total in zip(statistics, new, strict=True):
-            value.copy_(total / len(parts))
+        self.team.sum(self.gradient, sums)
+        losses, *rest = sums.split(sizes)
+        for value, total in zip(buffers, rest, strict=True):
+            value.copy_(total.view_as(value) / len(parts))
         return losses
 
     def _accumulate(self, x: Tensor, labels: Tensor, whole: int, part: int) -> Tensor:

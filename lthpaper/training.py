@@ -221,8 +221,7 @@ class _Training:
         first = checkpoints[self.runs[0]]
         if first is not None:
             self.pack.epoch, self.pack.step = first.epoch, first.step
-            if ways.team.rank == 0:  # a sum over processes
-                self.pack.loss.copy_(torch.tensor(losses + losses[:1] * copies, dtype=torch.float64))
+            self.pack.loss.copy_(torch.tensor(losses + losses[:1] * copies, dtype=torch.float64))
         self.kept_at = (self.pack.epoch, self.pack.step)
         self.began = time.perf_counter()
         self.pause = float(os.environ.get("LTHPAPER_CHECKPOINT_SECONDS") or SECONDS_BETWEEN_CHECKPOINTS)
@@ -277,11 +276,9 @@ class _Training:
         if self.ways.checkpoints is None or place == self.kept_at:
             return
         began = time.perf_counter()
-        losses = self.pack.loss.clone()
-        self.ways.team.sum(losses)
         if self.ways.team.rank == 0:
             for i, run in enumerate(self.runs):
-                self.ways.checkpoints.save(run, self._state(i, float(losses[i])), self.fingerprint)
+                self.ways.checkpoints.save(run, self._state(i, float(self.pack.loss[i])), self.fingerprint)
         self.kept_at, now = place, time.perf_counter()
         self.next_checkpoint = now + max(self.pause, (now - began) / SHARE_OF_CHECKPOINTS)
 
