@@ -212,7 +212,7 @@ class Store:
     def set_aside(self, path: Path, where: str) -> Path:
         """Move an entry, or a file of one, to the folder `where` of the store; nothing is deleted."""
         entry = path if path.parent == self.folder else path.parent
-        kept = self.folder / where / f"{entry.name}-{uuid.uuid4().hex[:8]}"
+        kept = self.folder / where / f"{entry.name.lstrip('.')}-{uuid.uuid4().hex[:8]}"
         kept.parent.mkdir(exist_ok=True)
         if path != entry:
             kept.mkdir()

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lthpaper import canonical, networks
+from lthpaper import canonical, checkpoints, networks
 from lthpaper.entries import (
     ENTRY,
     MASK,
+    NO_TENSORS,
     RESULT,
     RUN,
     SNAPSHOT,
@@ -24,6 +25,7 @@ from lthpaper.entries import (
     NewerFormat,
     Weights,
     damaged,
+    is_file,
     left_out,
     load_mask,
     load_weights,
@@ -39,6 +41,7 @@ from lthpaper.store import Store
 
 GOOD, LEAN, FOREIGN, DAMAGED = "good", "weights left out", "foreign", "damaged"  # entries
 DRAFT, ORPHAN = "draft", "orphan"  # what a killed process left; a file that belongs to no run
+CHECKPOINT, DONE = "checkpoint", "done"  # of a run under way; of one whose result is here
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,13 @@ def names(folder: Path, only: str = "*") -> list[str]:
 
 
 def check_store(store: Store) -> Iterator[Checked]:
-    """Every entry of the store itself, then drafts and orphans. Reads every file."""
+    """Every entry of the store itself, then checkpoints, drafts and orphans. Reads every file."""
     folder = store.folder
     there = names(folder)
     for name in there:
         yield from check(folder / name)
     there += names(store.published) if store.published else []
+    yield from check_checkpoints(folder / checkpoints.FOLDER, set(there))
     for path in sorted(folder.glob(".draft-*")):
         yield Checked(path.name, DRAFT, "left by a process that was killed, or one at work", (path,))
     for path in sorted(folder.glob("surfaces/*.npz")):
@@ -83,6 +87,36 @@ def check_store(store: Store) -> Iterator[Checked]:
             yield Checked(
                 f"surfaces/{path.name}", ORPHAN, "the loss surface of a run that is not here", (path,)
             )
+
+
+def check_checkpoints(folder: Path, there: set[str]) -> Iterator[Checked]:
+    """The checkpoints of runs; there: names of the entries that need none any more."""
+    for path in _inside(folder):
+        name, run = f"{folder.name}/{path.name}", path.stem
+        if path.suffix == ".part":
+            yield Checked(
+                name, DRAFT, "of a checkpoint, left by a process that was killed, or one at work", (path,)
+            )
+        elif path.is_dir():
+            for kept in _inside(path):
+                yield Checked(f"{name}/{kept.name}", ORPHAN, "a checkpoint that was set aside", (kept,))
+        elif fault := _checkpoint_fault(path):
+            if os.path.lexists(path):  # not dropped meanwhile: its run is done
+                yield Checked(name, DAMAGED, fault, (path,))
+        elif run in there:
+            yield Checked(name, DONE, "the checkpoint of a run that is here", (path,))
+        else:
+            yield Checked(name, CHECKPOINT, "of a run under way", (path,))
+
+
+def _checkpoint_fault(path: Path) -> str:
+    if not is_file(path):
+        return "is not a file"
+    try:
+        described, _ = checkpoints.read(path)
+    except NO_TENSORS as error:
+        return f"cannot be read ({error})"
+    return "" if path.stem.endswith(f"-{described['digest']}") else "is of another run"
 
 
 def check(folder: Path, name: str = "") -> Iterator[Checked]:

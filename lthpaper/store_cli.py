@@ -44,7 +44,7 @@ def verify(
     store: StoreFolder = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Leave out the good ones.")] = False,
 ) -> None:
-    """Check every entry: checksums, digests against descriptions, drafts, orphans.
+    """Check every entry: checksums, digests against descriptions; checkpoints, drafts, orphans.
 
     Exits with status 1 if something is damaged or cannot be read by this version.
     """
@@ -137,6 +137,9 @@ def prune(
         bool, typer.Option("--drafts", help="Drafts of killed processes, an hour old.")
     ] = False,
     orphans: Annotated[bool, typer.Option("--orphans", help="Files that belong to no run here.")] = False,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Checkpoints of runs whose results are here.")
+    ] = False,
     only: Only = "*",
     store: StoreFolder = "",
     yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it: only say what would go.")] = False,
@@ -145,15 +148,16 @@ def prune(
     from lthpaper import store_tools as tools
 
     require(
-        weights or snapshots or entries or drafts or orphans,
-        "Nothing was chosen; give one or more of --weights, --snapshots, --entries, --drafts, --orphans.",
+        weights or snapshots or entries or drafts or orphans or checkpoints,
+        "Nothing was chosen; give one or more of --weights, --snapshots, --entries, --drafts, --orphans, "
+        "--checkpoints.",
     )
     require(
         not entries or only != "*",
         "--entries without --only would delete every result; say which, for example --only 'resnet20-*'.",
     )
     own = _store(store)
-    chosen = tools.removals(own, only, weights, snapshots, entries, drafts, orphans)
+    chosen = tools.removals(own, only, weights, snapshots, entries, drafts, orphans, checkpoints)
     table = _table("file or folder", "why", "MB")
     for removal in chosen:
         name = _shown(str(removal.path.relative_to(own.folder)))

@@ -12,7 +12,9 @@ from pathlib import Path
 from lthpaper.entries import MASK, SNAPSHOT, WEIGHTS, Damaged, file_checksum, read_result, writing
 from lthpaper.store import Store
 from lthpaper.store_check import (
+    CHECKPOINT,
     DAMAGED,
+    DONE,
     DRAFT,
     FOREIGN,
     GOOD,
@@ -28,9 +30,11 @@ from lthpaper.store_merge import ADDED, COMPLETED, CONFLICT, REFUSED, THERE, Bro
 
 __all__ = [
     "ADDED",
+    "CHECKPOINT",
     "COMPLETED",
     "CONFLICT",
     "DAMAGED",
+    "DONE",
     "DRAFT",
     "FOREIGN",
     "GOOD",
@@ -72,10 +76,12 @@ def removals(
     entries: bool = False,
     drafts: bool = False,
     orphans: bool = False,
+    checkpoints: bool = False,
 ) -> list[Removal]:
     """What these choices would delete. weights: θT, masks and snapshots; results stay readable.
 
-    Damaged entries are not among it (`repair` sets them aside), nor drafts younger than an hour.
+    checkpoints: of runs whose results are there. Damaged entries and checkpoints are not among it (`repair`
+    sets them aside), nor drafts younger than an hour.
     """
     found = []
     for name in names(existing(store.folder), only):
@@ -88,12 +94,14 @@ def removals(
                 found.append(Removal(path, "snapshot", _size(path)))
             elif path.name in (WEIGHTS, MASK) and weights:
                 found.append(Removal(path, "weights", _size(path)))
-    beside = check_store(store) if drafts or orphans else ()
+    beside = check_store(store) if drafts or orphans or checkpoints else ()
     gone = {removal.path for removal in found}
     for checked in beside:
         (path,) = checked.paths or (None,)
         if checked.status == DRAFT and drafts and time.time() - _newest(path) > IN_USE:
             found.append(Removal(path, DRAFT, _size(path)))
+        elif checked.status == DONE and checkpoints:
+            found.append(Removal(path, "checkpoint", _size(path)))
         elif checked.status == ORPHAN and orphans and gone.isdisjoint((path, path.parent)):
             found.append(Removal(path, ORPHAN, _size(path)))
     return found
