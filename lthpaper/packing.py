@@ -22,11 +22,12 @@ Module = Callable[["Context", nn.Module, str, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Context:
-    """One forward pass: the pack's state and whether batch-norm uses and updates batch statistics."""
+    """One forward pass: the pack's state, whether batch-norm uses and updates batch statistics, the input."""
 
     k: int
     state: State
     training: bool
+    x: Tensor
 
 
 class NotStackable(Exception):
@@ -136,11 +137,37 @@ ELEMENTWISE_METHODS = {"relu", "relu_", "add", "add_", "tanh", "contiguous"}
 POOLS = {F.avg_pool2d, F.max_pool2d, F.adaptive_avg_pool2d}
 
 
-def _mean(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+def _mean(k: int, x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     dims = tuple(sorted(d % 4 for d in ((dim,) if isinstance(dim, int) else dim)))
     if x.ndim != 4 or dims != (2, 3):
         raise NotStackable("a mean over other axes than height and width")
-    return x.mean((2, 3), keepdim=keepdim)
+    out = x.mean((2, 3), keepdim=keepdim)
+    return out if keepdim else out.unflatten(1, (k, -1)).transpose(0, 1)
+
+
+def _input(c: Context, *default: Any) -> Tensor:
+    return c.x
+
+
+def _output(c: Context, logits: Any) -> Any:
+    return logits
+
+
+@dataclass(frozen=True)
+class Value:
+    """What an earlier step of a program computed."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a program. args, kwargs: constants and Values. done_with: read for the last time."""
+
+    do: Callable[..., Any]  # of the context and the arguments
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    done_with: tuple[int, ...]
 
 
 @dataclass
@@ -149,20 +176,25 @@ class Program:
 
     network: nn.Module
     channels_last: bool = False  # the layout of images inside the program
-    graph: fx.Graph = field(init=False)
+    steps: list[Step] = field(init=False)
 
     def __post_init__(self):
         try:
-            self.graph = fx.Tracer().trace(self.network)
+            graph = fx.Tracer().trace(self.network)
         except Exception as error:  # whatever a network's own code raises on a symbolic input
             raise NotStackable(f"its forward cannot be traced ({error})") from error
         self.modules = dict(self.network.named_modules())
+        numbers = {node: i for i, node in enumerate(graph.nodes)}
         used: set[fx.Node] = set()
-        self.done_with: dict[fx.Node, list[fx.Node]] = {}  # what no step after this one reads
-        for node in reversed(self.graph.nodes):
+        steps = []
+        for node in reversed(graph.nodes):
             self._check(node)
-            self.done_with[node] = [n for n in {node, *node.all_input_nodes} if n not in used]
-            used.update(self.done_with[node])
+            done_with = [n for n in {node, *node.all_input_nodes} if n not in used]
+            used.update(done_with)
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: Value(numbers[n]))
+            free = tuple(numbers[n] for n in done_with)
+            steps.append(Step(self._operation(node), tuple(args), _renamed(kwargs), free))
+        self.steps = steps[::-1]
 
     def _check(self, node: fx.Node) -> None:
         known = {
@@ -186,35 +218,38 @@ class Program:
         cumulative = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.momentum is None
         return type(module) in MODULES and plain_padding and not cumulative
 
+    def _operation(self, node: fx.Node) -> Callable[..., Any]:
+        """What a node does to packs, as a function of the context and the node's arguments."""
+        target = node.target
+        if node.op == "placeholder":
+            return _input
+        if node.op == "output":
+            return _output
+        if node.op == "call_module":
+            module, form = self.modules[target], MODULES[type(self.modules[target])]
+            return lambda c, x: form(c, module, target, x)
+        if target in (torch.flatten, "flatten"):
+            return lambda c, x, *args, **kwargs: _flatten(c.k, x, *args, **kwargs)
+        if target in (torch.mean, "mean"):
+            return lambda c, x, *args, **kwargs: _mean(c.k, x, *args, **kwargs)
+        if node.op == "call_method":
+            return lambda c, x, *args, **kwargs: getattr(x, target)(*args, **kwargs)
+        return lambda c, *args, **kwargs: target(*args, **kwargs)
+
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
         """x: (K, B, C, H, W) or (K, B, F) -> logits (K, B, classes). No seed is used: nothing here draws."""
         k = x.shape[0]
-        context = Context(k, state, training)
         if x.ndim == 5:
             layout = torch.channels_last if self.channels_last else torch.contiguous_format
             x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=layout)  # (B, K·C, H, W)
-        values: dict[fx.Node, Any] = {}
-        for node in self.graph.nodes:
-            args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
-            if node.op == "placeholder":
-                values[node] = x
-            elif node.op == "call_module":
-                module = self.modules[node.target]
-                values[node] = MODULES[type(module)](context, module, node.target, *args, **kwargs)
-            elif node.op == "output":
-                return self._vectors(k, args[0])
-            elif node.target in (torch.flatten, "flatten"):
-                values[node] = _flatten(k, *args, **_renamed(kwargs))
-            elif node.target in (torch.mean, "mean"):
-                out = _mean(*args, **kwargs)
-                values[node] = out if out.ndim == 4 else out.unflatten(1, (k, -1)).transpose(0, 1)
-            elif node.op == "call_method":
-                values[node] = getattr(args[0], node.target)(*args[1:], **kwargs)
-            else:
-                values[node] = node.target(*args, **kwargs)
-            for read in self.done_with[node]:  # kept, they would hold a quarter more memory until backward
+        context, values = Context(k, state, training, x), {}
+        for number, step in enumerate(self.steps):
+            args = [values[a.number] if isinstance(a, Value) else a for a in step.args]
+            kwargs = {n: values[a.number] if isinstance(a, Value) else a for n, a in step.kwargs.items()}
+            values[number] = out = step.do(context, *args, **kwargs)
+            for read in step.done_with:  # kept, they would hold a quarter more memory until backward
                 del values[read]
-        raise AssertionError("a traced graph ends with its output")
+        return self._vectors(k, out)
 
     @staticmethod
     def _vectors(k: int, logits: Any) -> Tensor:
