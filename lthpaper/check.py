@@ -20,6 +20,7 @@ from torch import nn
 from lthpaper import networks, tickets
 from lthpaper.data import card
 from lthpaper.errors import require
+from lthpaper.forms import why_not_stacked
 from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.plan import Plan, plan
@@ -29,7 +30,6 @@ from lthpaper.runs import Task
 from lthpaper.settings import SETTINGS, Trial, sanity_check, table
 from lthpaper.store import Store
 from lthpaper.sweep import execute
-from lthpaper.training import why_not_stacked
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,9 @@ from lthpaper.characteristics import (
 from lthpaper.conditions import NOT_RUN, UNDECIDED
 from lthpaper.numbers import stated
 from lthpaper.observations import ALIKE, IMP, LARGE, LT, OMP, RR, SMALL, observations
-from lthpaper.paper import SMALL_DATA_GRID, SPARSITIES, thresholds
+from lthpaper.paper import SPARSITIES, grid_of, thresholds
 from lthpaper.tickets import EITHER, JACKPOT, SECONDARY
 
-GRID = tuple(rate.lr for rate in SMALL_DATA_GRID)
 UP_TO, REDUNDANT_UP_TO = sorted(SPARSITIES)[-2:]  # 0.914 and 0.945: ResNet-20's and the larger networks'
 BARE = "resnet32-noskip"
 NOTHING_YET = "no results yet"
@@ -77,16 +76,18 @@ def guideline(
     network: str,
     data: str,
     table: pd.DataFrame | None = None,
-    grid: Sequence[float] = GRID,
+    grid: Sequence[float] = (),
     train_images: int = 0,
 ) -> Guideline:
     """For a network and data set by name, or by dotted path for one's own.
 
     table: our results, tidy (settings.COLUMNS); those of this network and data are quoted. grid: the
-    learning rates to choose from. train_images: 0 means all. Raises InputError for an unknown name.
+    learning rates to choose from, the paper's unless given. train_images: 0 means all. Raises InputError
+    for an unknown name.
     """
     about = characteristics(network, data, train_images)
     small = about.residual and not about.large_data
+    grid = grid or grid_of(data)
     rates = small_rates(grid) if small else large_rates(grid)
     pruning = IMP if small else OMP
     above = thresholds(data).sparsity

@@ -54,11 +54,6 @@ def sparsity(mask: Mapping[str, Tensor]) -> float:
     return 1 - kept(mask) / sum(m.numel() for m in mask.values())
 
 
-def layer_sparsity(mask: Mapping[str, Tensor]) -> dict[str, float]:
-    """s of each layer by itself."""
-    return {name: 1 - int(m.sum()) / m.numel() for name, m in mask.items()}
-
-
 def dense_mask(weights: Mapping[str, Tensor], names: tuple[str, ...]) -> Mask:
     """The mask that keeps everything."""
     return {name: torch.ones_like(weights[name], dtype=torch.bool) for name in names}

@@ -6,7 +6,7 @@ removed. What the text leaves open and we chose is marked: `ours`, or in a comme
 depends on the rest of the package.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 # --- §2.2: when is it a ticket? -----------------------------------------------------------------
@@ -42,11 +42,7 @@ def thresholds(data: str) -> Thresholds:
 
 PRUNED_PER_ROUND = 0.2  # IMP removes 20 % of the weights that remain (Table 1)
 SPARSITIES = {0.59: 4, 0.832: 8, 0.914: 11, 0.945: 13}  # as the text rounds them -> IMP rounds
-
-
-def sparsity_after(rounds: int) -> float:
-    """s = 1 − 0.8^k after k IMP rounds."""
-    return 1 - (1 - PRUNED_PER_ROUND) ** rounds
+ROUNDS = tuple(SPARSITIES.values())
 
 
 # --- §3.1: how is it trained? --------------------------------------------------------------------
@@ -54,7 +50,10 @@ def sparsity_after(rounds: int) -> float:
 
 @dataclass(frozen=True)
 class PaperRecipe:
-    """A training recipe's numbers; `ours` names the fields that neither text nor authors' code give."""
+    """A training recipe's numbers; `ours` names the fields that neither text nor authors' code give.
+
+    Fields as in `lthpaper.recipe.Recipe`, whose learning rate is a grid's.
+    """
 
     epochs: int
     schedule: str = "step"
@@ -65,12 +64,22 @@ class PaperRecipe:
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
     mixup: float = 0.0
+    precision: str = "fp32"
     ours: tuple[str, ...] = ()
 
-    def arguments(self) -> dict[str, Any]:
-        """Arguments for `lthpaper.recipe.Recipe`, all but the learning rate and mixup."""
-        left_out = ("mixup", "ours")
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
+    def arguments(self, epochs: int = 0) -> dict[str, Any]:
+        """Arguments for `lthpaper.recipe.Recipe`, all but the learning rate.
+
+        epochs: another length (0: the stated one); milestones, rounded down, and warm-up keep their place.
+        """
+        stated = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ours"}
+        length = epochs or self.epochs
+        moved = {m * length // self.epochs for m in self.milestones}
+        return stated | {
+            "epochs": length,
+            "milestones": tuple(sorted(m for m in moved if m >= 1)),
+            "warmup_epochs": self.warmup_epochs * length / self.epochs,
+        }
 
 
 CIFAR = PaperRecipe(epochs=160, milestones=(80, 120))
@@ -85,12 +94,22 @@ IMAGENET = PaperRecipe(
     warmup_epochs=5.0,
     label_smoothing=0.1,
     mixup=0.2,
+    precision="bf16",
+    ours=("precision",),
 )
 # The text gives Tiny-ImageNet no recipe: CIFAR's.
-TINY_IMAGENET = PaperRecipe(epochs=160, milestones=(80, 120), ours=("epochs", "milestones"))
+TINY_IMAGENET = replace(CIFAR, ours=tuple(f.name for f in fields(PaperRecipe) if f.name != "ours"))
 
 RECIPES = {"cifar10": CIFAR, "cifar100": CIFAR, "tiny-imagenet": TINY_IMAGENET, "imagenet": IMAGENET}
 SEEDS = 3  # "each experiment is run three times"
+
+
+def recipe_of(data: str) -> PaperRecipe:
+    """The paper's recipe for a data set; CIFAR's, all of it `ours`, for any that it does not use."""
+    return RECIPES.get(data, TINY_IMAGENET)
+
+
+# --- §3.1: with which learning rates, at which sparsities? ---------------------------------------
 
 
 @dataclass(frozen=True)
@@ -104,15 +123,85 @@ class Rate:
 NAMED_RATES = (0.005, 0.01, 0.1)  # the only ones in the text; Figure 1 uses these three
 
 
-def _grid(*rates: float) -> tuple[Rate, ...]:
-    return tuple(Rate(lr, ours=lr not in NAMED_RATES) for lr in rates)
+def _grid(*rates: float, named: tuple[float, ...] = NAMED_RATES) -> tuple[Rate, ...]:
+    return tuple(Rate(lr, ours=lr not in named) for lr in rates)
 
 
 # "From extremely small to normal, then to very large based on the network and dataset" (§3.1).
 SMALL_DATA_GRID = _grid(0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5)
-IMAGENET_GRID = _grid(0.01, 0.05, 0.1, 0.4, 1.0, 2.0)  # batch 1024: normal lies higher
+# Batch 1024, so normal lies higher; what the text names, it names of CIFAR.
+IMAGENET_GRID = _grid(0.01, 0.05, 0.1, 0.4, 1.0, 2.0, named=())
 SMALL_RATES, LARGE_RATES = (0.005, 0.01), (0.1,)  # what claims 1 and 2 call small and large
 
+
+@dataclass(frozen=True)
+class Experiment:
+    """A network on a data set in Figure 3, Appendix F and Table 3; its recipe is that of its data.
+
+    network: this package's name of it. shown: IMP rounds of Figure 3's panel. rounds: those of Appendix
+    F's sparsities (the appendix is not at hand: the four that the text uses). ours: which of `shown` and
+    `rounds` the text does not state; a rate of the grid says it of itself.
+    """
+
+    network: str
+    data: str
+    shown: int = ROUNDS[-1]
+    rounds: tuple[int, ...] = ROUNDS
+    grid: tuple[Rate, ...] = SMALL_DATA_GRID
+    ours: tuple[str, ...] = ("rounds", "shown")
+
+    @property
+    def name(self) -> str:
+        """network/data."""
+        return f"{self.network}/{self.data}"
+
+
+EXPERIMENTS = (
+    Experiment("resnet20", "cifar10", shown=SPARSITIES[0.914], ours=("rounds",)),  # §3.1
+    Experiment("resnet32", "cifar10"),
+    Experiment("mobilenet-v1", "cifar10", shown=SPARSITIES[0.832], ours=("rounds",)),  # §3.1
+    Experiment("resnet18", "cifar10"),
+    Experiment("vgg16", "cifar10", shown=SPARSITIES[0.914], ours=("rounds",)),  # §3.1
+    Experiment("resnet20", "cifar100", shown=SPARSITIES[0.914]),
+    Experiment("resnet32", "cifar100"),
+    Experiment("resnet18", "cifar100"),
+    Experiment("vgg16", "cifar100", shown=SPARSITIES[0.914]),
+    Experiment("resnet18-tiny", "tiny-imagenet"),
+    Experiment("resnet50-tiny", "tiny-imagenet"),
+    Experiment("resnet18-imagenet", "imagenet", grid=IMAGENET_GRID),
+    Experiment("resnet50", "imagenet", grid=IMAGENET_GRID),
+)
+
+
+def experiment(network: str, data: str) -> Experiment | None:
+    """The paper's experiment with this network and data set, None if it has none."""
+    return next((e for e in EXPERIMENTS if (e.network, e.data) == (network, data)), None)
+
+
+def shown_rounds(network: str, data: str) -> int:
+    """IMP rounds of Figure 3's panel; those of the network's first experiment for other data sets."""
+    first = next((e.shown for e in EXPERIMENTS if e.network == network), ROUNDS[-1])
+    found = experiment(network, data)
+    return found.shown if found else first
+
+
+def grid_of(data: str) -> tuple[float, ...]:
+    """The learning rates for a data set: those of its experiments, else those for small data."""
+    found = next((e.grid for e in EXPERIMENTS if e.data == data), SMALL_DATA_GRID)
+    return tuple(rate.lr for rate in found)
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Figure 6: networks on one data set, IMP rounds of the masks, share p. The text states all of it."""
+
+    networks: tuple[str, ...] = ("resnet20", "vgg16")
+    data: str = "cifar10"
+    rounds: int = SPARSITIES[0.832]
+    share: float = 0.1
+
+
+FIGURE6 = Correlation()
 
 # --- Table 2 -------------------------------------------------------------------------------------
 

@@ -4,10 +4,17 @@ import dataclasses
 import typing
 from dataclasses import dataclass, replace
 
+from lthpaper import paper
 from lthpaper.errors import InputError, require
-from lthpaper.masks import check_sparsity
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Task
+
+WHOLE = {  # field -> least
+    **dict.fromkeys(("epochs", "insufficient_epochs", "seeds", "surface_images"), 1),
+    "surface_points": 2,
+    "micro_batch": 0,
+}
+BY_DATA = ("epochs", "batch_size", "precision", "grid", "rounds")  # fields that paper.py has by data set
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,11 @@ class Scale:
 
     epochs, insufficient_epochs: the sufficient and the insufficient recipe of §2.1. learning_rates:
     Figure 1's; grid: Figure 3's. train_images: 0 means all. precision: of every training. experiments:
-    the networks and data sets of Figure 3 and Table 3, each "network/data".
+    the networks and data sets of Figure 3 and Table 3, each "network/data". micro_batch: the most images
+    that one forward pass takes (0: a whole batch), for devices on which a batch does not fit. surface_points,
+    surface_images: of Figures 4 and 5, points a side of the grid and training images behind each loss.
+    as_paper: which of BY_DATA the paper's data sets have their own value of, as paper.py states it; such a
+    field's value here is for other data sets, and changing it by `with_` changes it for all.
     """
 
     name: str
@@ -26,18 +37,24 @@ class Scale:
     insufficient_epochs: int
     batch_size: int
     seeds: int
-    learning_rates: tuple[float, ...] = (0.005, 0.01, 0.1)
-    grid: tuple[float, ...] = (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5)
+    learning_rates: tuple[float, ...] = paper.NAMED_RATES
+    grid: tuple[float, ...] = paper.grid_of("cifar10")
     rounds: tuple[int, ...] = (4, 8, 11)
     train_images: int = 0
     precision: str = "fp32"
     experiments: tuple[str, ...] = ("resnet8/digits", "vgg-small/digits")
+    micro_batch: int = 0
+    surface_points: int = 25
+    surface_images: int = 1000
+    as_paper: tuple[str, ...] = ()
 
     def __post_init__(self):
-        require(
-            type(self.seeds) is int and self.seeds >= 1,
-            f"seeds is {self.seeds!r}; it must be a whole number from 1.",
-        )
+        for field, least in WHOLE.items():
+            value = getattr(self, field)
+            require(
+                type(value) is int and value >= least,
+                f"{field} is {value!r}; it must be a whole number from {least}.",
+            )
         require(
             bool(self.learning_rates) and bool(self.grid) and bool(self.rounds),
             "learning_rates, grid and rounds must each hold at least one value.",
@@ -49,9 +66,15 @@ class Scale:
         for field in ("learning_rates", "grid", "rounds"):  # else its runs would count twice in a mean
             values = getattr(self, field)
             require(len(set(values)) == len(values), f"{field} is {values}; each value may stand there once.")
+        require(
+            set(self.as_paper) <= set(BY_DATA),
+            f"as_paper is {self.as_paper}; it takes some of {', '.join(BY_DATA)}.",
+        )
         for lr in (*self.learning_rates, *self.grid):
             self.recipe.with_(lr=lr)
-        _ = self.insufficient_recipe, self.task, self.tasks  # whatever they refuse is refused here
+        _ = self.insufficient_recipe, self.task  # whatever they refuse is refused here
+        for task in self.tasks:
+            self.recipe_for(task.data)
 
     @property
     def task(self) -> Task:
@@ -73,30 +96,55 @@ class Scale:
 
     @property
     def recipe(self) -> Recipe:
-        """The sufficient recipe of §3.1: ÷10 after half and three quarters of the epochs."""
-        half, three_quarters = self.epochs // 2, self.epochs * 3 // 4
-        milestones = tuple(sorted({m for m in (half, three_quarters) if m >= 1}))
-        return Recipe(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            milestones=milestones,
-            precision=self.precision,
-        )
+        """The sufficient recipe of the figures about one network."""
+        return self.recipe_for(self.data)
 
     @property
     def insufficient_recipe(self) -> Recipe:
-        """The original lottery-ticket paper's: fewer epochs, ÷10 after 2/3 and 5/6 of them (ours: read
-        from its 20,000 and 25,000 of 30,000 steps)."""
-        epochs = self.insufficient_epochs
-        milestones = tuple(sorted({m for m in (epochs * 2 // 3, epochs * 5 // 6) if m >= 1}))
-        return self.recipe.with_(epochs=epochs, milestones=milestones)
+        """The original lottery-ticket paper's: fewer epochs, the rate falls after 2/3 and 5/6 of them (ours:
+        read from its 20,000 and 25,000 of 30,000 steps)."""
+        few = paper.INSUFFICIENT.arguments(self.insufficient_epochs)
+        return self.recipe.with_(epochs=few["epochs"], milestones=few["milestones"])
+
+    def recipe_for(self, data: str) -> Recipe:
+        """The sufficient recipe for a data set: of §3.1 (paper.RECIPES), at this scale's length, batch size
+        and precision, or at the paper's for those that are `as_paper`."""
+        stated = paper.recipe_of(data)
+        own = {f: getattr(self, f) for f in ("batch_size", "precision") if not self._as_paper(f, data)}
+        found = stated.arguments(0 if self._as_paper("epochs", data) else self.epochs) | own
+        fits = 0 < self.micro_batch < found["batch_size"]
+        return Recipe(**found, micro_batch=self.micro_batch if fits else 0)
+
+    def grid_for(self, data: str) -> tuple[float, ...]:
+        """Learning rates of the figures that have a grid of them."""
+        return paper.grid_of(data) if self._as_paper("grid", data) else self.grid
+
+    def rounds_for(self, network: str, data: str) -> tuple[int, ...]:
+        """IMP rounds of the sparsities of an experiment, rising."""
+        stated = paper.experiment(network, data) if self._as_paper("rounds", data) else None
+        return tuple(sorted(stated.rounds if stated else self.rounds))
+
+    def _as_paper(self, field: str, data: str) -> bool:
+        return field in self.as_paper and data in paper.RECIPES
 
     def with_(self, **changes: object) -> "Scale":
         """The scale with fields changed. Raises InputError for an unknown field or a wrong type."""
-        return replace(self, **{name: _typed(name, value) for name, value in changes.items()})
+        typed = {name: _typed(name, value) for name, value in changes.items()}
+        kept = tuple(field for field in self.as_paper if field not in typed)
+        return replace(self, **{"as_paper": kept, **typed})
 
 
-SMOKE = Scale("smoke", "resnet8", "digits", epochs=2, insufficient_epochs=1, batch_size=50, seeds=1)
+SMOKE = Scale(
+    "smoke",
+    "resnet8",
+    "digits",
+    epochs=2,
+    insufficient_epochs=1,
+    batch_size=50,
+    seeds=1,
+    surface_points=7,
+    surface_images=256,
+)
 LAPTOP = Scale(
     "laptop",
     "resnet8",
@@ -111,22 +159,15 @@ PAPER = Scale(
     "paper",
     "resnet20",
     "cifar10",
-    epochs=160,
-    insufficient_epochs=78,
-    batch_size=64,
-    seeds=3,
-    rounds=(4, 8, 11, 13),  # the last, s = 0.945, is Figure 4's, and §3.1's largest with a prize
-    experiments=(
-        *(
-            "resnet20/cifar10",
-            "resnet32/cifar10",
-            "mobilenet-v1/cifar10",
-            "resnet18/cifar10",
-            "vgg16/cifar10",
-        ),
-        *("resnet20/cifar100", "resnet32/cifar100", "resnet18/cifar100", "vgg16/cifar100"),
-        *("resnet18-tiny/tiny-imagenet", "resnet50-tiny/tiny-imagenet"),
-    ),  # ImageNet-1K is not among them yet: it streams
+    epochs=paper.CIFAR.epochs,
+    insufficient_epochs=paper.INSUFFICIENT.epochs,
+    batch_size=paper.CIFAR.batch_size,
+    seeds=paper.SEEDS,
+    rounds=paper.ROUNDS,  # the last, s = 0.945, is Figure 4's, and §3.1's largest with a prize
+    experiments=tuple(e.name for e in paper.EXPERIMENTS),
+    surface_points=51,
+    surface_images=5000,
+    as_paper=BY_DATA,
 )
 SCALES = {scale.name: scale for scale in (SMOKE, LAPTOP, PAPER)}
 
@@ -138,14 +179,6 @@ def scale(name: str, /, **changes: object) -> Scale:
         f"Unknown scale {name!r}. Known: {', '.join(SCALES)}; any field of one can be changed.",
     )
     return SCALES[name].with_(**changes)
-
-
-def sparsities(of: Scale) -> tuple[float, ...]:
-    """s = 1 − 0.8^k of the scale's rounds."""
-    values = tuple(1 - 0.8**k for k in of.rounds)
-    for value in values:
-        check_sparsity(value)
-    return values
 
 
 def _typed(name: str, value: object) -> object:
@@ -177,5 +210,5 @@ def _one(name: str, kind: type, value: object) -> object:
 
 
 def _example(name: str) -> str:
-    value = getattr(LAPTOP, name)
+    value = getattr(LAPTOP, name) or getattr(PAPER, name)
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -17,7 +17,6 @@ from lthpaper.masks import (
     dense_mask,
     global_magnitude,
     kept,
-    layer_sparsity,
     prunable,
     sparsity,
 )
@@ -287,10 +286,9 @@ def test_a_network_with_nothing_between_its_first_and_last_layer_is_refused():
 # --- how sparse ---
 
 
-def test_sparsity_is_the_share_of_prunable_weights_removed_in_all_and_by_layer():
+def test_sparsity_is_the_share_of_prunable_weights_removed():
     mask = {"a": torch.tensor([True, False, False, False]), "b": torch.ones(12, dtype=torch.bool)}
     assert (kept(mask), sparsity(mask)) == (13, 3 / 16)
-    assert layer_sparsity(mask) == {"a": 0.75, "b": 0.0}
 
 
 @pytest.mark.parametrize("s", [1, 1.0, -0.1, 91.4, math.nan, math.inf, "0.9", None])

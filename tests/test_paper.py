@@ -1,29 +1,38 @@
 """The paper's statements, as data, agree with each other and with the networks."""
 
+from dataclasses import fields
+
 import pytest
 
 from lthpaper import networks
 from lthpaper.paper import (
     CIFAR,
     CLAIMS,
+    EXPERIMENTS,
+    FIGURE6,
     IMAGENET,
+    IMAGENET_GRID,
     INSUFFICIENT,
     NAMED_RATES,
+    PRUNED_PER_ROUND,
     RECIPES,
     SMALL_DATA_GRID,
     SPARSITIES,
     TABLE2,
     TABLE2_DATA,
-    sparsity_after,
+    experiment,
+    grid_of,
+    recipe_of,
     thresholds,
 )
 from lthpaper.quotes import QUOTES
 from lthpaper.recipe import Recipe
+from lthpaper.settings import imp_sparsity
 
 
 def test_the_sparsities_of_the_text_are_those_of_their_imp_rounds():
     for stated, rounds in SPARSITIES.items():
-        assert round(sparsity_after(rounds), len(f"{stated}") - 2) == stated
+        assert round(imp_sparsity(rounds, PRUNED_PER_ROUND), len(f"{stated}") - 2) == stated
 
 
 def test_similar_is_half_a_point_on_cifar10_and_wider_on_larger_data():
@@ -39,8 +48,52 @@ def test_similar_is_half_a_point_on_cifar10_and_wider_on_larger_data():
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES.values(), INSUFFICIENT])
-def test_every_recipe_can_be_trained(recipe):
-    assert Recipe(**recipe.arguments(), lr=0.1).epochs == recipe.epochs
+def test_every_recipe_can_be_trained_at_its_length_and_at_others(recipe):
+    made = Recipe(**recipe.arguments(), lr=0.1)
+    for f in fields(recipe):
+        assert f.name == "ours" or getattr(made, f.name) == getattr(recipe, f.name)
+    for epochs in (1, 2, 7, 300):
+        other = Recipe(**recipe.arguments(epochs))
+        assert other.epochs == epochs
+        assert other.warmup_epochs / epochs == pytest.approx(recipe.warmup_epochs / recipe.epochs)
+        assert set(other.milestones) == {m * epochs // recipe.epochs for m in recipe.milestones} - {0}
+
+
+def test_what_is_ours_in_a_recipe_is_named_and_is_a_field_of_it():
+    for recipe in (*RECIPES.values(), INSUFFICIENT):
+        assert set(recipe.ours) <= {f.name for f in fields(recipe)} - {"ours"}
+    assert not CIFAR.ours
+    assert IMAGENET.ours == ("precision",)
+    assert set(recipe_of("fashion-mnist").ours) == {f.name for f in fields(CIFAR)} - {"ours"}
+    assert recipe_of("fashion-mnist").arguments() == CIFAR.arguments()
+
+
+def test_every_experiment_is_a_network_of_table_2_on_its_data_with_a_grid():
+    ours = {"resnet18-tiny": "resnet18", "resnet50-tiny": "resnet50", "resnet18-imagenet": "resnet18"}
+    in_table = {(row.network, data) for row in TABLE2 for data in row.data}
+    named = [(ours.get(e.network, e.network), e.data) for e in EXPERIMENTS]
+    assert set(named) <= in_table
+    assert len(set(named)) == len(named)
+    assert {e.data for e in EXPERIMENTS} == set(RECIPES)
+    for e in EXPERIMENTS:
+        assert e.shown in e.rounds
+        assert experiment(e.network, e.data) is e
+        assert grid_of(e.data) == tuple(rate.lr for rate in e.grid)  # one grid a data set
+
+
+def test_the_panels_that_the_text_names_are_marked_the_papers_and_no_others():
+    said = {e.name: e.shown for e in EXPERIMENTS if "shown" not in e.ours}
+    assert said == {"resnet20/cifar10": 11, "vgg16/cifar10": 11, "mobilenet-v1/cifar10": 8}  # §3.1
+
+
+def test_no_rate_of_imagenet_is_the_texts():
+    assert all(rate.ours for rate in IMAGENET_GRID)
+    assert [rate.lr for rate in IMAGENET_GRID] == sorted(rate.lr for rate in IMAGENET_GRID)
+
+
+def test_figure_6_is_at_0_832_on_networks_of_the_experiments():
+    assert SPARSITIES[0.832] == FIGURE6.rounds
+    assert all(experiment(network, FIGURE6.data) for network in FIGURE6.networks)
 
 
 def test_learning_rates_drop_after_half_and_three_quarters_or_two_thirds_and_five_sixths():

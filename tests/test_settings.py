@@ -1,9 +1,8 @@
-"""The settings of §2.1 as runs, the tidy table, and scales that refuse what they cannot compute."""
+"""The settings of §2.1 as runs, and the tidy table."""
 
 import math
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -15,7 +14,7 @@ from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Fresh, Task, setting
-from lthpaper.scales import LAPTOP, PAPER, SCALES, SMOKE, Scale, scale, sparsities
+from lthpaper.scales import LAPTOP, PAPER
 from lthpaper.settings import (
     COLUMNS,
     SETTINGS,
@@ -83,7 +82,7 @@ def test_after_k_rounds_the_density_is_the_kept_share_to_the_k(rounds, rate):
 
 def test_the_papers_sparsities_are_those_of_its_rounds():
     # Figure 1: s = 0.59, 0.832, 0.914 (rounds 4, 8, 11); §3.1 and Figure 4 reach 0.945 (round 13)
-    assert [round(s, 3) for s in sparsities(PAPER)] == [0.59, 0.832, 0.914, 0.945]
+    assert [round(imp_sparsity(k), 3) for k in PAPER.rounds] == [0.59, 0.832, 0.914, 0.945]
 
 
 def test_figure_1_has_three_panels_and_appendix_a_every_round_up_to_the_third_s():
@@ -253,91 +252,3 @@ def test_a_table_reads_each_result_once(tmp_path):
 
 def test_an_empty_table_has_its_columns(tmp_path):
     assert list(table([], Store(tmp_path)).columns) == COLUMNS
-
-
-# --- scales ---
-
-
-@pytest.mark.parametrize("name", SCALES)
-def test_every_scale_is_complete(name):
-    of = scale(name)
-    assert of == SCALES[name]
-    assert of.insufficient_epochs < of.epochs
-    assert set(of.learning_rates) <= set(of.grid)
-    assert all(0 < s < 1 for s in sparsities(of))
-
-
-def test_the_paper_scale_has_the_papers_recipe():
-    # §3.1: 160 epochs, ÷10 at 80 and 120
-    assert (PAPER.recipe.epochs, PAPER.recipe.milestones, PAPER.recipe.gamma) == (160, (80, 120), 0.1)
-    assert (PAPER.network, PAPER.data, PAPER.seeds) == ("resnet20", "cifar10", 3)
-
-
-@given(epochs=st.integers(1, 300), insufficient=st.integers(1, 300))
-def test_milestones_fall_within_the_epochs_at_any_length(epochs, insufficient):
-    of = SMOKE.with_(epochs=epochs, insufficient_epochs=insufficient)
-    for recipe, length in ((of.recipe, epochs), (of.insufficient_recipe, insufficient)):
-        assert recipe.epochs == length
-        assert all(0 < m <= length for m in recipe.milestones)
-
-
-TAKEN = {
-    "epochs": [5, "5", " 5 ", 5.0, np.int64(5)],
-    "learning_rates": ["0.1, 0.2", "[0.1, 0.2]", [0.1, 0.2], (0.1, "0.2"), np.array([0.1, 0.2])],
-    "grid": [0.3, "0.3", [0.3]],
-    "rounds": ["1,2", [1, 2], (1.0, 2)],
-    "precision": ["bf16"],
-}
-
-
-@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in TAKEN.items() for v in values])
-def test_a_field_may_come_from_a_shell_a_notebook_or_python(field, value):
-    expected = {
-        "epochs": 5,
-        "learning_rates": (0.1, 0.2),
-        "grid": (0.3,),
-        "rounds": (1, 2),
-        "precision": "bf16",
-    }
-    changed = scale("laptop", **{field: value})
-    assert getattr(changed, field) == expected[field]
-    assert repr(getattr(changed, field)) == repr(expected[field])  # 5, not 5.0
-    assert changed.with_(**{field: getattr(LAPTOP, field)}) == LAPTOP
-
-
-REFUSED = {
-    "epochs": [0, -1, 1.5, "many", "", None, True, math.nan, math.inf, [1]],
-    "insufficient_epochs": [0, "1.5"],
-    "batch_size": [0, -50],
-    "seeds": [0, -1, 2.5, "x", None],
-    "learning_rates": [0, -0.1, "0.1,,x", [], "", [math.nan], [math.inf], [0.1, 0.1], [True], None],
-    "grid": [[0.0], [], [0.1, 0.2, 0.1]],
-    "rounds": [0, 31, -1, 1.5, [], [4, 4], "four", None],
-    "train_images": [-1, 301, 2.5],
-    "network": ["resnet9000", "", 7, None],
-    "data": ["no-such-data", ""],
-    "precision": ["fp16", "", None],
-}
-
-
-@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in REFUSED.items() for v in values])
-def test_what_a_scale_cannot_compute_is_refused_in_one_sentence(field, value):
-    with pytest.raises(InputError) as said:
-        scale("laptop", **{field: value})
-    assert "\n" not in str(said.value)
-    assert str(said.value).endswith((".", "?"))
-
-
-def test_unknown_scales_and_fields_are_named_with_what_there_is():
-    with pytest.raises(InputError, match=r"Unknown scale 'papre'\. Known: smoke, laptop, paper"):
-        scale("papre")
-    with pytest.raises(InputError, match=r"no field 'epoch'\. Known: .*epochs"):
-        scale("smoke", epoch=3)
-    with pytest.raises(InputError, match="no field 'name'"):
-        scale("smoke", name="mine")
-
-
-@pytest.mark.parametrize("seeds", [0, 1.0, True, "1"])
-def test_a_scale_made_by_hand_is_checked_too(seeds):
-    with pytest.raises(InputError, match="seeds"):
-        Scale("mine", "resnet8", "digits", 2, 1, 50, seeds=seeds)

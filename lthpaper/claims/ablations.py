@@ -11,7 +11,7 @@ from lthpaper.paper import CLAIMS
 def claim_12(results: Results) -> Outcome:
     """With either pruning, at each learning rate: some early epoch's weights beat θ0's, by any amount."""
     scale = results.scale
-    table = results.network(scale.epochs)
+    table = results.network(scale.recipe.epochs)
     planned: dict[tuple[str, float, float], set[int]] = {}
     for trial in results.planned("appendix-d"):
         if trial.setting.startswith("WR-"):
@@ -22,8 +22,8 @@ def claim_12(results: Results) -> Outcome:
         rewound = rows(table, s, setting=f"WR-{label}")
         named = rewound.assign(setting=[_from(label, t) for t in rewound["rewind"]])
         ours = side(named, *(_from(label, t) for t in sorted(epochs)), lrs=(lr,))
-        theirs = side(results.network(scale.epochs, s), f"LT-{label}", lrs=(lr,))
-        about = results.about(scale.epochs, s, lr=lr)
+        theirs = side(results.network(scale.recipe.epochs, s), f"LT-{label}", lrs=(lr,))
+        about = results.about(scale.recipe.epochs, s, lr=lr)
         parts.append(relate(ours, ABOVE, theirs, 0.0, about, f"WR-{label} − LT-{label}"))
     return Outcome(CLAIMS[11], tuple(parts), ranges(parts), "")
 
@@ -42,7 +42,7 @@ def claim_13(results: Results) -> Outcome:
     table = table[
         (table["network"] == scale.network)
         & (table["data"] == scale.data)
-        & (table["epochs"] == scale.epochs)
+        & (table["epochs"] == scale.recipe.epochs)
         & (table["setting"] == "LT-IMP")
     ]
     if "digest" in table:
@@ -61,6 +61,6 @@ def _mixed(results: Results, table: pd.DataFrame, s: float, pretraining_lr: floa
     there = rows(table, s, pretraining_lr=pretraining_lr)
     same = side(there, "LT-IMP", lrs=(pretraining_lr,))
     other = side(there, "LT-IMP", lrs=tuple(sorted(rates - {pretraining_lr})))
-    about = results.about(results.scale.epochs, s, lr=pretraining_lr)
+    about = results.about(results.scale.recipe.epochs, s, lr=pretraining_lr)
     label = f"LT-IMP, other rates − the same, masks from {pretraining_lr:g}"
     return relate(other, ABOVE, same, 0.0, about, label)

@@ -17,7 +17,6 @@ from lthpaper.conditions import NO, NOT_RUN, YES
 from lthpaper.numbers import stated
 from lthpaper.paper import CLAIMS, thresholds
 from lthpaper.quotes import QUOTES
-from lthpaper.settings import SETTINGS
 from lthpaper.ticket_cells import Side
 
 LT, RR = ("LT-IMP", "LT-OMP"), ("RR-IMP", "RR-OMP")
@@ -57,7 +56,7 @@ class Experiment:
 def experiments(results: Results) -> Iterator[Experiment]:
     """Every network, data set and non-trivial sparsity of the scale that has any results."""
     for network, data in results.experiments():
-        for s in results.sparsities(above=thresholds(data).sparsity):
+        for s in results.sparsities(network, data):
             yield _experiment(results, network, data, s)
 
 
@@ -68,17 +67,18 @@ def pairs(results: Results) -> Iterator[Experiment]:
         seen.add((e.known.network, e.known.data, round(e.about["sparsity"], 3)))
         yield e
     table = results.table.dropna(subset="accuracy")
-    table = table[(table["epochs"] == results.scale.epochs) & table["setting"].isin(LT)]
+    epochs = {data: results.scale.recipe_for(data).epochs for data in table["data"].unique()}
+    table = table[(table["epochs"] == table["data"].map(epochs)) & table["setting"].isin(LT)]
     for network, data, s in table[["network", "data", "sparsity"]].drop_duplicates().itertuples(index=False):
         if s > thresholds(data).sparsity and (network, data, round(s, 3)) not in seen:
             yield _experiment(results, network, data, s)
 
 
 def _experiment(results: Results, network: str, data: str, s: float) -> Experiment:
-    epochs = results.scale.epochs
-    table = results.of(s, network=network, data=data, epochs=epochs, setting=SETTINGS)
+    epochs = results.scale.recipe_for(data).epochs
     about = {"network": network, "data": data, "epochs": epochs, "sparsity": float(s)}
-    return Experiment(characteristics(network, data, results.scale.train_images), about, table)
+    known = characteristics(network, data, results.scale.train_images)
+    return Experiment(known, about, results.experiment(network, data, s))
 
 
 def claim_7(results: Results) -> Outcome:

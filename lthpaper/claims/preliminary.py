@@ -5,7 +5,8 @@ from lthpaper.claims.outcome import Outcome, Part, ranges, signed
 from lthpaper.claims.relations import ABOVE, BELOW, LIKE, NOT_BELOW, gap, relate, side, similar
 from lthpaper.claims.results import Results
 from lthpaper.numbers import stated
-from lthpaper.paper import CLAIMS, SPARSITIES, sparsity_after
+from lthpaper.paper import CLAIMS, SPARSITIES
+from lthpaper.settings import imp_sparsity
 
 PANELS_A_B = (0.5, 0.9)  # sparsities that claims 1 and 2 are about: Figure 1(a) and (b) have 0.59, 0.832
 PANEL_C = SPARSITIES[0.914]  # rounds; claim 3
@@ -48,8 +49,8 @@ def claim_3(results: Results) -> Outcome:
     """At the smallest learning rate: a winning ticket in the old sense that more epochs unmake."""
     scale = results.scale
     k = PANEL_C if PANEL_C in scale.panels else max(scale.panels)
-    s, lr = sparsity_after(k), min(scale.learning_rates)
-    few, many = scale.insufficient_epochs, scale.epochs
+    s, lr = imp_sparsity(k), min(scale.learning_rates)
+    few, many = scale.insufficient_epochs, scale.recipe.epochs
     wanted = (
         (few, NOT_BELOW, "pretraining", -_close(results)),
         (few, ABOVE, "RR-IMP", gap(scale.data)),
@@ -72,10 +73,10 @@ def claim_4(results: Results) -> Outcome:
     low, high = min(scale.learning_rates), max(scale.learning_rates)
     sides = [
         side(results.network(epochs), "pretraining", lrs=(lr,))
-        for epochs, lr in ((scale.epochs, high), (scale.insufficient_epochs, low))
+        for epochs, lr in ((scale.recipe.epochs, high), (scale.insufficient_epochs, low))
     ]
-    about = results.about(scale.epochs, lr=high)
-    label = f"pretraining, {scale.epochs} − {scale.insufficient_epochs} epochs"
+    about = results.about(scale.recipe.epochs, lr=high)
+    label = f"pretraining, {scale.recipe.epochs} − {scale.insufficient_epochs} epochs"
     part = relate(sides[0], ABOVE, sides[1], gap(scale.data), about, label)
     best, poor = stated("pretraining", 160, lr=0.1), stated("pretraining", 78)
     paper = f"{signed(best - poor, 1)} ({best} against {poor})"
@@ -84,13 +85,13 @@ def claim_4(results: Results) -> Outcome:
 
 def _cells(results: Results, rates: tuple[float, ...]) -> list[tuple[int, float, float]]:
     """(epochs, learning rate, sparsity) of panels (a) and (b)."""
-    lengths = dict.fromkeys((results.scale.epochs, results.scale.insufficient_epochs))
+    lengths = dict.fromkeys((results.scale.recipe.epochs, results.scale.insufficient_epochs))
     return [(e, lr, s) for e in lengths for lr in rates for s in _panels_a_b(results)]
 
 
 def _panels_a_b(results: Results) -> list[float]:
     low, high = PANELS_A_B
-    return [s for s in map(sparsity_after, results.scale.panels) if low < s < high]
+    return [s for s in map(imp_sparsity, results.scale.panels) if low < s < high]
 
 
 def _part(

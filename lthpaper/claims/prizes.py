@@ -11,7 +11,6 @@ from lthpaper.claims.results import Results
 from lthpaper.conditions import NO, NOT_RUN, UNDECIDED, YES, Condition
 from lthpaper.paper import CLAIMS, thresholds
 from lthpaper.quotes import QUOTES
-from lthpaper.settings import SETTINGS
 from lthpaper.tickets import Verdict, verdicts
 
 
@@ -31,7 +30,7 @@ def found_verdicts(results: Results) -> list[Verdict]:
     """Of every experiment, non-trivial sparsity and pruning that has any results."""
     found: list[Verdict] = []
     for network, data in results.experiments():
-        table = results.of(network=network, data=data, epochs=results.scale.epochs, setting=SETTINGS)
+        table = results.experiment(network, data)
         if (table["setting"] != "pretraining").any():
             found += list(verdicts(table, level=LEVEL)["verdict"])
     return [v for v in found if v.sparsity > thresholds(v.data).sparsity]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lthpaper import settings, ticket_cells
 from lthpaper.claims.relations import rows
+from lthpaper.paper import thresholds
 from lthpaper.scales import Scale
 from lthpaper.settings import Trial
 
@@ -33,6 +34,11 @@ class Results:
         """The rows of the scale's one network and data set, not rewound."""
         return self.of(sparsity, network=self.scale.network, data=self.scale.data, epochs=epochs)
 
+    def experiment(self, network: str, data: str, sparsity: float | None = None) -> pd.DataFrame:
+        """The rows of the sanity check of a network and data set, trained with the sufficient recipe."""
+        epochs = self.scale.recipe_for(data).epochs
+        return self.of(sparsity, network=network, data=data, epochs=epochs, setting=settings.SETTINGS)
+
     def about(self, epochs: int, sparsity: float | None = None, **more: Any) -> dict[str, Any]:
         """What a part says about the scale's one network."""
         named = {"network": self.scale.network, "data": self.scale.data, "epochs": epochs}
@@ -51,10 +57,10 @@ class Results:
 
         return FIGURES[figure].trials(self.scale)
 
-    def sparsities(self, above: float = 0.0, below: float = 1.0) -> tuple[float, ...]:
-        """The scale's, between two others."""
-        shown = (settings.imp_sparsity(k) for k in sorted(self.scale.rounds))
-        return tuple(s for s in shown if above < s < below)
+    def sparsities(self, network: str, data: str) -> tuple[float, ...]:
+        """The scale's non-trivial ones for an experiment (§2.2 ①)."""
+        shown = (settings.imp_sparsity(k) for k in self.scale.rounds_for(network, data))
+        return tuple(s for s in shown if s > thresholds(data).sparsity)
 
 
 def union(trials: Iterable[Sequence[Trial]]) -> list[Trial]:

@@ -48,8 +48,9 @@ LINES = {"IMP": "-", "OMP": (0, (4, 1.5))}
 
 def rewinding_epochs(scale: Scale) -> tuple[int, ...]:
     """A few early t, at least 1 and before the end: (4, 8, 16) of 160, (2, 3, 6) of 60, (1,) of 2."""
-    rounded = {max(1, int(share * scale.epochs + 0.5)) for share in EARLY}
-    return tuple(sorted(t for t in rounded if t < scale.epochs))
+    epochs = scale.recipe.epochs
+    rounded = {max(1, int(share * epochs + 0.5)) for share in EARLY}
+    return tuple(sorted(t for t in rounded if t < epochs))
 
 
 def trials(scale: Scale) -> list[Trial]:

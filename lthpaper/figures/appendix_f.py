@@ -8,7 +8,7 @@ from lthpaper.figures import FigureSpec, fig3, register
 from lthpaper.figures.style import PAGE, paper_style
 from lthpaper.paper import Thresholds
 from lthpaper.scales import Scale
-from lthpaper.settings import Trial, sanity_check
+from lthpaper.settings import Trial
 from lthpaper.ticket_cells import by_sparsity
 
 
@@ -17,7 +17,7 @@ def trials(scale: Scale) -> list[Trial]:
     return [
         trial
         for task in scale.tasks
-        for trial in sanity_check(task, scale.recipe, scale.grid, sorted(scale.rounds), scale.seeds)
+        for trial in fig3.checked(task, scale, scale.rounds_for(task.network, task.data))
     ]
 
 

@@ -33,8 +33,6 @@ ROUNDS = 13  # s = 0.945
 RATES = (0.01, 0.1)
 PANELS = {("LT-IMP", 0.01): "a", ("LT-IMP", 0.1): "b", ("LT-OMP", 0.01): "c", ("LT-OMP", 0.1): "d"}
 SNAPSHOTS = 20  # steps along a trajectory
-GRID = {"smoke": 7, "laptop": 25, "paper": 51}  # points a side
-IMAGES = {"smoke": 256, "laptop": 1000, "paper": 5000}  # training images, or all where there are fewer
 WITHIN = 0.5  # nats above the minimum: the basin
 PATH, OFF = "#D55E00", "#7F2A00"  # orange stands out on every shade of cividis
 COLUMNS = [
@@ -77,26 +75,21 @@ def measure(
     store: Store,
     scale: Scale,
     data_root: str | Path | None = None,
-    points: int | None = None,
-    images: int | None = None,
     device: str | None = None,
 ) -> pd.DataFrame:
     """Long-form, in the columns COLUMNS; the expensive losses are kept in the store's folder.
 
     kind "surface": a grid point; "trajectory": a snapshot's projection, with its epoch, its distance from
     θT and off the plane; "missing": a run that is not there, or diverged. loss: mean cross-entropy in
-    nats over `images` training images. explained_x, explained_y: shares of the trajectory's variance.
+    nats over the scale's `surface_images` training images, or all where there are fewer. explained_x,
+    explained_y: shares of the trajectory's variance.
     """
-    points = points or GRID.get(scale.name, GRID["laptop"])
-    images = images or IMAGES.get(scale.name, IMAGES["laptop"])
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    tables = [_measured(t, store, data_root, points, images, device) for t in trials]
+    tables = [_measured(t, store, scale, data_root, device) for t in trials]
     return pd.concat(tables, ignore_index=True).reindex(columns=COLUMNS)
 
 
-def _measured(
-    trial: Trial, store: Store, root: str | Path | None, points: int, images: int, device: str
-) -> pd.DataFrame:
+def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None, device: str) -> pd.DataFrame:
     run = trial.run
     about = {
         "panel": PANELS.get((trial.setting, run.recipe.lr), ""),
@@ -112,9 +105,9 @@ def _measured(
     plane = _plane(run, store)
     if plane is None:
         return pd.DataFrame([about | {"kind": "missing"}])
-    chosen = sample(data.load(run.task.data, root, run.task.train_images), images)
-    x, y = window(plane, points)
-    key = _key(run, plane, points, chosen)
+    chosen = sample(data.load(run.task.data, root, run.task.train_images), scale.surface_images)
+    x, y = window(plane, scale.surface_points)
+    key = _key(run, plane, scale.surface_points, chosen)
     evaluate = Evaluator(run.task, plane, chosen, device)
     on_grid, on_line = _files(run, store, key)
     grid = surface(evaluate, x, y, on_grid, key=key, quiet=None)
@@ -157,10 +150,8 @@ def is_kept(trial: Trial, store: Store, scale: Scale, data_root: str | Path | No
         return False
     if (plane := _plane(run, store)) is None:
         return False
-    points = GRID.get(scale.name, GRID["laptop"])
-    images = IMAGES.get(scale.name, IMAGES["laptop"])
-    chosen = sample(data.load(run.task.data, data_root, run.task.train_images), images)
-    key = _key(run, plane, points, chosen)
+    chosen = sample(data.load(run.task.data, data_root, run.task.train_images), scale.surface_images)
+    key = _key(run, plane, scale.surface_points, chosen)
     return all(_complete(file, key) for file in _files(run, store, key))
 
 

@@ -1,6 +1,6 @@
 """Figure 3: accuracy against learning rate, a curve a setting, a panel an experiment, tickets marked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from lthpaper import paper
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import (
     COLOURS,
@@ -28,8 +29,6 @@ from lthpaper.scales import Scale
 from lthpaper.settings import SETTINGS, Trial, imp_sparsity, sanity_check
 from lthpaper.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, Verdict, verdict
 
-# One sparsity a panel. §3.1 says which for three networks; ResNet-32's is Figure 4's; the rest is ours.
-SHOWN_ROUNDS = {"resnet20": 11, "vgg16": 11, "mobilenet-v1": 8, "resnet32": 13, "resnet32-noskip": 13}
 TICKETS = {SECONDARY: "#228833", EITHER: "#228833", JACKPOT: "#AA3377"}  # the paper's box is green
 SURE, BY_MEANS = 0.45, 0.18  # opacity
 SIMILAR, PALE = "#ececec", "#777777"
@@ -39,9 +38,9 @@ SQUASHED, LEAST = 1.75, 3.0  # y range: times the settings' bests' own range; at
 
 
 def shown_rounds(task: Task, scale: Scale) -> int:
-    """IMP rounds of the panel: the text's where the scale has them, else the scale's last."""
-    named = SHOWN_ROUNDS.get(task.network)
-    return named if named in scale.rounds else max(scale.rounds)
+    """IMP rounds of the panel: the paper's (paper.EXPERIMENTS) where the scale has them, else its last."""
+    stated, have = paper.shown_rounds(task.network, task.data), scale.rounds_for(task.network, task.data)
+    return stated if stated in have else have[-1]
 
 
 def shown_sparsities(scale: Scale) -> dict[tuple[str, str], float]:
@@ -51,11 +50,13 @@ def shown_sparsities(scale: Scale) -> dict[tuple[str, str], float]:
 
 def trials(scale: Scale) -> list[Trial]:
     """Every setting over the whole grid, one sparsity an experiment."""
-    return [
-        trial
-        for task in scale.tasks
-        for trial in sanity_check(task, scale.recipe, scale.grid, (shown_rounds(task, scale),), scale.seeds)
-    ]
+    return [t for task in scale.tasks for t in checked(task, scale, (shown_rounds(task, scale),))]
+
+
+def checked(task: Task, scale: Scale, rounds: Sequence[int]) -> Iterator[Trial]:
+    """Every setting of an experiment, with its data's recipe and grid."""
+    recipe, grid = scale.recipe_for(task.data), scale.grid_for(task.data)
+    return sanity_check(task, recipe, grid, rounds, scale.seeds)
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:

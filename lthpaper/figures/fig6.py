@@ -21,6 +21,7 @@ from lthpaper.data import card
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, MARKERS, PAGE, crosses, paper_style, percent, spread
 from lthpaper.masks import Mask
+from lthpaper.paper import FIGURE6
 from lthpaper.runs import Run
 from lthpaper.scales import Scale
 from lthpaper.settings import (
@@ -35,9 +36,8 @@ from lthpaper.settings import (
 from lthpaper.store import Result, Store
 from lthpaper.training import Weights, initial_weights
 
-ROUNDS = 8  # s = 0.832
-SHARES = (0.05, 0.1, 0.2)  # p
-MAIN = 0.1
+ROUNDS, MAIN = FIGURE6.rounds, FIGURE6.share  # s = 0.832, p = 0.1
+SHARES = (MAIN / 2, MAIN, 2 * MAIN)
 PAIRS = ("θ0, θT", "θ0′, θT")
 LOOKS = dict(zip(PAIRS, ("LT-IMP", "RR-IMP"), strict=True))  # the settings that start from these weights
 WITHIN, TOGETHER = "within layers", "layers together"
@@ -50,13 +50,11 @@ COLUMNS = [
 def trials(scale: Scale) -> list[Trial]:
     """Pretraining and the IMP mask at every learning rate: a residual network and a VGG."""
     small = card(scale.data).size <= 16
-    tasks = [
-        scale.task.with_(network=n) for n in (("resnet8", "vgg-small") if small else ("resnet20", "vgg16"))
-    ]
+    tasks = [scale.task.with_(network=n) for n in (("resnet8", "vgg-small") if small else FIGURE6.networks)]
     dense = [
         pretraining(task, scale.recipe.with_(lr=lr), seed)
         for task in tasks
-        for lr in scale.grid
+        for lr in scale.grid_for(scale.data)
         for seed in range(scale.seeds)
     ]
     return [Trial("LT-IMP", imp_sparsity(ROUNDS), lt_imp(run, ROUNDS)) for run in dense]

@@ -14,7 +14,9 @@ TRY, FOUND = "the paper: try", "our results"
 
 def guidelines(table: pd.DataFrame, scale: Scale) -> list[Guideline]:
     """One an experiment of the scale; rates from its grid, evidence from the table."""
-    return [guideline(t.network, t.data, table, scale.grid, scale.train_images) for t in scale.tasks]
+    return [
+        guideline(t.network, t.data, table, scale.grid_for(t.data), scale.train_images) for t in scale.tasks
+    ]
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:

@@ -30,7 +30,7 @@ def pretraining_rates(scale: Scale) -> tuple[float, ...]:
 
 def subnetwork_rates(scale: Scale) -> tuple[float, ...]:
     """The grid, and the pretraining rates themselves."""
-    return tuple(sorted({*scale.grid, *pretraining_rates(scale)}))
+    return tuple(sorted({*scale.grid_for(scale.data), *pretraining_rates(scale)}))
 
 
 def trials(scale: Scale) -> list[Trial]:
