@@ -90,6 +90,16 @@ class Scheduler:
             self._positions[run] = self.position(run)
         return self._positions[run][0] - run.first_epoch
 
+    def left(self, run: Run) -> int:
+        """Network-epochs that a run which is ready or training has before it."""
+        return run.cost - self.done_epochs(run)
+
+    @property
+    def remaining_epochs(self) -> int:
+        """Network-epochs of what remains, less those that are in checkpoints."""
+        begun = self._ready | self.elsewhere  # only runs whose parents are done have checkpoints
+        return sum(self.left(run) if run in begun else run.cost for run in self.remaining)
+
     def begin(self, idle: int = 1, left: float | None = None) -> tuple[int, tuple[Run, ...]] | None:
         """The number and runs of the next pack, which trains from now on; None if nothing is ready.
 

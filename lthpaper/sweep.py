@@ -1,8 +1,9 @@
 """Execution of a plan: ready runs in packs, on an executor's workers, every result kept as it comes."""
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,21 @@ from lthpaper import data
 from lthpaper.checkpoints import Checkpoints
 from lthpaper.errors import require
 from lthpaper.forms import pack_limits
+from lthpaper.locks import Locks
 from lthpaper.networks import LOCAL
 from lthpaper.plan import Keep, Plan, plan, worker_count
 from lthpaper.progress import Bar
 from lthpaper.provenance import provenance
+from lthpaper.rates import Rates
 from lthpaper.runs import Run, from_json, to_json
-from lthpaper.scheduler import Scheduler
-from lthpaper.store import Store
-from lthpaper.training import Progress, train
+from lthpaper.scheduler import ELSEWHERE, OURS, THERE, Scheduler
+from lthpaper.stopping import Stopping, Unfinished
+from lthpaper.store import Damaged, Store, Unwritable
+from lthpaper.training import Progress, Stopped, train
 from lthpaper.workers import InThisProcess, Workers
+
+SECONDS_TO_LOOK_AGAIN = 1.0  # for what another process was training
+SECONDS_TO_STOP = 60.0  # for packs to end in good order
 
 
 @dataclass(frozen=True)
@@ -73,22 +80,33 @@ def execute(
     workers: int | None = None,
     keep: Keep | None = None,
     quiet: bool = False,
+    time_limit: float | None = None,
+    on: str = "",
+    signals: bool = False,
 ) -> Plan:
-    """Train what `runs` and their ancestors still lack, and return the plan that was carried out.
+    """Train what `runs` and their ancestors still lack, and return the plan of what was trained here.
 
     One bar shows network-epochs, the time left and what is training. A run that fails stops nothing
-    else: what does not depend on it is trained first, then its error is raised. Raises InputError
-    before anything starts if a data set cannot be loaded. Whatever ends it, the results so far are in the
-    store and the workers have ended.
+    else: what does not depend on it is trained first, then its error is raised. What another process
+    trains meanwhile is left to it.
+
+    time_limit: seconds after which packs keep checkpoints and end. on: "" for this machine, "ray" or
+    "ray:ADDRESS" for a cluster. signals: SIGTERM, SIGUSR1 and a first Ctrl-C end it in the same good order;
+    so they do where a time limit is given. Raises stopping.Unfinished after such an end.
+
+    Raises InputError before anything starts if a data set cannot be loaded. Whatever ends it, the results
+    so far are in the store and the workers have ended.
     """
+    stopping = Stopping(time_limit)
     workers = worker_count(device, workers)
-    todo = plan(runs, store, keep)
-    _same_data(todo, store, data_root)
-    if not todo.todo:
-        return todo
-    with Bar(todo, quiet) as bar:
-        _Execution(todo, store, data_root, device, workers, bar).finish()
-    return todo
+    with stopping.signals() if signals or time_limit is not None else nullcontext():
+        todo = plan(runs, store, keep)
+        _same_data(todo, store, data_root)
+        if not todo.todo:
+            return todo
+        with Bar(todo, quiet) as bar:
+            done = _Execution(todo, store, data_root, device, workers, bar, stopping, on).finish()
+    return replace(todo, todo=tuple(run for run in todo.todo if run in done))
 
 
 def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
@@ -114,58 +132,112 @@ class _Execution:
     """One `execute`: a scheduler's packs on an executor, as the bar shows them."""
 
     def __init__(
-        self, todo: Plan, store: Store, root: str | Path | None, device: str, workers: int, bar: Bar
+        self,
+        todo: Plan,
+        store: Store,
+        root: str | Path | None,
+        device: str,
+        workers: int,
+        bar: Bar,
+        stopping: Stopping,
+        on: str = "",
     ):
         self.plan, self.store, self.root, self.device = todo, store, root, torch.device(device)
-        self.workers, self.bar = workers, bar
+        self.workers, self.bar, self.stopping, self.on = workers, bar, stopping, on
         self.counted: dict[int, int] = {}  # network-epochs that the bar shows of a pack
         self.left_out = 0  # that the bar shows
-        self.scheduler = Scheduler(todo, self._limits, Checkpoints(store.folder).position)
+        self.locks, self.rates = Locks(store.folder), Rates()
+        position = Checkpoints(store.folder).position
+        self.scheduler = Scheduler(todo, self._limits, position, self._claim, self.locks.leave, self._seconds)
 
-    def finish(self) -> None:
-        """Train everything; raises the first failure when nothing else is left."""
-        with self._executor() as executor:
+    def finish(self) -> set[Run]:
+        """Train everything and return it; raises the first failure when nothing else is left."""
+        training, stopped, look = self.scheduler.training, 0.0, time.monotonic() + SECONDS_TO_LOOK_AGAIN
+        with self.locks, self._executor() as executor:
             while True:
-                while len(self.scheduler.training) < executor.count:
-                    begun = self._begin(executor.count - len(self.scheduler.training))
+                if self.stopping() and not stopped:
+                    executor.stop()
+                    stopped = time.monotonic()
+                if time.monotonic() >= look:
+                    self.scheduler.look_again()
+                    look = time.monotonic() + SECONDS_TO_LOOK_AGAIN
+                while len(training) < executor.count and not self.stopping.too_late:
+                    begun = self._begin(executor.count - len(training))
                     if begun is None:
                         break
                     executor.submit(*begun, perform)
-                if not self.scheduler.training:
+                late = stopped and time.monotonic() > stopped + SECONDS_TO_STOP
+                if late or (not training and (self.stopping.too_late or not self.scheduler.elsewhere)):
                     break
-                for number, network_epochs in executor.reports():
-                    self._count(number, network_epochs)
                 for number, error in executor.done():
                     self._end(number, error)
-        if self.scheduler.failed:
-            raise self.scheduler.failed[0]
+                for number, network_epochs in executor.reports():
+                    self._count(number, network_epochs)
+        self._raise()
+        return self.scheduler.done
+
+    def _raise(self) -> None:
+        """Say why not everything is done, if it is not."""
+        scheduler = self.scheduler
+        remaining = scheduler.remaining
+        if not remaining:
+            if scheduler.failed:
+                raise scheduler.failed[0]
+            return
+        failed = f" {len(scheduler.failed)} failed: {scheduler.failed[0]}" if scheduler.failed else ""
+        raise Unfinished(
+            f"Stopped in good order, since {self.stopping.why or 'too little time is left'}: "
+            f"{len(scheduler.done)} runs were trained, {len(remaining)} remain "
+            f"({scheduler.remaining_epochs:,} network-epochs).{failed}"
+        )
 
     def _executor(self) -> Any:
-        """This process where one worker is enough, else processes."""
+        """A cluster's workers, processes, or this process where one worker is enough."""
         todo = self.plan.todo
         own = any(run.task.network.startswith(f"{LOCAL}:") for run in todo)  # no other process can build it
+        if self.on:
+            require(not own, "A network that is a function of this process cannot be trained on a cluster.")
+            from lthpaper.cluster import RayWorkers  # ray is an extra
+
+            return RayWorkers(self.on, str(self.device))
         if own or self.workers <= 1 or len(todo) <= self._limits(todo[0])[0]:
-            return InThisProcess(self._count)
+            return InThisProcess(self._count, self.stopping)
         return Workers(self.workers)
 
     def _limits(self, run: Run) -> tuple[int, int]:
         return pack_limits(run, self.device)
 
+    def _claim(self, run: Run) -> str:
+        """Lock a run, unless another process has it or has brought its result."""
+        if not self.locks.take(run):
+            return ELSEWHERE
+        try:
+            there = Store(self.store.folder).holds(run, {*self.plan.keep.get(run, ()), run.recipe.epochs})
+        except Damaged:  # since the plan was made: its job says so
+            return OURS
+        if there:
+            self.locks.leave(run)
+        return THERE if there else OURS
+
+    def _seconds(self, pack: Sequence[Run]) -> float | None:
+        return self.rates.seconds(pack, sum(self.scheduler.left(run) for run in pack))
+
     def _begin(self, idle: int) -> tuple[int, Job] | None:
         """The next pack's number and job."""
-        begun = self.scheduler.begin(idle)
+        begun = self.scheduler.begin(idle, self.stopping.left)
         self._leave_out()
         if begun is None:
             return None
         number, pack = begun
         self.counted[number] = 0
         self._count(number, sum(self.scheduler.done_epochs(run) for run in pack))
+        self.rates.begin(number, pack, sum(self.scheduler.left(run) for run in pack))
         self.bar.training(self.scheduler.training.values())
         keep = tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack)
         root = None if self.root is None else str(self.root)
         published = None if self.store.published is None else str(self.store.published)
         runs, store = tuple(map(to_json, pack)), str(self.store.folder)
-        return number, Job(runs, keep, store, published, root, str(self.device))
+        return number, Job(runs, keep, store, published, root, str(self.device), self.stopping.until)
 
     def _count(self, number: int, network_epochs: int) -> None:
         if number in self.counted:  # a report may arrive after its pack's end
@@ -173,10 +245,14 @@ class _Execution:
             self.bar.advance(network_epochs)
 
     def _end(self, number: int, error: Exception | None) -> None:
-        """A pack is done, or failed and its epochs are lost."""
+        """A pack is done, stopped, or failed and its epochs are lost."""
+        if isinstance(error, Unwritable):  # no result can be kept
+            raise error
         done = 0 if error else sum(run.cost for run in self.scheduler.training[number])
-        self._count(number, done - self.counted[number])
+        if not isinstance(error, Stopped):
+            self._count(number, done - self.counted[number])
         del self.counted[number]
+        self.rates.end(number, error)
         self.scheduler.ended(number, error)
         self._leave_out()
 

@@ -13,6 +13,7 @@ from lthpaper.progress import Bar
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task
 from lthpaper.settings import lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
+from lthpaper.stopping import Stopping
 from lthpaper.store import WEIGHTS, Store
 from lthpaper.sweep import execute
 from lthpaper.workers import WorkFailed
@@ -125,7 +126,7 @@ def test_what_another_process_stored_meanwhile_is_not_trained_again(store, monke
     execute([DENSE], store, workers=1, quiet=True)
     trained = count_trainings(monkeypatch)
     with Bar(late, quiet=True) as bar:
-        sweep._Execution(late, store, None, "cpu", 1, bar).finish()
+        sweep._Execution(late, store, None, "cpu", 1, bar, Stopping()).finish()
     assert trained == [DENSE.with_(seed=1)]
 
 
