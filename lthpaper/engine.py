@@ -62,6 +62,7 @@ class Pack:
         """All parameters of the pack in one flat vector, so that the optimizer is a handful of calls."""
         stacked = stack([s.weights for s in starts])
         names = [name for name, p in network.named_parameters() if p.requires_grad]
+        self._buffers = [name for name, _ in network.named_buffers()]
         sizes = [stacked[name].numel() for name in names]
         total, k = sum(sizes), len(starts)
         self.flat = torch.empty(total, dtype=self.dtype, device=self.device)
@@ -144,7 +145,7 @@ class Pack:
     def _in_micro_batches(self, x: Tensor, labels: Tensor, whole: int) -> Tensor:
         """A step in parts: each part's batch-norm begins from the same running statistics, and what these
         become is the mean over all parts, in whatever order and process they are computed."""
-        buffers = [self.state[name] for name, _ in self.forward.network.named_buffers()]
+        buffers = [self.state[name] for name in self._buffers]
         old = [value.clone() for value in buffers]
         sizes = [len(self.runs), *(value.numel() for value in buffers)]
         sums = torch.zeros(sum(sizes), dtype=torch.float64, device=self.device)  # losses, then the buffers
