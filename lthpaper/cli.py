@@ -98,17 +98,29 @@ def plan(
     data: DataFolder = "",
     device: Device = "auto",
     workers: Workers = 0,
+    on: Annotated[str, typer.Option("--on", help="Simulate it on other devices: 8xh100, 2xcpu.")] = "",
+    price: Annotated[float, typer.Option("--price", min=0, help="Dollars a device-hour, with --on.")] = 0.0,
+    speed: Annotated[
+        str, typer.Option("--speed", help="File of speeds measured on that device, with --on.")
+    ] = "",
 ) -> None:
     """What is left to train for some figures, and what it will cost. Starts nothing."""
+    from lthpaper import simulate
     from lthpaper.page import costs
     from lthpaper.plan import plan as plan_runs
+
+    require(bool(on) or not (price or speed), "--price and --speed belong to --on, as in --on 8xh100.")
+    if on:
+        simulate.parse(on)
 
     pages = _pages(figures, scale, _fields(changes), store, data, device, workers)
     runs, keep = _union(pages)
     todo = plan_runs(runs, pages[0].store, keep)
     table = Table("", ", ".join(page.name for page in pages) + f" at {scale} scale", box=None)
-    for name, value in costs(todo, pages[0].device, workers or None)[""].items():
+    for name, value in costs(todo, "" if on else pages[0].device, workers or None)[""].items():
         table.add_row(str(name), str(value))
+    for name, value in simulate.table(simulate.on(todo, on, speed), price).items() if on else ():
+        table.add_row(f"{name} on {on}" if name == "makespan" else name, value)
     console.print(table)
     for runs_of_shape in todo.shapes.values():
         first, count = runs_of_shape[0], len(runs_of_shape)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper import numbers, places
+from lthpaper import numbers, places, simulate
 from lthpaper.figures import FIGURES, FigureSpec
 from lthpaper.plan import Plan, plan
 from lthpaper.publish import fingerprint_warning, publish, sources
@@ -101,23 +101,18 @@ class Page:
 
 
 def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
-    """A plan in numbers, one column; what is in the store already costs nothing."""
-    seconds = todo.seconds(device, workers)
+    """A plan in numbers, one column; what is in the store already costs nothing. device "": no time."""
     rows = {
         "runs": f"{len(todo.runs)}",
         "in the store": f"{len(todo.runs) - len(todo.todo)}",
         "to train": f"{len(todo.todo)}",
         "network-epochs": f"{todo.network_epochs:,}",
-        f"predicted time on {device}": _duration(seconds),
         "disk": f"{todo.disk / 1e6:,.1f} MB",
     }
+    if device:
+        seconds = simulate.here(todo, device, workers).makespan
+        rows[f"predicted time on {device}"] = simulate.duration(seconds)
     return pd.DataFrame({"": rows})
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def notebook_folder() -> Path:

@@ -1,9 +1,6 @@
 """A plan trains what is shared once, nothing that is stored, and says what it costs before it starts."""
 
-import json
-
 import pytest
-import torch
 from plain_loop import few_digits
 
 from lthpaper import plan as plan_module
@@ -19,11 +16,6 @@ TASK = Task("resnet8", "digits", width=0.25)
 RECIPE = Recipe(epochs=3, lr=0.05, batch_size=20, milestones=(1,))
 DENSE = pretraining(TASK, RECIPE)
 FEW = few_digits(train=20, test=20)
-
-
-@pytest.fixture(autouse=True)
-def _cache_in_a_folder_of_the_test(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -151,57 +143,6 @@ def test_runs_that_can_share_a_pack_have_one_shape(store):
     narrow = [small_dense(masked[0])]
     made = plan(*runs, *short, *masked, *narrow, store=store)
     assert sorted(map(len, made.shapes.values())) == [1, 1, 5]
-
-
-def test_predicted_hours_are_the_work_shared_out_but_no_less_than_the_longest_chain(store, monkeypatch):
-    monkeypatch.setattr(plan_module, "calibrate", lambda run, device: 10.0)  # seconds a network-epoch
-    made = plan(*(pretraining(TASK, RECIPE, seed) for seed in range(4)), store=store)
-    assert [made.seconds(workers=n) for n in (1, 2, 4, 8)] == [120, 60, 30, 30]
-    chain = plan(lt_imp(DENSE, 3), store=store)
-    assert chain.seconds(workers=8) == chain.seconds(workers=1) == 120
-    put(store, DENSE)
-    assert plan(lt_imp(DENSE, 3), store=store).seconds(workers=8) == 90
-    assert plan(DENSE, store=store).seconds() == 0.0
-
-
-def test_speed_is_measured_once_a_shape_and_remembered(monkeypatch):
-    times, device = [], torch.device("cpu")
-    real = plan_module._time_steps
-    monkeypatch.setattr(plan_module, "_time_steps", lambda *a: times.append(a) or real(*a))
-    first = plan_module.calibrate(DENSE, device)
-    assert first > 0
-    assert plan_module.calibrate(DENSE.with_(seed=3), device) == first
-    assert plan_module.calibrate(pretraining(TASK, RECIPE.with_(lr=1.0, epochs=9)), device) == first
-    assert len(times) == 1
-    plan_module.calibrate(pretraining(TASK, RECIPE.with_(batch_size=10)), device)
-    assert len(times) == 2
-
-
-def test_the_speed_of_every_recipe_can_be_measured():
-    # one epoch, all of it warm-up, then a cosine: the second timed epoch lies beyond its end
-    recipe = Recipe(epochs=1, batch_size=20, milestones=(), schedule="cosine", warmup_epochs=1)
-    assert plan_module.calibrate(pretraining(TASK, recipe), torch.device("cpu")) > 0
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "7", "null"])
-def test_a_damaged_cache_of_speeds_is_measured_anew(content):
-    file = plan_module.calibration_file()
-    file.parent.mkdir(parents=True)
-    file.write_text(content)
-    assert plan_module.calibrate(DENSE, torch.device("cpu")) > 0
-    assert len(json.loads(file.read_text())) == 1
-
-
-def test_a_home_that_cannot_be_written_stops_no_plan(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert plan_module.calibrate(DENSE, torch.device("cpu")) > 0
-
-
-def test_measuring_speed_leaves_the_global_generator_alone():
-    before = torch.get_rng_state()
-    plan_module.calibrate(DENSE, torch.device("cpu"))
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True])
