@@ -1,18 +1,22 @@
 """Where a pack's batches come from: normalised images on the device, one batch after the other.
 
 What a batch holds depends on a run's seed, the epoch and the step alone, so that a training can begin in the
-middle of an epoch, and it is the same wherever the images lie.
+middle of an epoch, and it is the same wherever the images lie: on the device, if half of its free memory
+is enough for them; else in the host's memory; else, and always for photographs of any size, in files
+(`streaming`).
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
+from lthpaper import memory
 from lthpaper.augment import crop_flip, draws, normalised, padded
-from lthpaper.data import DataSet
+from lthpaper.data import DataSet, Images
 from lthpaper.runs import Run
 
 EVALUATION_BATCH = 500
@@ -58,6 +62,9 @@ class Feed(ABC):
     def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (B, C, H, W), the same for every run, and labels (B,)."""
 
+    def close(self) -> None:  # noqa: B027
+        """Let go of what is not memory. The feed gives no batches any more."""
+
 
 class ResidentFeed(Feed):
     """All images on the device, as uint8; cropped, flipped and normalised there."""
@@ -101,6 +108,94 @@ class ResidentFeed(Feed):
             yield normalised(pixels, self.mean, self.std, self.dtype), self.test_labels[part]
 
 
+class HostFeed(Feed):
+    """All images in the host's memory; each batch is cropped and flipped there, one ahead, and sent over as
+    uint8. The bits are those of `ResidentFeed`: the same pixels are normalised in the same layout."""
+
+    def __init__(self, runs, data, device, dtype, part=None):
+        super().__init__(runs, data, device, dtype, part)
+        self.all: Images = data.images
+
+    @property
+    def images(self) -> int:
+        return len(self.all.train)
+
+    @property
+    def test_images(self) -> int:
+        return len(self.all.test)
+
+    def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        card = self.data.card
+        drawn = [draws(run.seed, epoch, self.images, card.pad, card.flip) for run in self.runs]
+        order, shift, flip = (torch.stack(part) for part in zip(*drawn, strict=True))
+
+        def made(step: int) -> tuple[Tensor, Tensor]:
+            length = self.batch_length(step)
+            mine = torch.arange(length) if self.part is None else self.part(length)
+            mine = mine + step * self.batch_size
+            index = order[:, mine]  # (K, B)
+            here = torch.arange(index.numel()).view_as(index)
+            few = padded(self.all.train[index.flatten()], card.pad)
+            pixels = crop_flip(few, here, shift[:, mine], flip[:, mine], card.size)
+            return pixels, self.all.train_labels[index]
+
+        yield from self._sent(made, range(first_step, self.steps))
+
+    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        def made(first: int) -> tuple[Tensor, Tensor]:
+            part = slice(first, first + EVALUATION_BATCH)
+            return self.all.test[part].permute(0, 3, 1, 2), self.all.test_labels[part]
+
+        yield from self._sent(made, range(0, self.test_images, EVALUATION_BATCH))
+
+    def _sent(
+        self, made: Callable[[int], tuple[Tensor, Tensor]], names: Sequence[int]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """made(name) for each name, on the device and normalised."""
+        with ThreadPoolExecutor(1) as ahead:
+            coming = [ahead.submit(made, name) for name in names[:1]]
+            for following in (*names[1:], None):
+                pixels, labels = coming.pop().result()
+                if following is not None:
+                    coming.append(ahead.submit(made, following))
+                if self.device.type == "cuda":
+                    pixels, labels = pixels.pin_memory(), labels.pin_memory()
+                pixels = pixels.to(self.device, non_blocking=True)
+                yield (
+                    normalised(pixels, self.mean, self.std, self.dtype),
+                    labels.to(self.device, non_blocking=True),
+                )
+
+
+def placed(data: DataSet, device: torch.device) -> tuple[str, str]:
+    """Where the images of a data set are for a training ("resident", "host", "streamed"), and why, with the
+    numbers.
+
+    Images of one size are on the device if they need no more than half of its free memory, or than
+    LTHPAPER_RESIDENT_BYTES.
+    """
+    if not isinstance(data.images, Images):
+        why = "photographs of any size" if data.card.streams else "more than the host's memory is to hold"
+        images = len(data.images.train) + len(data.images.test)
+        return "streamed", f"{data.name}: {images:,} images, {why}: streamed from files"
+    needed = _resident_bytes(data)
+    limit = memory.limit(memory.RESIDENT, device)
+    place = "resident" if needed <= limit else "host"
+    where = "resident" if place == "resident" else "in the host's memory"
+    return place, (
+        f"{data.name}: {memory.gb(needed)} of images, {memory.gb(limit)} allowed "
+        f"({memory.why(memory.RESIDENT, device)}): {where}"
+    )
+
+
+def _resident_bytes(data: DataSet) -> int:
+    """What `ResidentFeed` takes: padded training images, test images, labels."""
+    card, images = data.card, data.images
+    train = len(images.train) * (card.size + 2 * card.pad) ** 2 * card.channels
+    labels = 8 * (len(images.train) + len(images.test))
+    return train + images.test.numel() + labels
+
+
 def feed(
     runs: Sequence[Run],
     data: DataSet,
@@ -109,4 +204,9 @@ def feed(
     part: Part | None = None,
 ) -> Feed:
     """The feed for a pack. part: the positions of a batch that this process trains on; all, if None."""
-    return ResidentFeed(runs, data, device, dtype, part)
+    place, _ = placed(data, device)
+    if place == "streamed":
+        from lthpaper.streaming import StreamedFeed  # it is built on this module, and imports torchvision
+
+        return StreamedFeed(runs, data, device, dtype, part)
+    return (ResidentFeed if place == "resident" else HostFeed)(runs, data, device, dtype, part)

@@ -24,6 +24,18 @@ def limit(variable: str, device: torch.device | str = "cpu") -> int:
     return int(told)
 
 
+def why(variable: str, device: torch.device | str = "cpu") -> str:
+    """Where the limit comes from, in words."""
+    if variable in os.environ:
+        return f"by {variable}"
+    return f"half of the {gb(free(device))} that are free"
+
+
+def gb(count: int) -> str:
+    """Bytes in GB or MB of powers of ten."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+
+
 def free(device: torch.device | str = "cpu") -> int:
     """Bytes that can still be allocated on a device; on a CPU within the control group of this process."""
     device = torch.device(device)
