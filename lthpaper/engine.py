@@ -13,9 +13,10 @@ from lthpaper.allocator import keep_freed_memory
 from lthpaper.augment import derived_seed, mixing
 from lthpaper.data import DataSet
 from lthpaper.feeds import feed
-from lthpaper.forms import pack_form
+from lthpaper.forms import Form, forward_of, usual_form
+from lthpaper.graphs import Recorded
 from lthpaper.masks import Mask
-from lthpaper.packing import stack
+from lthpaper.packing import OneByOne, stack
 from lthpaper.recipe import learning_rate
 from lthpaper.runs import Run
 from lthpaper.team import ALONE, Alone
@@ -46,7 +47,7 @@ class Pack:
         starts: Sequence[Start],
         data: DataSet,
         device: torch.device,
-        channels_last: bool | None = None,  # None: the faster layout on this device
+        form: Form | None = None,  # None: the usual one of this device
         team: Alone = ALONE,
     ):
         self.runs, self.device, self.team = list(runs), device, team
@@ -54,9 +55,12 @@ class Pack:
         self.dtype = DTYPES[self.recipe.precision]
         self.loss = torch.zeros(len(runs), dtype=torch.float64, device=device)
         self.feed = feed(runs, data, device, self.dtype, None if team is ALONE else self._share)
-        layout = device.type == "cpu" if channels_last is None else channels_last
-        self.forward, self.not_stacked = pack_form(runs[0].task, layout)
-        self._lay_out(self.forward.network, starts)
+        self.form = form or usual_form(device)
+        self.forward, network, self.not_stacked = forward_of(runs[0].task, self.form)
+        self._lay_out(network, starts)
+        self._whole_step = self._plain_step
+        if self.form.graphed and self._recordable():
+            self._whole_step = Recorded(self._plain_step, self._mutable())
 
     def _lay_out(self, network: torch.nn.Module, starts: Sequence[Start]) -> None:
         """All parameters of the pack in one flat vector, so that the optimizer is a handful of calls."""
@@ -72,11 +76,12 @@ class Pack:
         self.pruned = torch.zeros(total, dtype=torch.bool, device=self.device)
         self.state: dict[str, Tensor] = {}
         self.velocities: dict[str, Tensor] = {}
-        self._rate_views, self._rates_now = [], []
-        flats = (self.flat, self.gradient, self.velocity, self.pruned, self.rates)
+        self._owner = torch.empty(total, dtype=torch.int32, device=self.device)  # run of every single weight
+        self._rates_now: list[float] = []
+        flats = (self.flat, self.gradient, self.velocity, self.pruned, self._owner)
         for name, *pieces in zip(names, *(f.split(sizes) for f in flats), strict=True):
             shape = stacked[name].shape
-            weights, gradient, velocity, pruned, rates = (piece.view(shape) for piece in pieces)
+            weights, gradient, velocity, pruned, owner = (piece.view(shape) for piece in pieces)
             weights.copy_(stacked[name])
             for i, s in enumerate(starts):
                 if s.mask is not None and name in s.mask:
@@ -86,7 +91,7 @@ class Pack:
             leaf = weights.detach().requires_grad_()  # shares the flat vector's memory
             leaf.grad = gradient
             self.state[name], self.velocities[name] = leaf, velocity
-            self._rate_views.append(rates.view(k, -1))
+            owner.view(k, -1).copy_(torch.arange(k)[:, None])
         self.has_masks = any(s.mask is not None for s in starts)
         for name in (n for n in stacked if n not in self.state):  # buffers, and what the network has frozen
             value = stacked[name].to(self.device)
@@ -113,9 +118,8 @@ class Pack:
         rates = [learning_rate(run.recipe, self.epoch, step, steps) for run in self.runs]
         if rates != self._rates_now:
             self._rates_now = rates
-            column = torch.tensor(rates, dtype=self.dtype).to(self.device)[:, None]
-            for view in self._rate_views:
-                view.copy_(column.expand_as(view))
+            each = torch.tensor(rates, dtype=self.dtype).to(self.device)
+            torch.index_select(each, 0, self._owner, out=self.rates)
 
     def _step(self, x: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step on images (K, B, C, H, W), in a team on this process's part of them.
@@ -123,13 +127,28 @@ class Pack:
         Returns the mean losses of the whole batch before it, (K,).
         """
         whole = self.feed.batch_length(self.step)
-        self.gradient.zero_()
         if self.team is ALONE and whole <= (self.recipe.micro_batch or whole):
-            losses = self._accumulate(x, labels, whole, 0)
-        else:
-            losses = self._in_micro_batches(x, labels, whole)
+            return self._whole_step(x, labels)
+        self.gradient.zero_()
+        losses = self._in_micro_batches(x, labels, whole)
         self._sgd()
         return losses
+
+    def _plain_step(self, x: Tensor, labels: Tensor) -> Tensor:
+        """A step on a whole batch."""
+        self.gradient.zero_()
+        losses = self._accumulate(x, labels, labels.shape[1], 0)
+        self._sgd()
+        return losses
+
+    def _recordable(self) -> bool:
+        """Whether a step is the same operations every time: nothing in it is drawn on the way."""
+        return not isinstance(self.forward, OneByOne) and not self.recipe.mixup
+
+    def _mutable(self) -> list[Tensor]:
+        """All that a step changes."""
+        buffers = [t for name, t in self.state.items() if name not in self.velocities]
+        return [self.flat, self.velocity, self.gradient, *buffers]
 
     def _micro(self, whole: int) -> list[slice]:
         """The micro-batches of a batch."""

@@ -1,28 +1,44 @@
-"""In which form a run trains: how many networks a pack may hold, and whether they are stacked."""
+"""In which form a pack computes: stacked or one by one, in which layout, compiled, recorded."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from lthpaper import data, networks
+from lthpaper import networks
 from lthpaper.errors import InputError, require
-from lthpaper.packing import OneByOne, Program, program, stack
-from lthpaper.runs import Run, Task
+from lthpaper.packing import OneByOne, Program, Separately, program, stack
+from lthpaper.runs import Task
 
 
-def pack_limits(run: Run, device: torch.device) -> tuple[int, int]:
-    """(smallest, largest) pack for runs of this shape.
+@dataclass(frozen=True)
+class Form:
+    """How a pack computes: what it computes is the same up to rounding.
 
-    On a CPU small images gain from packing and large ones lose (docs/performance.md); and a
-    convolution of one network takes another path than one of several, with other rounding. So that a
-    run's bits do not depend on its pack, small images always train in packs of two or more (a lone run
-    beside a copy of itself), large ones always alone.
+    stacked: one program over all networks (grouped convolutions); else the networks one after the other.
+    channels_last: the layout of images inside the program. compiled: by torch.compile, which fuses
+    batch-norm, ReLU and additions. graphed: steps are recorded once as CUDA graphs and replayed.
     """
-    if device.type != "cpu":
-        return 1, 64
-    return (2, 8) if data.card(run.task.data).size <= 16 else (1, 1)
+
+    stacked: bool = True
+    channels_last: bool = False
+    compiled: bool = False
+    graphed: bool = False
+
+    def __str__(self) -> str:
+        words = (
+            "stacked" if self.stacked else "one by one",
+            "channels-last" if self.channels_last else "plain",
+        )
+        also = [word for word in ("compiled", "graphed") if getattr(self, word)]
+        return ", ".join((*words, *also))
+
+
+def usual_form(device: torch.device) -> Form:
+    """What is used where nothing was measured; on a CPU always, so that bits do not hang on a clock."""
+    return Form(channels_last=device.type == "cpu")
 
 
 @lru_cache(maxsize=16)
@@ -56,6 +72,17 @@ def pack_form(task: Task, channels_last: bool) -> tuple[Program | OneByOne, str]
     does not depend on who shares the pack. Raises InputError if the network fails on the images.
     """
     return _pack_form(task, networks.factory(task.network), channels_last)
+
+
+def forward_of(task: Task, form: Form) -> tuple[Callable, torch.nn.Module, str]:
+    """The forward pass of packs in this form, the network's skeleton, and why it is not stacked (or "")."""
+    program, why = pack_form(task, form.channels_last)
+    if not isinstance(program, Program):
+        return program, program.network, why
+    forward = torch.compile(program, dynamic=False) if form.compiled else program
+    if not form.stacked:
+        return Separately(forward), program.network, "one by one is faster on this device"
+    return forward, program.network, ""
 
 
 def why_not_stacked(task: Task) -> str:

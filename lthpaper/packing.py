@@ -263,6 +263,19 @@ def _renamed(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
+class Separately:
+    """A program over packs of one, network after network: their activations may stay in a GPU's cache."""
+
+    program: Callable[..., Tensor]
+
+    def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
+        """As a Program's."""
+        one = [slice(i, i + 1) for i in range(x.shape[0])]
+        logits = [self.program({n: t[i] for n, t in state.items()}, x[i], training) for i in one]
+        return torch.cat(logits)
+
+
+@dataclass
 class OneByOne:
     """The same call for a network that cannot be stacked: K calls of the module itself."""
 

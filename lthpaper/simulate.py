@@ -13,7 +13,7 @@ import torch
 from lthpaper import cost, estimates
 from lthpaper.cost import Speeds, speed_key
 from lthpaper.errors import InputError, require
-from lthpaper.forms import pack_limits
+from lthpaper.choices import pack_limits
 from lthpaper.plan import Plan, worker_count
 from lthpaper.runs import Run
 from lthpaper.scheduler import Scheduler

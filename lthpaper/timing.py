@@ -24,7 +24,7 @@ from lthpaper.cost import PACKS, SECONDS, Speed, entry, entry_key, start_key
 from lthpaper.data import Card, DataSet, Images
 from lthpaper.engine import Pack, repeatable
 from lthpaper.errors import InputError
-from lthpaper.forms import pack_limits
+from lthpaper.choices import pack_limits
 from lthpaper.provenance import device_name
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Fresh, Run, Task, from_json, to_json

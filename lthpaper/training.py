@@ -10,10 +10,11 @@ import torch
 
 from lthpaper import networks
 from lthpaper.augment import derived_seed
+from lthpaper.choices import choose, pack_limits
 from lthpaper.data import DataSet
 from lthpaper.engine import Pack, Start, Weights, repeatable
 from lthpaper.errors import require
-from lthpaper.forms import pack_limits, tensors
+from lthpaper.forms import tensors
 from lthpaper.masks import Mask, dense_mask, prunable
 from lthpaper.runs import Fresh, Run
 from lthpaper.team import ALONE, Alone
@@ -40,6 +41,7 @@ class Trained:
     seconds: float  # of the pack, shared by its runs
     pack: int  # how many runs shared it
     packed: str  # "" or why the network was not stacked
+    form: str = ""  # how the pack computed
     resumed: tuple[str, ...] = ()  # devices of the trainings that this one went on from
 
     @property
@@ -217,7 +219,8 @@ class _Training:
         self.resumed = [c.devices if c else () for c in checkpoints.values()]
         copies = max(0, pack_limits(self.runs[0], ways.device)[0] - len(self.runs))
         runs = self.runs + self.runs[:1] * copies
-        self.pack = Pack(runs, starts + starts[:1] * copies, data, ways.device, team=ways.team)
+        form = choose(runs[0], ways.device).form
+        self.pack = Pack(runs, starts + starts[:1] * copies, data, ways.device, form, ways.team)
         first = checkpoints[self.runs[0]]
         if first is not None:
             self.pack.epoch, self.pack.step = first.epoch, first.step
@@ -253,6 +256,7 @@ class _Training:
                 self.seconds + k * self.before[i],
                 k,
                 self.pack.not_stacked,
+                str(self.pack.form),
                 self.resumed[i],
             )
 

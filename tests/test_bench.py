@@ -15,6 +15,7 @@ from lthpaper.bench.ordinary import OnDevice, Ordinary, PilImages, train
 from lthpaper.bench.sizes import SIZES, random_data
 from lthpaper.data import DataSet
 from lthpaper.errors import InputError
+from lthpaper.forms import Form
 from lthpaper.runs import Fresh, Run
 from lthpaper.training import Pack, start
 
@@ -96,7 +97,7 @@ def test_a_timed_epoch_is_whole_batches(name, pack):
 
 @pytest.fixture(scope="module")
 def measured():
-    smallest = Effort(1, 1, 0.0, 50, (2,), (False,), ("fp32",), growth=(1,), workers=(0,))
+    smallest = Effort(1, 1, 0.0, 50, (2,), (Form(),), ("fp32",), growth=(1,), workers=(0,))
     return run_bench(("digits",), effort=smallest)
 
 

@@ -20,9 +20,10 @@ from lthpaper.bench.contender import ENGINE, ON_DEVICE, ORDINARY, PACK, Contende
 from lthpaper.bench.floor import floors
 from lthpaper.bench.report import COLUMNS, report, write
 from lthpaper.bench.sizes import SIZES, Size, named
+from lthpaper.choices import choose, pack_limits
+from lthpaper.forms import Form
 from lthpaper.plan import worker_count
 from lthpaper.runs import Run
-from lthpaper.training import pack_limits
 
 __all__ = ["COLUMNS", "SIZES", "Effort", "report", "run_bench", "write"]
 
@@ -39,14 +40,14 @@ class Effort:
     seconds: float  # of a block
     images: int  # of an epoch, at most
     packs: tuple[int, ...]
-    layouts: tuple[bool | None, ...]
+    forms: tuple[Form, ...]  # of the packs
     precisions: tuple[str, ...]
     growth: tuple[int, ...]  # runs in a sweep
     workers: tuple[int, ...] = (0, 2)  # of the DataLoader
 
 
-FULL = Effort(7, 3, 0.5, 384, PACKS, (False, True), ("fp32", "bf16"), (1, 4, 16, 64))
-QUICK = Effort(3, 3, 0.3, 256, (), (None,), ("fp32", "bf16"), (1, 8))
+FULL = Effort(7, 3, 0.5, 384, PACKS, (Form(), Form(channels_last=True)), ("fp32", "bf16"), (1, 4, 16, 64))
+QUICK = Effort(3, 3, 0.3, 256, (), (), ("fp32", "bf16"), (1, 8))
 
 
 def run_bench(
@@ -67,12 +68,13 @@ def run_bench(
         effort = QUICK if quick else FULL
         if torch.device(device).type == "cuda" and not quick:
             workers = tuple(sorted({0, 2, min(8, worker_count("cpu"))}))  # a GPU waits for them
-            effort = replace(effort, packs=(*PACKS, 32, 64), workers=workers)
+            effort = replace(effort, packs=(), workers=workers)  # the choice of the engine tries them all
     rows: list[dict[str, object]] = []
     with tqdm(total=len(chosen) + 1, unit=" parts", desc="bench") as bar:
         for size, name in zip(chosen, sizes, strict=True):
             timed = replace(size, images=min(size.images, effort.images))
             rows += [{"size": name, **row} for row in _compare(timed, device, effort)]
+            rows += [{"size": name, **row} for row in _tried(size, device, effort.precisions)]
             rows += [{"size": name, **row} for row in floors(size, device)]
             bar.update()
         rows += around.rows(device, effort.growth)
@@ -80,6 +82,20 @@ def run_bench(
     table = pd.DataFrame(rows, columns=COLUMNS)
     table.attrs["device"] = device
     return table
+
+
+def _tried(size: Size, device: str, precisions: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Rows of what the engine tried before it chose its form and pack: a few steps each; none on a CPU."""
+    for precision in precisions:
+        choice = choose(Run(size.task, size.recipe(precision)), torch.device(device))
+        for what, (speed, used) in choice.tried.items():
+            form, _, pack = what.rpartition(", ")
+            about = {"contender": "tried", "pack": int(pack), "precision": precision, "form": form}
+            yield about | {
+                "images_per_s": speed,
+                "network_epochs_per_hour": 3600 * speed / size.epoch,
+                "memory_mb": used / 1e6,
+            }
 
 
 def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, object]]:
@@ -92,9 +108,9 @@ def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, obje
     ]
     first = [*ordinary, Contender(ON_DEVICE, size, device), *ours]
     packs = [
-        Contender(PACK, size, device, pack, precision, layout)
+        Contender(PACK, size, device, pack, precision, form)
         for precision in effort.precisions
-        for layout in effort.layouts
+        for form in effort.forms
         for pack in effort.packs
     ]
     if len(packs) < GROUP:  # few enough to take turns with the rest
@@ -140,7 +156,7 @@ def _row(c: Contender, rates: list[float], base: list[float] | None, memory_mb: 
         "contender": c.name,
         "pack": c.pack,
         "precision": c.precision,
-        "layout": c.layout,
+        "form": c.form_name,
         "processes": c.processes,
         "images_per_s": speed,
         "network_epochs_per_hour": 3600 * speed / c.size.epoch if base is not None else math.nan,

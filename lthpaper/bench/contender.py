@@ -19,22 +19,25 @@ import torch
 
 from lthpaper.bench.ordinary import OnDevice, Ordinary
 from lthpaper.bench.sizes import Size, random_data
+from lthpaper.choices import choose
+from lthpaper.forms import Form
 from lthpaper.runs import Fresh, Run
 from lthpaper.training import Pack, repeatable, start
 
+PLAIN = Form()
 ORDINARY, ON_DEVICE, PACK, ENGINE = "ordinary loop", "data on the device", "pack", "engine"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to train. channels_last None: the engine's own choice. workers: of the DataLoader."""
+    """One way to train. form None: the engine's own choice. workers: of the DataLoader."""
 
     kind: str
     size: Size
     device: str
     pack: int = 1
     precision: str = "fp32"
-    channels_last: bool | None = False
+    form: Form | None = PLAIN
     processes: int = 1
     workers: int = 0
 
@@ -43,9 +46,8 @@ class Contender:
         return f"{self.kind}, {self.workers} workers" if self.kind == ORDINARY else self.kind
 
     @property
-    def layout(self) -> str:
-        last = torch.device(self.device).type == "cpu" if self.channels_last is None else self.channels_last
-        return "channels-last" if last else "plain"
+    def form_name(self) -> str:
+        return str(self.form or choose(self._run(0), torch.device(self.device)).form)
 
     @property
     def images(self) -> int:
@@ -56,13 +58,16 @@ class Contender:
     def build(self) -> Any:
         """What has a `train_epoch()`."""
         device, data = torch.device(self.device), random_data(self.size, self.images)
-        recipe = self.size.recipe(self.precision)
-        runs = [Run(self.size.task, recipe, Fresh(i), seed=i) for i in range(self.pack)]
+        runs = [self._run(i) for i in range(self.pack)]
         if self.kind == ORDINARY:
             return Ordinary(runs[0], data, device, self.workers)
         if self.kind == ON_DEVICE:
             return OnDevice(runs[0], data, device)
-        return Pack(runs, [start(run, None) for run in runs], data, device, self.channels_last)
+        form = self.form or choose(runs[0], device).form
+        return Pack(runs, [start(run, None) for run in runs], data, device, form)
+
+    def _run(self, i: int) -> Run:
+        return Run(self.size.task, self.size.recipe(self.precision), Fresh(i), seed=i)
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -11,11 +11,11 @@ import torch
 from lthpaper.provenance import provenance
 
 COLUMNS = [
-    *("size", "contender", "pack", "precision", "layout", "processes"),
+    *("size", "contender", "pack", "precision", "form", "processes"),
     *("images_per_s", "network_epochs_per_hour", "ratio", "spread_low", "spread_high"),
     *("memory_mb", "seconds"),
 ]
-HEADINGS = ("way", "pack", "precision", "layout", "processes", "images/s", "slowest–fastest round")
+HEADINGS = ("way", "pack", "precision", "form", "processes", "images/s", "slowest–fastest round")
 HEADINGS += ("network-epochs/h", "× ordinary", "memory, MB")
 
 
@@ -33,7 +33,7 @@ def _speed_line(row: pd.Series) -> list[str]:
         row.contender,
         _number(row["pack"]),
         _text(row.precision),
-        _text(row.layout),
+        _text(row.form),
         _number(row.processes),
         _number(row.images_per_s),
         spread,

@@ -33,6 +33,7 @@ class Size:
 SIZES = {
     "digits": Size(Task("resnet8", "digits"), batch=50, images=300, epoch=300, test=1497),
     "cifar": Size(Task("resnet20", "cifar10"), batch=64, images=512, epoch=50_000, test=1000),
+    "vgg": Size(Task("vgg16", "cifar10"), batch=64, images=512, epoch=50_000, test=1000),
 }
 
 

@@ -1,0 +1,207 @@
+"""How runs train on this device: the largest pack and its form. Measured once on a GPU, and remembered.
+
+On a CPU both are fixed, so that a run's bits are those of its machine and not of a clock. On a GPU the best
+convolution, layout and size of a pack depend on the network and on the libraries, and can only be measured:
+each form trains a few steps on random images, in packs that double until they fill the memory or gain
+nothing.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from lthpaper import data
+from lthpaper.data import DataSet, Images
+from lthpaper.engine import Pack, Start, repeatable
+from lthpaper.forms import Form, tensors, usual_form, why_not_stacked
+from lthpaper.memory import free
+from lthpaper.networks import build_seeded
+from lthpaper.provenance import device_name
+from lthpaper.runs import Fresh, Run
+
+SHARE = 0.8  # of the memory that is free: what a pack may be predicted to take
+GAIN = 1.05  # a doubled pack that is not this much faster is not worth its memory
+LARGEST = 128
+STEPS, WARM_UP = 10, 3
+PLAIN_FORMS = [Form(stacked, last, False, True) for stacked in (True, False) for last in (True, False)]
+VERSION = 1  # of what is remembered
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The form and the largest pack. tried: "form, pack" -> (images a second, bytes), if it was measured."""
+
+    form: Form
+    largest: int
+    tried: Mapping[str, tuple[float, int]]
+
+
+def choose(run: Run, device: torch.device) -> Choice:
+    """How runs of this shape train on this device; raises what a first step raises."""
+    if device.type != "cuda":
+        return Choice(usual_form(device), 8 if _packs_on_a_cpu(run) else 1, {})
+    if data.card(run.task.data).streams:  # each run reads its own images
+        return Choice(Form(channels_last=True), 1, {})
+    recipe = run.recipe.with_(
+        epochs=10**6, lr=0.01, schedule="step", milestones=(), warmup_epochs=0.0, mixup=0.0, micro_batch=0
+    )
+    return _remembered(run.with_(seed=0, init=Fresh(), mask=None, recipe=recipe), str(device))
+
+
+def pack_limits(run: Run, device: torch.device) -> tuple[int, int]:
+    """(smallest, largest) pack for runs of this shape.
+
+    On a CPU small images gain from packing and large ones lose (docs/performance.md); and a
+    convolution of one network takes another path than one of several, with other rounding. So that a
+    run's bits do not depend on its pack, small images always train in packs of two or more (a lone run
+    beside a copy of itself), large ones always alone.
+    """
+    smallest = 2 if device.type == "cpu" and _packs_on_a_cpu(run) else 1
+    return smallest, choose(run, device).largest
+
+
+def _packs_on_a_cpu(run: Run) -> bool:
+    return data.card(run.task.data).size <= 16
+
+
+@lru_cache(maxsize=64)
+def _remembered(run: Run, name: str) -> Choice:
+    device = torch.device(name)
+    key = repr((VERSION, device_name(device), torch.__version__, run.digest))
+    known = _read()
+    if key not in known:
+        with repeatable(device):
+            choice = measured(
+                lambda form, pack: _try(run, form, pack, device), _forms(run), SHARE * free(device)
+            )
+        known = _read() | {key: asdict(choice)}
+        _write(known)
+    found = known[key]
+    return Choice(Form(**found["form"]), found["largest"], found["tried"])
+
+
+def _forms(run: Run) -> list[Form]:
+    if why_not_stacked(run.task):
+        return [Form(channels_last=last) for last in (True, False)]
+    return PLAIN_FORMS
+
+
+Try = Callable[[Form, int], tuple[float, int]]  # -> images a second of all networks, bytes at the most
+
+
+def measured(attempt: Try, forms: list[Form], memory: float) -> Choice:
+    """The fastest form and pack whose predicted bytes are within `memory`.
+
+    A pack is tried only if what it will take, a line through the two sizes before it, fits: no pack is
+    too large by trial. torch.compile is tried on the best form alone, since compiling takes a minute.
+    """
+    tried: dict[tuple[Form, int], tuple[float, int]] = {}
+
+    def grow(form: Form, first: int) -> None:
+        fastest = 0.0
+        for pack in _doubling(first):
+            if _predicted(tried, form, pack) > memory:
+                return
+            tried[form, pack] = attempt(form, pack)
+            if tried[form, pack][0] < GAIN * fastest:
+                return
+            fastest = tried[form, pack][0]
+
+    for form in forms:
+        grow(form, 1)
+    best, pack = max(tried, key=lambda found: tried[found][0])
+    if best.graphed:
+        fused = replace(best, compiled=True)
+        with suppress(RuntimeError):  # no compiler on this machine, or an operation it does not know
+            tried[fused, pack] = attempt(fused, pack)
+            best = max((best, fused), key=lambda form: tried[form, pack][0])
+    return Choice(best, pack, {f"{form}, {k}": speed for (form, k), speed in tried.items()})
+
+
+def _doubling(first: int) -> Iterator[int]:
+    return (first << i for i in range(int(math.log2(LARGEST / first)) + 1))
+
+
+def _predicted(tried: Mapping[tuple[Form, int], tuple[float, int]], form: Form, pack: int) -> float:
+    """Bytes that a pack will take, from the two halvings before it; 0 where nothing is known."""
+    half, quarter = tried.get((form, pack // 2)), tried.get((form, pack // 4))
+    if half is None:
+        return 0.0
+    if quarter is None:
+        return 2.0 * half[1]
+    return half[1] + (half[1] - quarter[1]) / (pack // 2 - pack // 4) * (pack - pack // 2)
+
+
+def _try(run: Run, form: Form, k: int, device: torch.device) -> tuple[float, int]:
+    """(images a second, most bytes) of a few steps of a pack of k; (0, bytes) if memory ran out."""
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    weights = tensors(build_seeded(0, **run.task.shape))
+    runs = [run.with_(seed=i) for i in range(k)]
+    try:
+        pack = Pack(runs, [Start(weights, None)] * k, random_data(run, WARM_UP + STEPS), device, form)
+        batches = pack.feed.batches(0, 0)
+        pack._set_rates(0, 1)
+        for i, (x, labels) in enumerate(batches):
+            if i == WARM_UP:
+                torch.cuda.synchronize(device)
+                began = time.perf_counter()
+            pack.step = 0
+            pack._step(x, labels)
+        torch.cuda.synchronize(device)
+        speed = k * STEPS * run.recipe.batch_size / (time.perf_counter() - began)
+        pack.evaluate()
+    except torch.OutOfMemoryError:  # another process took it meanwhile
+        speed = 0.0
+    return speed, torch.cuda.max_memory_reserved(device) - before
+
+
+def random_data(run: Run, steps: int, test: int = 500) -> DataSet:
+    """Whole batches of random images of the data set's shape."""
+    card, generator = data.card(run.task.data), torch.Generator().manual_seed(0)
+    side, train = (card.size, card.size, card.channels), steps * run.recipe.batch_size
+
+    def draw(*shape: int, high: int = 256, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+        return torch.randint(0, high, shape, generator=generator, dtype=dtype)
+
+    images = Images(
+        draw(train, *side),
+        draw(train, high=card.num_classes, dtype=torch.int64),
+        draw(test, *side),
+        draw(test, high=card.num_classes, dtype=torch.int64),
+        tuple(map(str, range(card.num_classes))),
+        "random",
+    )
+    return DataSet("random", card, images, "")
+
+
+def choices_file() -> Path:
+    """Where choices are remembered: XDG_CACHE_HOME, else ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lthpaper" / "choices.json"
+
+
+def _read() -> dict[str, dict]:
+    try:
+        known = json.loads(choices_file().read_text())
+    except (OSError, ValueError):  # not there yet, or written half: it is measured again
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(known: Mapping[str, dict]) -> None:
+    file = choices_file()
+    draft = file.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(known, indent=1))
+        draft.replace(file)
