@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from lthpaper import data
+from lthpaper import data, torchrun
 from lthpaper.checkpoints import Checkpoints
+from lthpaper.choices import pack_limits
 from lthpaper.errors import require
-from lthpaper.forms import pack_limits
 from lthpaper.locks import Locks
 from lthpaper.networks import LOCAL
 from lthpaper.plan import Keep, Plan, plan, worker_count
@@ -23,6 +23,7 @@ from lthpaper.runs import Run, from_json, to_json
 from lthpaper.scheduler import ELSEWHERE, OURS, THERE, Scheduler
 from lthpaper.stopping import Stopping, Unfinished
 from lthpaper.store import Damaged, Store, Unwritable
+from lthpaper.team import ALONE, Alone
 from lthpaper.training import Progress, Stopped, train
 from lthpaper.workers import InThisProcess, Workers
 
@@ -47,8 +48,9 @@ def perform(
     job: Job,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
+    team: Alone = ALONE,
 ) -> None:
-    """Train a job's pack and put the results into the store.
+    """Train a job's pack and put the results into the store; all processes of a team do so, one writes.
 
     A run that is there by now is left out: another process may have trained it, or this one before a
     pack-mate failed. Raises training.Stopped where `stop` says so or the job's time is over, InputError if a
@@ -66,10 +68,12 @@ def perform(
 
     task = runs[0].task
     images = data.load(task.data, job.data_root, task.train_images)
-    about = provenance(job.device)
-    for trained in train(runs, images, store.weights, job.device, keep, on_epoch, checkpoints, over):
-        store.put(trained, images.fingerprint, about)
-        checkpoints.drop(trained.run)
+    about = provenance(job.device) | ({"processes": team.size} if team.size > 1 else {})
+    team.any(False)  # all have loaded the images: nobody waits for that in the midst of a sum
+    for trained in train(runs, images, store.weights, job.device, keep, on_epoch, checkpoints, over, team):
+        if team.rank == 0:
+            store.put(trained, images.fingerprint, about)
+            checkpoints.drop(trained.run)
 
 
 def execute(
@@ -104,6 +108,7 @@ def execute(
         _same_data(todo, store, data_root)
         if not todo.todo:
             return todo
+        torchrun.check(todo.todo, device)
         with Bar(todo, quiet) as bar:
             done = _Execution(todo, store, data_root, device, workers, bar, stopping, on).finish()
     return replace(todo, todo=tuple(run for run in todo.todo if run in done))
@@ -200,12 +205,14 @@ class _Execution:
             from lthpaper.cluster import RayWorkers  # ray is an extra
 
             return RayWorkers(self.on, str(self.device))
+        if team := torchrun.executor(self._count, self.stopping):
+            return team
         if own or self.workers <= 1 or len(todo) <= self._limits(todo[0])[0]:
             return InThisProcess(self._count, self.stopping)
         return Workers(self.workers)
 
     def _limits(self, run: Run) -> tuple[int, int]:
-        return pack_limits(run, self.device)
+        return (1, 1) if torchrun.joined() else pack_limits(run, self.device)
 
     def _claim(self, run: Run) -> str:
         """Lock a run, unless another process has it or has brought its result."""
