@@ -24,6 +24,7 @@ app = typer.Typer(
     epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback.",
 )
 app.add_typer(store_app, name="store")
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # an environment variable of the processes that torchrun starts
 console = terminal.console()
 
 Figures = Annotated[
@@ -46,12 +47,17 @@ Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: on
 
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; as LTHPAPER_DEBUG=1 does.")
     ] = False,
 ) -> None:
     if debug:
         os.environ["LTHPAPER_DEBUG"] = "1"  # where `main` looks, and other processes too
+    require(
+        TORCHRUN not in os.environ or context.invoked_subcommand == "run",
+        f"torchrun is for `lthpaper run`; start `lthpaper {context.invoked_subcommand}` without it.",
+    )
 
 
 def _fields(pairs: list[str] | None) -> dict[str, str]:
@@ -463,15 +469,22 @@ def _failed_training(log: str) -> str:
 def main() -> None:
     """Entry point: bad input is a sentence and status 2, a failed training status 1, an interrupt 130."""
     sys.path.insert(0, os.getcwd())  # networks and data sets of one's own lie where one works
+    together = TORCHRUN in os.environ
     try:
-        app()
+        if together:
+            from lthpaper import torchrun
+
+            torchrun.take_part(app)
+        else:
+            app()
     except (InputError, OSError, WorkFailed) as error:
         said, status = _sentence(error)
         if not said:
             raise
         if os.environ.get("LTHPAPER_DEBUG"):
             traceback.print_exc()
-        print(f"lthpaper: {said}", file=sys.stderr)
+        if not together or torchrun.speaks():
+            print(f"lthpaper: {said}", file=sys.stderr)
         raise SystemExit(status) from None
     except SystemExit as ended:  # typer makes this of an interrupt
         if ended.code == 130:
