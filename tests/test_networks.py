@@ -1,13 +1,20 @@
 """The networks are those of Table 2; their draws are reproducible; their counts say what the paper says."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from lthpaper import networks
 from lthpaper.errors import InputError
+from lthpaper.forms import why_not_stacked
 from lthpaper.masks import prunable
 from lthpaper.networks.structure import residual_connections
+from lthpaper.paper import EXPERIMENTS
+from lthpaper.runs import Task
+from lthpaper.settings import imp_sparsity
 from lthpaper.torchvision_import import torchvision
 
 ALL = sorted(networks.NETWORKS)
@@ -96,6 +103,23 @@ def test_a_skeleton_counts_without_memory_or_randomness(name):
     assert [p.shape for p in network.parameters()] == [p.shape for p in real.parameters()]
 
 
+def test_a_skeleton_of_one_s_own_draws_what_has_memory_and_skips_the_rest():
+    skipped = networks.skeleton(f"{__name__}:draws_both")
+    assert skipped.kept.abs().sum() > 0
+    assert skipped.weight.is_meta
+
+
+def test_counting_does_not_wait_for_torch_s_compiler():
+    """Its import takes seconds in every process, and filling a tensor without memory would ask for it."""
+    script = (
+        "import sys; from lthpaper import networks; "
+        "counts = networks.count_parameters('vgg16'); "
+        "print(counts, 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["14724042", "False"]
+
+
 @pytest.mark.parametrize("name", ["resnet20", "resnet32", "vgg16", "resnet18-imagenet"])
 def test_convolutions_start_from_he_s_fan_out_distribution(name):
     for module in networks.build_seeded(0, name, 10).modules():
@@ -155,6 +179,21 @@ def test_resnet20_s_small_dense_networks_match_their_subnetworks(sparsity, miss)
     assert abs(achieved / nonzero - 1) < miss
 
 
+@pytest.mark.parametrize("of", EXPERIMENTS, ids=lambda e: e.name)
+def test_every_experiment_has_a_small_dense_network_within_two_percent_and_a_half(of):
+    """Table 1's θ_SD at s = 0.914, counted with the data set's own classes; the network takes its images."""
+    task = Task(of.network, of.data)
+    nonzero = task.parameters - round(imp_sparsity(11) * sum(task.prunable_weights.values()))
+    shape = {key: value for key, value in task.shape.items() if key != "width"}
+    small = task.with_(width=networks.small_dense_width(parameters=nonzero, **shape))
+    assert abs(small.parameters / nonzero - 1) < 0.025
+    network = networks.build_seeded(0, **small.shape).eval()
+    assert sum(p.numel() for p in network.parameters()) == small.parameters
+    side = small.shape["size"]
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, side, side)).shape == (1, small.shape["num_classes"])
+
+
 RESIDUAL = {
     "resnet8": 3,
     "resnet20": 9,
@@ -206,6 +245,15 @@ def test_a_frozen_network_has_its_residual_connections_too():
     assert not any(p.requires_grad for p in network.parameters())
 
 
+ALONE: dict[str, str] = {}  # networks of this package that cannot be stacked, and why
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_network_packs_or_says_why_not(name):
+    task = Task(name, "cifar10", width=0.06)  # which operations a forward pass has does not hang on the width
+    assert why_not_stacked(task) == ALONE.get(name, "")
+
+
 def test_residual_connections_of_a_network_that_does_not_run_are_an_error():
     with pytest.raises(InputError, match="cannot be counted"):
         residual_connections(networks.build_seeded(0, "resnet8", 10), (1, 8, 8))
@@ -224,6 +272,15 @@ def needs_depth(depth: int, num_classes: int = 10) -> nn.Module:
 def reads_values(num_classes: int = 10, width: float = 1.0) -> nn.Module:
     widths = [int(w.item()) for w in torch.linspace(8, 16, 2) * width]
     return nn.Sequential(nn.Conv2d(3, widths[0], 3), nn.Conv2d(widths[0], widths[1], 3))
+
+
+def draws_both(num_classes: int = 10) -> nn.Module:
+    """A truncated and a normal draw, and a buffer that it keeps on the CPU whatever the default device is."""
+    network = nn.Linear(3, num_classes)
+    nn.init.trunc_normal_(network.weight)
+    nn.init.normal_(tensor=network.bias)
+    network.register_buffer("kept", torch.empty(3, device="cpu").normal_())
+    return network
 
 
 def returns_nothing() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lthpaper.errors import InputError, require
 from lthpaper.registry import Registry
@@ -143,10 +144,22 @@ def skeleton(
     A factory that reads values while it builds cannot be on the meta device; it is built for real.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NothingDrawn():
             return build(name, num_classes, width, in_channels, size)
     except (RuntimeError, NotImplementedError):
         return build_seeded(0, name, num_classes, width, in_channels, size)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves tensors without memory as they are: torch would import its compiler, seconds, to fill them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        given = kwargs or {}
+        if func in (torch.Tensor.normal_, nn.init.normal_, torch.Tensor.erfinv_):  # erfinv_: truncated normal
+            filled = given["tensor"] if "tensor" in given else args[0]
+            if filled.is_meta:
+                return filled
+        return func(*args, **given)
 
 
 @lru_cache(maxsize=4096)
