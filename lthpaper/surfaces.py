@@ -7,9 +7,11 @@ size (rounding); "bf16" computes convolutions in bfloat16 and is within about 2 
 
 import math
 import os
+import struct
 import time
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ from lthpaper.training import Weights, repeatable
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 SAVE_EVERY = 10.0  # seconds between partial results
+NO_SURFACE = (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, MemoryError, RuntimeError)
+NO_SURFACE += (zipfile.BadZipFile, zlib.error, struct.error)  # what numpy raises on files that are damaged
 
 
 @dataclass(frozen=True)
@@ -240,17 +244,31 @@ def _evaluated(
             pool.shutdown(cancel_futures=True)
 
 
-def _resume(file: str | Path | None, key: str, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    nothing = np.full(len(points), np.nan), np.zeros(len(points), dtype=bool)
-    if file is None or not Path(file).exists():
-        return nothing
+def kept(file: str | Path) -> dict[str, np.ndarray] | None:
+    """key, points (P, 2), loss (P,) and done (P,) of an earlier computation; None where no file holds them.
+
+    It is only a cache: what is damaged, or was written by something else, is computed again.
+    """
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            if str(kept["key"]) == key and np.array_equal(kept["points"], points):
-                return kept["loss"].copy(), kept["done"].copy()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # it is only a cache: damaged, or written by something else
-    return nothing
+        if not Path(file).is_file():
+            return None
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as found:
+            if sum(member.file_size for member in found.zip.infolist()) > os.path.getsize(file):
+                return None  # ours are not packed, so that none can swell
+            arrays = {name: found[name] for name in ("key", "points", "loss", "done")}
+    except NO_SURFACE:
+        return None
+    count = len(arrays["points"]) if arrays["points"].ndim == 2 else -1
+    if {arrays["loss"].shape, arrays["done"].shape} != {(count,)}:
+        return None
+    return arrays if (arrays["loss"].dtype, arrays["done"].dtype) == (float, bool) else None
+
+
+def _resume(file: str | Path | None, key: str, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = None if file is None else kept(file)
+    if found is not None and str(found["key"]) == key and np.array_equal(found["points"], points):
+        return found["loss"].copy(), found["done"].copy()
+    return np.full(len(points), np.nan), np.zeros(len(points), dtype=bool)
 
 
 def _save(file: str | Path, key: str, points: np.ndarray, loss: np.ndarray, done: np.ndarray) -> None:

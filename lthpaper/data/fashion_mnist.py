@@ -7,6 +7,7 @@ content that is checked.
 
 import gzip
 import hashlib
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -40,13 +41,14 @@ MD5 = {  # of the unpacked files
     "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
     "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
 }
+LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest of them
 
 
 def read_idx(path: Path, md5: str) -> Tensor:
     """An IDX file of bytes, gzipped or not: (N, ...) uint8. Raises InputError if its content differs."""
     try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            raw = file.read(LARGEST + 1)  # a small file may unpack to any size
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or half-copied ({error}): replace it.") from error
     found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
@@ -54,8 +56,12 @@ def read_idx(path: Path, md5: str) -> Tensor:
         found == md5,
         f"{path} is not the published file (MD5 of its content {found}, expected {md5}): replace it.",
     )
-    start = 4 + 4 * raw[3]  # two zeros, the type (8: bytes), the number of dimensions; then the dimensions
-    shape = struct.unpack(f">{raw[3]}I", raw[4:start])
+    start = 4 + 4 * raw[3] if len(raw) > 3 else 0  # two zeros, the type, the number of dimensions; these
+    shape = struct.unpack(f">{raw[3]}I", raw[4:start]) if 4 < start <= len(raw) else ()
+    require(
+        bool(shape) and raw[:3] == b"\0\0\x08" and math.prod(shape) == len(raw) - start,
+        f"{path} does not hold the bytes that its header speaks of: replace it.",
+    )
     return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy())
 
 

@@ -17,6 +17,7 @@ from lthpaper.data import Images
 from lthpaper.data.decode import decode
 from lthpaper.errors import InputError, require
 
+LARGEST_GROUP = 2**30  # bytes that a row group may unpack to: one is read at a time
 _SHARD = re.compile(r"-(\d+)-of-(\d+)")
 
 
@@ -62,6 +63,13 @@ def opened(path: Path, label: str, classes: Sequence[str] = (), image: str = "im
                     f"{path} has the columns {', '.join(fields)}; expected {image} {{bytes, path}} and whole "
                     f"numbers in {label}."
                 )
+            groups = (file.metadata.row_group(g) for g in range(file.num_row_groups))
+            largest = max((group.total_byte_size for group in groups), default=0)
+            require(
+                largest <= LARGEST_GROUP,
+                f"{path} has a row group of {largest:,} bytes; at most {LARGEST_GROUP:,} are read at once: "
+                "write it anew with smaller ones.",
+            )
             if classes:
                 _check_classes(path, names(schema, label), classes)
             yield file

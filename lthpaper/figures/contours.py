@@ -1,7 +1,6 @@
 """What Figures 4 and 5 share: four subnetworks, their surfaces as one tidy table, and the four panels."""
 
 import hashlib
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from lthpaper.runs import Run, Task
 from lthpaper.scales import Scale
 from lthpaper.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
 from lthpaper.store import Store
-from lthpaper.surfaces import Evaluator, Sample, losses, sample, surface
+from lthpaper.surfaces import Evaluator, Sample, kept, losses, sample, surface
 
 ROUNDS = 13  # s = 0.945
 RATES = (0.01, 0.1)
@@ -156,11 +155,8 @@ def is_kept(trial: Trial, store: Store, scale: Scale, data_root: str | Path | No
 
 
 def _complete(file: Path, key: str) -> bool:
-    try:
-        with np.load(file, allow_pickle=False) as kept:
-            return str(kept["key"]) == key and bool(kept["done"].all())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return False
+    found = kept(file)
+    return found is not None and str(found["key"]) == key and bool(found["done"].all())
 
 
 def _plane(run: Run, store: Store) -> Plane | None:
