@@ -50,7 +50,17 @@ class SanityCheck:
         require(
             bool(self.learning_rates) and bool(self.rounds), "Give at least one learning rate and one round."
         )
-        require(self.seeds >= 1, f"seeds is {self.seeds}; it must be at least 1.")
+        for field in ("learning_rates", "rounds"):  # else a run would count twice in a mean
+            values = getattr(self, field)
+            require(len(set(values)) == len(values), f"{field} is {values}; each value may stand there once.")
+        require(
+            all(type(k) is int and 1 <= k <= 30 for k in self.rounds),
+            f"rounds is {self.rounds}; each must be a whole number of IMP rounds from 1 to 30.",
+        )
+        require(
+            type(self.seeds) is int and self.seeds >= 1,
+            f"seeds is {self.seeds!r}; it must be a whole number from 1.",
+        )
         for lr in self.learning_rates:
             self.recipe.with_(lr=lr)
 

@@ -126,7 +126,12 @@ def test_sdt_has_nearly_as_many_parameters_as_the_subnetwork_has_non_zeros():
         (perceptron, {"prunable": ("conv*",)}, "matches conv"),
         (perceptron, {"learning_rates": ()}, "at least one learning rate"),
         (perceptron, {"learning_rates": (0.1, 0.0)}, "The learning rate is 0.0"),
+        (perceptron, {"learning_rates": (0.1, 0.01, 0.1)}, "each value may stand there once"),
+        (perceptron, {"rounds": (4, 4)}, "each value may stand there once"),
+        (perceptron, {"rounds": (4, 0)}, "from 1 to 30"),
+        (perceptron, {"rounds": (4, 2.0)}, "from 1 to 30"),
         (perceptron, {"seeds": 0}, "seeds is 0"),
+        (perceptron, {"seeds": "3"}, "seeds is '3'"),
     ],
 )
 def test_a_check_that_cannot_be_is_refused(network, more, sentence):
