@@ -79,6 +79,11 @@ class Speeds:
     def of(self, run: Run) -> Speed:
         return self.by_shape[speed_key(run)]
 
+    def limits(self, run: Run) -> tuple[int, int]:
+        """(smallest, largest) pack that was measured, or that is assumed to fit."""
+        sizes = self.of(run).sizes
+        return sizes[0], sizes[-1]
+
     @property
     def sources(self) -> set[str]:
         """Of what kind the numbers are: measured, scaled, estimated."""

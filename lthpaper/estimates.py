@@ -59,11 +59,11 @@ def floor(run: Run, device: Estimate) -> float:
     return max(operations / device.operations[run.recipe.precision], traffic / device.bandwidth)
 
 
-def pack_limits(run: Run, device: Estimate) -> tuple[int, int]:
-    """(smallest, largest) pack: what nine tenths of the memory hold."""
+def largest_pack(run: Run, device: Estimate) -> int:
+    """What nine tenths of the memory hold."""
     activations = work.per_image(run.task)[1] * run.recipe.batch_size * ITEM[run.recipe.precision]
     one = KEPT_ACTIVATIONS * activations + PARAMETER_BYTES * run.task.parameters
-    return 1, max(1, min(LARGEST_PACK, int(0.9 * device.memory / one)))
+    return max(1, min(LARGEST_PACK, int(0.9 * device.memory / one)))
 
 
 def _speed(run: Run, device: Estimate, pessimistic: bool) -> Speed:
@@ -73,7 +73,7 @@ def _speed(run: Run, device: Estimate, pessimistic: bool) -> Speed:
     steps = math.ceil(images / REFERENCE.recipe.batch_size)
     layer = (alone - packed) / steps / work.layers(REFERENCE.task)
     image = packed / images * floor(run, device) / floor(REFERENCE, device)
-    sizes = (1, LARGEST_PACK)
+    sizes = (1, largest_pack(run, device))
     a = layer * work.layers(run.task)
     step = tuple(a + k * image * run.recipe.batch_size for k in sizes)
     test = tuple(FORWARD * value / run.recipe.batch_size for value in step)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lthpaper import cost, estimates
+from lthpaper.choices import pack_limits
 from lthpaper.cost import Speeds, speed_key
 from lthpaper.errors import InputError, require
 from lthpaper.choices import pack_limits
@@ -44,9 +45,12 @@ class Prediction:
         return self.busy / (self.devices * self.makespan) if self.makespan else 0.0
 
 
-def simulate(todo: Plan, speeds: Speeds, count: int, limits: Limits) -> Prediction:
-    """The plan's packs on `count` devices of these speeds, begun and ended as `sweep.execute` does."""
-    scheduler = Scheduler(todo, limits)
+def simulate(todo: Plan, speeds: Speeds, count: int, limits: Limits | None = None) -> Prediction:
+    """The plan's packs on `count` devices of these speeds, begun and ended as `sweep.execute` does.
+
+    limits: (smallest, largest) pack of a run's shape; None: the sizes that were measured.
+    """
+    scheduler = Scheduler(todo, limits or speeds.limits)
     idle = [_Process(speeds) for _ in range(count)]
     running: list[tuple[float, int, _Process]] = []  # by the time at which a pack ends
     now = busy = 0.0
@@ -101,13 +105,16 @@ def _critical_path(todo: Plan, speeds: Speeds) -> float:
 
 def here(todo: Plan, device: torch.device | str = "cpu", workers: int | None = None) -> Prediction:
     """The plan on this machine, as `execute` would do it."""
-    count, device = worker_count(device, workers), torch.device(device)
+    count, chosen = worker_count(device, workers), torch.device(device)
     if not todo.todo:
         return Prediction(count, 0.0, 0.0, 0.0, 0, 0, frozenset())
-    own_limits = lambda run: pack_limits(run, device)  # noqa: E731
-    if len(todo.todo) <= own_limits(todo.todo[0])[0]:
+
+    def limits(run: Run) -> tuple[int, int]:
+        return pack_limits(run, chosen)
+
+    if len(todo.todo) <= limits(todo.todo[0])[0]:
         count = 1
-    return simulate(todo, cost.speeds(todo.todo, device, count), count, own_limits)
+    return simulate(todo, cost.speeds(todo.todo, device, count), count, limits)
 
 
 def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
@@ -117,15 +124,12 @@ def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
     known.
     """
     count, kind = parse(devices)
-    gpu_limits = lambda run: pack_limits(run, torch.device("cuda"))  # noqa: E731
     if not todo.todo:
         return [Prediction(count, 0.0, 0.0, 0.0, 0, 0, frozenset())]
     if speed:
-        found, is_cpu = _from_file(todo, speed, kind)
-        return [simulate(todo, found, count, _cpu_limits if is_cpu else gpu_limits)]
+        return [simulate(todo, _from_file(todo, speed, kind), count)]
     if kind == "cpu":
-        found = cost.speeds(todo.todo, "cpu", min(count, worker_count("cpu")))
-        return [simulate(todo, found, count, _cpu_limits)]
+        return [simulate(todo, cost.speeds(todo.todo, "cpu", min(count, worker_count("cpu"))), count)]
     require(
         kind in estimates.DEVICES,
         f"Nothing is known of the speed of {kind!r}; there are cpu (measured here) and "
@@ -133,19 +137,7 @@ def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
         "--speed: `lthpaper plan` writes one there.",
     )
     device = estimates.DEVICES[kind]
-    return [
-        simulate(
-            todo,
-            estimates.estimated(todo.todo, device, pessimistic),
-            count,
-            lambda run: estimates.pack_limits(run, device),
-        )
-        for pessimistic in (False, True)
-    ]
-
-
-def _cpu_limits(run: Run) -> tuple[int, int]:
-    return pack_limits(run, torch.device("cpu"))
+    return [simulate(todo, estimates.estimated(todo.todo, device, p), count) for p in (False, True)]
 
 
 def parse(devices: str) -> tuple[int, str]:
@@ -158,8 +150,8 @@ def parse(devices: str) -> tuple[int, str]:
     return int(match[1] or 1), match[2].strip()
 
 
-def _from_file(todo: Plan, file: str | Path, kind: str) -> tuple[Speeds, bool]:
-    """Speeds of the file's device of this kind, and whether it is a CPU."""
+def _from_file(todo: Plan, file: str | Path, kind: str) -> Speeds:
+    """Speeds of the file's device of this kind."""
     known = cost.given(file)
     measured = [(entry["device"], entry["processes"]) for entry in known.values() if "sizes" in entry]
     fitting = [pair for pair in measured if kind in pair[0].lower()] or measured * (kind == "cpu")
@@ -167,8 +159,7 @@ def _from_file(todo: Plan, file: str | Path, kind: str) -> tuple[Speeds, bool]:
         names = ", ".join(sorted({name for name, _ in measured}))
         raise InputError(f"{file} holds speeds of {names}, none of {kind}; name a device of the file.")
     name, processes = max(fitting, key=lambda pair: (measured.count(pair), pair[1]))
-    is_cpu = not any(word in name.lower() for word in ("nvidia", "radeon", "instinct"))
-    return cost.from_file(known, cost.by_shape(todo.todo).values(), name, processes), is_cpu
+    return cost.from_file(known, cost.by_shape(todo.todo).values(), name, processes)
 
 
 def duration(seconds: float) -> str:

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from lthpaper import data
+from lthpaper.choices import choose, pack_limits, random_data
 from lthpaper.cost import PACKS, SECONDS, Speed, entry, entry_key, start_key
-from lthpaper.data import Card, DataSet, Images
 from lthpaper.engine import Pack, repeatable
 from lthpaper.errors import InputError
 from lthpaper.choices import pack_limits
@@ -113,9 +113,10 @@ def _time_shape(run: Run, device: torch.device, folder: Path) -> Speed:
     return Speed(tuple(sizes), step, image, max(0.0, cold - warm), warm, max(0.0, result))
 
 
-def _pack(runs: Sequence[Run], device: torch.device, train: int = 1, test: int = 1) -> Pack:
+def _pack(runs: Sequence[Run], device: torch.device, steps: int = 1, tests: int = 1) -> Pack:
     """A pack that stands ready, on random images."""
-    return Pack(runs, [start(run, None) for run in runs], _random_images(runs[0], train, test), device)
+    starts = [start(run, None) for run in runs]
+    return Pack(runs, starts, random_data(runs[0], steps, tests), device, choose(runs[0], device).form)
 
 
 def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float]:
@@ -124,7 +125,7 @@ def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float
     whole = math.ceil(run.task.images / run.recipe.batch_size), data.card(run.task.data).test
     steps, tests = 1, min(whole[1], 20)
     for _ in range(2):
-        pack = _pack(runs, device, steps * run.recipe.batch_size, tests)
+        pack = _pack(runs, device, steps, tests)
         per_step = _mean_seconds(lambda pack=pack: float(pack.train_epoch().sum()), device) / steps
         per_image = _mean_seconds(lambda pack=pack: float(pack.evaluate()[0].sum()), device) / tests
         fits = (min(int(BLOCK / per_step), whole[0]), min(int(BLOCK / per_image), whole[1]))
@@ -136,8 +137,7 @@ def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float
 
 def _train_little(run: Run, device: torch.device, folder: Path) -> None:
     """One step of a run, its result into a store and out of it into the start of a pruned one."""
-    batch = min(run.recipe.batch_size, run.task.images)
-    pack = _pack([run], device, batch)
+    pack = _pack([run], device)
     pack.train_epoch()
     curves = {name: [0.0] for name in ("train_loss", "test_loss", "test_accuracy")}
     store = Store(folder / uuid.uuid4().hex)
@@ -160,23 +160,3 @@ def _mean_seconds(action: Callable[[], object], device: torch.device) -> float:
     while sum(times) < BLOCK:
         times.append(_seconds(action, device))
     return statistics.mean(times)
-
-
-def _random_images(run: Run, train: int, test: int) -> DataSet:
-    """Images of the data set's shape: the speed does not depend on what they show."""
-    card: Card = data.card(run.task.data)
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int, high: int = 256, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
-        return torch.randint(0, high, shape, generator=generator, dtype=dtype)
-
-    side = (card.size, card.size, card.channels)
-    parts = Images(
-        draw(train, *side),
-        draw(train, high=card.num_classes, dtype=torch.int64),
-        draw(test, *side),
-        draw(test, high=card.num_classes, dtype=torch.int64),
-        tuple(map(str, range(card.num_classes))),
-        "random",
-    )
-    return DataSet("random", card, parts, "")

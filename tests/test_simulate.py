@@ -238,8 +238,8 @@ def test_packs_on_an_assumed_device_fit_its_memory():
     device = estimates.DEVICES["h100"]
     small = pretraining(Task("resnet20", "cifar10"), Recipe(batch_size=64))
     large = pretraining(Task("resnet50-tiny", "tiny-imagenet"), Recipe(batch_size=1024))
-    assert estimates.pack_limits(small, device) == (1, 64)
-    assert 1 <= estimates.pack_limits(large, device)[1] < 16
+    assert estimates.largest_pack(small, device) == 64
+    assert 1 <= estimates.largest_pack(large, device) < 16
 
 
 def test_what_is_assumed_is_said_and_is_a_range():
