@@ -86,7 +86,7 @@ class StreamedFeed(Feed):
             batch_size=None,  # a piece is a batch already
             sampler=self._work,
             num_workers=count,
-            multiprocessing_context=_context() if count else None,
+            multiprocessing_context=processes_context() if count else None,
             prefetch_factor=AHEAD if count else None,
             persistent_workers=count > 0,
             pin_memory=device.type == "cuda",
@@ -195,7 +195,7 @@ def _training(
                 yield Piece(images, seeds, *(() if own is None else (own[1][at], own[2][at])))
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def processes_context() -> multiprocessing.context.BaseContext:
     """How loader processes start: from a clean process that has imported what they need, where there is such
     a thing. A fork of the training process, with its threads and its GPU, can hang."""
     if not sys.platform.startswith("linux"):

@@ -1,10 +1,10 @@
 """Streamed, sent from the host or resident, a batch is the same; photographs are cropped by torchvision."""
 
 import os
-import subprocess
-import sys
+import signal
 import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +238,8 @@ def test_loader_processes_end_with_their_feed(small, monkeypatch):
 
 def test_a_loader_that_is_killed_ends_the_training_with_a_sentence(small, monkeypatch):
     monkeypatch.setenv(streaming.LOADERS, "1")
-    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)  # seconds; 5 otherwise
+    waits = torch.utils.data.dataloader._MultiProcessingDataLoaderIter._try_get_data
+    monkeypatch.setattr(waits, "__defaults__", (0.1,))  # seconds until it looks again; 5 otherwise
     feed = StreamedFeed([run()], small, CPU, torch.float32)
     begun = feed.batches(0, 0)
     next(begun)
@@ -249,38 +250,26 @@ def test_a_loader_that_is_killed_ends_the_training_with_a_sentence(small, monkey
     feed.close()
 
 
-PARENT = """
-import os, sys
-from pathlib import Path
-import torch
-from lthpaper.data import DataSet, folders, own
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Run, Task
-from lthpaper.streaming import StreamedFeed
-if __name__ == "__main__":
-    files = folders.files(Path(sys.argv[1]))
-    run = Run(Task("resnet8", "digits"), Recipe())
-    data = DataSet("set", own.card_of(files), files, "")
-    feed = StreamedFeed([run], data, torch.device("cpu"), torch.float32)
+def train_and_die(folder: Path, pid: Connection) -> None:
+    """A training that is killed when its first batch is there; says who its loader process is."""
+    files = folders.files(folder)
+    feed = StreamedFeed([run()], DataSet("set", own.card_of(files), files, ""), CPU, torch.float32)
     next(feed.batches(0, 0))
-    print(feed._loader._iterator._workers[0].pid, flush=True)
-    os.kill(os.getpid(), 9)
-"""
+    pid.send(processes(feed)[0].pid)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
-def test_loader_processes_end_with_a_killed_training(tmp_path):
+def test_loader_processes_end_with_a_killed_training(tmp_path, monkeypatch):
+    monkeypatch.setenv(streaming.LOADERS, "1")
     folder = folder_of(tmp_path, noise(4), each=2)
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT)
-    done = subprocess.run(
-        [sys.executable, script, folder],
-        env={**os.environ, streaming.LOADERS: "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
-    status = Path("/proc", str(int(done.stdout)), "status")
+    context = streaming.processes_context()
+    here, there = context.Pipe(duplex=False)
+    training = context.Process(target=train_and_die, args=(folder, there))
+    training.start()
+    training.join(60)
+    assert training.exitcode == -signal.SIGKILL
+    status = Path("/proc", str(here.recv()), "status")
 
     def alive() -> bool:
         try:

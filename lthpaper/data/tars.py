@@ -101,12 +101,20 @@ def _members(shard: Path) -> tuple[dict[str, tuple[str, int, int]], dict[str, in
                 require(key not in images, f"{shard} has two images of the key {key}: replace the shard.")
                 images[key] = (member.name, member.offset_data, member.size)
                 tar.members = []  # a hundred thousand headers would stay in memory
+            _check_end(shard, tar.offset)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(
             f"{shard} is not a whole tar file ({error}); shards are not packed (.tar, not .tar.gz): "
             "download it again."
         ) from error
     return images, labels
+
+
+def _check_end(shard: Path, offset: int) -> None:
+    """Two blocks of zeros end a tar file; tarfile takes one that stops before them for whole."""
+    with open(shard, "rb") as file:
+        file.seek(offset)
+        require(file.read(512) == bytes(512), f"{shard} is cut off: download it again.")
 
 
 def _parts(name: str) -> tuple[str, str]:
