@@ -50,7 +50,7 @@ def crop_flip(images: Tensor, index: Tensor, shift: Tensor, flip: Tensor, size: 
     places = rows[..., :, None] * side + columns[..., None, :]  # (K, B, size, size)
     places += index[..., None, None] * (images.shape[1] * side)
     pixels = images.reshape(-1, images.shape[3]).index_select(0, places.reshape(-1))
-    return pixels.view(k, b, size, size, -1).permute(0, 1, 4, 2, 3)
+    return pixels.view(k, b, size, size, images.shape[3]).permute(0, 1, 4, 2, 3)  # b may be 0
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
