@@ -1,5 +1,6 @@
 """Execution of a plan: ready runs in packs, on an executor's workers, every result kept as it comes."""
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -101,6 +102,9 @@ def execute(
     Raises InputError before anything starts if a data set cannot be loaded. Whatever ends it, the results
     so far are in the store and the workers have ended.
     """
+    require(
+        re.fullmatch("(ray(:.+)?)?", on), f"{on!r} is no place to train on; there is ray, or ray:ADDRESS."
+    )
     stopping = Stopping(time_limit)
     workers = worker_count(device, workers)
     with stopping.signals() if signals or time_limit is not None else nullcontext():

@@ -1,0 +1,112 @@
+"""Commands that plan and train: plan, run, bench."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from lthpaper import terminal
+from lthpaper.errors import require
+from lthpaper.options import (
+    Changes,
+    DataFolder,
+    Device,
+    Figures,
+    ScaleName,
+    StoreFolder,
+    TimeLimit,
+    Workers,
+    fields,
+    pages_of,
+    time_left,
+    union,
+)
+
+console = terminal.console()
+
+
+def plan(
+    figures: Figures = None,
+    scale: ScaleName = "smoke",
+    changes: Changes = None,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+    device: Device = "auto",
+    workers: Workers = 0,
+    on: Annotated[str, typer.Option("--on", help="Simulate it on other devices: 8xh100, 2xcpu.")] = "",
+    price: Annotated[float, typer.Option("--price", min=0, help="Dollars a device-hour, with --on.")] = 0.0,
+    speed: Annotated[
+        str, typer.Option("--speed", help="File of speeds measured on that device, with --on.")
+    ] = "",
+) -> None:
+    """What is left to train for some figures, and what it will cost. Starts nothing."""
+    from lthpaper import simulate
+    from lthpaper.page import costs
+    from lthpaper.plan import plan as plan_runs
+
+    require(bool(on) or not (price or speed), "--price and --speed belong to --on, as in --on 8xh100.")
+    if on:
+        simulate.parse(on)
+
+    pages = pages_of(figures, scale, fields(changes), store, data, device, workers)
+    runs, keep = union(pages)
+    todo = plan_runs(runs, pages[0].store, keep)
+    table = Table("", ", ".join(page.name for page in pages) + f" at {scale} scale", box=None)
+    for name, value in costs(todo, "" if on else pages[0].device, workers or None)[""].items():
+        table.add_row(str(name), str(value))
+    for name, value in simulate.table(simulate.on(todo, on, speed), price).items() if on else ():
+        table.add_row(f"{name} on {on}" if name == "makespan" else name, value)
+    console.print(table)
+    for runs_of_shape in todo.shapes.values():
+        first, count = runs_of_shape[0], len(runs_of_shape)
+        epochs = first.recipe.epochs
+        console.print(f"  {count} trainings of {first.task.network} on {first.task.data}, {epochs} epochs")
+    console.print(f"store: {pages[0].store.folder}")
+
+
+def run(
+    figures: Figures = None,
+    scale: ScaleName = "smoke",
+    changes: Changes = None,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+    device: Device = "auto",
+    workers: Workers = 0,
+    time_limit: TimeLimit = "",
+    on: Annotated[str, typer.Option("--on", help="ray or ray:ADDRESS: train on a cluster.")] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Train what some figures still lack. What is in the store is never trained again.
+
+    SIGTERM, SIGUSR1 and Ctrl-C keep checkpoints and end it in good order, with status 75.
+    """
+    time_left(time_limit)  # refused before torch is imported
+    from lthpaper.sweep import execute
+
+    pages = pages_of(figures, scale, fields(changes), store, data, device, workers)
+    runs, keep = union(pages)
+    first = pages[0]
+    where = (first.store, first.data_root, first.device, workers or None)
+    left = time_left(time_limit)
+    done = execute(runs, *where, keep, quiet, time_limit=left, on=on, signals=True)
+    console.print(f"{len(done.todo)} runs trained, {len(done.runs)} in the store {first.store.folder}")
+
+
+def bench(
+    size: Annotated[list[str] | None, typer.Option("--size", help="digits, cifar; both if none.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Under a minute, noisier.")] = False,
+    device: Device = "auto",
+    out: Annotated[str, typer.Option("--out", help="Folder for the table and its JSON.")] = "runs/bench",
+) -> None:
+    """How fast this machine trains: the ordinary loop against ours, in one run, as ratios."""
+    from lthpaper import bench as benchmark
+    from lthpaper import places, surface_bench
+
+    sizes = tuple(size or ("digits", "cifar"))
+    rows = benchmark.run_bench(sizes, places.device(device), quick)
+    benchmark.write(rows, places.home() / out)
+    typer.echo(benchmark.report(rows))
+    surfaces = surface_bench.bench_surface(sizes, quick, places.device(device))
+    surface_bench.write(surfaces, places.home() / out)
+    typer.echo(surface_bench.report(surfaces))
+    console.print(f"Written to {places.home() / out}")
