@@ -241,6 +241,7 @@ class Store:
                 **provenance,
                 "pack": trained.pack,
                 "not_stacked": trained.packed,
+                "form": trained.form,
                 "resumed": list(trained.resumed),
             },
         }
