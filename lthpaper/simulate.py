@@ -14,7 +14,6 @@ from lthpaper import cost, estimates
 from lthpaper.choices import pack_limits
 from lthpaper.cost import Speeds, speed_key
 from lthpaper.errors import InputError, require
-from lthpaper.choices import pack_limits
 from lthpaper.plan import Plan, worker_count
 from lthpaper.runs import Run
 from lthpaper.scheduler import Scheduler

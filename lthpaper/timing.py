@@ -24,7 +24,6 @@ from lthpaper.choices import choose, pack_limits, random_data
 from lthpaper.cost import PACKS, SECONDS, Speed, entry, entry_key, start_key
 from lthpaper.engine import Pack, repeatable
 from lthpaper.errors import InputError
-from lthpaper.choices import pack_limits
 from lthpaper.provenance import device_name
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Fresh, Run, Task, from_json, to_json
