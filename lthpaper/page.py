@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lthpaper import numbers, places, simulate
-from lthpaper.figures import FIGURES, FigureSpec
+from lthpaper.figures import FigureSpec
+from lthpaper.figures import figure as figure_named
 from lthpaper.plan import Plan, plan
 from lthpaper.publish import fingerprint_warning, publish, sources
 from lthpaper.scales import Scale, scale
@@ -42,8 +43,8 @@ class Page:
         workers: int = 0,
         **fields: Any,
     ):
-        self.name = figure
-        self.spec: FigureSpec = FIGURES[figure]
+        self.name = figure.replace(":", "-")  # of files too
+        self.spec: FigureSpec = figure_named(figure)
         self.scale: Scale = scale(scale_name, **{n: v for n, v in fields.items() if v not in (0, "", [], ())})
         self.store = Store(places.store_folder(store), places.published_folder())
         self.data_root = places.data_folder(data_root)

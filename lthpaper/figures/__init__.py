@@ -1,4 +1,5 @@
-"""Figures and tables by name. A new one is one new file here, with its notebook.
+"""Figures and tables by name. A new one is one new file here, with its notebook; one's own is named by its
+path, `package.module:SPEC`, wherever a name is asked for.
 
 A figure is two pure functions: `trials(scale)` names the runs that it shows, `plot(table, scale)`
 draws the tidy table of their results (settings.COLUMNS). It never trains.
@@ -10,6 +11,7 @@ A figure that needs more than accuracies adds `keep(scale)`, the epochs whose we
 paper adds `tabulate(table, scale)`, the DataFrame that is published as Markdown and LaTeX.
 """
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lthpaper.errors import InputError, require
 from lthpaper.registry import Registry
 from lthpaper.runs import Run
 from lthpaper.scales import Scale
@@ -44,3 +47,19 @@ FIGURES: Registry[FigureSpec] = Registry("figure", "lthpaper.figures")
 def register(name: str, spec: FigureSpec) -> FigureSpec:
     """Give a figure its name."""
     return FIGURES.register(name)(spec)
+
+
+def figure(name: str) -> FigureSpec:
+    """A registered figure, or one's own: `package.module:SPEC`. Raises InputError if there is none."""
+    if ":" not in name:
+        return FIGURES[name]
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"Figure {name!r} cannot be imported ({error}); it must be package.module:name of a FigureSpec, "
+            "importable from here."
+        ) from error
+    require(isinstance(found, FigureSpec), f"Figure {name!r} is a {type(found).__name__}, not a FigureSpec.")
+    return found

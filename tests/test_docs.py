@@ -1,0 +1,99 @@
+"""What the pages tell a reader to type works: their Python is executed, their commands are parsed."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from lthpaper.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Fewer epochs, rounds and seeds: whether the code runs does not hang on how long it does.
+SHORTER = (
+    (r"epochs=\d+", "epochs=1"),
+    (r"milestones=\([^)]*\)", "milestones=()"),
+    (r"rounds=\(4, 8\)", "rounds=(1,)"),
+    (r"rounds=8", "rounds=2"),
+    (r"seeds=3", "seeds=1"),
+)
+ONE_CORE = """\
+import os
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one worker: this process
+"""
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """(file that a block is to be, "" for one that is run; its text), in the page's order."""
+    text = page.read_text()
+    found = []
+    for match in BLOCK.finditer(text):
+        before = text[: match.start()].rpartition("\n\n")[0].rpartition("\n\n")[2]
+        named = re.findall(r"`([\w/]+\.py)`", before)
+        found.append((named[-1] if named else "", match[1]))
+    return found
+
+
+def run(folder: Path, source: str) -> str:
+    """What a script prints that runs in `folder`, whose modules come before all others."""
+    script = folder / "run_the_page.py"
+    script.write_text(ONE_CORE + source)
+    done = subprocess.run(
+        [sys.executable, script.name], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_what_adding_md_adds_is_found_by_its_name_and_trains(tmp_path):
+    """In a copy of the package, with the files of the page where it says that they go."""
+    shutil.copytree(ROOT / "lthpaper", tmp_path / "lthpaper", ignore=shutil.ignore_patterns("__pycache__"))
+    parts = blocks(ROOT / "docs" / "adding.md")
+    added = {name: text for name, text in parts if name}
+    places = {"networks", "data", "pruning", "figures"}
+    assert places == {Path(name).parts[1] for name in added if name.startswith("lthpaper/")}
+    for name, text in added.items():
+        assert not (tmp_path / name).exists()
+        (tmp_path / name).write_text(text)
+    said = run(tmp_path, "\n".join(text for name, text in parts if not name))
+    assert "6 runs" in said  # the five settings at one sparsity, and pretraining
+    assert (tmp_path / "runs" / "adding-figures" / "densities.png").is_file()
+
+
+def test_the_python_of_the_readme_runs_as_it_stands_but_for_its_length(tmp_path):
+    source = "\n".join(text for _, text in blocks(ROOT / "README.md"))
+    for long, short in SHORTER:
+        assert re.search(long, source), f"{long} is not in the README any more"
+        source = re.sub(long, short, source)
+    said = run(tmp_path, source)
+    assert "ticket" in said  # the verdict's reason
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page, command) for every `lthpaper ...` of an indented block."""
+    line = re.compile(r"^ {4}(?:\S*/)?lthpaper +(.*)$", re.MULTILINE)
+    return [
+        (page.name, " ".join(text.split("#")[0].split()))
+        for page in PAGES
+        for text in line.findall(page.read_text())
+    ]
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_every_command_of_the_pages_is_one(page, command):
+    """Its name and options exist; it is not run."""
+    group, words = typer.main.get_command(app), shlex.split(command.rstrip("\\"))
+    context = click.Context(group)
+    while isinstance(group, click.Group) and words:
+        found = group.get_command(context, words.pop(0))
+        assert found is not None, f"{page}: there is no command lthpaper {command}"
+        group, context = found, click.Context(found, parent=context)
+    group.parse_args(context, words)
