@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from lthpaper.checkpoints import Checkpoints
 from lthpaper.choices import pack_limits
 from lthpaper.errors import require
 from lthpaper.locks import Locks
+from lthpaper.logs import Logged, log_of, note
 from lthpaper.networks import LOCAL
 from lthpaper.plan import Keep, Plan, plan, worker_count
 from lthpaper.progress import Bar
@@ -26,7 +27,7 @@ from lthpaper.stopping import Stopping, Unfinished
 from lthpaper.store import Damaged, Store, Unwritable
 from lthpaper.team import ALONE, Alone
 from lthpaper.training import Progress, Stopped, train
-from lthpaper.workers import InThisProcess, Workers
+from lthpaper.workers import InThisProcess, WorkerDied, Workers
 
 SECONDS_TO_LOOK_AGAIN = 1.0  # for what another process was training
 SECONDS_TO_STOP = 60.0  # for packs to end in good order
@@ -71,10 +72,12 @@ def perform(
     images = data.load(task.data, job.data_root, task.train_images)
     about = provenance(job.device) | ({"processes": team.size} if team.size > 1 else {})
     team.any(False)  # all have loaded the images: nobody waits for that in the midst of a sum
-    for trained in train(runs, images, store.weights, job.device, keep, on_epoch, checkpoints, over, team):
-        if team.rank == 0:
-            store.put(trained, images.fingerprint, about)
-            checkpoints.drop(trained.run)
+    with Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
+        told = logged.around(on_epoch)
+        for trained in train(runs, images, store.weights, job.device, keep, told, checkpoints, over, team):
+            if team.rank == 0:
+                store.put(trained, images.fingerprint, about)
+                checkpoints.drop(trained.run)
 
 
 def execute(
@@ -155,14 +158,21 @@ class _Execution:
         self.workers, self.bar, self.stopping, self.on = workers, bar, stopping, on
         self.counted: dict[int, int] = {}  # network-epochs that the bar shows of a pack
         self.left_out = 0  # that the bar shows
-        self.locks, self.rates = Locks(store.folder), Rates()
+        self.locks, self.rates = Locks(store.folder), Rates(self.device, workers)
+        self._where: Callable[[], Mapping[int, str]] = dict  # hosts of a cluster by the number of their pack
         position = Checkpoints(store.folder).position
-        self.scheduler = Scheduler(todo, self._limits, position, self._claim, self.locks.leave, self._seconds)
+        self.scheduler = Scheduler(
+            todo, lambda run: self._limits(run), position, self._claim, self.locks.leave, self._seconds
+        )
 
     def finish(self) -> set[Run]:
         """Train everything and return it; raises the first failure when nothing else is left."""
         training, stopped, look = self.scheduler.training, 0.0, time.monotonic() + SECONDS_TO_LOOK_AGAIN
         with self.locks, self._executor() as executor:
+            self._limits = getattr(executor, "limits", self._limits)
+            self._where = getattr(executor, "where", dict)
+            if dashboard := getattr(executor, "dashboard", ""):
+                self.bar.say(f"Ray's dashboard: {dashboard}")
             while True:
                 if self.stopping() and not stopped:
                     executor.stop()
@@ -236,14 +246,14 @@ class _Execution:
     def _begin(self, idle: int) -> tuple[int, Job] | None:
         """The next pack's number and job."""
         begun = self.scheduler.begin(idle, self.stopping.left)
-        self._leave_out()
         if begun is None:
+            self._show()  # of what others have brought
             return None
         number, pack = begun
-        self.counted[number] = 0
-        self._count(number, sum(self.scheduler.done_epochs(run) for run in pack))
+        self.counted[number] = sum(self.scheduler.done_epochs(run) for run in pack)
+        self.bar.advance(self.counted[number], trained=False)
         self.rates.begin(number, pack, sum(self.scheduler.left(run) for run in pack))
-        self.bar.training(self.scheduler.training.values())
+        self._show()
         keep = tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack)
         root = None if self.root is None else str(self.root)
         published = None if self.store.published is None else str(self.store.published)
@@ -259,15 +269,22 @@ class _Execution:
         """A pack is done, stopped, or failed and its epochs are lost."""
         if isinstance(error, Unwritable):  # no result can be kept
             raise error
+        if isinstance(error, WorkerDied):  # which could not write its last words
+            note(self.store.folder, self.scheduler.training[number], str(error))
         done = 0 if error else sum(run.cost for run in self.scheduler.training[number])
         if not isinstance(error, Stopped):
             self._count(number, done - self.counted[number])
         del self.counted[number]
         self.rates.end(number, error)
+        pack, failures = self.scheduler.training[number], len(self.scheduler.failed)
         self.scheduler.ended(number, error)
-        self._leave_out()
+        if len(self.scheduler.failed) > failures:  # a pack of one: it is not tried again
+            log = log_of(self.store.folder, pack[0])
+            self.bar.say(f"lthpaper: {pack[0]} failed, and what needs it is left out; its log is {log}")
+        self._show()
 
-    def _leave_out(self) -> None:
+    def _show(self) -> None:
+        self.bar.state(self.scheduler, self._where())
         left_out = self.scheduler.left_out
         if left_out != self.left_out:
             self.bar.leave_out(left_out - self.left_out)

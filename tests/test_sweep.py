@@ -62,7 +62,7 @@ class Counted(Bar):
 
     def __init__(self, *args):
         super().__init__(*args)
-        type(self).last = self.bar
+        type(self).last = self
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,8 @@ def test_two_workers_give_the_same_bits_as_one_process_and_a_failing_run_stops_n
     with pytest.raises(WorkFailed, match="LookupError: a network that cannot be built"):
         execute([lt_imp(failing_dense(), 2), *GRAPH], store, workers=2)
     assert contents(store) == contents(in_one_process)
-    assert not [p for p in store.folder.iterdir() if p.name.startswith(".")]
-    assert Counted.last.n == Counted.last.total == plan(GRAPH, Store(store.folder / "empty")).network_epochs
+    assert not [p for p in store.folder.iterdir() if p.name.startswith(".") and p.name != ".logs"]
+    assert Counted.last.network_epochs == Counted.last.total == plan(GRAPH, Store(store.folder / "empty")).network_epochs
 
 
 def test_the_order_of_the_wishes_changes_nothing(in_one_process, store):
@@ -166,7 +166,7 @@ def test_a_pack_mate_of_a_failing_run_is_trained(store):
 def test_the_bar_reaches_its_total(store, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "Bar", Counted)
     made = execute([lt_imp(DENSE, 1), DENSE.with_(seed=3)], store, workers=1)
-    assert Counted.last.n == Counted.last.total == made.network_epochs == 6
+    assert Counted.last.network_epochs == Counted.last.total == made.network_epochs == 6
     assert "network-epochs" in capsys.readouterr().err
 
 
@@ -174,7 +174,7 @@ def test_the_bar_reaches_its_total_where_some_runs_fail(store, monkeypatch, caps
     monkeypatch.setattr(sweep, "Bar", Counted)
     with pytest.raises(WorkFailed):
         execute([lt_imp(failing_dense(), 2), DENSE], store, workers=1)
-    assert Counted.last.n == Counted.last.total == 2
+    assert Counted.last.network_epochs == Counted.last.total == 2
 
 
 @pytest.mark.parametrize("workers", [0, -3])
