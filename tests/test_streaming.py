@@ -15,6 +15,7 @@ from PIL import Image
 
 from lthpaper import data, feeds, memory, streaming
 from lthpaper.augment import derived_seed, normalised
+from lthpaper.bench import loading
 from lthpaper.data import Card, DataSet, Images, folders, own
 from lthpaper.data.files import Files
 from lthpaper.errors import InputError
@@ -281,6 +282,13 @@ def test_loader_processes_end_with_a_killed_training(tmp_path, monkeypatch):
     while alive() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive()
+
+
+def test_the_bench_compares_with_torchvision_on_ones_own_photographs(small, tmp_path):
+    theirs, ours = loading.rows(tmp_path / "set", images=50, rounds=1, counts=(0,))
+    assert theirs["ratio"] == 1
+    assert ours["ratio"] == ours["images_per_s"] / theirs["images_per_s"] > 0
+    assert os.environ[streaming.LOADERS] == "0"
 
 
 def test_the_number_of_loaders_is_one_a_core_shared_by_a_team(monkeypatch):

@@ -44,9 +44,13 @@ class Effort:
     precisions: tuple[str, ...]
     growth: tuple[int, ...]  # runs in a sweep
     workers: tuple[int, ...] = (0, 2)  # of the DataLoader
+    photographs: int = 0  # decoded in an epoch of the comparison with torchvision's ImageFolder
 
 
-FULL = Effort(7, 3, 0.5, 384, PACKS, (Form(), Form(channels_last=True)), ("fp32", "bf16"), (1, 4, 16, 64))
+FULL = Effort(
+    *(7, 3, 0.5, 384, PACKS, (Form(), Form(channels_last=True)), ("fp32", "bf16"), (1, 4, 16, 64)),
+    photographs=640,
+)
 QUICK = Effort(3, 3, 0.3, 256, (), (), ("fp32", "bf16"), (1, 8))
 
 
@@ -77,6 +81,10 @@ def run_bench(
             rows += [{"size": name, **row} for row in _tried(size, device, effort.precisions)]
             rows += [{"size": name, **row} for row in floors(size, device)]
             bar.update()
+        if effort.photographs:
+            from lthpaper.bench import loading  # imports torchvision
+
+            rows += loading.rows(device=device, images=effort.photographs, rounds=effort.rounds)
         rows += around.rows(device, effort.growth)
         bar.update()
     table = pd.DataFrame(rows, columns=COLUMNS)

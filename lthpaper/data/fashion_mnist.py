@@ -43,8 +43,6 @@ MD5 = {  # of the unpacked files
 }
 LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest of them
 
-LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest of them
-
 
 def read_idx(path: Path, md5: str) -> Tensor:
     """An IDX file of bytes, gzipped or not: (N, ...) uint8. Raises InputError if its content differs."""
