@@ -239,18 +239,23 @@ class Pack:
 
     @torch.no_grad()
     def evaluate(self) -> tuple[Tensor, Tensor]:
-        """Test loss (K,) and accuracy in percent (K,); accuracy is NaN where a logit is not finite."""
+        """Test loss (K,) and accuracy in percent (K,); accuracy is NaN where a logit is not finite.
+
+        In a team each process takes its share of the batches.
+        """
         k, n = len(self.runs), self.feed.test_images
-        loss = torch.zeros(k, dtype=torch.float64, device=self.device)
-        correct, finite = torch.zeros_like(loss), torch.ones_like(loss, dtype=torch.bool)
-        for x, labels in self.feed.test_batches():
+        loss, correct, wild = torch.zeros(3, k, dtype=torch.float64, device=self.device)
+        for i, (x, labels) in enumerate(self.feed.test_batches()):
+            if i % self.team.size != self.team.rank:
+                continue
             logits = self._logits(x.expand(k, *x.shape), training=False).double()  # (K, B, classes)
             repeated = labels.expand(k, -1)
             losses = F.cross_entropy(logits.flatten(0, 1), repeated.flatten(), reduction="none")
             loss += losses.view(k, -1).sum(1)
             correct += (logits.argmax(2) == repeated).sum(1)
-            finite &= logits.isfinite().all(2).all(1)
-        return loss / n, (100 * correct / n).where(finite, math.nan)
+            wild += ~logits.isfinite().all(2).all(1)
+        self.team.sum(loss, correct, wild)
+        return loss / n, (100 * correct / n).where(wild == 0, math.nan)
 
     def weights(self, i: int) -> Weights:
         """A copy of run i's parameters and buffers, on the CPU."""
