@@ -87,7 +87,11 @@ def test_two_workers_give_the_same_bits_as_one_process_and_a_failing_run_stops_n
         execute([lt_imp(failing_dense(), 2), *GRAPH], store, workers=2)
     assert contents(store) == contents(in_one_process)
     assert not [p for p in store.folder.iterdir() if p.name.startswith(".") and p.name != ".logs"]
-    assert Counted.last.network_epochs == Counted.last.total == plan(GRAPH, Store(store.folder / "empty")).network_epochs
+    assert (
+        Counted.last.network_epochs
+        == Counted.last.total
+        == plan(GRAPH, Store(store.folder / "empty")).network_epochs
+    )
 
 
 def test_the_order_of_the_wishes_changes_nothing(in_one_process, store):
