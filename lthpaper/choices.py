@@ -31,6 +31,7 @@ SHARE = 0.8  # of the memory that is free: what a pack may be predicted to take
 GAIN = 1.05  # a doubled pack that is not this much faster is not worth its memory
 LARGEST = 128
 STEPS, WARM_UP = 10, 3
+SECONDS_WORTH_COMPILING = 600.0  # of training; it takes about a minute for each size of a pack
 PLAIN_FORMS = [Form(stacked, last, False, True) for stacked in (True, False) for last in (True, False)]
 VERSION = 1  # of what is remembered
 
@@ -42,6 +43,14 @@ class Choice:
     form: Form
     largest: int
     tried: Mapping[str, tuple[float, int]]
+
+    def form_of(self, run: Run) -> Form:
+        """The form for a run like this: compiled only where a full pack of it trains for long enough."""
+        speed = self.tried.get(f"{self.form}, {self.largest}", (0.0, 0))[0]
+        images = self.largest * run.cost * run.task.images
+        if self.form.compiled and images < SECONDS_WORTH_COMPILING * speed:
+            return replace(self.form, compiled=False)
+        return self.form
 
 
 def choose(run: Run, device: torch.device) -> Choice:

@@ -79,10 +79,16 @@ def forward_of(task: Task, form: Form) -> tuple[Callable, torch.nn.Module, str]:
     program, why = pack_form(task, form.channels_last)
     if not isinstance(program, Program):
         return program, program.network, why
-    forward = torch.compile(program, dynamic=False) if form.compiled else program
+    forward = _compiled(program) if form.compiled else program
     if not form.stacked:
         return Separately(forward), program.network, "one by one is faster on this device"
     return forward, program.network, ""
+
+
+def _compiled(program: Program) -> Callable:
+    """Compiled for each size of a pack and of a batch: more of them than torch allows by itself."""
+    torch._dynamo.config.recompile_limit = max(256, torch._dynamo.config.recompile_limit)
+    return torch.compile(program, dynamic=False)
 
 
 def why_not_stacked(task: Task) -> str:

@@ -219,7 +219,7 @@ class _Training:
         self.resumed = [c.devices if c else () for c in checkpoints.values()]
         copies = max(0, pack_limits(self.runs[0], ways.device)[0] - len(self.runs))
         runs = self.runs + self.runs[:1] * copies
-        form = choose(runs[0], ways.device).form
+        form = choose(runs[0], ways.device).form_of(runs[0])
         self.pack = Pack(runs, starts + starts[:1] * copies, data, ways.device, form, ways.team)
         first = checkpoints[self.runs[0]]
         if first is not None:

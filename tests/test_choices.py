@@ -57,6 +57,14 @@ def test_packs_have_an_end_where_memory_has_none():
     assert measured(Device(1, full=10**6), [STACKED], memory=1e12).largest == LARGEST
 
 
+def test_a_short_training_is_not_compiled():
+    choice = measured(Device(1, full=4), [STACKED], memory=1e9)  # 600 images a second, compiled
+    short = pretraining(TASK, Recipe(epochs=10, milestones=()), 0)  # packs of 4 × 10 × 300 images
+    assert choice.form.compiled
+    assert choice.form_of(short.with_(task=TASK.with_(train_images=250))) == STACKED
+    assert choice.form_of(short.with_(recipe=Recipe(epochs=1000))) == choice.form
+
+
 def test_without_a_compiler_the_form_is_the_best_of_the_rest():
     choice = measured(Device(1, full=4, compiles=False), [STACKED, SEPARATE], memory=1e9)
     assert choice.form == SEPARATE
