@@ -130,10 +130,11 @@ def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
     needed = {(run.task.data, run.task.train_images) for run in todo.todo}
     needed |= {(run.task.data, run.task.train_images) for run in todo.runs if ":" in run.task.data}
     here = {name: data.load(name, root, count).fingerprint for name, count in sorted(needed)}
-    for run in (run for run in todo.runs if run not in todo.todo and run in store):
-        found = store.get(run).fingerprint if run.task.data in here else None
+    left = set(todo.todo)
+    for run in (run for run in todo.runs if run not in left and run in store):
+        found = store.get(run).fingerprint  # which raises for a result that cannot be read
         require(
-            found is None or found == here[run.task.data],
+            found == here.get(run.task.data, found),
             f"The store {store.folder} holds results on another copy of {run.task.data} "
             f"(fingerprint {found}; the one at hand is {here.get(run.task.data)}). Results of different "
             "copies do not mix: name another folder with --store, or bring the first copy back.",

@@ -1,6 +1,11 @@
 """Execution gives the same bits however it is spread; a failure costs what depends on it and no more."""
 
+import multiprocessing
+import os
+import signal
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +19,7 @@ from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task
 from lthpaper.settings import lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
 from lthpaper.stopping import Stopping
-from lthpaper.store import WEIGHTS, Store
+from lthpaper.store import RESULT, WEIGHTS, Store, Unwritable
 from lthpaper.sweep import execute
 from lthpaper.workers import WorkFailed
 
@@ -34,6 +39,15 @@ def raising(num_classes: int = 10) -> nn.Module:
     """A network that knows its shape and cannot be built for training."""
     if torch.get_default_device().type != "meta":
         raise LookupError("a network that cannot be built")
+    return networks.build("resnet8", num_classes, 0.125, 1)
+
+
+def deadly(num_classes: int = 10) -> nn.Module:
+    """A network whose first training kills its process, as the system does where memory is short."""
+    if multiprocessing.parent_process() is not None and torch.get_default_device().type != "meta":
+        with suppress(FileNotFoundError):
+            Path(os.environ["LTHPAPER_TEST_DEADLY"]).unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
     return networks.build("resnet8", num_classes, 0.125, 1)
 
 
@@ -79,18 +93,25 @@ def test_every_run_and_ancestor_is_in_the_store_after(in_one_process):
     assert plan(GRAPH, in_one_process).todo == ()
 
 
-def test_two_workers_give_the_same_bits_as_one_process_and_a_failing_run_stops_no_other(
-    in_one_process, store, monkeypatch, capsys
+def test_two_workers_give_the_same_bits_as_one_process_whatever_fails_and_dies_beside_them(
+    in_one_process, store, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(sweep, "Bar", Counted)
+    token = tmp_path / "not yet"
+    token.touch()
+    monkeypatch.setenv("LTHPAPER_TEST_DEADLY", str(token))
+    deadly_once = pretraining(Task(f"{__name__}:deadly", "digits", train_images=60), RECIPE)
     with pytest.raises(WorkFailed, match="LookupError: a network that cannot be built"):
-        execute([lt_imp(failing_dense(), 2), *GRAPH], store, workers=2)
-    assert contents(store) == contents(in_one_process)
-    assert not [p for p in store.folder.iterdir() if p.name.startswith(".") and p.name != ".logs"]
+        execute([lt_imp(failing_dense(), 2), deadly_once, *GRAPH], store, workers=2)
+    assert not token.exists()
+    found = contents(store)
+    assert found.pop(deadly_once.name)
+    assert found == contents(in_one_process)
+    wishes = [*GRAPH, deadly_once]
     assert (
         Counted.last.network_epochs
         == Counted.last.total
-        == plan(GRAPH, Store(store.folder / "empty")).network_epochs
+        == plan(wishes, Store(tmp_path / "none")).network_epochs
     )
 
 
@@ -162,6 +183,24 @@ def test_a_pack_mate_of_a_failing_run_is_trained(store):
     assert children[1] in store
     assert children[0] not in store
     assert lt_imp(parents[0], 2) not in store
+
+
+def test_a_result_that_cannot_be_read_is_named_also_where_nothing_is_left_to_train(store):
+    execute([DENSE], store, workers=1, quiet=True)
+    (store.path(DENSE) / RESULT).write_text("{")
+    with pytest.raises(InputError, match=DENSE.name):
+        execute([DENSE], store, workers=1, quiet=True)
+
+
+def test_a_store_that_cannot_be_written_ends_everything_at_once(store, monkeypatch):
+    def put(*args):
+        raise Unwritable("The store is full.")
+
+    monkeypatch.setattr(Store, "put", put)
+    trained = count_trainings(monkeypatch)
+    with pytest.raises(Unwritable):
+        execute([lt_imp(DENSE.with_(seed=seed), 1) for seed in range(3)], store, workers=1, quiet=True)
+    assert len(trained) == len(set(trained)) == 3
 
 
 # --- progress ---

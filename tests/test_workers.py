@@ -37,7 +37,9 @@ def work(job: str, on_epoch: Callable, stop: Callable[[], bool]) -> None:
             os._exit(9)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "endless":
+        case "endless" | "signalled":
+            if job == "signalled":  # as a batch system does to every process
+                os.kill(os.getpid(), signal.SIGTERM)
             while not stop():
                 time.sleep(0.02)
             raise InputError("stopped")
@@ -95,6 +97,15 @@ def test_jobs_that_are_asked_to_stop_do_and_the_next_ones_are_not():
         while 3 not in outcome:
             outcome |= dict(workers.done())
         assert outcome[3] is None
+
+
+def test_a_signal_to_a_worker_ends_its_job_in_good_order():
+    with Workers(1) as workers:
+        workers.submit(1, "signalled", work)
+        outcome = {}
+        while not outcome:
+            outcome |= dict(workers.done())
+        assert str(outcome[1]) == "stopped"
 
 
 def test_the_same_jobs_in_this_process_end_alike():
