@@ -117,7 +117,7 @@ class StreamedFeed(Feed):
         streamed = self._stream(_training(self.runs, epoch, batches, drawn))
         for places, indices in batches:
             each = -(-len(places) // PIECE)
-            pixels = self._joined(streamed, each * len(self.runs)).unflatten(0, (len(self.runs), -1))
+            pixels = self._joined(streamed, each * len(self.runs)).unflatten(0, (len(self.runs), len(places)))
             labels = torch.stack([self.labels[index] for index in indices])
             yield self._ready(pixels), labels.to(self.device)
 
@@ -136,7 +136,11 @@ class StreamedFeed(Feed):
 
     def _joined(self, streamed: Iterator[Tensor], pieces: int) -> Tensor:
         """The next pieces on the device, (B, size, size, C) uint8."""
-        return torch.cat([next(streamed).to(self.device, non_blocking=True) for _ in range(pieces)])
+        card = self.data.card
+        nothing = torch.empty(0, card.size, card.size, card.channels, dtype=torch.uint8, device=self.device)
+        return torch.cat(
+            [nothing, *(next(streamed).to(self.device, non_blocking=True) for _ in range(pieces))]
+        )
 
     def _ready(self, pixels: Tensor) -> Tensor:
         return normalised(pixels.movedim(-1, -3), self.mean, self.std, self.dtype)
@@ -189,6 +193,8 @@ def _training(
     No method of the feed: held by the loader, it would keep the feed, and its processes, for ever.
     """
     for places, indices in batches:
+        if not len(places):  # a process of a team may have no part of the last batch
+            continue
         for run, index, own in zip(runs, indices, drawn, strict=True):
             for at, images in zip(places.split(PIECE), index.split(PIECE), strict=True):
                 seeds = tuple((run.seed, epoch, place) for place in at.tolist())
