@@ -20,6 +20,7 @@ import torch
 from torch import distributed as dist
 
 from lthpaper.errors import InputError, require
+from lthpaper.recipe import Recipe
 from lthpaper.runs import Run
 from lthpaper.team import Team, TeamLost
 from lthpaper.training import Stopped
@@ -64,12 +65,17 @@ def check(runs: Iterable[Run], device: str) -> None:
     """Raise InputError unless each process has a share of every step of the runs, and a GPU of its own."""
     if _joined is None:
         return
-    size, here, gpus = _joined.team.size, int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
     require(
         torch.device(device).type != "cuda" or here <= gpus,
         f"There are {here} processes for {gpus} GPUs: start torchrun with --nproc-per-node {gpus}.",
     )
-    recipes = {run.recipe for run in runs}
+    check_shares({run.recipe for run in runs}, _joined.team.size)
+
+
+def check_shares(recipes: Iterable[Recipe], size: int) -> None:
+    """Raise InputError unless `size` processes can share the micro-batches of a step evenly."""
+    recipes = list(recipes)
     if all((r.batch_size // (r.micro_batch or r.batch_size)) % size == 0 for r in recipes):
         return
     common = math.gcd(*(r.batch_size for r in recipes))
@@ -77,8 +83,8 @@ def check(runs: Iterable[Run], device: str) -> None:
     if common % size == 0:
         hint = f"Set it, for example with --set micro_batch={common // size}"
     else:
-        fit = [str(n) for n in range(2, min(common, 64) + 1) if common % n == 0]
-        hint = f"No micro_batch does that; start {' or '.join(fit) or '1'} processes"
+        fit = [str(n) for n in range(1, min(common, 64) + 1) if common % n == 0]
+        hint = f"No micro_batch does that; processes can be {', '.join(fit)}"
     raise InputError(
         f"{size} processes share the micro-batches of a step, so a batch must have {size} of them, or a "
         f"multiple ({batches} images a batch here). {hint}. A recipe's micro_batch changes its results, by "
@@ -100,6 +106,8 @@ class _Member:
         self.team = Team()
         self.at_rest = True  # no job is being done, the others wait for one
         self.asked = False  # to stop
+        for number in (signal.SIGTERM, signal.SIGUSR1):  # while process 0 trains, `Stopping` hears them
+            signal.signal(number, self._ask)
 
     def lead(self, command: Callable[[], None]) -> None:
         """Do the command, and let the others end with it."""
@@ -113,16 +121,17 @@ class _Member:
     def follow(self) -> None:
         """Do the jobs that process 0 tells, until it says that there are no more."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # process 0 acts on it
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._ask)
         while (told := self.team.told()) is not None:
             job, do = told
             with suppress(Stopped):
                 self.perform(job, do, lambda progress: None, lambda: self.asked)
         dist.destroy_process_group()
 
-    def _ask(self, *signal_: object) -> None:
+    def _ask(self, number: int, frame: object) -> None:
+        """End, but not in the midst of a job: torchrun sends this to those who are to say what happened."""
         self.asked = True
+        if self.rank == 0 and self.at_rest:
+            raise SystemExit(128 + number)
 
     def perform(self, job: Any, do: Callable, on_epoch: Callable, asked: Callable[[], bool]) -> None:
         """Do this process's part of a job. Raises Stopped, on all or none, or what ends the team."""
