@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,25 @@ BAD_CHECKS = {
 @pytest.mark.parametrize(("words", "sentence"), BAD_CHECKS.values(), ids=BAD_CHECKS)
 def test_a_check_that_cannot_be_is_one_sentence(command, project, words, sentence):
     assert sentence in refused(command, project, "check", *words)
+
+
+@pytest.mark.parametrize("words", [["run", "fig1"], ["figures", "fig1"], ["check", "mlp"]])
+@pytest.mark.parametrize("limit", ["soon", "0", "-5m", "1h30"])
+def test_a_time_limit_that_is_no_time_is_one_sentence(command, project, words, limit):
+    assert f"The time limit is {limit!r}" in refused(command, project, *words, f"--time-limit={limit}")
+
+
+def test_a_place_to_train_on_that_there_is_not_is_one_sentence(command, project):
+    assert "'slurm' is no place to train on" in refused(command, project, "run", "fig1", "--on", "slurm")
+
+
+def test_a_command_without_time_left_says_what_remains_and_how_to_go_on(command, project):
+    words = ["run", "fig1", *TINY, "--store", "kept", "--time-limit", "0.001s"]
+    status, _, err = command(*words)
+    assert status == 75
+    assert "0 runs were trained, 3 remain (3 network-epochs)" in err
+    assert err.splitlines()[-1] == f"  lthpaper {shlex.join(words)}"
+    assert not (project / "kept").exists()
 
 
 def test_what_cannot_be_listed_is_one_sentence(command, project):
