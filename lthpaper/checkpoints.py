@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from lthpaper.entries import save_tensors
 from lthpaper.errors import InputError
 from lthpaper.runs import Run
 from lthpaper.store import writing
@@ -57,11 +57,7 @@ class Checkpoints:
         with writing(self.store):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                save_file(
-                    {n: t.contiguous() for n, t in tensors.items()},
-                    draft,
-                    metadata={DESCRIPTION: json.dumps(described)},
-                )
+                save_tensors(tensors, draft, {DESCRIPTION: json.dumps(described)})
                 with open(draft, "rb") as file:
                     os.fsync(file.fileno())
                 draft.replace(self.path(run))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lthpaper.errors import InputError
@@ -216,9 +216,15 @@ def _is_number(value: Any) -> bool:
 # --- tensors ---
 
 
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file with the permissions of any other file: `save_file` gives it to its owner alone,
+    and a store may be a group's."""
+    path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+
+
 def save_weights(tensors: Weights, path: Path) -> None:
     """Tensors by name."""
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    save_tensors(tensors, path)
 
 
 def save_mask(mask: Mask, path: Path) -> None:
@@ -226,7 +232,7 @@ def save_mask(mask: Mask, path: Path) -> None:
     packed = {name: torch.from_numpy(np.packbits(m.numpy().reshape(-1))) for name, m in mask.items()}
     shapes = {name: list(m.shape) for name, m in mask.items()}
     # one item: safetensors writes several in any order, and equal masks would be unequal files
-    save_file(packed, path, metadata={SHAPES: json.dumps(shapes, sort_keys=True)})
+    save_tensors(packed, path, {SHAPES: json.dumps(shapes, sort_keys=True)})
 
 
 def load_weights(path: Path) -> Weights:

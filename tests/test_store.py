@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import multiprocessing
+import os
 import sys
 import types
 
@@ -328,3 +329,12 @@ def test_names_say_network_data_and_digest():
     assert DENSE.name == f"resnet8-digits-{DENSE.digest}"
     run = pretraining(Task("resnet32-noskip", "cifar10"), Recipe())
     assert run.name == f"resnet32-noskip-cifar10-{run.digest}"
+
+
+def test_a_store_can_be_a_groups(store):
+    before = os.umask(0o022)
+    try:
+        kept = store.put(result_of(SUB, (0,)), "fingerprint", {})
+    finally:
+        os.umask(before)
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in kept.folder.iterdir())
