@@ -2,9 +2,11 @@
 
 <store>/.locks/<network>-<data>-<digest>.lock
 
-A process holds the lock of each run that it has begun until the run's result is in the store. The operating
-system gives locks free when their holder ends, however it ends. A lock's file is removed by its holder; who
-opened it before and gets the lock after that notices that it has no name any more (filelock does so).
+A process holds the lock of each run that it has begun until the run's result is in the store. One whose
+workers are idle, while all that they could do is in others' hands, says so by a lock
+`waiting-<workers>-<mark>`, and the others leave it a share of what becomes ready. The operating system gives locks free when their holder
+ends, however it ends. A lock's file is removed by its holder; who opened it before and gets the lock after
+that notices that it has no name any more (filelock does so).
 
 On a network file system this is as good as its locks and its notice of removed files are. Should two
 processes train one run after all, they train it to the same bits and the store keeps one entry.
@@ -13,6 +15,7 @@ processes train one run after all, they train it to the same bits and the store 
 import errno
 import os
 import sys
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +38,8 @@ class Locks:
         self.folder = self.store / FOLDER
         self._held: dict[str, FileLock] = {}
         self._none = False  # the file system has no locks
+        self._me = uuid.uuid4().hex[:8]
+        self._waiting = ""  # the name of our lock that says so
 
     def __enter__(self) -> "Locks":
         return self
@@ -52,6 +57,31 @@ class Locks:
         """The run is anybody's."""
         if run.name in self._held:
             self._free(run.name)
+
+    def wait(self, workers: int) -> None:
+        """Say to other processes that so many workers are idle here and could share their work."""
+        name = f"waiting-{workers}-{self._me}" if workers else ""
+        if name != self._waiting and self._waiting in self._held:
+            self._free(self._waiting)
+        self._waiting = name
+        if name and name not in self._held:
+            self._take(f"{name}.lock", name)
+
+    def waited_for(self) -> int:
+        """How many workers of other processes are idle."""
+        count = 0
+        for path in self.folder.glob("waiting-*.lock"):
+            with suppress(ValueError):  # not a name of ours
+                if path.stem not in self._held and not self._is_left(path):
+                    count += int(path.stem.split("-")[1])
+        return count
+
+    def _is_left(self, path: Path) -> bool:
+        """Whether nobody holds a lock; then its file is removed."""
+        if self._take(path.name, path.name) and path.name in self._held:
+            self._free(path.name)
+            return True
+        return self._none
 
     def _take(self, file: str, name: str) -> bool:
         with writing(self.store):
@@ -80,8 +110,7 @@ class Locks:
         """Remove the files of processes that were killed, and the folder if nobody uses it."""
         for path in list(self.folder.glob("*.lock")):
             with suppress(OSError, Unwritable):
-                if self._take(path.name, path.name) and path.name in self._held:
-                    self._free(path.name)
+                self._is_left(path)
         with suppress(OSError):
             self.folder.rmdir()
 

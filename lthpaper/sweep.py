@@ -29,7 +29,7 @@ from lthpaper.team import ALONE, Alone
 from lthpaper.training import Progress, Stopped, train
 from lthpaper.workers import InThisProcess, WorkerDied, Workers
 
-SECONDS_TO_LOOK_AGAIN = 1.0  # for what another process was training
+SECONDS_TO_LOOK_AGAIN = 0.5  # for what another process was training
 SECONDS_TO_STOP = 60.0  # for packs to end in good order
 
 
@@ -186,6 +186,7 @@ class _Execution:
                     if begun is None:
                         break
                     executor.submit(*begun, perform)
+                self.locks.wait(executor.count - len(training) if self.scheduler.elsewhere else 0)
                 late = stopped and time.monotonic() > stopped + SECONDS_TO_STOP
                 if late or (not training and (self.stopping.too_late or not self.scheduler.elsewhere)):
                     break
@@ -246,7 +247,7 @@ class _Execution:
 
     def _begin(self, idle: int) -> tuple[int, Job] | None:
         """The next pack's number and job."""
-        begun = self.scheduler.begin(idle, self.stopping.left)
+        begun = self.scheduler.begin(idle + self.locks.waited_for(), self.stopping.left)
         if begun is None:
             self._show()  # of what others have brought
             return None
