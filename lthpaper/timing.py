@@ -34,6 +34,7 @@ from lthpaper.workers import Workers
 
 MINUTE = 60.0  # seconds that all of a plan's shapes may take; what is left is scaled from its like
 BLOCK = 0.1  # seconds that one speed is timed at least, where a step is shorter
+PIXELS = {"cpu": 2**20, "cuda": 2**23}  # of a step that is timed; a batch of photographs may not fit at all
 
 
 def measure(runs: Sequence[Run], device: torch.device | str, processes: int) -> dict[str, dict[str, Any]]:
@@ -103,13 +104,24 @@ def _time_shape(run: Run, device: torch.device, folder: Path) -> Speed:
     """Speed of a run's shape in this process."""
     smallest, largest = pack_limits(run, device)
     sizes = sorted({smallest, round(math.sqrt(smallest * largest)), largest})
-    recipe = run.recipe.with_(epochs=2, schedule="step", milestones=(), warmup_epochs=0.0)
+    part = timed_images(run, device)
+    recipe = run.recipe.with_(
+        epochs=2, schedule="step", milestones=(), warmup_epochs=0.0, batch_size=part, micro_batch=0
+    )
     runs = [Run(run.task, recipe, Fresh(i), seed=i) for i in range(largest)]
     cold, warm = (_seconds(lambda: _pack(runs[:smallest], device).evaluate(), device) for _ in range(2))
     step, image = zip(*(_time_epoch(runs[:k], device) for k in sizes), strict=True)
     result = min(_seconds(lambda: _train_little(runs[0], device, folder), device) for _ in range(2))
     result -= warm + step[0]
-    return Speed(tuple(sizes), step, image, max(0.0, cold - warm), warm, max(0.0, result))
+    whole = tuple(seconds * run.recipe.batch_size / part for seconds in step)
+    return Speed(tuple(sizes), whole, image, max(0.0, cold - warm), warm, max(0.0, result))
+
+
+def timed_images(run: Run, device: torch.device) -> int:
+    """Images of the steps that are timed: a batch, or so many of it as PIXELS allows, which take their share
+    of its time."""
+    most = max(1, PIXELS.get(device.type, PIXELS["cuda"]) // data.card(run.task.data).size ** 2)
+    return min(run.recipe.micro_batch or run.recipe.batch_size, most)
 
 
 def _pack(runs: Sequence[Run], device: torch.device, steps: int = 1, tests: int = 1) -> Pack:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from lthpaper.figures import FIGURES, fig3
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task, ancestors
 from lthpaper.scales import BY_DATA, LAPTOP, PAPER, SCALES, SMOKE, Scale, scale
+from lthpaper.timing import timed_images
 
 TRAINED = ("fig1", "appendix-a", "appendix-d", "appendix-f", "fig3", "fig4", "fig5", "fig6", "table4")
 
@@ -92,6 +94,16 @@ def test_the_cifar_part_of_figure_3_and_appendix_f_is_as_large_as_the_grids_say(
     """Nine experiments × 7 rates × (a pretraining, 13 IMP rounds, four settings at each of 4 sparsities)."""
     cifar = experiments_of("cifar10", "cifar100")
     assert len(list(ancestors(runs_of("appendix-f", cifar)))) == 9 * 7 * (1 + 13 + 4 * 4)
+
+
+def test_planning_times_a_part_of_a_batch_that_would_not_fit():
+    """1,024 photographs of 224×224 through ResNet-50 take a hundred gigabytes."""
+    cpu = torch.device("cpu")
+    photographs = Run(Task("resnet50", "imagenet"), PAPER.recipe_for("imagenet"))
+    assert 8 <= timed_images(photographs, cpu) <= 64
+    assert timed_images(photographs, torch.device("cuda")) > timed_images(photographs, cpu)
+    for data in ("cifar10", "tiny-imagenet"):
+        assert timed_images(Run(Task("resnet20", data), PAPER.recipe_for(data)), cpu) == 64
 
 
 def test_a_changed_field_changes_every_experiment():
