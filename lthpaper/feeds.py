@@ -25,7 +25,12 @@ Part = Callable[[int], Tensor]  # positions, in a batch of so many images, that 
 
 
 class Feed(ABC):
-    """Batches of a pack of runs that share network, data and batch size."""
+    """Batches of a pack of runs that share network, data and batch size.
+
+    why: where the images are, in words and numbers.
+    """
+
+    why: str = ""
 
     def __init__(
         self, runs: Sequence[Run], data: DataSet, device: torch.device, dtype: torch.dtype, part: Part | None
@@ -204,9 +209,11 @@ def feed(
     part: Part | None = None,
 ) -> Feed:
     """The feed for a pack. part: the positions of a batch that this process trains on; all, if None."""
-    place, _ = placed(data, device)
+    place, why = placed(data, device)
     if place == "streamed":
-        from lthpaper.streaming import StreamedFeed  # it is built on this module, and imports torchvision
-
-        return StreamedFeed(runs, data, device, dtype, part)
-    return (ResidentFeed if place == "resident" else HostFeed)(runs, data, device, dtype, part)
+        from lthpaper.streaming import StreamedFeed as Chosen  # it is built on this module
+    else:
+        Chosen = ResidentFeed if place == "resident" else HostFeed
+    made = Chosen(runs, data, device, dtype, part)
+    made.why = why
+    return made

@@ -165,7 +165,8 @@ def test_a_set_just_below_the_limit_is_resident_and_one_just_above_is_not(three_
         found, why = placed(whole, CPU)
         assert found == place
         assert "set: 0.11 MB of images, 0.11 MB allowed (by LTHPAPER_RESIDENT_BYTES)" in why
-        assert type(feed([run()], whole, CPU, torch.float32)) is kind
+        made = feed([run()], whole, CPU, torch.float32)
+        assert (type(made), made.why) == (kind, why)
     monkeypatch.delenv(memory.RESIDENT)
     assert placed(whole, CPU)[0] == "resident"
     assert "half of the" in placed(whole, CPU)[1]

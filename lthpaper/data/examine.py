@@ -42,21 +42,27 @@ def look(files: Files) -> None:
 def _quick(items: Encoded) -> list[str]:
     if not len(items) or items.ends(0) is None:
         return []
+    shares = _shares(items, 1024)
     with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(partial(_wrong_at_the_ends, items), range(len(items)), chunksize=256)
-        bar = tqdm(found, total=len(items), desc="looking at the images", disable=None, leave=False)
-        return [sentence for sentence in bar if sentence]
+        found = pool.map(partial(_wrong_at_the_ends, items), shares)
+        bar = tqdm(found, total=len(shares), desc="looking at the images", disable=None, leave=False)
+        return [sentence for share in bar for sentence in share]
 
 
-def _wrong_at_the_ends(items: Encoded, i: int) -> str:
-    try:
-        _, start, end = items.ends(i)
-        if start.startswith(JPEG_START) and JPEG_END in end:
-            return ""
-        photograph(*items[i], resize=1)
-    except InputError as error:
-        return str(error)
-    return ""
+def _shares(items: Encoded, size: int) -> list[range]:
+    return [range(i, min(i + size, len(items))) for i in range(0, len(items), size)]
+
+
+def _wrong_at_the_ends(items: Encoded, share: range) -> list[str]:
+    found = []
+    for i in share:
+        try:
+            _, start, end = items.ends(i)
+            if not start.startswith(JPEG_START) or JPEG_END not in end:
+                photograph(*items[i], resize=1)
+        except InputError as error:
+            found.append(str(error))
+    return found
 
 
 def _together(bad: list[str]) -> str:
@@ -91,6 +97,5 @@ def every_image(name: str, root: str | Path | None = None, processes: int = 1) -
         return  # decoded, all of it
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         for part in (found.train, found.test):
-            shares = [range(i, min(i + SHARE, len(part))) for i in range(0, len(part), SHARE)]
-            for bad in pool.map(partial(_wrong_inside, part, card), shares):
+            for bad in pool.map(partial(_wrong_inside, part, card), _shares(part, SHARE)):
                 yield from bad
