@@ -54,7 +54,7 @@ lint: $(READY)
 	@$(BIN)/ruff format --check
 
 test: lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 # the filter keeps outputs out of git; see .gitattributes
 lab: $(READY)
@@ -72,7 +72,7 @@ lock:
 	{ echo "requirements.lock must pin torch and torchvision: write these two lines first" >&2; exit 1; }
 	@rm -rf build/lock && mkdir -p build && $(PYTHON) -m venv build/lock
 	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -r requirements.lock
-	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -c requirements.lock -e '.[notebooks,dev]'
+	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -c requirements.lock -e '.[notebooks,cluster,dev]'
 	@{ echo "# The tested set: $$(build/lock/bin/python -V), written by \`make lock\`."; \
 	  build/lock/bin/python -m pip freeze --exclude lthpaper | grep == | sed 's/+[a-z0-9.]*$$//' \
 	  | grep -vE '^(nvidia|cuda|triton)'; } > build/requirements.lock

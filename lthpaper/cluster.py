@@ -6,6 +6,7 @@ too (a file that lies there for this purpose is seen), results go there; elsewhe
 task's end, checkpoints and logs on the way.
 """
 
+import logging
 import os
 import sys
 import tempfile
@@ -39,6 +40,7 @@ def ray() -> Any:
     """The module. Raises InputError if it is not installed."""
     for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}.items():
         os.environ.setdefault(name, value)  # nothing is sent to Ray's makers; CPU tasks see no GPU
+    logging.getLogger("ray").setLevel(logging.ERROR)  # what matters of the rest is said here
     try:
         import ray as module
     except ImportError as error:
@@ -98,6 +100,8 @@ class RayWorkers:
         self._again: list[_Task] = []  # whose node was unfit
         self._reports: list[tuple[int, int]] = []
         self._next_look = 0.0
+        self._alive: set[str] = set()
+        self._gone: set[str] = set()  # known before Ray's list of nodes says so
         self._limits: dict[tuple, tuple[int, int]] = {}
         self._marked: dict[str, str] = {}  # store -> name of the file by which nodes know it
 
@@ -105,9 +109,7 @@ class RayWorkers:
         self._joined = self.ray.is_initialized()  # by who called us: then it stays
         if not self._joined:
             try:
-                context = self.ray.init(
-                    address=self.address, log_to_driver=False, logging_level="ERROR", configure_logging=False
-                )
+                context = self.ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
             except Exception as error:  # whatever Ray raises: it has no class of its own for this
                 said = str(error).strip().partition("\n")[0]
                 raise InputError(
@@ -200,7 +202,7 @@ class RayWorkers:
             resources = found["Resources"]
             cores = int(resources.get("CPU", 0))
             slots = cores if self.device == "cpu" else min(cores, int(resources.get("GPU", 0)))
-            if found["Alive"] and slots:
+            if found["Alive"] and slots and found["NodeID"] not in self._gone:
                 known = self._nodes.get(found["NodeID"], _Node(found["NodeManagerHostname"], slots))
                 alive[found["NodeID"]] = known
         in_use = {task.node: self._nodes[task.node] for task in self._tasks.values()}
@@ -227,7 +229,7 @@ class RayWorkers:
             fit = {
                 name: node.slots - busy.count(name)
                 for name, node in self._nodes.items()
-                if name in self._alive and node.unfit.keys().isdisjoint({EVERYTHING, data_set})
+                if name in self._alive - self._gone and node.unfit.keys().isdisjoint({EVERYTHING, data_set})
             }
             if fit:
                 return max(fit, key=lambda name: fit[name])
@@ -267,7 +269,13 @@ class RayWorkers:
             answer, parcel = self.ray.get(reference)
         except exceptions.OutOfMemoryError as error:
             return OutOfMemory(f"On {host}: {error}")
+        except exceptions.TaskUnschedulableError:  # the node is gone, and the task had not begun
+            self._gone.add(task.node)
+            self._send(task)
+            return _Unfit(EVERYTHING, "it is gone")
         except exceptions.RayError as error:
+            if isinstance(error, exceptions.NodeDiedError):
+                self._gone.add(task.node)
             return WorkerDied(f"The process that trained on {host} ended: {str(error).strip()}")
         if isinstance(answer, _Unfit):
             self._nodes[task.node].unfit[answer.what] = answer.why
@@ -335,7 +343,9 @@ def _work(
     try:
         data.load(task.data, job.data_root, task.train_images)
     except InputError as error:
-        return _Unfit(task.data, str(error)), {}
+        return _Unfit(
+            task.data, f"{error} On a cluster --data or LTHPAPER_DATA must lead to it everywhere."
+        ), {}
     if torch.device(job.device).type == "cuda":
         job = replace(job, device="cuda")  # the one that Ray has given
     same_layer = job.published is None or Path(job.published).is_dir()

@@ -1,0 +1,277 @@
+"""On a Ray cluster the same runs give the same bits; processes, nodes and drivers may die."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from lthpaper import cluster as on_ray  # noqa: E402
+from lthpaper import parcels  # noqa: E402
+from lthpaper.checkpoints import Checkpoints  # noqa: E402
+from lthpaper.cluster import RayWorkers  # noqa: E402
+from lthpaper.errors import InputError  # noqa: E402
+from lthpaper.logs import log_of  # noqa: E402
+from lthpaper.plan import plan  # noqa: E402
+from lthpaper.recipe import Recipe  # noqa: E402
+from lthpaper.runs import Run, Task, to_json  # noqa: E402
+from lthpaper.settings import lt_imp, lt_omp, pretraining, rewound  # noqa: E402
+from lthpaper.store import Store  # noqa: E402
+from lthpaper.sweep import Job, execute, perform  # noqa: E402
+from lthpaper.training import Stopped  # noqa: E402
+from lthpaper.workers import WorkFailed  # noqa: E402
+
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("default")]  # Ray's own warnings
+
+TASK = Task("resnet8", "digits", width=0.25, train_images=100)
+RECIPE = Recipe(epochs=2, lr=0.05, batch_size=50, milestones=(1,))
+DENSE = pretraining(TASK, RECIPE)
+GRAPH = [
+    rewound(lt_imp(DENSE, 2), DENSE, 1),
+    *(lt_omp(pretraining(TASK, RECIPE, seed), 0.5) for seed in (1, 2)),
+    pretraining(TASK, RECIPE.with_(lr=1e8), 3),  # diverges, which is a result
+]
+LONG = pretraining(TASK, RECIPE.with_(epochs=120, milestones=(90,)), 7)  # some seconds
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    """A cluster of two nodes with a core each, both on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LTHPAPER_CHECKPOINT_SECONDS", "0.1")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # what else this machine does is not the test's
+        patch.setenv("RAY_agent_register_timeout_ms", "120000")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the bad networks are
+        on_ray.ray()
+        patch.setattr(on_ray, "SECONDS_BETWEEN_LOOKS", 0.5)
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        made.add_node(num_cpus=1)
+        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        try:
+            yield made
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def without_ray(tmp_path_factory) -> Store:
+    """The graph, trained in this process."""
+    store = Store(tmp_path_factory.mktemp("without") / "store")
+    execute([*GRAPH, LONG], store, workers=1, quiet=True)
+    return store
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def nothing_shared(monkeypatch):
+    """No node sees the file by which it would know the driver's folder."""
+    monkeypatch.setattr(RayWorkers, "_mark", lambda self, store: "a file that is not there")
+
+
+def on(store: Store, *runs: Run, **more) -> None:
+    execute(runs, store, quiet=True, on="ray", **more)
+
+
+def bits(store: Store, *runs: Run) -> dict[str, bytes]:
+    """Every weight, mask and snapshot of runs and their ancestors."""
+    names = {run.name for run in plan(runs, Store("nowhere")).runs}
+    files = [path for name in names for path in (store.folder / name).glob("*.safetensors")]
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
+
+
+def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.05)
+
+
+def process_of(task: str) -> list[int]:
+    """Processes that do a task of Ray's now."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes().startswith(f"ray::{task}".encode()):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def begun(store: Store, run: Run) -> int:
+    """How often a training of the run began."""
+    path = log_of(store.folder, run)
+    return path.read_text().count("begins in a pack") if path.exists() else 0
+
+
+def ended(store: Store, run: Run) -> int:
+    """How often a training of the run came to its last epoch."""
+    last = f" {run.recipe.epochs} of {run.recipe.epochs} epochs"
+    return log_of(store.folder, run).read_text().count(last)
+
+
+def test_the_same_bits_as_without_ray(nodes, store, without_ray):
+    on(store, *GRAPH)
+    assert bits(store, *GRAPH) == bits(without_ray, *GRAPH)
+    assert not list(store.folder.glob(".shared-*"))
+    assert store.get(GRAPH[-1]).accuracy != store.get(GRAPH[-1]).accuracy  # NaN, and there
+
+
+def test_results_come_back_where_no_folder_is_shared(nodes, store, without_ray, nothing_shared):
+    on(store, *GRAPH)
+    assert bits(store, *GRAPH) == bits(without_ray, *GRAPH)
+    assert all(ended(store, run) == 1 for run in plan(GRAPH, Store("nowhere")).runs)
+    assert not list(store.folder.glob(".checkpoints/*"))
+
+
+@pytest.mark.usefixtures("nothing_shared")
+def test_a_killed_process_is_replaced_and_the_run_goes_on_from_its_checkpoint(nodes, store, without_ray):
+    training = threading.Thread(target=on, args=(store, LONG))
+    training.start()
+    wait_until(lambda: Checkpoints(store.folder).position(LONG) > (0, 0))
+    for process in process_of("_work"):
+        os.kill(process, signal.SIGKILL)
+    training.join(60)
+    assert bits(store, LONG) == bits(without_ray, LONG)
+    assert (begun(store, LONG), ended(store, LONG)) == (2, 1)
+    assert "The process that trained on" in log_of(store.folder, LONG).read_text()
+    assert store.get(LONG).provenance["resumed"]
+
+
+def test_a_run_that_kills_every_process_is_given_up_by_name(nodes, store):
+    run = pretraining(Task("bad_networks:deadly", "digits"), RECIPE)
+    with pytest.raises(WorkFailed, match=f"It was training Run\\({run.name}"):
+        on(store, run, DENSE)
+    assert DENSE in store
+    assert log_of(store.folder, run).read_text().count("The process that trained on") == 3  # two retries
+
+
+def test_a_lost_node_loses_nothing(nodes, store, without_ray):
+    runs = [LONG, *GRAPH]
+    more = nodes.add_node(num_cpus=1)
+    training = threading.Thread(target=on, args=(store, *runs))
+    training.start()
+    wait_until(lambda: len(process_of("_work")) >= 3)
+    nodes.remove_node(more, allow_graceful=False)
+    training.join(90)
+    assert bits(store, *runs) == bits(without_ray, *runs)
+    assert all(ended(store, run) == 1 for run in plan(runs, Store("nowhere")).runs)
+
+
+DRIVER = """
+import json, sys
+from lthpaper.runs import from_json
+from lthpaper.store import Store
+from lthpaper.sweep import execute
+
+execute([from_json(json.loads(sys.argv[3]))], Store(sys.argv[2]), quiet=True, on=f"ray:{sys.argv[1]}")
+"""
+
+
+def test_a_killed_driver_is_started_again_and_goes_on(nodes, store, without_ray):
+    words = [sys.executable, "-c", DRIVER, nodes.address, str(store.folder), json.dumps(to_json(LONG))]
+    driver = subprocess.Popen(words)
+    try:
+        wait_until(lambda: Checkpoints(store.folder).position(LONG) > (0, 0))
+    finally:
+        driver.kill()
+        driver.wait()
+    wait_until(lambda: not process_of("_work"))
+    assert LONG not in store
+    on(store, LONG)
+    assert bits(store, LONG) == bits(without_ray, LONG)
+    assert ended(store, LONG) == 1
+    assert store.get(LONG).provenance["resumed"]
+
+
+@pytest.mark.usefixtures("nothing_shared")
+def test_asked_to_stop_a_task_checkpoints_and_goes_on_later(nodes, store, without_ray):
+    with RayWorkers("ray") as workers:
+        workers.submit(1, Job((to_json(LONG),), ((),), str(store.folder), None, None, "cpu"), perform)
+        wait_until(lambda: list(workers.done()) or list(workers.reports()))
+        workers.stop()
+        ((number, error),) = finished(workers)
+    assert (number, type(error)) == (1, Stopped)
+    assert Checkpoints(store.folder).position(LONG) > (0, 0)
+    on(store, LONG)
+    assert bits(store, LONG) == bits(without_ray, LONG)
+    assert ended(store, LONG) == 1
+
+
+def test_a_run_that_fails_is_reported_with_its_log_and_stops_no_other(nodes, store):
+    failing = pretraining(Task("bad_networks:failing", "digits"), RECIPE)
+    with pytest.raises(WorkFailed, match="LookupError: no such layer"):
+        on(store, lt_imp(failing, 1), DENSE)
+    assert DENSE in store
+    assert lt_imp(failing, 1) not in store
+    assert "LookupError: no such layer" in log_of(store.folder, failing).read_text()
+
+
+def test_a_node_without_the_data_says_so(nodes, store, monkeypatch):
+    monkeypatch.delenv("LTHPAPER_DATA", raising=False)
+    run = pretraining(Task("resnet20", "cifar10"), RECIPE)
+    job = Job((to_json(run),), ((),), str(store.folder), None, str(store.folder), "cpu")
+    with RayWorkers("ray") as workers:
+        workers.submit(1, job, perform)
+        (answer,) = finished(workers)
+    assert answer[0] == 1
+    assert isinstance(answer[1], InputError)
+    assert "No node of the cluster can train cifar10 on cpu" in str(answer[1])
+    assert "LTHPAPER_DATA" in str(answer[1])
+
+
+def finished(workers: RayWorkers) -> list[tuple[int, Exception | None]]:
+    while True:
+        if answers := list(workers.done()):
+            return answers
+
+
+def test_as_many_packs_at_once_as_there_are_devices(nodes, monkeypatch):
+    with RayWorkers("ray") as workers:
+        assert workers.count == 2
+        more = nodes.add_node(num_cpus=2)
+        wait_until(lambda: workers.count == 4)
+        nodes.remove_node(more)
+        wait_until(lambda: workers.count == 2)
+        assert workers.limits(DENSE) == (2, 8)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, store):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"pip install 'lthpaper\[cluster\]'"):
+        on(store, DENSE)
+
+
+def test_what_comes_from_another_machine_is_checked(store, without_ray):
+    parcel = parcels.results([DENSE], without_ray.folder)
+    strange = (
+        "../outside",
+        f"{DENSE.name}/../../outside",
+        f"{LONG.name}/run.json",
+        "x/run.json",
+        "/tmp/outside",
+    )
+    parcels.take_in(parcel | dict.fromkeys(strange, b"{}"), store, [DENSE])
+    assert bits(store, DENSE) == bits(without_ray, DENSE)
+    there = {path.name for path in store.folder.parent.rglob("*")}
+    assert there == {"store", DENSE.name, ".logs", log_of(store.folder, DENSE).name} | {
+        name.partition("/")[2] for name in parcel if name.startswith(DENSE.name)
+    }
+    weights = f"{DENSE.name}/weights.safetensors"
+    changed = parcel | {weights: parcel[weights][:-1] + b"x"}
+    with pytest.raises(InputError, match="is not taken"):
+        parcels.take_in(changed, Store(store.folder / "other"), [DENSE])
