@@ -4,9 +4,9 @@
 
 A process holds the lock of each run that it has begun until the run's result is in the store. One whose
 workers are idle, while all that they could do is in others' hands, says so by a lock
-`waiting-<workers>-<mark>`, and the others leave it a share of what becomes ready. The operating system gives locks free when their holder
-ends, however it ends. A lock's file is removed by its holder; who opened it before and gets the lock after
-that notices that it has no name any more (filelock does so).
+`waiting-<workers>-<mark>`, and the others leave it a share of what becomes ready. The operating system gives
+locks free when their holder ends, however it ends. A lock's file is removed by its holder; who opened it
+before and gets the lock after that notices that it has no name any more (filelock does so).
 
 On a network file system this is as good as its locks and its notice of removed files are. Should two
 processes train one run after all, they train it to the same bits and the store keeps one entry.
