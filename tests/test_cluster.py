@@ -263,7 +263,7 @@ def test_what_comes_from_another_machine_is_checked(store, without_ray):
         f"{DENSE.name}/../../outside",
         f"{LONG.name}/run.json",
         "x/run.json",
-        "/tmp/outside",
+        "/outside",
     )
     parcels.take_in(parcel | dict.fromkeys(strange, b"{}"), store, [DENSE])
     assert bits(store, DENSE) == bits(without_ray, DENSE)
