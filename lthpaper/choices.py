@@ -26,6 +26,7 @@ from lthpaper.memory import free
 from lthpaper.networks import build_seeded
 from lthpaper.provenance import device_name
 from lthpaper.runs import Fresh, Run
+from lthpaper.team import ALONE, Alone
 
 SHARE = 0.8  # of the memory that is free: what a pack may be predicted to take
 GAIN = 1.05  # a doubled pack that is not this much faster is not worth its memory
@@ -53,11 +54,14 @@ class Choice:
         return self.form
 
 
-def choose(run: Run, device: torch.device) -> Choice:
-    """How runs of this shape train on this device; raises what a first step raises."""
+def choose(run: Run, device: torch.device, team: Alone = ALONE) -> Choice:
+    """How runs of this shape train on this device; raises what a first step raises.
+
+    A team trains one large run, in a form that is no single process's choice.
+    """
     if device.type != "cuda":
-        return Choice(usual_form(device), 8 if _packs_on_a_cpu(run) else 1, {})
-    if data.card(run.task.data).streams:  # each run reads its own images
+        return Choice(usual_form(device), 8 if _packs_on_a_cpu(run) and team is ALONE else 1, {})
+    if team is not ALONE or data.card(run.task.data).streams:  # each run reads its own images
         return Choice(Form(channels_last=True), 1, {})
     recipe = run.recipe.with_(
         epochs=10**6, lr=0.01, schedule="step", milestones=(), warmup_epochs=0.0, mixup=0.0, micro_batch=0
@@ -73,8 +77,12 @@ def pack_limits(run: Run, device: torch.device) -> tuple[int, int]:
     run's bits do not depend on its pack, small images always train in packs of two or more (a lone run
     beside a copy of itself), large ones always alone.
     """
-    smallest = 2 if device.type == "cpu" and _packs_on_a_cpu(run) else 1
-    return smallest, choose(run, device).largest
+    return smallest_pack(run, device), choose(run, device).largest
+
+
+def smallest_pack(run: Run, device: torch.device) -> int:
+    """What a smaller pack is filled up to, with copies of its first run."""
+    return 2 if device.type == "cpu" and _packs_on_a_cpu(run) else 1
 
 
 def _packs_on_a_cpu(run: Run) -> bool:

@@ -10,7 +10,7 @@ import torch
 
 from lthpaper import networks
 from lthpaper.augment import derived_seed
-from lthpaper.choices import choose, pack_limits
+from lthpaper.choices import choose, smallest_pack
 from lthpaper.data import DataSet
 from lthpaper.engine import Pack, Start, Weights, repeatable
 from lthpaper.errors import require
@@ -151,7 +151,7 @@ def train(
         task.verify()
     if len({shape_key(run) for run in runs}) > 1:
         raise ValueError("these runs differ in more than learning rate, start, mask and seed")
-    largest = pack_limits(runs[0], device)[1] if runs else 1
+    largest = choose(runs[0], device, team).largest if runs else 1
     ways = _Ways(load, device, keep or {}, on_epoch, checkpoints, stop, team)
     waiting = list(_shares(runs, largest, ways, data.fingerprint))
     while waiting:
@@ -217,9 +217,9 @@ class _Training:
             self.snapshots[run] = c.snapshots if c else {}
         self.before = [c.seconds if c else 0.0 for c in checkpoints.values()]
         self.resumed = [c.devices if c else () for c in checkpoints.values()]
-        copies = max(0, pack_limits(self.runs[0], ways.device)[0] - len(self.runs))
+        copies = max(0, smallest_pack(self.runs[0], ways.device) - len(self.runs))
         runs = self.runs + self.runs[:1] * copies
-        form = choose(runs[0], ways.device).form_of(runs[0])
+        form = choose(runs[0], ways.device, ways.team).form_of(runs[0])
         self.pack = Pack(runs, starts + starts[:1] * copies, data, ways.device, form, ways.team)
         first = checkpoints[self.runs[0]]
         if first is not None:

@@ -141,8 +141,7 @@ def test_bf16_learns_as_well_as_fp32():
 
 def test_memory_that_does_not_hold_a_pack_holds_its_parts(monkeypatch):
     many = runs(64)
-    monkeypatch.setattr(training, "pack_limits", lambda run, device: (1, 64))
-    monkeypatch.setattr(training, "choose", lambda run, device: Choice(Form(), 64, {}))
+    monkeypatch.setattr(training, "choose", lambda run, device, team: Choice(Form(), 64, {}))
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(GPU)
     assert {r.pack for r in train(many, FEW, device=GPU)} == {64}
