@@ -16,7 +16,6 @@ nbformat = pytest.importorskip("nbformat", reason="the extra 'notebooks' is not 
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LATER = {"cluster"}  # extras that are not part of the tested set
 CONDA_NAMES = {"pytorch": "torch"}
 
 
@@ -34,7 +33,7 @@ def bounds(lines: list[str]) -> dict[str, str]:
 
 # --- dependencies ---
 
-EXTRAS = [extra for extra in PROJECT["optional-dependencies"] if extra not in LATER]
+EXTRAS = list(PROJECT["optional-dependencies"])
 PINS = dict(
     line.split("==")
     for line in (ROOT / "requirements.lock").read_text().splitlines()
