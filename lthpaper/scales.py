@@ -14,6 +14,7 @@ WHOLE = {  # field -> least
     "surface_points": 2,
     "micro_batch": 0,
 }
+MOST = {"seeds": 1000, "surface_points": 1000}  # of what is listed before anything is trained
 BY_DATA = ("epochs", "batch_size", "precision", "grid", "rounds")  # fields that paper.py has by data set
 
 
@@ -55,6 +56,8 @@ class Scale:
                 type(value) is int and value >= least,
                 f"{field} is {value!r}; it must be a whole number from {least}.",
             )
+            most = MOST.get(field, value)
+            require(value <= most, f"{field} is {value}; it must be at most {most}.")
         require(
             bool(self.learning_rates) and bool(self.grid) and bool(self.rounds),
             "learning_rates, grid and rounds must each hold at least one value.",

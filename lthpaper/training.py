@@ -227,7 +227,7 @@ class _Training:
             self.pack.loss.copy_(torch.tensor(losses + losses[:1] * copies, dtype=torch.float64))
         self.kept_at = (self.pack.epoch, self.pack.step)
         self.began = time.perf_counter()
-        self.pause = float(os.environ.get("LTHPAPER_CHECKPOINT_SECONDS") or SECONDS_BETWEEN_CHECKPOINTS)
+        self.pause = _seconds_between_checkpoints()
         self.next_checkpoint = self.began + self.pause
 
     def finish(self) -> None:
@@ -299,3 +299,13 @@ class _Training:
             self.before[i] + (time.perf_counter() - self.began) / len(self.runs),
             tuple(dict.fromkeys((*self.resumed[i], str(self.ways.device)))),
         )
+
+
+def _seconds_between_checkpoints() -> float:
+    text = os.environ.get("LTHPAPER_CHECKPOINT_SECONDS") or str(SECONDS_BETWEEN_CHECKPOINTS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    require(seconds >= 0, f"LTHPAPER_CHECKPOINT_SECONDS is {text!r}; it must be a number of seconds.")
+    return seconds
