@@ -124,6 +124,12 @@ class Scheduler:
         self._ready |= self.elsewhere
         self.elsewhere.clear()
 
+    def look_around(self) -> None:
+        """Learn what of the ready runs other processes have: who waits is left a share of the rest."""
+        for run in list(self._ready):
+            if self._ours(run):
+                self.release(run)
+
     def ended(self, number: int, error: Exception | None = None) -> None:
         """A pack is done, stopped or failed.
 
@@ -181,21 +187,26 @@ class Scheduler:
         for run in mates:
             if len(pack) == share:
                 break
-            answer = self.claim(run)
-            if answer == OURS:
-                before, now = self._positions[run], self.position(run)  # another process may have gone on
-                self._positions[run] = now
-                if now == before:
-                    pack.append(run)
-                else:
-                    self.release(run)
+            if not self._ours(run):
                 continue
-            self._ready.discard(run)
-            if answer == THERE:
-                self._finish(run, self.found)
+            before, now = self._positions[run], self.position(run)  # another process may have gone on
+            self._positions[run] = now
+            if now == before:
+                pack.append(run)
             else:
-                self.elsewhere.add(run)
+                self.release(run)
         return tuple(pack)
+
+    def _ours(self, run: Run) -> bool:
+        """Claim a ready run; one that is not ours is ready no more."""
+        answer = self.claim(run)
+        if answer != OURS:
+            self._ready.discard(run)
+        if answer == THERE:
+            self._finish(run, self.found)
+        elif answer != OURS:
+            self.elsewhere.add(run)
+        return answer == OURS
 
     def _finish(self, run: Run, where: set[Run]) -> None:
         where.add(run)

@@ -247,7 +247,10 @@ class _Execution:
 
     def _begin(self, idle: int) -> tuple[int, Job] | None:
         """The next pack's number and job."""
-        begun = self.scheduler.begin(idle + self.locks.waited_for(), self.stopping.left)
+        others = self.locks.waited_for()
+        if others:
+            self.scheduler.look_around()
+        begun = self.scheduler.begin(idle + others, self.stopping.left)
         if begun is None:
             self._show()  # of what others have brought
             return None

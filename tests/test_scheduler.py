@@ -178,6 +178,19 @@ def test_runs_of_another_process_are_left_to_it_and_found_or_taken_over_later(sc
     assert scheduler.left_out == SEEDS[0].cost
 
 
+def test_who_waits_is_left_a_share_of_what_is_really_to_be_done(scheduled):
+    leaves = [lt_omp(run, 0.5) for run in SEEDS[:4]]
+    state = dict.fromkeys([*SEEDS, *leaves, *(lt_imp(run, 1) for run in SEEDS)], OURS)
+    scheduler = scheduled(
+        [*(lt_imp(run, 2) for run in SEEDS), *leaves], claim=lambda run: state.get(run, OURS)
+    )
+    scheduler.ended(scheduler.begin()[0])
+    state |= dict.fromkeys(leaves, THERE)  # the other process has trained them meanwhile
+    scheduler.look_around()
+    _, pack = scheduler.begin(idle=2)
+    assert pack == tuple(lt_imp(run, 1) for run in SEEDS[:4])
+
+
 def test_a_run_that_another_process_brought_further_goes_on_from_there(scheduled):
     places = dict.fromkeys(SEEDS, (0, 0))
 
