@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lthpaper import check_cli, figures_cli, run_cli, stopping
+from lthpaper import check_cli, figures_cli, run_cli, stopping, terminal
 from lthpaper.errors import InputError, require
 from lthpaper.store_cli import store_app
 from lthpaper.workers import WorkFailed
@@ -91,6 +91,7 @@ def main() -> None:
 
     What ended in good order before it was done: status 75.
     """
+    terminal.show_anything()
     sys.path.insert(0, os.getcwd())  # networks and data sets of one's own lie where one works
     together = TORCHRUN in os.environ
     try:

@@ -25,6 +25,7 @@ from lthpaper.errors import InputError
 from lthpaper.store import Store, Unwritable
 from lthpaper.store_tools import DAMAGED, FOREIGN, bring, check_store, leave_out, repair
 
+LONG = "LTHPAPER_FUZZ_EXAMPLES" in os.environ  # make fuzz
 EXAMPLES = int(os.environ.get("LTHPAPER_FUZZ_EXAMPLES") or 40)
 
 
@@ -111,7 +112,7 @@ def of_another_version(content: bytes, chance) -> bytes:
 DAMAGES = (truncated, flipped, overwritten, lengthened, emptied, replaced, of_another_version)
 
 
-@settings(max_examples=2 * EXAMPLES)
+@settings(max_examples=2 * EXAMPLES, derandomize=not LONG)
 @given(st.integers(0, 10**6), st.sampled_from(DAMAGES), st.randoms(use_true_random=False))
 def test_damage_anywhere_is_named_set_aside_and_computed_again_and_never_read(whole, which, damage, chance):
     name = sorted(whole)[which % len(whole)]
