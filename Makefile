@@ -16,13 +16,15 @@ READY := .venv/.installed
 PIP := -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install figures gallery test lint lab bench lock clean
+.PHONY: help install figures gallery test lint lab bench faults fuzz lock clean
 
 help:
 	@echo "make figures   draw every figure at the smoke scale (minutes, nothing downloaded)"
 	@echo "make test      lint and test"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make bench     how fast this machine trains"
+	@echo "make faults    kill the command hundreds of times and look at what it leaves (Linux)"
+	@echo "make fuzz      thousands of command lines and damaged files"
 	@echo "make install   only install, into .venv"
 	@echo "make lint      check style and format"
 	@echo "make lock      write requirements.lock anew"
@@ -63,6 +65,17 @@ lab: $(READY)
 
 bench: $(READY)
 	@$(BIN)/lthpaper bench
+
+# the figures of docs/reliability.md; KILLS and EXAMPLES say how long
+KILLS ?= 200
+EXAMPLES ?= 1000
+
+faults: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/fault_injection.py --kills $(KILLS) --real 20
+
+fuzz: $(READY)
+	@LTHPAPER_FUZZ_EXAMPLES=$(EXAMPLES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) \
+	tests/test_fuzz.py tests/test_faults.py
 
 # Resolves in an environment of its own, so that nothing installed by hand gets in, and keeps the old lock's
 # versions where they still fit: to move one, change its line first. Without a pin of torch pip would fetch

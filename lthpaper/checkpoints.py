@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from lthpaper.entries import save_tensors
+from lthpaper.entries import NO_TENSORS, plain, save_tensors
 from lthpaper.errors import InputError
 from lthpaper.runs import Run
 from lthpaper.store import writing
@@ -41,8 +41,11 @@ class Checkpoints:
 
     def position(self, run: Run) -> tuple[int, int]:
         """(epochs done, steps of the next) of the run's checkpoint; its first epoch if it has none."""
-        described = _description(self.path(run))
-        return _place(described) if described else (run.first_epoch, 0)
+        try:
+            place = _place(_description(self.path(run)))
+        except NO_TENSORS:
+            return run.first_epoch, 0
+        return place if run.first_epoch <= place[0] <= run.recipe.epochs else (run.first_epoch, 0)
 
     def save(self, run: Run, checkpoint: Checkpoint, fingerprint: str) -> None:
         """Replace the run's checkpoint. Raises Unwritable if the store cannot be written."""
@@ -71,13 +74,13 @@ class Checkpoints:
         Raises InputError if it was trained on another copy of the data set.
         """
         path = self.path(run)
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
             described, found = read(path)
             if described["digest"] != run.digest:
                 raise ValueError("it is another run's")
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        except NO_TENSORS:
             aside = self.folder / "damaged"
             aside.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):  # gone since: another process finished the run
@@ -109,8 +112,8 @@ def checksum(described: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 
 def read(path: Path) -> tuple[dict[str, Any], Checkpoint]:
-    """A checkpoint's description and content. Raises ValueError, SafetensorError or OSError if it is none."""
-    with safe_open(path, "pt") as file:
+    """A checkpoint's description and content. Raises one of entries.NO_TENSORS if it is none."""
+    with safe_open(plain(path), "pt") as file:
         described = json.loads((file.metadata() or {})[DESCRIPTION])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     if described["format"] != FORMAT:
@@ -133,10 +136,7 @@ def _place(described: dict[str, Any]) -> tuple[int, int]:
     return int(described["epoch"]), int(described["step"])
 
 
-def _description(path: Path) -> dict[str, Any] | None:
-    """What a file says of itself, its content unread; None if it says nothing."""
-    try:
-        with safe_open(path, "pt") as file:
-            return json.loads(file.metadata()[DESCRIPTION])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return None
+def _description(path: Path) -> dict[str, Any]:
+    """What a file says of itself, its content unread. Raises one of NO_TENSORS if it says nothing."""
+    with safe_open(plain(path), "pt") as file:
+        return json.loads(file.metadata()[DESCRIPTION])

@@ -124,6 +124,9 @@ def test_damage_anywhere_is_named_set_aside_and_computed_again_and_never_read(wh
             assert everything(store) == everything(sound)
             return
         assert all(name.startswith(str(c.paths[0].relative_to(store.folder))) for c in found)
+        epoch, step = Checkpoints(store.folder).position(DENSE)  # of what it says of itself, unread
+        assert 0 <= epoch <= DENSE.recipe.epochs
+        assert isinstance(step, int)
         if name.startswith(checkpoints.FOLDER):
             assert everything(store)["checkpoint"] is None
         else:
