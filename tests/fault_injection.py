@@ -319,7 +319,7 @@ def main() -> int:
         os.chdir(folder)  # no results/ of a checkout is read
         if chosen.kills:
             reference, seconds = undisturbed(BRIEF, folder / "brief", tally)
-            kill_forks(chosen.kills, folder, random.Random(chosen.seed), tally, reference, 0.6 * seconds)
+            kill_forks(chosen.kills, folder, random.Random(chosen.seed), tally, reference, seconds)
         if chosen.real:
             reference, _ = undisturbed(LONG, folder / "long", tally)
             kill_processes(chosen.real, folder, random.Random(chosen.seed), tally, reference)
