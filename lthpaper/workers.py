@@ -216,19 +216,25 @@ def _exit(code: int | None) -> str:
 
 def _work(connection: Connection) -> None:
     """Do one job after the other, until the parent closes the pipe or ends."""
-    jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    stop = threading.Event()
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    stop, busy = threading.Event(), threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent acts on it
     for asked in (signal.SIGTERM, signal.SIGUSR1):  # a batch system sends them to every process
         signal.signal(asked, lambda *_: stop.set())
     signal.signal(signal.SIGALRM, _end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    threading.Thread(target=_listen, args=(connection, jobs, stop), daemon=True).start()
-    while (message := jobs.get()) is not None:
-        _say(connection, "done", _error(message, connection, stop))
+    threading.Thread(target=_listen, args=(connection, jobs, stop, busy), daemon=True).start()
+    while True:
+        message = jobs.get()
+        busy.set()
+        error = _error(message, connection, stop)
+        busy.clear()
+        _say(connection, "done", error)
 
 
-def _listen(connection: Connection, jobs: "queue.SimpleQueue[bytes | None]", stop: threading.Event) -> None:
+def _listen(
+    connection: Connection, jobs: "queue.SimpleQueue[bytes]", stop: threading.Event, busy: threading.Event
+) -> None:
     """Hear the parent while a job is being done."""
     try:
         while True:
@@ -239,7 +245,8 @@ def _listen(connection: Connection, jobs: "queue.SimpleQueue[bytes | None]", sto
                 stop.clear()  # was meant for the job before
                 jobs.put(message)
     except (EOFError, OSError):  # nobody waits for what is being done
-        jobs.put(None)
+        if not busy.is_set():
+            os._exit(0)  # at once: to take torch down in order takes seconds, for nothing
         signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
 
 
