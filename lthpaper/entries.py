@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lthpaper.errors import InputError
+from lthpaper.errors import InputError, printable
 from lthpaper.masks import Mask
 
 Weights = dict[str, Tensor]
@@ -55,8 +55,8 @@ class Unwritable(InputError):
 def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
     """The error that names what is damaged, and what to do."""
     error = kind(
-        f"The store entry {path} {how}, and cannot be trusted. Move it away (`lthpaper store repair`) or "
-        "delete it, and run the same command again: only that entry is trained anew."
+        f"The store entry {printable(f'{path} {how}')}, and cannot be trusted. Move it away (`lthpaper store "
+        "repair`) or delete it, and run the same command again: only that entry is trained anew."
     )
     error.path, error.how = path, how  # not arguments: exceptions travel between processes by their one
     return error

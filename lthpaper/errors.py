@@ -12,3 +12,8 @@ def require(condition: bool, sentence: str) -> None:
     """Raise InputError(sentence) unless the condition holds."""
     if not condition:
         raise InputError(sentence)
+
+
+def printable(text: str) -> str:
+    """Without control characters: names and messages may come from a stranger's files."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from lthpaper import terminal
-from lthpaper.errors import require
+from lthpaper.errors import printable, require
 
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.store import Store
@@ -34,11 +34,6 @@ def _store(folder: str) -> "Store":
     return Store(places.store_folder(folder), places.published_folder())
 
 
-def _shown(text: str) -> str:
-    """Without control characters: names and messages may come from a stranger's store."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
 @store_app.command()
 def verify(
     store: StoreFolder = "",
@@ -56,7 +51,7 @@ def verify(
     for checked in tools.check_store(own):
         counts[checked.status] += 1
         if not (quiet and checked.status == tools.GOOD):
-            table.add_row(_shown(checked.name), checked.status, _shown(checked.what))
+            table.add_row(printable(checked.name), checked.status, printable(checked.what))
     if table.row_count:
         console.print(table)
     console.print(f"{_counted(counts) or 'nothing'} in {folder}")
@@ -115,7 +110,7 @@ def _bring(brought: "Iterable[Brought]", folder: Path, dry_run: bool) -> None:
     for one in brought:
         counts[one.outcome] += 1
         if one.outcome != tools.THERE:
-            table.add_row(_shown(one.name), one.outcome, _shown(one.what))
+            table.add_row(printable(one.name), one.outcome, printable(one.what))
     if table.row_count:
         console.print(table)
     would = " (dry run: nothing was written)" if dry_run else ""
@@ -160,7 +155,7 @@ def prune(
     chosen = tools.removals(own, only, weights, snapshots, entries, drafts, orphans, checkpoints)
     table = _table("file or folder", "why", "MB")
     for removal in chosen:
-        name = _shown(str(removal.path.relative_to(own.folder)))
+        name = printable(str(removal.path.relative_to(own.folder)))
         table.add_row(name, removal.why, f"{removal.bytes / 1e6:.2f}")
     if chosen:
         console.print(table)
@@ -189,7 +184,7 @@ def repair(
     table = _table("entry", "what", "set aside as")
     for checked, kept in moved:
         place = "" if kept is None else str(kept.relative_to(own.folder))
-        table.add_row(_shown(checked.name), _shown(checked.what), _shown(place))
+        table.add_row(printable(checked.name), printable(checked.what), printable(place))
     if moved:
         console.print(table)
     done = "would be set aside" if dry_run else "set aside; run the same command again to train them anew"
