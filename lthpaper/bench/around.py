@@ -68,15 +68,44 @@ def loading(name: str) -> float | None:
     return time.perf_counter() - began
 
 
-def growth(count: int, device: str, epochs: int = 2) -> float:
+def growth(count: int, device: str, epochs: int = 2, on: str = "") -> float:
     """Seconds of a whole sweep of `count` dense digits runs, workers and store included."""
     size = SIZES["digits"]
     recipe = size.recipe("fp32").with_(epochs=epochs)
     with tempfile.TemporaryDirectory() as folder:
         runs = [pretraining(size.task, recipe, seed) for seed in range(count)]
         began = time.perf_counter()
-        execute(runs, Store(Path(folder)), device=device, quiet=True)
+        execute(runs, Store(Path(folder)), device=device, quiet=True, on=on)
         return time.perf_counter() - began
+
+
+def on_ray(counts: Sequence[int] = (1, 2), runs: int = 32, epochs: int = 10) -> list[dict[str, object]]:
+    """Rows of a sweep on a Ray cluster of so many cores, its start apart; none where Ray is not installed.
+
+    ratio: to the first of them.
+    """
+    from lthpaper.on_node import ray
+
+    try:
+        module = ray()
+    except InputError:
+        return []
+    found: list[dict[str, object]] = []
+    for count in counts:
+        module.init(address="local", num_cpus=count, log_to_driver=False, logging_level="ERROR")
+        try:
+            growth(4 * count, "cpu", on="ray")  # the processes are there then
+            seconds = growth(runs, "cpu", epochs, on="ray")
+        finally:
+            module.shutdown()
+        row = {
+            "size": "digits",
+            "contender": f"sweep of {runs} runs, {epochs} epochs each, on Ray, workers: {count}",
+            "network_epochs_per_hour": 3600 * epochs * runs / seconds,
+            "seconds": seconds,
+        }
+        found.append(row | {"ratio": (found[0]["seconds"] if found else seconds) / seconds})
+    return found
 
 
 def rows(device: str, counts: Sequence[int]) -> list[dict[str, object]]:
@@ -99,4 +128,6 @@ def rows(device: str, counts: Sequence[int]) -> list[dict[str, object]]:
                 "seconds": seconds,
             }
         )
+    if device == "cpu" and len(counts) > 2:  # starting two clusters takes half a minute
+        found += on_ray()
     return found

@@ -26,7 +26,8 @@ PLANS: tuple[tuple[str, str, dict[str, object]], ...] = (
     ("fig1", "laptop", {"seeds": 1}),
     ("fig3", "laptop", {"seeds": 1, "grid": (0.01,), "experiments": ("resnet8/digits",)}),
 )
-COLUMNS = ["plan", "runs", "network-epochs", "packs", "predicted, s", "real, s", "error", "cores got"]
+COLUMNS = ["plan", "runs", "network-epochs", "packs", "predicted, s", "real, s", "error"]
+COLUMNS += ["work predicted, s", "work, s", "error of work", "cores got"]
 
 
 def compare(
@@ -34,8 +35,9 @@ def compare(
 ) -> pd.DataFrame:
     """A row a plan: predicted and real makespan in seconds, error as a share of the real one.
 
-    cores got: processor time over real time, of the cores that the workers could have used: what is missing
-    to all of them, other programs took or the workers waited for.
+    work: processor seconds of all workers, which other programs on the machine change little. cores got:
+    work over what the workers' cores could have done meanwhile; what is missing, other programs took or
+    the workers waited for.
     """
     rows = []
     for figure, name, changes in plans:
@@ -64,6 +66,9 @@ def _row(name: str, runs: Sequence[Run], workers: int) -> dict[str, object]:
         "predicted, s": found.makespan,
         "real, s": real,
         "error": found.makespan / real - 1,
+        "work predicted, s": found.busy,
+        "work, s": busy,
+        "error of work": found.busy / busy - 1,
         "cores got": busy / real / min(workers, os.cpu_count() or 1),
     }
 
@@ -78,9 +83,10 @@ def report(rows: pd.DataFrame) -> str:
     """Markdown."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "| --- |" + " ---: |" * (len(COLUMNS) - 1)]
     for row in rows.to_dict("records"):
-        cells = [row["plan"], f"{row['runs']}", f"{row['network-epochs']:,}", f"{row['packs']}"]
-        cells += [f"{row['predicted, s']:.1f}", f"{row['real, s']:.1f}", f"{row['error']:+.0%}"]
-        lines.append("| " + " | ".join([*cells, f"{row['cores got']:.0%}"]) + " |")
+        shown = [f"{row[name]:,}" for name in ("runs", "network-epochs", "packs")]
+        shown += [f"{row['predicted, s']:.1f}", f"{row['real, s']:.1f}", f"{row['error']:+.0%}"]
+        shown += [f"{row['work predicted, s']:.1f}", f"{row['work, s']:.1f}", f"{row['error of work']:+.0%}"]
+        lines.append("| " + " | ".join([row["plan"], *shown, f"{row['cores got']:.0%}"]) + " |")
     return "\n".join(lines) + "\n"
 
 

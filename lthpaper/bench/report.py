@@ -56,10 +56,18 @@ def report(df: pd.DataFrame) -> str:
         parts += [f"### {size}", _table(HEADINGS, [_speed_line(row) for _, row in rows.iterrows()])]
     if len(around):
         lines = [
-            [row.contender, _number(row.seconds, 2), _number(row.network_epochs_per_hour)]
+            [
+                row.contender,
+                _number(row.seconds, 2),
+                _number(row.network_epochs_per_hour),
+                _number(row.ratio, 2),
+            ]
             for _, row in around.iterrows()
         ]
-        parts += ["### around the steps", _table(("what", "seconds", "network-epochs/h"), lines)]
+        parts += [
+            "### around the steps",
+            _table(("what", "seconds", "network-epochs/h", "× one worker"), lines),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
