@@ -6,48 +6,67 @@ too (a file that lies there for this purpose is seen), results go there; elsewhe
 task's end, checkpoints and logs on the way.
 """
 
-import logging
-import os
-import sys
-import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lthpaper import data, parcels
+from lthpaper import parcels
 from lthpaper.choices import pack_limits
-from lthpaper.errors import InputError
-from lthpaper.parcels import Parcel
+from lthpaper.errors import InputError, require
+from lthpaper.on_node import EVERYTHING, Board, Unfit, about_here, limits_there, ray, work
 from lthpaper.runs import Run, from_json, to_json
 from lthpaper.store import Store
-from lthpaper.training import Stopped, shape_key
-from lthpaper.workers import Do, OutOfMemory, WorkerDied, as_failure
+from lthpaper.training import shape_key
+from lthpaper.workers import Do, OutOfMemory, WorkerDied
 
-EVERYTHING = ""  # instead of a data set: a node that cannot train anything
-SECONDS_BETWEEN_LOOKS = 2.0  # at the cluster's nodes; a task looks as often whether to stop
+SECONDS_BETWEEN_LOOKS = 2.0  # at the cluster's nodes
 SECONDS_TO_JOIN = 60.0  # that a cluster without nodes is given for one to come
 
+_dashboards: dict[str, str] = {}  # by the address of a cluster, which tells it to who joins
 
-def ray() -> Any:
-    """The module. Raises InputError if it is not installed."""
-    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}.items():
-        os.environ.setdefault(name, value)  # nothing is sent to Ray's makers; CPU tasks see no GPU
-    logging.getLogger("ray").setLevel(logging.ERROR)  # what matters of the rest is said here
+
+def address_of(on: str) -> str:
+    """ "ray" -> "local", "ray:auto" -> "auto", ... Raises InputError for anything else."""
+    engine, colon, address = on.partition(":")
+    require(
+        engine == "ray" and bool(address) == bool(colon),
+        f"{on!r} is no cluster; write ray (one is started on this machine), ray:auto or ray:ADDRESS.",
+    )
+    return address or "local"
+
+
+def join(on: str) -> str:
+    """Join a cluster, or start one here, unless this process has; the dashboard's address, or "".
+
+    Raises InputError if there is none.
+    """
+    module, address = ray(), address_of(on)
+    if module.is_initialized():
+        return _dashboards.get(address, "")
     try:
-        import ray as module
-    except ImportError as error:
+        context = module.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # whatever Ray raises: it has no class of its own for this
+        said = str(error).strip().partition("\n")[0]
         raise InputError(
-            "Training on a cluster needs Ray, which is not installed here: pip install 'lthpaper[cluster]'."
+            f"There is no Ray cluster at {address!r} ({said}). Start one with `ray start --head`, or let "
+            "--on ray start one on this machine."
         ) from error
-    return module
+    _dashboards[address] = f"http://{context.dashboard_url}" if context.dashboard_url else ""
+    return _dashboards[address]
+
+
+def device_of(on: str, device: str = "auto") -> str:
+    """On what a cluster trains: its GPUs where it has any, unless told otherwise. It is joined to see."""
+    if device != "auto":
+        return device
+    join(on)
+    return "cuda" if ray().cluster_resources().get("GPU", 0) else "cpu"
 
 
 @dataclass
@@ -74,14 +93,6 @@ class _Task:
         return self.runs[0].task.data
 
 
-@dataclass(frozen=True)
-class _Unfit:
-    """A node's answer to a task that it cannot do."""
-
-    what: str
-    why: str
-
-
 class RayWorkers:
     """An executor (see workers.py) on a cluster.
 
@@ -90,11 +101,10 @@ class RayWorkers:
     """
 
     def __init__(self, on: str, device: str = "cpu"):
-        self.ray = ray()
-        self.address = on.partition(":")[2] or "local"
-        self.device = torch.device(device).type
+        self.ray, self.on = ray(), on
+        address_of(on)
+        self.device, self.dashboard = torch.device(device).type, ""
         self.share = {"num_cpus": 1, "num_gpus": 1 if self.device == "cuda" else 0}
-        self.dashboard = ""  # its address, where Ray has one
         self._nodes: dict[str, _Node] = {}
         self._tasks: dict[Any, _Task] = {}  # by the task's reference
         self._again: list[_Task] = []  # whose node was unfit
@@ -107,18 +117,9 @@ class RayWorkers:
 
     def __enter__(self) -> "RayWorkers":
         self._joined = self.ray.is_initialized()  # by who called us: then it stays
-        if not self._joined:
-            try:
-                context = self.ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
-            except Exception as error:  # whatever Ray raises: it has no class of its own for this
-                said = str(error).strip().partition("\n")[0]
-                raise InputError(
-                    f"There is no Ray cluster at {self.address!r} ({said}). Start one with `ray start "
-                    "--head`, or let --on ray start one on this machine."
-                ) from error
-            self.dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
+        self.dashboard = join(self.on)
         here = self.ray.get_runtime_context().get_node_id()
-        self._board = self._remote(_Board, node=here, num_cpus=0).remote()
+        self._board = self._remote(Board, node=here, num_cpus=0).remote()
         return self
 
     def __exit__(self, kind: type | None, *error: object) -> None:
@@ -166,7 +167,7 @@ class RayWorkers:
                 error = self._ended(task, reference)
             except InputError as refused:  # a result that is none, or a node that nobody can replace
                 error = refused
-            if not isinstance(error, _Unfit):
+            if not isinstance(error, Unfit):
                 yield task.number, error
 
     def stop(self) -> None:
@@ -185,7 +186,7 @@ class RayWorkers:
                 self._limits[key] = pack_limits(run, torch.device("cpu"))
             else:
                 node = self._free_node(run.task.data)
-                remote = self._remote(_limits_there, node, **self.share)
+                remote = self._remote(limits_there, node, **self.share)
                 self._limits[key] = self.ray.get(remote.remote(to_json(run)))
         return self._limits[key]
 
@@ -215,9 +216,9 @@ class RayWorkers:
         task = replace(task, node=node)
         store = Store(task.job.store, task.job.published)
         marker = self._mark(store)
-        remote = self._remote(_work, node, max_retries=0, **self.share)
+        remote = self._remote(work, node, max_retries=0, **self.share)
         parcel = parcels.needed(task.runs, store)
-        reference = remote.remote(task.number, task.job, task.do, parcel, marker, self._board, _about_here())
+        reference = remote.remote(task.number, task.job, task.do, parcel, marker, self._board, about_here())
         self._tasks[reference] = task
 
     def _free_node(self, data_set: str) -> str:
@@ -261,7 +262,7 @@ class RayWorkers:
                 task = tasks[number]
                 parcels.unpack(parcel, Path(task.job.store), task.runs)
 
-    def _ended(self, task: _Task, reference: Any) -> Exception | _Unfit | None:
+    def _ended(self, task: _Task, reference: Any) -> Exception | Unfit | None:
         """What became of a task; one that its node is unfit for is sent to another."""
         exceptions = self.ray.exceptions
         host = self._nodes[task.node].host
@@ -272,12 +273,12 @@ class RayWorkers:
         except exceptions.TaskUnschedulableError:  # the node is gone, and the task had not begun
             self._gone.add(task.node)
             self._send(task)
-            return _Unfit(EVERYTHING, "it is gone")
+            return Unfit(EVERYTHING, "it is gone")
         except exceptions.RayError as error:
             if isinstance(error, exceptions.NodeDiedError):
                 self._gone.add(task.node)
             return WorkerDied(f"The process that trained on {host} ended: {str(error).strip()}")
-        if isinstance(answer, _Unfit):
+        if isinstance(answer, Unfit):
             self._nodes[task.node].unfit[answer.what] = answer.why
             self._send(task)
             return answer
@@ -288,140 +289,3 @@ class RayWorkers:
                     if name not in parcel:  # a checkpoint that the result has taken the place of
                         (Path(task.job.store) / name).unlink(missing_ok=True)
         return answer
-
-
-class _Board:
-    """An actor beside the driver: what tasks tell it, and whether they are to stop."""
-
-    def __init__(self):
-        self._told: list[tuple[int, int]] = []
-        self._sent: list[tuple[int, Parcel]] = []
-        self._stop = False
-
-    def tell(self, number: int, network_epochs: int) -> None:
-        self._told.append((number, network_epochs))
-
-    def send(self, number: int, parcel: Parcel) -> None:
-        self._sent.append((number, parcel))
-
-    def take(self) -> tuple[list[tuple[int, int]], list[tuple[int, Parcel]]]:
-        taken = self._told, self._sent
-        self._told, self._sent = [], []
-        return taken
-
-    def stop(self) -> None:
-        self._stop = True
-
-    def stopping(self) -> bool:
-        return self._stop
-
-
-# --- on a node ---
-
-
-def _about_here() -> dict[str, str]:
-    """What must be alike on all nodes, or the same run gives other bits."""
-    return {"lthpaper": version("lthpaper"), "torch": torch.__version__.partition("+")[0]}
-
-
-def _limits_there(document: dict[str, Any]) -> tuple[int, int]:
-    return pack_limits(from_json(document), torch.device("cuda"))
-
-
-def _work(
-    number: int, job: Any, do: Do, parcel: Parcel, marker: str, board: Any, about: dict[str, str]
-) -> tuple[Exception | _Unfit | None, Parcel]:
-    """Do a job on this node; its error, and what the driver's store does not have."""
-    sys.path.insert(0, os.getcwd())  # networks and data sets of one's own, as in the command itself
-    other = [f"{name} {value}" for name, value in _about_here().items() if about[name] != value]
-    if other:
-        return _Unfit(EVERYTHING, f"it has {' and '.join(other)}; the driver has {about}"), {}
-    runs = [from_json(document) for document in job.runs]
-    task = runs[0].task
-    if job.data_root is not None and not Path(job.data_root).is_dir():
-        job = replace(job, data_root=None)  # its own LTHPAPER_DATA
-    try:
-        data.load(task.data, job.data_root, task.train_images)
-    except InputError as error:
-        return _Unfit(
-            task.data, f"{error} On a cluster --data or LTHPAPER_DATA must lead to it everywhere."
-        ), {}
-    if torch.device(job.device).type == "cuda":
-        job = replace(job, device="cuda")  # the one that Ray has given
-    same_layer = job.published is None or Path(job.published).is_dir()
-    if (Path(job.store) / marker).exists() and same_layer:
-        with _Watch(number, board) as watch:
-            return _error(job, do, watch), {}
-    with tempfile.TemporaryDirectory(prefix="lthpaper-") as folder:
-        parcels.unpack(parcel, Path(folder), runs)
-        with _Watch(number, board, Path(folder), runs) as watch:
-            error = _error(replace(job, store=folder, published=None), do, watch)
-        return error, parcels.results(runs, Path(folder))
-
-
-def _error(job: Any, do: Do, watch: "_Watch") -> Exception | None:
-    """Do it; its error, as one that can travel."""
-    if watch.stop():
-        return Stopped("stopped before it began")
-    try:
-        do(job, watch.on_epoch, watch.stop)
-    except Exception as error:
-        failure = as_failure(error)
-        return InputError(str(failure)) if isinstance(failure, InputError) else failure
-    return None
-
-
-class _Watch:
-    """The line between a job and the driver, on a thread beside the training.
-
-    folder: of a store that the driver does not see: new checkpoints and logs of the runs are sent to it.
-    """
-
-    def __init__(self, number: int, board: Any, folder: Path | None = None, runs: Iterable[Run] = ()):
-        self.number, self.board, self.folder, self.runs = number, board, folder, list(runs)
-        self.ray = ray()
-        self._asked, self._over = threading.Event(), threading.Event()
-        self._seen: dict[str, int] = self._changes()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> "_Watch":
-        self._ask()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def stop(self) -> bool:
-        """Whether the driver wants an end."""
-        return self._asked.is_set()
-
-    def on_epoch(self, progress: Any) -> None:
-        """Tell the driver."""
-        self.board.tell.remote(self.number, len(progress.runs))
-
-    def _look(self) -> None:
-        while not self._over.wait(SECONDS_BETWEEN_LOOKS / 2):
-            self._ask()
-            now = self._changes()
-            changed = {name for name, when in now.items() if self._seen.get(name) != when}
-            if changed:
-                sent = {n: c for n, c in parcels.state(self.runs, self.folder).items() if n in changed}
-                self.board.send.remote(self.number, sent)
-                self._seen = now
-
-    def _ask(self) -> None:
-        try:
-            if self.ray.get(self.board.stopping.remote()):
-                self._asked.set()
-        except self.ray.exceptions.RayError:  # nobody waits for this any more
-            self._asked.set()
-
-    def _changes(self) -> dict[str, int]:
-        """When each file was written."""
-        found: dict[str, int] = {}
-        for name in parcels.state_paths(self.runs) if self.folder else ():
-            with suppress(FileNotFoundError):
-                found[name] = (self.folder / name).stat().st_mtime_ns
-        return found

@@ -73,7 +73,7 @@ def run(
     device: Device = "auto",
     workers: Workers = 0,
     time_limit: TimeLimit = "",
-    on: Annotated[str, typer.Option("--on", help="ray or ray:ADDRESS: train on a cluster.")] = "",
+    on: Annotated[str, typer.Option("--on", help="ray, ray:auto or ray:ADDRESS: train on a cluster.")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Train what some figures still lack. What is in the store is never trained again.
@@ -83,10 +83,14 @@ def run(
     time_left(time_limit)  # refused before torch is imported
     from lthpaper.sweep import execute
 
-    pages = pages_of(figures, scale, fields(changes), store, data, device, workers)
+    pages = pages_of(figures, scale, fields(changes), store, data, "cpu" if on else device, workers)
     runs, keep = union(pages)
     first = pages[0]
-    where = (first.store, first.data_root, first.device, workers or None)
+    if on:
+        from lthpaper.cluster import device_of
+
+        device = device_of(on, device)  # not what this machine has
+    where = (first.store, first.data_root, device if on else first.device, workers or None)
     left = time_left(time_limit)
     done = execute(runs, *where, keep, quiet, time_limit=left, on=on, signals=True)
     console.print(f"{len(done.todo)} runs trained, {len(done.runs)} in the store {first.store.folder}")

@@ -1,6 +1,4 @@
-"""Networks that know their shape and cannot be trained."""
-
-import os
+"""A network that knows its shape and cannot be trained."""
 
 import torch
 from torch import nn
@@ -12,11 +10,4 @@ def failing(num_classes: int = 10) -> nn.Module:
     """Raises where it is built for training."""
     if torch.get_default_device().type != "meta":
         raise LookupError("no such layer")
-    return networks.build("resnet8", num_classes, 0.125, 1)
-
-
-def deadly(num_classes: int = 10) -> nn.Module:
-    """Ends the process that builds it for training."""
-    if torch.get_default_device().type != "meta":
-        os._exit(1)
     return networks.build("resnet8", num_classes, 0.125, 1)
