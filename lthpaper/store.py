@@ -242,6 +242,7 @@ class Store:
                 "pack": trained.pack,
                 "not_stacked": trained.packed,
                 "form": trained.form,
+                "images": trained.images,
                 "resumed": list(trained.resumed),
             },
         }

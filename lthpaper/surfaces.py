@@ -65,8 +65,14 @@ def sample(data: DataSet, count: int, seed: int = 0) -> Sample:
     generator = torch.Generator().manual_seed(derived_seed("surface", seed))
     chosen = torch.randperm(n, generator=generator)[:count].sort().values
     mean, std = (torch.tensor(v, dtype=torch.float64) for v in (card.mean, card.std))
-    pixels = data.images.train[chosen].permute(0, 3, 1, 2)
-    images = normalised(pixels, mean, std, torch.float64)
+    train = data.images.train
+    if isinstance(train, Tensor):
+        pixels = train[chosen]
+    else:
+        from lthpaper.streaming import test_pixels  # imports torchvision
+
+        pixels = test_pixels(train, chosen.tolist(), card)
+    images = normalised(pixels.permute(0, 3, 1, 2), mean, std, torch.float64)
     return Sample(images, data.images.train_labels[chosen], f"{data.fingerprint}-{n}-{len(chosen)}-{seed}")
 
 

@@ -42,6 +42,7 @@ class Trained:
     pack: int  # how many runs shared it
     packed: str  # "" or why the network was not stacked
     form: str = ""  # how the pack computed
+    images: str = ""  # where the images were: on the device, in the host's memory, in files; and why
     resumed: tuple[str, ...] = ()  # devices of the trainings that this one went on from
 
     @property
@@ -156,7 +157,7 @@ def train(
     waiting = list(_shares(runs, largest, ways, data.fingerprint))
     while waiting:
         share = waiting.pop(0)
-        training = None
+        training = None  # the memory of the pack before
         try:
             with repeatable(device):
                 training = _Training(share, data, ways)
@@ -164,12 +165,13 @@ def train(
         except torch.OutOfMemoryError:
             if len(share) == 1:
                 raise
-            training = None  # and with it the memory
-            torch.cuda.empty_cache()
             rest = [run for some in (share, *waiting) for run in some]
             waiting = list(_shares(rest, len(share) // 2, ways, data.fingerprint))
         else:
             yield from training.results()
+        finally:
+            if training is not None:
+                training.pack.feed.close()
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,7 @@ class _Training:
                 k,
                 self.pack.not_stacked,
                 str(self.pack.form),
+                self.pack.feed.why,
                 self.resumed[i],
             )
 

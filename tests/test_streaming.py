@@ -23,6 +23,7 @@ from lthpaper.feeds import HostFeed, ResidentFeed, feed, placed
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task
 from lthpaper.streaming import StreamedFeed
+from lthpaper.surfaces import sample
 from lthpaper.torchvision_import import torchvision
 
 CPU = torch.device("cpu")
@@ -303,3 +304,10 @@ def test_the_number_of_loaders_is_one_a_core_shared_by_a_team(monkeypatch):
     monkeypatch.setenv(streaming.LOADERS, "many")
     with pytest.raises(InputError, match="LTHPAPER_LOADERS is 'many'"):
         streaming.loaders()
+
+
+def test_a_surfaces_images_are_the_same_from_files(three_ways):
+    card, images, streamed = three_ways
+    one, other = (sample(DataSet("made", card, part, "f"), 5) for part in (images, streamed))
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.labels, other.labels)
