@@ -34,7 +34,7 @@ def on_a_full_disk():
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "shard-0007.bin")
 
 def with_a_bug():
-    raise OSError(errno.EIO, os.strerror(errno.EIO))
+    raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
 """
 
 
@@ -223,7 +223,7 @@ def test_a_time_limit_that_is_no_time_is_one_sentence(command, project, words, l
 
 
 def test_a_place_to_train_on_that_there_is_not_is_one_sentence(command, project):
-    assert "'slurm' is no place to train on" in refused(command, project, "run", "fig1", "--on", "slurm")
+    assert "'slurm' is no cluster; write ray" in refused(command, project, "run", "fig1", "--on", "slurm")
 
 
 def test_a_command_without_time_left_says_what_remains_and_how_to_go_on(command, project):
@@ -326,7 +326,7 @@ def test_a_place_that_cannot_be_written_is_named(code):
 
 def test_an_error_that_says_nothing_to_a_user_keeps_its_traceback(project, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lthpaper", "check", "mlp", "--on", "own_cli:with_a_bug"])
-    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+    with pytest.raises(OSError, match=os.strerror(errno.ENXIO)):
         cli.main()
 
 

@@ -163,6 +163,8 @@ OTHER_RECIPE = {
     "warmup_epochs": 1.0,
     "label_smoothing": 0.1,
     "precision": "bf16",
+    "mixup": 0.2,
+    "micro_batch": 16,
 }
 
 
