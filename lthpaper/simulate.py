@@ -52,7 +52,9 @@ def simulate(todo: Plan, speeds: Speeds, count: int, limits: Limits | None = Non
     scheduler = Scheduler(todo, limits or speeds.limits)
     idle = [_Process(speeds) for _ in range(count)]
     running: list[tuple[float, int, _Process]] = []  # by the time at which a pack ends
-    now = busy = 0.0
+    now, busy = 0.0, 0.0
+    if count > 1:  # the process that was typed looks at the images before it starts others
+        now = sum(speeds.loading.get(name, 0.0) for name in {run.task.data for run in todo.todo})
     while True:
         while idle and (begun := scheduler.begin(len(idle))) is not None:
             number, pack = begun
