@@ -6,6 +6,9 @@ too (a file that lies there for this purpose is seen), results go there; elsewhe
 task's end, checkpoints and logs on the way.
 """
 
+import os
+import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ from lthpaper.training import shape_key
 from lthpaper.workers import Do, OutOfMemory, WorkerDied
 
 SECONDS_BETWEEN_LOOKS = 2.0  # at the cluster's nodes
+SECONDS_TO_ANSWER = 10.0  # for a cluster's head
 SECONDS_TO_JOIN = 60.0  # that a cluster without nodes is given for one to come
 
 _dashboards: dict[str, str] = {}  # by the address of a cluster, which tells it to who joins
@@ -50,6 +54,9 @@ def join(on: str) -> str:
     if module.is_initialized():
         return _dashboards.get(address, "")
     try:
+        host, _, port = (_last_cluster() if address == "auto" else address).rpartition(":")
+        if host and port.isdecimal() and "/" not in host:  # Ray itself would wait for minutes
+            socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
         context = module.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # whatever Ray raises: it has no class of its own for this
         said = str(error).strip().partition("\n")[0]
@@ -59,6 +66,14 @@ def join(on: str) -> str:
         ) from error
     _dashboards[address] = f"http://{context.dashboard_url}" if context.dashboard_url else ""
     return _dashboards[address]
+
+
+def _last_cluster() -> str:
+    """The address that "auto" means: perhaps of a cluster that has ended."""
+    file = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "ray_current_cluster"
+    with suppress(OSError):
+        return os.environ.get("RAY_ADDRESS") or file.read_text().strip()
+    return ""
 
 
 def device_of(on: str, device: str = "auto") -> str:

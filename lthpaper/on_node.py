@@ -23,7 +23,7 @@ from lthpaper.training import Stopped
 from lthpaper.workers import Do, as_failure
 
 EVERYTHING = ""  # instead of a data set: a node that cannot train anything
-SECONDS_BETWEEN_QUESTIONS = 1.0  # whether to stop; and whether there is a new checkpoint to be sent
+SECONDS_BETWEEN_QUESTIONS = 0.5  # whether to stop; and whether there is a new checkpoint to be sent
 
 
 def ray() -> Any:
