@@ -61,6 +61,6 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) ->
 
 
 def mixing(seed: int, alpha: float, n: int) -> tuple[float, Tensor]:
-    """Mixup's draw for n images (Zhang et al. 2018): λ ~ Beta(alpha, alpha) and each image's partner, (n,)."""
+    """Mixup's draw for n images (Zhang et al. 2018): λ ~ Beta(alpha, alpha), each image's partner (n,)."""
     share = float(np.random.Generator(np.random.PCG64(seed)).beta(alpha, alpha))
     return share, torch.randperm(n, generator=torch.Generator().manual_seed(seed))
