@@ -243,7 +243,7 @@ def kill_processes(kills: int, folder: Path, chance: random.Random, tally: Tally
         tally.resumed += any((store / ".checkpoints").glob("*.safetensors"))
         struck = sum(tally.kills[way] for way in WAYS)
         how, status, left = disturbed(store, log, WAYS[struck % len(WAYS)] if struck < kills else "", chance)
-        tally.kills[how] += bool(how)
+        tally.kills.update([how] if how else [])
         tally.statuses[f"{how or 'undisturbed'}: {status}"] += 1
         print(f"{how or 'undisturbed'}: status {status}", file=sys.stderr, flush=True)
         tally.losses += [f"a process outlived {how}" for _ in left]

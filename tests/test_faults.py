@@ -273,7 +273,7 @@ def test_a_read_only_store_is_read_and_every_write_to_it_is_one_sentence():
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 def test_killed_at_random_moments_and_before_steps_on_the_disk_nothing_is_lost():
     tool = Path(__file__).with_name("fault_injection.py")
-    words = [sys.executable, str(tool), "--kills", "4", "--real", "0", "--points", "4"]
+    words = [sys.executable, str(tool), "--kills", "3", "--real", "0", "--points", "2"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]

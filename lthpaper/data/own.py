@@ -76,7 +76,14 @@ def card_of(images: Images | Files) -> Card:
 
 @lru_cache(maxsize=4)
 def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Images | Files:
-    images = make(root) if inspect.signature(make).parameters else make()
+    try:
+        images = make(root) if inspect.signature(make).parameters else make()
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # whatever a function of one's own raises
+        raise InputError(
+            f"Data set {name!r} failed ({type(error).__name__}: {error}); --debug shows where."
+        ) from error
     if not isinstance(images, Images | Files):
         raise InputError(
             f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images or files.Files."

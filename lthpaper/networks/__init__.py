@@ -99,7 +99,12 @@ def build(
     if not (math.isfinite(width) and width > 0):
         raise InputError(f"width is {width}; it must be a number above 0.")
     make = factory(name)
-    taken = inspect.signature(make).parameters
+    try:
+        taken = inspect.signature(make).parameters
+    except ValueError as error:  # some functions written in C do not say
+        raise InputError(
+            f"Network {name!r} does not say which arguments it takes; give a function written in Python."
+        ) from error
     wanted = {"num_classes": num_classes, "in_channels": in_channels, "width": width, "size": size}
     if width != 1.0 and "width" not in taken:
         raise InputError(
