@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
@@ -22,10 +21,18 @@ from lthpaper.entries import NO_TENSORS, plain, save_tensors
 from lthpaper.errors import InputError
 from lthpaper.runs import Run
 from lthpaper.store import writing
-from lthpaper.training import CURVES, Checkpoint, Weights
+from lthpaper.training import CURVES, Checkpoint, Weights, hash_tensors
 
 FOLDER, DESCRIPTION, FORMAT = ".checkpoints", "checkpoint", 1
-PLAIN = ("epoch", "step", "loss", "curves", "seconds", "devices")  # what of a checkpoint is no tensor
+PLAIN = (
+    "epoch",
+    "step",
+    "loss",
+    "start",
+    "curves",
+    "seconds",
+    "devices",
+)  # what of a checkpoint is no tensor
 
 
 class Checkpoints:
@@ -104,10 +111,7 @@ def checksum(described: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     hasher = hashlib.sha256()
     content = {k: v for k, v in described.items() if k != "checksum"}
     hasher.update(json.dumps(content, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    hash_tensors(hasher, tensors)
     return hasher.hexdigest()
 
 
@@ -129,7 +133,9 @@ def read(path: Path) -> tuple[dict[str, Any], Checkpoint]:
     place, devices = _place(described), tuple(map(str, described["devices"]))
     snapshots = {int(epoch): values for epoch, values in parts.items()}
     loss, seconds = float(described["loss"]), float(described["seconds"])
-    return described, Checkpoint(*place, loss, weights, velocity, curves, snapshots, seconds, devices)
+    return described, Checkpoint(
+        *place, loss, described["start"], weights, velocity, curves, snapshots, seconds, devices
+    )
 
 
 def _place(described: dict[str, Any]) -> tuple[int, int]:

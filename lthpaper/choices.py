@@ -96,9 +96,10 @@ def _remembered(run: Run, name: str) -> Choice:
     known = _read()
     if key not in known:
         with repeatable(device):
-            choice = measured(
-                lambda form, pack: _try(run, form, pack, device), _forms(run), SHARE * free(device)
-            )
+            memory = free(device)
+            choice = measured(lambda form, k: _try(run, form, k, device), _forms(run), SHARE * memory)
+        if memory < 0.6 * torch.cuda.get_device_properties(device).total_memory:
+            return choice  # others use the device now: not to be remembered
         known = _read() | {key: asdict(choice)}
         _write(known)
     found = known[key]
@@ -121,19 +122,26 @@ def measured(attempt: Try, forms: list[Form], memory: float) -> Choice:
     too large by trial. torch.compile is tried on the best form alone, since compiling takes a minute.
     """
     tried: dict[tuple[Form, int], tuple[float, int]] = {}
+    failed: list[RuntimeError] = []
 
     def grow(form: Form, first: int) -> None:
         fastest = 0.0
         for pack in _doubling(first):
             if _predicted(tried, form, pack) > memory:
                 return
-            tried[form, pack] = attempt(form, pack)
+            try:
+                tried[form, pack] = attempt(form, pack)
+            except RuntimeError as error:  # a library has no kernel for this form, or memory ran out
+                failed.append(error)
+                return
             if tried[form, pack][0] < GAIN * fastest:
                 return
             fastest = tried[form, pack][0]
 
     for form in forms:
         grow(form, 1)
+    if not tried:
+        raise failed[0]
     best, pack = max(tried, key=lambda found: tried[found][0])
     if best.graphed:
         fused = replace(best, compiled=True)
@@ -158,28 +166,24 @@ def _predicted(tried: Mapping[tuple[Form, int], tuple[float, int]], form: Form, 
 
 
 def _try(run: Run, form: Form, k: int, device: torch.device) -> tuple[float, int]:
-    """(images a second, most bytes) of a few steps of a pack of k; (0, bytes) if memory ran out."""
+    """(images a second, most bytes) of a few steps of a pack of k. Raises RuntimeError if it cannot."""
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     weights = tensors(build_seeded(0, **run.task.shape))
     runs = [run.with_(seed=i) for i in range(k)]
-    try:
-        pack = Pack(runs, [Start(weights, None)] * k, random_data(run, WARM_UP + STEPS), device, form)
-        batches = pack.feed.batches(0, 0)
-        pack._set_rates(0, 1)
-        for i, (x, labels) in enumerate(batches):
-            if i == WARM_UP:
-                torch.cuda.synchronize(device)
-                began = time.perf_counter()
-            pack.step = 0
-            pack._step(x, labels)
-        torch.cuda.synchronize(device)
-        speed = k * STEPS * run.recipe.batch_size / (time.perf_counter() - began)
-        pack.evaluate()
-    except torch.OutOfMemoryError:  # another process took it meanwhile
-        speed = 0.0
+    pack = Pack(runs, [Start(weights, None)] * k, random_data(run, WARM_UP + STEPS), device, form)
+    pack._set_rates(0, 1)
+    for i, (x, labels) in enumerate(pack.feed.batches(0, 0)):
+        if i == WARM_UP:
+            torch.cuda.synchronize(device)
+            began = time.perf_counter()
+        pack.step = 0
+        pack._step(x, labels)
+    torch.cuda.synchronize(device)
+    speed = k * STEPS * run.recipe.batch_size / (time.perf_counter() - began)
+    pack.evaluate()
     return speed, torch.cuda.max_memory_reserved(device) - before
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -54,13 +55,13 @@ class Pack:
         self.recipe, self.epoch, self.step = runs[0].recipe, runs[0].first_epoch, 0
         self.dtype = DTYPES[self.recipe.precision]
         self.loss = torch.zeros(len(runs), dtype=torch.float64, device=device)
-        self.feed = feed(runs, data, device, self.dtype, None if team is ALONE else self._share)
+        part = None if team is ALONE else partial(_share, team, self.recipe.micro_batch)
+        self.feed = feed(runs, data, device, self.dtype, part)
         self.form = form or usual_form(device)
         self.forward, network, self.not_stacked = forward_of(runs[0].task, self.form)
         self._lay_out(network, starts)
-        self._whole_step = self._plain_step
-        if self.form.graphed and self._recordable():
-            self._whole_step = Recorded(self._plain_step, self._mutable())
+        # No reference to a method of its own is kept: a pack's memory must go with the last name of it.
+        self._recorded = Recorded(self._mutable()) if self.form.graphed and self._recordable() else None
 
     def _lay_out(self, network: torch.nn.Module, starts: Sequence[Start]) -> None:
         """All parameters of the pack in one flat vector, so that the optimizer is a handful of calls."""
@@ -118,7 +119,8 @@ class Pack:
         rates = [learning_rate(run.recipe, self.epoch, step, steps) for run in self.runs]
         if rates != self._rates_now:
             self._rates_now = rates
-            each = torch.tensor(rates, dtype=self.dtype).to(self.device)
+            each = torch.tensor(rates, dtype=self.dtype, pin_memory=self.device.type == "cuda")
+            each = each.to(self.device, non_blocking=True)  # else each step of a cosine would wait for it
             torch.index_select(each, 0, self._owner, out=self.rates)
 
     def _step(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -128,7 +130,9 @@ class Pack:
         """
         whole = self.feed.batch_length(self.step)
         if self.team is ALONE and whole <= (self.recipe.micro_batch or whole):
-            return self._whole_step(x, labels)
+            return (
+                self._recorded(self._plain_step, x, labels) if self._recorded else self._plain_step(x, labels)
+            )
         self.gradient.zero_()
         losses = self._in_micro_batches(x, labels, whole)
         self._sgd()
@@ -150,17 +154,6 @@ class Pack:
         buffers = [t for name, t in self.state.items() if name not in self.velocities]
         return [self.flat, self.velocity, self.gradient, *buffers]
 
-    def _micro(self, whole: int) -> list[slice]:
-        """The micro-batches of a batch."""
-        size = self.recipe.micro_batch or whole
-        return [slice(first, min(first + size, whole)) for first in range(0, whole, size)]
-
-    def _share(self, whole: int) -> Tensor:
-        """Positions in a batch that this process of the team trains on."""
-        parts = self._micro(whole)
-        mine = [torch.arange(parts[i].start, parts[i].stop) for i in self.team.share(len(parts))]
-        return torch.cat(mine) if mine else torch.arange(0)
-
     def _in_micro_batches(self, x: Tensor, labels: Tensor, whole: int) -> Tensor:
         """A step in parts: each part's batch-norm begins from the same running statistics, and what these
         become is the mean over all parts, in whatever order and process they are computed."""
@@ -168,7 +161,7 @@ class Pack:
         old = [value.clone() for value in buffers]
         sizes = [len(self.runs), *(value.numel() for value in buffers)]
         sums = torch.zeros(sum(sizes), dtype=torch.float64, device=self.device)  # losses, then the buffers
-        parts, done = self._micro(whole), 0
+        parts, done = _parts(whole, self.recipe.micro_batch), 0
         for i in self.team.share(len(parts)):
             for value, before in zip(buffers, old, strict=True):
                 value.copy_(before)
@@ -245,9 +238,7 @@ class Pack:
         """
         k, n = len(self.runs), self.feed.test_images
         loss, correct, wild = torch.zeros(3, k, dtype=torch.float64, device=self.device)
-        for i, (x, labels) in enumerate(self.feed.test_batches()):
-            if i % self.team.size != self.team.rank:
-                continue
+        for x, labels in self.feed.test_batches(self.team.rank, self.team.size):
             logits = self._logits(x.expand(k, *x.shape), training=False).double()  # (K, B, classes)
             repeated = labels.expand(k, -1)
             losses = F.cross_entropy(logits.flatten(0, 1), repeated.flatten(), reduction="none")
@@ -264,6 +255,19 @@ class Pack:
     def momentum(self, i: int) -> Weights:
         """A copy of run i's velocity, by parameter, on the CPU."""
         return {name: value[i].cpu().clone() for name, value in self.velocities.items()}
+
+
+def _parts(whole: int, micro_batch: int) -> list[slice]:
+    """The micro-batches of a batch of `whole` images."""
+    size = micro_batch or whole
+    return [slice(first, min(first + size, whole)) for first in range(0, whole, size)]
+
+
+def _share(team: Alone, micro_batch: int, whole: int) -> Tensor:
+    """Positions in a batch that this process of the team trains on."""
+    parts = _parts(whole, micro_batch)
+    mine = [torch.arange(parts[i].start, parts[i].stop) for i in team.share(len(parts))]
+    return torch.cat(mine) if mine else torch.arange(0)
 
 
 @contextmanager

@@ -64,8 +64,8 @@ class Feed(ABC):
         """This process's part of every batch from a step on: images (K, B, C, H, W), labels (K, B)."""
 
     @abstractmethod
-    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, C, H, W), the same for every run, and labels (B,)."""
+    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (B, C, H, W), the same for every run, and labels (B,). every: one batch in so many."""
 
     def close(self) -> None:  # noqa: B027
         """Let go of what is not memory. The feed gives no batches any more."""
@@ -106,9 +106,9 @@ class ResidentFeed(Feed):
             return slice(first, first + length)
         return self.part(length).to(self.device) + first
 
-    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for first in range(0, self.test_images, EVALUATION_BATCH):
-            part = slice(first, first + EVALUATION_BATCH)
+    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        for begin in range(first * EVALUATION_BATCH, self.test_images, every * EVALUATION_BATCH):
+            part = slice(begin, begin + EVALUATION_BATCH)
             pixels = self.test[part].permute(0, 3, 1, 2)
             yield normalised(pixels, self.mean, self.std, self.dtype), self.test_labels[part]
 
@@ -146,12 +146,13 @@ class HostFeed(Feed):
 
         yield from self._sent(made, range(first_step, self.steps))
 
-    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        def made(first: int) -> tuple[Tensor, Tensor]:
-            part = slice(first, first + EVALUATION_BATCH)
+    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        def made(begin: int) -> tuple[Tensor, Tensor]:
+            part = slice(begin, begin + EVALUATION_BATCH)
             return self.all.test[part].permute(0, 3, 1, 2), self.all.test_labels[part]
 
-        yield from self._sent(made, range(0, self.test_images, EVALUATION_BATCH))
+        begins = range(first * EVALUATION_BATCH, self.test_images, every * EVALUATION_BATCH)
+        yield from self._sent(made, begins)
 
     def _sent(
         self, made: Callable[[int], tuple[Tensor, Tensor]], names: Sequence[int]

@@ -1,5 +1,6 @@
 """In which form a pack computes: stacked or one by one, in which layout, compiled, recorded."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -87,6 +88,7 @@ def forward_of(task: Task, form: Form) -> tuple[Callable, torch.nn.Module, str]:
 
 def _compiled(program: Program) -> Callable:
     """Compiled for each size of a pack and of a batch: more of them than torch allows by itself."""
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # off on purpose: float32 is float32
     torch._dynamo.config.recompile_limit = max(256, torch._dynamo.config.recompile_limit)
     return torch.compile(program, dynamic=False)
 

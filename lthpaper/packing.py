@@ -270,9 +270,10 @@ class Separately:
 
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
         """As a Program's."""
-        one = [slice(i, i + 1) for i in range(x.shape[0])]
-        logits = [self.program({n: t[i] for n, t in state.items()}, x[i], training) for i in one]
-        return torch.cat(logits)
+        # split and not sliced: the gradient of a slice is a tensor of all K networks, K times
+        pieces = {name: tensor.split(1) for name, tensor in state.items()}
+        each = [{name: piece[i] for name, piece in pieces.items()} for i in range(x.shape[0])]
+        return torch.cat([self.program(own, x[i : i + 1], training) for i, own in enumerate(each)])
 
 
 @dataclass

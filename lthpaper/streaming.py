@@ -127,8 +127,8 @@ class StreamedFeed(Feed):
         mine = torch.arange(length) if self.part is None else self.part(length)
         return mine + step * self.batch_size
 
-    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        shares = torch.arange(self.test_images).split(EVALUATION_BATCH)
+    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        shares = torch.arange(self.test_images).split(EVALUATION_BATCH)[first::every]
         streamed = self._stream(Piece(index) for share in shares for index in share.split(PIECE))
         for share in shares:
             pixels = self._joined(streamed, -(-len(share) // PIECE))

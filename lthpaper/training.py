@@ -1,10 +1,11 @@
 """Training: `train` turns runs into results, packed. The only place with a training loop."""
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -55,13 +56,15 @@ class Trained:
 class Checkpoint:
     """A run under way: all that its training needs to go on with the same bits.
 
-    epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. devices: that
-    it was trained on. seconds: of its packs, its own share.
+    epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
+    the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
+    own share.
     """
 
     epoch: int
     step: int
     loss: float
+    start: str
     weights: Weights
     velocity: Weights
     curves: dict[str, list[float]]
@@ -165,7 +168,7 @@ def train(
         except torch.OutOfMemoryError:
             if len(share) == 1:
                 raise
-            rest = [run for some in (share, *waiting) for run in some]
+            rest = [begun.run for some in (share, *waiting) for begun in some]
             waiting = list(_shares(rest, len(share) // 2, ways, data.fingerprint))
         else:
             yield from training.results()
@@ -187,46 +190,84 @@ class _Ways:
     team: Alone
 
 
-def _shares(
-    runs: list[Run], largest: int, ways: _Ways, fingerprint: str
-) -> Iterator[dict[Run, Checkpoint | None]]:
-    """Packs of at most `largest` runs that stand at one place of their recipe, with their checkpoints."""
-    places: dict[tuple[int, int], dict[Run, Checkpoint | None]] = {}
+@dataclass(frozen=True)
+class _Begun:
+    """A run where its training is to begin, or to go on."""
+
+    run: Run
+    start: Start
+    checkpoint: Checkpoint | None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epochs done, and steps of the next."""
+        return (self.checkpoint.epoch, self.checkpoint.step) if self.checkpoint else (self.run.first_epoch, 0)
+
+
+def _shares(runs: Sequence[Run], largest: int, ways: _Ways, fingerprint: str) -> Iterator[list[_Begun]]:
+    """Packs of at most `largest` runs that stand at one place of their recipe."""
+    places: dict[tuple[int, int], list[_Begun]] = {}
     for run in runs:
+        begin = start(run, ways.load)
         found = ways.checkpoints.load(run, fingerprint) if ways.checkpoints else None
-        place = (found.epoch, found.step) if found else (run.first_epoch, 0)
-        places.setdefault(place, {})[run] = found
+        if found is not None and not _goes_on(run, begin, found, ways.keep.get(run, frozenset())):
+            found = None
+        begun = _Begun(run, begin, found)
+        places.setdefault(begun.place, []).append(begun)
     for together in places.values():
-        items = list(together.items())
-        for first in range(0, len(items), largest):
-            yield dict(items[first : first + largest])
+        for first in range(0, len(together), largest):
+            yield together[first : first + largest]
+
+
+def _goes_on(run: Run, begin: Start, checkpoint: Checkpoint, keep: frozenset[int]) -> bool:
+    """Whether a checkpoint is of this training, and has all snapshots that are past and wanted.
+
+    Its parents may have been trained again since, on another device and with other bits.
+    """
+    past = {epoch for epoch in keep if (epoch, 0) < (checkpoint.epoch, checkpoint.step)}
+    return checkpoint.start == _hash(begin) and past <= set(checkpoint.snapshots)
+
+
+def _hash(begin: Start) -> str:
+    """Of a start's weights and mask."""
+    hasher = hashlib.sha256()
+    for tensors_of in (begin.weights, begin.mask or {}):
+        hash_tensors(hasher, tensors_of)
+    return hasher.hexdigest()[:16]
+
+
+def hash_tensors(hasher: Any, tensors_of: Mapping[str, torch.Tensor]) -> None:
+    """Add names, kinds, shapes and bits of tensors on the CPU to a hash of hashlib's."""
+    for name in sorted(tensors_of):
+        tensor = tensors_of[name].contiguous()
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
 
 
 class _Training:
     """One pack from its start, or its checkpoints, to its end."""
 
-    def __init__(self, checkpoints: Mapping[Run, Checkpoint | None], data: DataSet, ways: _Ways):
-        self.runs, self.ways, self.fingerprint = list(checkpoints), ways, data.fingerprint
-        self.masks, starts, losses = [], [], []
-        self.curves: dict[Run, dict[str, list[float]]] = {}
-        self.snapshots: dict[Run, dict[int, Weights]] = {}
-        for run, c in checkpoints.items():
-            begin = start(run, ways.load)
-            self.masks.append(begin.mask)
-            starts.append(begin if c is None else replace(begin, weights=c.weights, velocity=c.velocity))
-            losses.append(c.loss if c else 0.0)
-            self.curves[run] = c.curves if c else {name: [] for name in CURVES}
-            self.snapshots[run] = c.snapshots if c else {}
-        self.before = [c.seconds if c else 0.0 for c in checkpoints.values()]
-        self.resumed = [c.devices if c else () for c in checkpoints.values()]
+    def __init__(self, share: list[_Begun], data: DataSet, ways: _Ways):
+        self.share, self.ways, self.fingerprint = share, ways, data.fingerprint
+        self.runs, self.masks = [begun.run for begun in share], [begun.start.mask for begun in share]
+        kept = [begun.checkpoint for begun in share]
+        starts = [
+            b.start if c is None else replace(b.start, weights=c.weights, velocity=c.velocity)
+            for b, c in zip(share, kept, strict=True)
+        ]
+        losses = [c.loss if c else 0.0 for c in kept]
+        self.curves = {
+            b.run: c.curves if c else {name: [] for name in CURVES} for b, c in zip(share, kept, strict=True)
+        }
+        self.snapshots = {b.run: c.snapshots if c else {} for b, c in zip(share, kept, strict=True)}
+        self.before = [c.seconds if c else 0.0 for c in kept]
+        self.resumed = [c.devices if c else () for c in kept]
         copies = max(0, smallest_pack(self.runs[0], ways.device) - len(self.runs))
         runs = self.runs + self.runs[:1] * copies
         form = choose(runs[0], ways.device, ways.team).form_of(runs[0])
         self.pack = Pack(runs, starts + starts[:1] * copies, data, ways.device, form, ways.team)
-        first = checkpoints[self.runs[0]]
-        if first is not None:
-            self.pack.epoch, self.pack.step = first.epoch, first.step
-            self.pack.loss.copy_(torch.tensor(losses + losses[:1] * copies, dtype=torch.float64))
+        self.pack.epoch, self.pack.step = share[0].place
+        self.pack.loss.copy_(torch.tensor(losses + losses[:1] * copies, dtype=torch.float64))
         self.kept_at = (self.pack.epoch, self.pack.step)
         self.began = time.perf_counter()
         self.pause = _seconds_between_checkpoints()
@@ -295,6 +336,7 @@ class _Training:
             self.pack.epoch,
             self.pack.step,
             loss,
+            _hash(self.share[i].start),
             self.pack.weights(i),
             self.pack.momentum(i),
             self.curves[run],

@@ -1,8 +1,10 @@
 """A training that was stopped, at whatever step, ends with the bits of one that never was."""
 
+import gc
 import json
 import math
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from plain_loop import few_digits
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from lthpaper import training
 from lthpaper.checkpoints import DESCRIPTION, Checkpoints
 from lthpaper.errors import InputError
 from lthpaper.recipe import Recipe
@@ -120,6 +123,47 @@ def test_a_run_that_has_diverged_goes_on_diverging(tmp_path):
     assert same_bits(result, expected)
 
 
+def test_a_run_whose_parent_was_trained_again_with_other_bits_begins_anew(tmp_path):
+    (dense,) = runs(1)
+    (first,) = train([dense], FEW)
+    (second,) = train([dense.with_(seed=7)], FEW)  # as another device would give
+    sub = lt_omp(dense, 0.8)
+    kept = stopped([sub], tmp_path, 4, load=lambda run, epoch: (first.weights, first.mask))
+    options = {"load": lambda run, epoch: (second.weights, second.mask)}
+    (result,) = train([sub], FEW, checkpoints=kept, **options)
+    (expected,) = train([sub], FEW, **options)
+    assert result.resumed == ()
+    assert same_bits(result, expected)
+    assert all((result.weights[n][~m] == 0).all() for n, m in result.mask.items())
+
+
+@pytest.mark.parametrize(("steps", "resumed"), [(2, True), (3, True), (4, False), (7, False)])
+def test_a_checkpoint_that_is_past_weights_that_are_wanted_now_is_not_gone_on_from(steps, resumed, tmp_path):
+    (run,) = runs(1)
+    keep = {run: frozenset({1})}
+    (expected,) = train([run], FEW, keep=keep)
+    (result,) = train([run], FEW, keep=keep, checkpoints=stopped([run], tmp_path, steps))
+    assert same_bits(result, expected)
+    assert bool(result.resumed) == resumed
+
+
+def test_a_packs_memory_is_free_when_its_training_ends(monkeypatch):
+    made = []
+
+    class Seen(training.Pack):
+        def __init__(self, *args: object):
+            super().__init__(*args)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(training, "Pack", Seen)
+    gc.disable()  # no cycle holds it: a GPU's memory would be full before the collector comes
+    try:
+        list(train(runs(9), FEW))
+        assert [seen() for seen in made] == [None, None]
+    finally:
+        gc.enable()
+
+
 def test_the_time_of_all_trainings_is_counted(tmp_path):
     (run,) = runs(1)
     kept = stopped([run], tmp_path, 4)
@@ -191,8 +235,6 @@ def test_a_dropped_checkpoint_is_gone_and_dropping_again_is_no_error(tmp_path):
 
 
 def test_memory_that_does_not_hold_a_pack_holds_its_halves(monkeypatch):
-    from lthpaper import training
-
     sizes = []
 
     class Small(training.Pack):

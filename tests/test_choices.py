@@ -70,6 +70,19 @@ def test_without_a_compiler_the_form_is_the_best_of_the_rest():
     assert choice.form == SEPARATE
 
 
+def test_a_form_that_fails_is_left_out_and_only_if_all_fail_it_is_an_error():
+    device = Device(1, full=4)
+
+    def broken(form: Form, pack: int) -> tuple[float, int]:
+        if form.stacked:
+            raise RuntimeError("unable to find an engine")
+        return device(form, pack)
+
+    assert measured(broken, [STACKED, SEPARATE], memory=1e9).form == Form(False, True, True, True)
+    with pytest.raises(RuntimeError, match="unable to find"):
+        measured(broken, [STACKED], memory=1e9)
+
+
 def test_on_a_cpu_nothing_is_measured_and_bits_do_not_hang_on_a_clock(monkeypatch):
     monkeypatch.setattr(choices, "measured", None)  # called, it would fail
     small = pretraining(TASK, Recipe(), 0)

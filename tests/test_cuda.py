@@ -112,16 +112,14 @@ def test_stopped_and_resumed_has_the_same_bits(tmp_path):
 
 
 def test_no_step_waits_for_the_device():
-    wanted = runs(precision="bf16")
+    wanted = runs(precision="bf16", schedule="cosine")  # every step has its own learning rates
     pack = Pack(wanted, starts(wanted), FEW, GPU, Form(graphed=True))
     pack.train_epoch()  # recordings are made
-    batches = pack.feed.batches(1, 0)
-    first = next(batches)
-    pack._set_rates(0, 3)
+    batches = list(pack.feed.batches(1, 0))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        pack._step(*first)
-        for pack.step, batch in enumerate(batches, 1):
+        for pack.step, batch in enumerate(batches):
+            pack._set_rates(pack.step, 3)
             pack._step(*batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
