@@ -8,6 +8,7 @@ writes in between (safetensors' file grows in Rust) is met by killing at random 
 
 import collections
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -67,8 +68,11 @@ def checkpoint(epoch: int) -> Checkpoint:
     """One of a run under way."""
     weights = {n: w + epoch for n, w in initial_weights(DENSE).items()}
     curves = {name: [1.0] * epoch for name in ("train_loss", "test_loss", "test_accuracy")}
-    velocity = {n: w / 2 for n, w in weights.items()}
-    return Checkpoint(epoch, 0, 0.0, weights, velocity, curves, {}, 1.0, ("cpu",))
+    parts = {"weights": weights, "velocity": {n: w / 2 for n, w in weights.items()}, "snapshots": {}}
+    place = {"epoch": epoch, "step": 0, "loss": 0.0, "curves": curves}
+    about = {"start": "", "seconds": 1.0, "devices": ("cpu",)}
+    known = {f.name for f in dataclasses.fields(Checkpoint)}
+    return Checkpoint(**{name: value for name, value in (parts | place | about).items() if name in known})
 
 
 def files(folder: Path) -> dict[str, str]:
