@@ -26,11 +26,12 @@ from lthpaper.on_node import EVERYTHING, Board, Unfit, about_here, limits_there,
 from lthpaper.runs import Run, from_json, to_json
 from lthpaper.store import Store
 from lthpaper.training import shape_key
-from lthpaper.workers import Do, OutOfMemory, WorkerDied
+from lthpaper.workers import Do, OutOfMemory, WorkerDied, as_failure
 
 SECONDS_BETWEEN_LOOKS = 2.0  # at the cluster's nodes
 SECONDS_TO_ANSWER = 10.0  # for a cluster's head
 SECONDS_TO_JOIN = 60.0  # that a cluster without nodes is given for one to come
+ATTEMPTS_TO_MEASURE = 3  # how large packs can be, where the node or its process dies of something else
 
 _dashboards: dict[str, str] = {}  # by the address of a cluster, which tells it to who joins
 
@@ -122,9 +123,10 @@ class RayWorkers:
         self.share = {"num_cpus": 1, "num_gpus": 1 if self.device == "cuda" else 0}
         self._nodes: dict[str, _Node] = {}
         self._tasks: dict[Any, _Task] = {}  # by the task's reference
-        self._again: list[_Task] = []  # whose node was unfit
+        self._refused: list[tuple[int, Exception]] = []  # that no node can take, and why
         self._reports: list[tuple[int, int]] = []
         self._next_look = 0.0
+        self._last_seen = time.monotonic()  # any node
         self._alive: set[str] = set()
         self._gone: set[str] = set()  # known before Ray's list of nodes says so
         self._limits: dict[tuple, tuple[int, int]] = {}
@@ -132,7 +134,7 @@ class RayWorkers:
 
     def __enter__(self) -> "RayWorkers":
         self._joined = self.ray.is_initialized()  # by who called us: then it stays
-        self.dashboard = join(self.on)
+        self.dashboard, self._last_seen = join(self.on), time.monotonic()
         here = self.ray.get_runtime_context().get_node_id()
         self._board = self._remote(Board, node=here, num_cpus=0).remote()
         return self
@@ -154,12 +156,15 @@ class RayWorkers:
         return max(1, sum(node.slots for node in self._nodes.values() if EVERYTHING not in node.unfit))
 
     def submit(self, number: int, job: Any, do: Do) -> None:
-        """Have `do(job, on_epoch, stop)` done on some node. Raises InputError if there is none for it."""
+        """Have `do(job, on_epoch, stop)` done on some node; where there is none for it, `done` says so."""
         places = {name: getattr(job, name) for name in ("store", "published", "data_root")}
         absolute = {
             name: None if path is None else str(Path(path).absolute()) for name, path in places.items()
         }
-        self._send(_Task(number, replace(job, **absolute), do, tuple(map(from_json, job.runs)), ""))
+        try:
+            self._send(_Task(number, replace(job, **absolute), do, tuple(map(from_json, job.runs)), ""))
+        except (InputError, self.ray.exceptions.RayError) as error:
+            self._refused.append((number, as_failure(error)))
 
     def reports(self) -> Iterator[tuple[int, int]]:
         """(number, network-epochs) of the progress that `done` has heard of since the last look."""
@@ -171,8 +176,10 @@ class RayWorkers:
 
         The error of a job whose process or node died is WorkerDied.
         """
+        refused, self._refused = self._refused, []
+        yield from refused
         if not self._tasks:
-            time.sleep(seconds)
+            time.sleep(0.0 if refused else seconds)
             return
         self._listen()
         ready, _ = self.ray.wait(list(self._tasks), timeout=seconds)
@@ -180,8 +187,8 @@ class RayWorkers:
             task = self._tasks.pop(reference)
             try:
                 error = self._ended(task, reference)
-            except InputError as refused:  # a result that is none, or a node that nobody can replace
-                error = refused
+            except (InputError, self.ray.exceptions.RayError) as failed:  # no result, or nobody takes over
+                error = as_failure(failed)
             if not isinstance(error, Unfit):
                 yield task.number, error
 
@@ -194,16 +201,36 @@ class RayWorkers:
         return {task.number: self._nodes[task.node].host for task in self._tasks.values()}
 
     def limits(self, run: Run) -> tuple[int, int]:
-        """(smallest, largest) pack of a run's shape: on GPUs what a node of the cluster has measured."""
+        """(smallest, largest) pack of a run's shape: on GPUs what a node of the cluster has measured.
+
+        Where none can, runs are sent one by one, and what is wrong becomes their error.
+        """
         key = shape_key(run)
         if key not in self._limits:
             if self.device == "cpu":
                 self._limits[key] = pack_limits(run, torch.device("cpu"))
             else:
-                node = self._free_node(run.task.data)
-                remote = self._remote(limits_there, node, **self.share)
-                self._limits[key] = self.ray.get(remote.remote(to_json(run)))
+                try:
+                    self._limits[key] = self._measured(run)
+                except InputError:  # no node is there now, or fit for it, which its job will say
+                    return 1, 1
         return self._limits[key]
+
+    def _measured(self, run: Run) -> tuple[int, int]:
+        """A run's limits as a node finds them, another where the first dies; one run a pack if that fails."""
+        exceptions = self.ray.exceptions
+        for _ in range(ATTEMPTS_TO_MEASURE):
+            node = self._free_node(run.task.data)
+            remote = self._remote(limits_there, node, max_retries=0, **self.share)
+            try:
+                return self.ray.get(remote.remote(to_json(run)))
+            except (exceptions.NodeDiedError, exceptions.TaskUnschedulableError):
+                self._gone.add(node)
+            except exceptions.RayTaskError:  # of the run itself, as everywhere
+                break
+            except exceptions.RayError:  # its process died
+                continue
+        return 1, 1
 
     def _remote(self, what: Callable, node: str, **options: Any) -> Any:
         affinity = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
@@ -224,6 +251,8 @@ class RayWorkers:
         in_use = {task.node: self._nodes[task.node] for task in self._tasks.values()}
         self._nodes = in_use | alive
         self._alive = set(alive)
+        if alive:
+            self._last_seen = time.monotonic()
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
 
     def _send(self, task: _Task) -> None:
@@ -238,7 +267,6 @@ class RayWorkers:
 
     def _free_node(self, data_set: str) -> str:
         """The node with most devices free. Raises InputError if none is fit to train on the data set."""
-        until = time.monotonic() + SECONDS_TO_JOIN
         while True:
             self._look()
             busy = [other.node for other in self._tasks.values()]
@@ -250,7 +278,7 @@ class RayWorkers:
             if fit:
                 return max(fit, key=lambda name: fit[name])
             unfit = {node.host: why for node in self._nodes.values() for why in node.unfit.values()}
-            if unfit or time.monotonic() > until:
+            if unfit or time.monotonic() > self._last_seen + SECONDS_TO_JOIN:
                 said = "; ".join(f"{host}: {why}" for host, why in unfit.items())
                 raise InputError(
                     f"No node of the cluster can train {data_set} on {self.device}. {said}".strip()

@@ -48,7 +48,8 @@ def parameters(notebook: Path) -> dict[str, dict[str, Any]]:
         import papermill
     except ImportError as error:  # a machine that only trains may lack it
         raise InputError(
-            "papermill is not installed, which executes the notebooks: pip install 'lthpaper[notebooks]'."
+            "papermill is not installed, which executes the notebooks. Install it where lthpaper's checkout "
+            "is: .venv/bin/pip install -e '.[notebooks]'"
         ) from error
     try:
         return papermill.inspect_notebook(_literal(notebook))

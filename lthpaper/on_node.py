@@ -35,7 +35,8 @@ def ray() -> Any:
         import ray as module
     except ImportError as error:
         raise InputError(
-            "Training on a cluster needs Ray, which is not installed here: pip install 'lthpaper[cluster]'."
+            "Training on a cluster needs Ray, which is not installed here. Install it where lthpaper's "
+            "checkout is: .venv/bin/pip install -e '.[cluster]'"
         ) from error
     return module
 

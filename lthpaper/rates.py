@@ -11,10 +11,20 @@ from lthpaper.runs import Run
 
 
 class Rates:
-    """Seconds a network-epoch, over the packs that ended well; else what `lthpaper plan` remembers."""
+    """Seconds a network-epoch, over the packs that ended well; else what `lthpaper plan` remembers.
 
-    def __init__(self, device: torch.device, processes: int, clock: Callable[[], float] = time.monotonic):
+    here: whether this machine trains; what was measured on it says nothing of a cluster's.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        processes: int,
+        here: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._device, self._processes, self._clock = device, processes, clock
+        self._here = here and (device.type != "cuda" or torch.cuda.is_available())
         self._begun: dict[int, tuple[tuple, int, float]] = {}
         self._seen: dict[tuple, tuple[float, int]] = {}  # seconds, network-epochs
         self._remembered: dict[str, dict] | None = None
@@ -35,6 +45,8 @@ class Rates:
         seconds, epochs = self._seen.get(cost.speed_key(pack[0]), (0.0, 0))
         if epochs:
             return seconds / epochs * network_epochs
+        if not self._here:
+            return None
         if self._remembered is None:
             self._remembered = cost.read(cost.calibration_file())
         entry = self._remembered.get(cost.entry_key(device_name(self._device), pack[0], self._processes))

@@ -39,7 +39,11 @@ def plan(
         str, typer.Option("--speed", help="File of speeds measured on that device, with --on.")
     ] = "",
 ) -> None:
-    """What is left to train for some figures, and what it will cost. Starts nothing."""
+    """What is left to train for some figures, and what it will cost. Trains nothing.
+
+    Speeds are measured the first time, in about a minute; on a GPU in minutes for each shape of network and
+    batch, since forms are tried there and compiled.
+    """
     from lthpaper import simulate
     from lthpaper.page import costs
     from lthpaper.plan import plan as plan_runs

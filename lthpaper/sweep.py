@@ -1,5 +1,6 @@
 """Execution of a plan: ready runs in packs, on an executor's workers, every result kept as it comes."""
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +44,7 @@ class Job:
     published: str | None  # Store's layer that is only read
     data_root: str | None
     device: str
-    until: float | None = None  # time.time() at which to stop in good order
+    left: float | None = None  # seconds from its begin in which to stop in good order
 
 
 def perform(
@@ -58,6 +59,7 @@ def perform(
     pack-mate failed. Raises training.Stopped where `stop` says so or the job's time is over, InputError if a
     network fails on the images or a parent's entry is damaged.
     """
+    until = math.inf if job.left is None else time.monotonic() + job.left  # of no other machine's clock
     store, own, checkpoints = Store(job.store, job.published), Store(job.store), Checkpoints(job.store)
     runs = [from_json(document) for document in job.runs]
     keep = {run: frozenset(epochs) for run, epochs in zip(runs, job.keep, strict=True)}
@@ -66,7 +68,7 @@ def perform(
         return
 
     def over() -> bool:
-        return stop() or (job.until is not None and time.time() >= job.until)
+        return stop() or time.monotonic() >= until
 
     task = runs[0].task
     images = data.load(task.data, job.data_root, task.train_images)
@@ -159,7 +161,7 @@ class _Execution:
         self.workers, self.bar, self.stopping, self.on = workers, bar, stopping, on
         self.counted: dict[int, int] = {}  # network-epochs that the bar shows of a pack
         self.left_out = 0  # that the bar shows
-        self.locks, self.rates = Locks(store.folder), Rates(self.device, workers)
+        self.locks, self.rates = Locks(store.folder), Rates(self.device, workers, not on)
         self._where: Callable[[], Mapping[int, str]] = dict  # hosts of a cluster by the number of their pack
         position = Checkpoints(store.folder).position
         self.scheduler = Scheduler(
@@ -263,7 +265,7 @@ class _Execution:
         root = None if self.root is None else str(self.root)
         published = None if self.store.published is None else str(self.store.published)
         runs, store = tuple(map(to_json, pack)), str(self.store.folder)
-        return number, Job(runs, keep, store, published, root, str(self.device), self.stopping.until)
+        return number, Job(runs, keep, store, published, root, str(self.device), self.stopping.left)
 
     def _count(self, number: int, network_epochs: int) -> None:
         if number in self.counted:  # a report may arrive after its pack's end

@@ -150,7 +150,7 @@ class _Member:
     def _mine(self, job: Any) -> Any:
         """A job on this process's GPU; process 0's clock says when the time is over."""
         if self.rank:
-            job = replace(job, until=None)
+            job = replace(job, left=None)
         if torch.device(job.device).type != "cuda":
             return job
         device = f"cuda:{os.environ['LOCAL_RANK']}"

@@ -47,16 +47,16 @@ LONG = pretraining(TASK, RECIPE.with_(epochs=60, milestones=(50,)), 7)  # some s
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Cluster]:
-    """A cluster of two nodes with a core each, both on this machine."""
+    """A cluster on this machine, of one node with two cores; the images of `far_images` are not there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTHPAPER_CHECKPOINT_SECONDS", "0.1")
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # what else this machine does is not the test's
         patch.setenv("RAY_agent_register_timeout_ms", "120000")
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the bad networks are
+        patch.delenv("IMAGES_ARE_HERE", raising=False)
         on_ray.ray()
         patch.setattr(on_ray, "SECONDS_BETWEEN_LOOKS", 0.5)
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        made.add_node(num_cpus=1)
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
         try:
             yield made
@@ -139,40 +139,27 @@ def test_the_same_bits_as_without_ray_and_a_run_that_fails_is_reported_with_its_
     assert not list(store.folder.glob(".shared-*"))
 
 
-def test_results_come_back_where_no_folder_is_shared(nodes, store, without_ray, nothing_shared):
-    on(store, *GRAPH)
-    assert bits(store, *GRAPH) == bits(without_ray, *GRAPH)
-    assert all(ended(store, run) == 1 for run in plan(GRAPH, Store("nowhere")).runs)
-    assert not list(store.folder.glob(".checkpoints/*"))
-
-
 @pytest.mark.usefixtures("nothing_shared")
-def test_a_killed_process_is_replaced_and_the_run_goes_on_from_its_checkpoint(nodes, store, without_ray):
-    training = threading.Thread(target=on, args=(store, LONG))
-    training.start()
-    wait_until(lambda: Checkpoints(store.folder).position(LONG) > (0, 0))
-    for process in process_of("work"):
-        os.kill(process, signal.SIGKILL)
-    training.join(300)
-    assert bits(store, LONG) == bits(without_ray, LONG)
-    assert (begun(store, LONG), ended(store, LONG)) == (2, 1)
-    assert "The process that trained on" in log_of(store.folder, LONG).read_text()
-    assert store.get(LONG).provenance["resumed"]
-
-
-def test_a_lost_node_loses_nothing(nodes, store, without_ray):
+def test_a_lost_node_and_a_killed_process_lose_nothing_and_results_come_back(nodes, store, without_ray):
     runs = [LONG, *GRAPH]
+    more = nodes.add_node(num_cpus=1)
     with RayWorkers("ray") as workers:
-        assert (workers.count, workers.limits(LONG)) == (2, (2, 8))
-        more = nodes.add_node(num_cpus=1)
         wait_until(lambda: workers.count == 3)
+        assert workers.limits(LONG) == (2, 8)
     training = threading.Thread(target=on, args=(store, *runs))
     training.start()
     wait_until(lambda: len(process_of("work")) >= 3)
     nodes.remove_node(more, allow_graceful=False)
+    wait_until(lambda: Checkpoints(store.folder).position(LONG) > (0, 0))
+    for process in process_of("work"):
+        os.kill(process, signal.SIGKILL)
     training.join(300)
     assert bits(store, *runs) == bits(without_ray, *runs)
     assert all(ended(store, run) == 1 for run in plan(runs, Store("nowhere")).runs)
+    assert begun(store, LONG) > 1
+    assert "The process that trained on" in log_of(store.folder, LONG).read_text()
+    assert store.get(LONG).provenance["resumed"]
+    assert not list(store.folder.glob(".checkpoints/*"))
 
 
 DRIVER = """
@@ -185,7 +172,7 @@ execute([from_json(json.loads(sys.argv[3]))], Store(sys.argv[2]), quiet=True, on
 """
 
 
-def test_a_killed_driver_is_started_again_and_goes_on(nodes, store, without_ray):
+def test_after_a_killed_driver_and_one_that_asked_to_stop_a_third_goes_on(nodes, store, without_ray):
     words = [sys.executable, "-c", DRIVER, nodes.address, str(store.folder), json.dumps(to_json(LONG))]
     driver = subprocess.Popen(words)
     try:
@@ -194,6 +181,14 @@ def test_a_killed_driver_is_started_again_and_goes_on(nodes, store, without_ray)
         driver.kill()
         driver.wait()
     wait_until(lambda: not process_of("work"))
+    before = Checkpoints(store.folder).position(LONG)
+    with RayWorkers("ray") as workers:
+        workers.submit(1, Job((to_json(LONG),), ((),), str(store.folder), None, None, "cpu"), perform)
+        wait_until(lambda: list(workers.done()) or list(workers.reports()))
+        workers.stop()
+        ((number, error),) = finished(workers)
+    assert (number, type(error)) == (1, Stopped)
+    assert Checkpoints(store.folder).position(LONG) > before
     assert LONG not in store
     on(store, LONG)
     assert bits(store, LONG) == bits(without_ray, LONG)
@@ -201,37 +196,32 @@ def test_a_killed_driver_is_started_again_and_goes_on(nodes, store, without_ray)
     assert store.get(LONG).provenance["resumed"]
 
 
-@pytest.mark.usefixtures("nothing_shared")
-def test_asked_to_stop_a_task_checkpoints_and_goes_on_later(nodes, store, without_ray):
-    with RayWorkers("ray") as workers:
-        workers.submit(1, Job((to_json(LONG),), ((),), str(store.folder), None, None, "cpu"), perform)
-        wait_until(lambda: list(workers.done()) or list(workers.reports()))
-        workers.stop()
-        ((number, error),) = finished(workers)
-    assert (number, type(error)) == (1, Stopped)
-    assert Checkpoints(store.folder).position(LONG) > (0, 0)
-    on(store, LONG)
-    assert bits(store, LONG) == bits(without_ray, LONG)
-    assert ended(store, LONG) == 1
-
-
-def test_a_node_without_the_data_says_so(nodes, store, monkeypatch):
-    monkeypatch.delenv("LTHPAPER_DATA", raising=False)
-    run = pretraining(Task("resnet20", "cifar10"), RECIPE)
-    job = Job((to_json(run),), ((),), str(store.folder), None, str(store.folder), "cpu")
-    with RayWorkers("ray") as workers:
-        workers.submit(1, job, perform)
-        (answer,) = finished(workers)
-    assert answer[0] == 1
-    assert isinstance(answer[1], InputError)
-    assert "No node of the cluster can train cifar10 on cpu" in str(answer[1])
-    assert "LTHPAPER_DATA" in str(answer[1])
-
-
 def finished(workers: RayWorkers) -> list[tuple[int, Exception | None]]:
     while True:
         if answers := list(workers.done()):
             return answers
+
+
+def test_images_that_no_node_has_cost_the_runs_on_them_and_no_others(nodes, store, monkeypatch):
+    monkeypatch.setenv("IMAGES_ARE_HERE", "1")  # to the driver; the nodes were started without
+    task = Task("resnet8", "far_images:images", width=0.25)
+    lost = [pretraining(task, RECIPE.with_(epochs=epochs)) for epochs in (8, 9)]  # of two packs, both first
+    with pytest.raises(InputError, match=r"No node .* far_images:images on cpu.*They lie.*LTHPAPER_DATA"):
+        on(store, *lost, DENSE)
+    assert DENSE in store
+    assert not any(run in store for run in lost)
+
+
+def test_what_no_node_can_measure_or_train_is_an_error_of_its_run(nodes, store, monkeypatch):
+    monkeypatch.setattr(on_ray, "SECONDS_TO_JOIN", 0.0)
+    job = Job((to_json(DENSE),), ((),), str(store.folder), None, None, "cuda")
+    with RayWorkers("ray", "cuda") as workers:  # nodes have no GPUs here
+        assert workers.limits(DENSE) == (1, 1)
+        workers.submit(1, job, perform)
+        workers.submit(2, job, perform)
+        answers = list(workers.done())
+    assert [number for number, _ in answers] == [1, 2]
+    assert all(isinstance(e, InputError) and "No node of the cluster" in str(e) for _, e in answers)
 
 
 @pytest.mark.parametrize("text", ["dask", "ray:", "raytoo", "ray-auto:1"])
@@ -253,7 +243,7 @@ def test_a_cluster_without_gpus_trains_on_its_cores(nodes):
 
 def test_without_ray_the_extra_is_named(monkeypatch, store):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"pip install 'lthpaper\[cluster\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[cluster\]'"):
         on(store, DENSE)
 
 

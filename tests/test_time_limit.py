@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,16 @@ from lthpaper.checkpoints import Checkpoints
 from lthpaper.errors import InputError
 from lthpaper.plan import plan
 from lthpaper.recipe import Recipe
-from lthpaper.runs import Run, Task
+from lthpaper.runs import Run, Task, to_json
 from lthpaper.settings import lt_imp, pretraining
 from lthpaper.stopping import STATUS, Stopping, Unfinished, seconds
 from lthpaper.store import Store
-from lthpaper.sweep import execute
+from lthpaper.sweep import Job, execute, perform
+from lthpaper.training import Stopped
 
 TASK = Task("mlp", "digits", width=0.25, train_images=60)
 SHORT = [lt_imp(pretraining(TASK, Recipe(epochs=2, batch_size=30), seed), 1) for seed in range(3)]
+DENSE = pretraining(TASK, Recipe(epochs=2, batch_size=30))
 LONG = pretraining(TASK, Recipe(epochs=20000, batch_size=30))
 
 
@@ -59,9 +62,9 @@ def remembered(run: Run, step: float) -> None:
 
 
 class AfterSteps(Stopping):
-    """Time that is over after so many steps, however fast they are; until then five seconds are left."""
+    """Time that is over after so many steps, however fast they are; until then twenty seconds are left."""
 
-    left = 5.0
+    left = 20.0
 
     def __init__(self, time_limit: float):
         super().__init__()
@@ -92,6 +95,16 @@ def test_no_time_at_all_begins_nothing(store):
     with pytest.raises(Unfinished, match="0 runs were trained, 6 remain"):
         execute(SHORT, store, workers=1, quiet=True, time_limit=0.0)
     assert not list(store.folder.glob("*"))
+
+
+def test_a_job_counts_its_own_seconds_whatever_the_clock_of_its_machine_says(store, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + 3600)  # runs ahead
+    job = Job((to_json(DENSE),), ((),), str(store.folder), None, None, "cpu", left=600.0)
+    with pytest.raises(Stopped):
+        perform(replace(job, left=0.0))
+    assert DENSE not in store
+    perform(job)
+    assert DENSE in store
 
 
 def test_a_signal_is_heard_only_meanwhile_and_a_second_interrupt_is_one():
