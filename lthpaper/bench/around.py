@@ -1,5 +1,6 @@
 """What surrounds the training steps: from the command to the first step, loading data, growing sweeps."""
 
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -8,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lthpaper import data
-from lthpaper.bench.sizes import SIZES
+from lthpaper.bench.sizes import SIZES, Size
+from lthpaper.checkpoints import Checkpoints
 from lthpaper.errors import InputError
 from lthpaper.settings import pretraining
 from lthpaper.store import Store
 from lthpaper.sweep import execute
+from lthpaper.training import CURVES, Checkpoint, start
 
 FIRST_STEP = """
 import time
@@ -68,6 +71,23 @@ def loading(name: str) -> float | None:
     return time.perf_counter() - began
 
 
+def checkpoint(size: Size, pack: int, times: int = 5) -> float:
+    """Seconds to keep the checkpoints of a pack of a size, their sync to the disk included; the median."""
+    runs = [pretraining(size.task, size.recipe("fp32"), seed) for seed in range(pack)]
+    starts = [start(run, None) for run in runs]
+    curves: dict[str, list[float]] = {name: [] for name in CURVES}
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Checkpoints(folder)
+        for step in range(times):
+            began = time.perf_counter()
+            for run, begin in zip(runs, starts, strict=True):
+                weights, velocity = ({n: t.clone() for n, t in begin.weights.items()} for _ in range(2))
+                kept.save(run, Checkpoint(0, step, 0.0, "", weights, velocity, curves, {}, 0.0, ()), "")
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
 def growth(count: int, device: str, epochs: int = 2, on: str = "") -> float:
     """Seconds of a whole sweep of `count` dense digits runs, workers and store included."""
     size = SIZES["digits"]
@@ -117,6 +137,10 @@ def rows(device: str, counts: Sequence[int]) -> list[dict[str, object]]:
     for name, size in (("digits", "digits"), ("cifar10", "cifar")):
         if (seconds := loading(name)) is not None:
             found.append({"size": size, "contender": f"loading {name}", "seconds": seconds})
+    for name, pack in (("digits", 8), ("cifar", 1), ("vgg", 1)):
+        size = SIZES[name]
+        what = f"checkpoint of {size.task.network}, a pack of {pack}"
+        found.append({"size": name, "contender": what, "seconds": checkpoint(size, pack)})
     for count in counts:
         seconds = growth(count, device)
         found.append(
