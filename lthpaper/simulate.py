@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lthpaper import cost, estimates
+from lthpaper import cost, estimates, networks
 from lthpaper.choices import pack_limits
 from lthpaper.cost import Speeds, speed_key
 from lthpaper.errors import InputError, require
@@ -113,7 +113,8 @@ def here(todo: Plan, device: torch.device | str = "cpu", workers: int | None = N
     def limits(run: Run) -> tuple[int, int]:
         return pack_limits(run, chosen)
 
-    if len(todo.todo) <= limits(todo.todo[0])[0]:
+    own = any(networks.is_local(run.task.network) for run in todo.todo)  # no other process can build it
+    if own or len(todo.todo) <= limits(todo.todo[0])[0]:
         count = 1
     return simulate(todo, cost.speeds(todo.todo, device, count), count, limits)
 

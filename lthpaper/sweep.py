@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from lthpaper import data, torchrun
+from lthpaper import data, networks, torchrun
 from lthpaper.checkpoints import Checkpoints
 from lthpaper.choices import pack_limits
 from lthpaper.errors import require
 from lthpaper.locks import Locks
 from lthpaper.logs import Logged, log_of, note
-from lthpaper.networks import LOCAL
 from lthpaper.plan import Keep, Plan, plan, worker_count
 from lthpaper.progress import Bar
 from lthpaper.provenance import provenance
@@ -217,7 +216,7 @@ class _Execution:
     def _executor(self) -> Any:
         """A cluster's workers, processes, or this process where one worker is enough."""
         todo = self.plan.todo
-        own = any(run.task.network.startswith(f"{LOCAL}:") for run in todo)  # no other process can build it
+        own = any(networks.is_local(run.task.network) for run in todo)  # no other process can build it
         if self.on:
             require(not own, "A network that is a function of this process cannot be trained on a cluster.")
             from lthpaper.cluster import RayWorkers  # ray is an extra

@@ -5,6 +5,7 @@ import torch
 from matplotlib import pyplot
 from torch import nn
 
+from lthpaper import simulate
 from lthpaper.check import SanityCheck
 from lthpaper.errors import InputError
 from lthpaper.recipe import Recipe
@@ -53,6 +54,7 @@ def test_a_function_from_a_notebook_goes_from_factory_to_verdict(store, tmp_path
     assert check.notes() == []
     assert [t.setting for t in check.trials] == ["pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT"]
     assert len(check.plan(store).todo) == 6
+    assert simulate.here(check.plan(store), "cpu", workers=2).makespan > 0  # what it costs, before it begins
 
     check.train(store, workers=2, quiet=True)  # no other process could build the function
     assert check.plan(store).todo == ()
