@@ -56,7 +56,7 @@ lint: $(READY)
 	@$(BIN)/ruff format --check
 
 test: lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 # the filter keeps outputs out of git; see .gitattributes
 lab: $(READY)

@@ -19,8 +19,6 @@ from lthpaper.forms import Form
 from lthpaper.runs import Fresh, Run
 from lthpaper.training import Pack, start
 
-pytestmark = pytest.mark.xdist_group("bench")  # its fixtures are made once, in one process
-
 CPU = torch.device("cpu")
 DIGITS = SIZES["digits"]
 

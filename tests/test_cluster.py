@@ -32,7 +32,7 @@ from lthpaper.sweep import Job, execute, perform  # noqa: E402
 from lthpaper.training import Stopped  # noqa: E402
 from lthpaper.workers import WorkFailed  # noqa: E402
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("default")]  # Ray's own warnings
+pytestmark = pytest.mark.filterwarnings("default")  # Ray's own warnings
 
 TASK = Task("resnet8", "digits", width=0.25, train_images=100)
 RECIPE = Recipe(epochs=2, lr=0.05, batch_size=50, milestones=(1,))

@@ -24,8 +24,6 @@ from lthpaper.surfaces import Evaluator, losses, sample
 from lthpaper.sweep import execute
 from lthpaper.training import initial_weights
 
-pytestmark = pytest.mark.xdist_group("figures-4-to-6")  # its fixtures are made once, in one process
-
 TINY = scale("smoke", train_images=60, grid=(0.05,))
 
 

@@ -29,8 +29,6 @@ from lthpaper.sweep import execute
 from lthpaper.torchrun import check_shares
 from lthpaper.training import train
 
-pytestmark = pytest.mark.xdist_group("team")  # its fixtures are made once, in one process
-
 HERE = Path(__file__).parent
 State = tuple[int, list[tuple[int, int]]]  # entries of a store, positions of its checkpoints
 SCALE = {"rounds": 1, "learning_rates": 0.1, "grid": 0.1, "epochs": 5, "micro_batch": 25}  # three runs
