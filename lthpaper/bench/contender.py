@@ -47,6 +47,8 @@ class Contender:
 
     @property
     def form_name(self) -> str:
+        if self.kind in (ORDINARY, ON_DEVICE):
+            return "one module"
         return str(self.form or choose(self._run(0), torch.device(self.device)).form)
 
     @property
