@@ -17,11 +17,13 @@ from typing import Any
 from safetensors import safe_open
 from torch import Tensor
 
+from lthpaper.engine import Weights
 from lthpaper.entries import NO_TENSORS, plain, save_tensors
 from lthpaper.errors import InputError
 from lthpaper.runs import Run
+from lthpaper.starts import Checkpoint, hash_tensors
 from lthpaper.store import writing
-from lthpaper.training import CURVES, Checkpoint, Weights, hash_tensors
+from lthpaper.training import CURVES
 
 FOLDER, DESCRIPTION, FORMAT = ".checkpoints", "checkpoint", 1
 PLAIN = (

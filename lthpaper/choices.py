@@ -8,7 +8,6 @@ nothing.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -18,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from lthpaper import data
-from lthpaper.data import DataSet, Images
+from lthpaper import data, remembered
+from lthpaper.data.noise import random_data
 from lthpaper.engine import Pack, Start, repeatable
 from lthpaper.forms import Form, tensors, usual_form, why_not_stacked
 from lthpaper.memory import free
@@ -32,6 +31,7 @@ SHARE = 0.8  # of the memory that is free: what a pack may be predicted to take
 GAIN = 1.05  # a doubled pack that is not this much faster is not worth its memory
 LARGEST = 128
 STEPS, WARM_UP = 10, 3
+TEST_IMAGES = 500  # an evaluation's batch
 SECONDS_WORTH_COMPILING = 600.0  # of training; it takes about a minute for each size of a pack
 PLAIN_FORMS = [Form(stacked, last, False, True) for stacked in (True, False) for last in (True, False)]
 VERSION = 1  # of what is remembered
@@ -101,7 +101,8 @@ def _remembered(run: Run, name: str) -> Choice:
         if memory < 0.6 * torch.cuda.get_device_properties(device).total_memory:
             return choice  # others use the device now: not to be remembered
         known = _read() | {key: asdict(choice)}
-        _write(known)
+        document = json.dumps(known, indent=1)
+        remembered.keep(choices_file(), lambda draft: draft.write_text(document))
     found = known[key]
     return Choice(Form(**found["form"]), found["largest"], found["tried"])
 
@@ -173,7 +174,9 @@ def _try(run: Run, form: Form, k: int, device: torch.device) -> tuple[float, int
     before = torch.cuda.memory_allocated(device)
     weights = tensors(build_seeded(0, **run.task.shape))
     runs = [run.with_(seed=i) for i in range(k)]
-    pack = Pack(runs, [Start(weights, None)] * k, random_data(run, WARM_UP + STEPS), device, form)
+    batches = (WARM_UP + STEPS) * run.recipe.batch_size
+    images = random_data(data.card(run.task.data), batches, TEST_IMAGES)
+    pack = Pack(runs, [Start(weights, None)] * k, images, device, form)
     pack._set_rates(0, 1)
     for i, (x, labels) in enumerate(pack.feed.batches(0, 0)):
         if i == WARM_UP:
@@ -187,42 +190,14 @@ def _try(run: Run, form: Form, k: int, device: torch.device) -> tuple[float, int
     return speed, torch.cuda.max_memory_reserved(device) - before
 
 
-def random_data(run: Run, steps: int, test: int = 500) -> DataSet:
-    """Whole batches of random images of the data set's shape."""
-    card, generator = data.card(run.task.data), torch.Generator().manual_seed(0)
-    side, train = (card.size, card.size, card.channels), steps * run.recipe.batch_size
-
-    def draw(*shape: int, high: int = 256, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
-        return torch.randint(0, high, shape, generator=generator, dtype=dtype)
-
-    images = Images(
-        draw(train, *side),
-        draw(train, high=card.num_classes, dtype=torch.int64),
-        draw(test, *side),
-        draw(test, high=card.num_classes, dtype=torch.int64),
-        tuple(map(str, range(card.num_classes))),
-        "random",
-    )
-    return DataSet("random", card, images, "")
-
-
 def choices_file() -> Path:
-    """Where choices are remembered: XDG_CACHE_HOME, else ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lthpaper" / "choices.json"
+    """Where choices are remembered."""
+    return remembered.place("choices.json")
 
 
 def _read() -> dict[str, dict]:
     try:
         known = json.loads(choices_file().read_text())
-    except (OSError, ValueError):  # not there yet, or written half: it is measured again
+    except (OSError, ValueError):  # not there yet, or damaged: it is measured again
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def _write(known: Mapping[str, dict]) -> None:
-    file = choices_file()
-    draft = file.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(known, indent=1))
-        draft.replace(file)

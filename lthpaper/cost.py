@@ -6,9 +6,7 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lthpaper import canonical, data, work
+from lthpaper import canonical, data, remembered, work
 from lthpaper.errors import require
 from lthpaper.provenance import device_name
 from lthpaper.runs import Run
@@ -169,8 +167,8 @@ def _distance(entry: Mapping[str, Any], run: Run) -> tuple[float, ...]:
 
 
 def calibration_file() -> Path:
-    """Where measured speeds are remembered: XDG_CACHE_HOME, else ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lthpaper" / "speed.json"
+    """Where measured speeds are remembered."""
+    return remembered.place("speed.json")
 
 
 def entry_key(device: str, run: Run, processes: int) -> str:
@@ -244,12 +242,8 @@ def _is_time(value: object) -> bool:
 
 
 def _write(known: Mapping[str, Any]) -> None:
-    file = calibration_file()
-    draft = file.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):  # a home that cannot be written: measured again the next time
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"format": FORMAT, "speeds": known}, indent=1))
-        draft.replace(file)
+    document = json.dumps({"format": FORMAT, "speeds": known}, indent=1)
+    remembered.keep(calibration_file(), lambda draft: draft.write_text(document))
 
 
 def given(file: str | Path) -> dict[str, dict[str, Any]]:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lthpaper.engine import Weights
 from lthpaper.errors import InputError, require
 from lthpaper.masks import Mask
-from lthpaper.training import Weights
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from lthpaper import networks
+from lthpaper.engine import Weights
 from lthpaper.runs import Task
 from lthpaper.surfaces import Sample
-from lthpaper.training import Weights
 
 
 def module(task: Task, weights: Weights, device: torch.device | str = "cpu") -> nn.Module:

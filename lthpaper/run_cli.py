@@ -91,7 +91,7 @@ def run(
     runs, keep = union(pages)
     first = pages[0]
     if on:
-        from lthpaper.cluster import device_of
+        from lthpaper.joining import device_of
 
         device = device_of(on, device)  # not what this machine has
     where = (first.store, first.data_root, device if on else first.device, workers or None)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lthpaper.engine import Weights
 from lthpaper.entries import (
     ENTRY,
     FORMAT,
@@ -56,7 +57,7 @@ from lthpaper.entries import (
 from lthpaper.errors import InputError, require
 from lthpaper.masks import Mask
 from lthpaper.runs import Run, from_json, to_json
-from lthpaper.training import Trained, Weights
+from lthpaper.training import Trained
 
 __all__ = [
     "ENTRY",

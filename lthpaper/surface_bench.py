@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from lthpaper import data, networks
+from lthpaper.engine import Weights
 from lthpaper.errors import require
 from lthpaper.landscape import Plane, moving_weights, random_plane
 from lthpaper.oracle import module
 from lthpaper.publish import markdown
 from lthpaper.runs import Task
 from lthpaper.surfaces import Evaluator, Sample, losses, sample
-from lthpaper.training import Weights
 
 COLUMNS = [
     *("size", "network", "images", "contender", "precision", "seconds_a_point", "hours_51x51", "ratio"),

@@ -26,13 +26,13 @@ from tqdm.auto import tqdm
 from lthpaper import networks
 from lthpaper.augment import derived_seed, normalised
 from lthpaper.data import DataSet
+from lthpaper.engine import Weights, repeatable
 from lthpaper.errors import require
 from lthpaper.folding import fold
 from lthpaper.landscape import Plane
 from lthpaper.packing import program
 from lthpaper.plan import worker_count
 from lthpaper.runs import Task
-from lthpaper.training import Weights, repeatable
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 SAVE_EVERY = 10.0  # seconds between partial results

@@ -1,7 +1,6 @@
 """Execution of a plan: ready runs in packs, on an executor's workers, every result kept as it comes."""
 
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lthpaper import data, networks, torchrun
+from lthpaper import data, joining, networks, torchrun
 from lthpaper.checkpoints import Checkpoints
 from lthpaper.choices import pack_limits
 from lthpaper.errors import require
@@ -106,9 +105,8 @@ def execute(
     Raises InputError before anything starts if a data set cannot be loaded. Whatever ends it, the results
     so far are in the store and the workers have ended.
     """
-    require(
-        re.fullmatch("(ray(:.+)?)?", on), f"{on!r} is no place to train on; there is ray, or ray:ADDRESS."
-    )
+    if on:
+        joining.address_of(on)
     stopping = Stopping(time_limit)
     workers = worker_count(device, workers)
     with stopping.signals() if signals or time_limit is not None else nullcontext():

@@ -20,16 +20,18 @@ import numpy as np
 import torch
 
 from lthpaper import data
-from lthpaper.choices import choose, pack_limits, random_data
+from lthpaper.choices import choose, pack_limits
 from lthpaper.cost import PACKS, SECONDS, Speed, entry, entry_key, start_key
+from lthpaper.data.noise import random_data
 from lthpaper.engine import Pack, repeatable
 from lthpaper.errors import InputError
 from lthpaper.provenance import device_name
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Fresh, Run, Task, from_json, to_json
 from lthpaper.settings import lt_omp
+from lthpaper.starts import start
 from lthpaper.store import Store
-from lthpaper.training import Trained, start
+from lthpaper.training import Trained
 from lthpaper.workers import Workers
 
 MINUTE = 60.0  # seconds that all of a plan's shapes may take; what is left is scaled from its like
@@ -126,8 +128,9 @@ def timed_images(run: Run, device: torch.device) -> int:
 
 def _pack(runs: Sequence[Run], device: torch.device, steps: int = 1, tests: int = 1) -> Pack:
     """A pack that stands ready, on random images."""
-    starts = [start(run, None) for run in runs]
-    return Pack(runs, starts, random_data(runs[0], steps, tests), device, choose(runs[0], device).form)
+    first, starts = runs[0], [start(run, None) for run in runs]
+    images = random_data(data.card(first.task.data), steps * first.recipe.batch_size, tests)
+    return Pack(runs, starts, images, device, choose(first, device).form)
 
 
 def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from lthpaper.recipe import Recipe
 from lthpaper.runs import Run
 from lthpaper.team import Team, TeamLost
 from lthpaper.training import Stopped
-from lthpaper.workers import as_failure
+from lthpaper.workers import Do, InThisProcess, as_failure
 
 SECONDS_TO_FIND_THE_DEAD = 3.0
 
@@ -190,46 +190,22 @@ class _Member:
                 yield f"Process {rank} of {self.team.size} (number {number} on {host})"
 
 
-class Together:
-    """The executor whose workers are a team: one job at a time, done by all. See `workers`."""
+class Together(InThisProcess):
+    """The executor whose workers are a team: one job at a time, done by all. See `workers`.
 
-    count = 1
+    `done` raises whatever ends the team: any error but Stopped.
+    """
 
     def __init__(self, member: _Member, tell: Callable[[int, int], None], asked: Callable[[], bool]):
-        self._member, self._tell, self._asked = member, tell, asked
-        self._jobs: list[tuple[int, Any, Callable]] = []
+        super().__init__(tell, asked)
+        self._member = member
 
-    def __enter__(self) -> "Together":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._jobs.clear()
-
-    def submit(self, number: int, job: Any, do: Callable) -> None:
-        """Have `do(job, on_epoch, stop, team)` done by all processes in the next `done`."""
-        self._jobs.append((number, job, do))
-
-    def reports(self) -> Iterator[tuple[int, int]]:
-        """Nothing: told already."""
-        return iter(())
-
-    def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
-        """(number, None or Stopped) of the jobs, done now. Any other error ends the team, and is raised."""
-        if not self._jobs:
-            time.sleep(seconds)
-        while self._jobs:
-            number, job, do = self._jobs.pop(0)
-            self._member.team.told((job, do))
-            try:
-                self._member.perform(
-                    job, do, lambda progress, n=number: self._tell(n, len(progress.runs)), self._asked
-                )
-            except Stopped as stopped:
-                if not self._asked():  # another process was: from now on this one is, too
-                    signal.raise_signal(signal.SIGTERM)
-                yield number, stopped
-            else:
-                yield number, None
-
-    def stop(self) -> None:
-        """`asked` says it to the job."""
+    def _done(self, job: Any, do: Do, on_epoch: Callable) -> Exception | None:
+        self._member.team.told((job, do))
+        try:
+            self._member.perform(job, do, on_epoch, self._asked)
+        except Stopped as stopped:
+            if not self._asked():  # another process was: from now on this one is, too
+                signal.raise_signal(signal.SIGTERM)
+            return stopped
+        return None

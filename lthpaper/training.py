@@ -1,23 +1,19 @@
 """Training: `train` turns runs into results, packed. The only place with a training loop."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
 
 import torch
 
-from lthpaper import networks
-from lthpaper.augment import derived_seed
 from lthpaper.choices import choose, smallest_pack
 from lthpaper.data import DataSet
-from lthpaper.engine import Pack, Start, Weights, repeatable
+from lthpaper.engine import Pack, Weights, repeatable
 from lthpaper.errors import require
-from lthpaper.forms import tensors
-from lthpaper.masks import Mask, dense_mask, prunable
-from lthpaper.runs import Fresh, Run
+from lthpaper.masks import Mask
+from lthpaper.runs import Run
+from lthpaper.starts import Begun, Checkpoint, Keeper, Load, hash_of, shares
 from lthpaper.team import ALONE, Alone
 
 CURVES = ("train_loss", "test_loss", "test_accuracy")
@@ -52,58 +48,8 @@ class Trained:
         return self.curves["test_accuracy"][-1]
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A run under way: all that its training needs to go on with the same bits.
-
-    epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
-    the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
-    own share.
-    """
-
-    epoch: int
-    step: int
-    loss: float
-    start: str
-    weights: Weights
-    velocity: Weights
-    curves: dict[str, list[float]]
-    snapshots: dict[int, Weights]
-    seconds: float
-    devices: tuple[str, ...]
-
-
-class Keeper(Protocol):
-    """Where checkpoints are kept between processes (lthpaper.checkpoints)."""
-
-    def load(self, run: Run, fingerprint: str) -> Checkpoint | None: ...
-
-    def save(self, run: Run, checkpoint: Checkpoint, fingerprint: str) -> None: ...
-
-
 class Stopped(Exception):
     """A training was asked to stop before its end; what it had done is in its checkpoint, if it keeps one."""
-
-
-Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a run after an epoch (None: T)
-
-
-def initial_weights(run: Run) -> Weights:
-    """θ0 (or θ0′) of a run with a fresh start: the same bits for the same seed and draw."""
-    assert isinstance(run.init, Fresh)
-    seed = derived_seed("init", run.init.seed, run.init.draw)
-    return tensors(networks.build_seeded(seed, **run.task.shape))
-
-
-def start(run: Run, load: Load | None) -> Start:
-    """θ ⊙ m from which a run trains; `load` gives its ancestors' weights and masks."""
-    weights = initial_weights(run) if isinstance(run.init, Fresh) else load(run.init.to, run.init.epoch)[0]
-    if run.mask is None:
-        return Start(weights, None)
-    trained, mask = load(run.mask.after, None)
-    names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
-    mask = run.mask.prune(trained, mask or dense_mask(trained, names))
-    return Start({n: w.where(mask[n], 0) if n in mask else w for n, w in weights.items()}, mask)
 
 
 def shape_key(run: Run) -> tuple:
@@ -156,8 +102,12 @@ def train(
     if len({shape_key(run) for run in runs}) > 1:
         raise ValueError("these runs differ in more than learning rate, start, mask and seed")
     largest = choose(runs[0], device, team).largest if runs else 1
-    ways = _Ways(load, device, keep or {}, on_epoch, checkpoints, stop, team)
-    waiting = list(_shares(runs, largest, ways, data.fingerprint))
+    ways = _Ways(device, keep or {}, on_epoch, checkpoints, stop, team)
+
+    def packs(runs: list[Run], largest: int) -> list[list[Begun]]:
+        return list(shares(runs, largest, load, ways.keep, checkpoints, data.fingerprint))
+
+    waiting = packs(runs, largest)
     while waiting:
         share = waiting.pop(0)
         training = None  # the memory of the pack before
@@ -169,7 +119,7 @@ def train(
             if len(share) == 1:
                 raise
             rest = [begun.run for some in (share, *waiting) for begun in some]
-            waiting = list(_shares(rest, len(share) // 2, ways, data.fingerprint))
+            waiting = packs(rest, len(share) // 2)
         else:
             yield from training.results()
         finally:
@@ -181,7 +131,6 @@ def train(
 class _Ways:
     """What all packs of one `train` share."""
 
-    load: Load | None
     device: torch.device
     keep: Mapping[Run, frozenset[int]]
     on_epoch: Callable[[Progress], None]
@@ -190,64 +139,10 @@ class _Ways:
     team: Alone
 
 
-@dataclass(frozen=True)
-class _Begun:
-    """A run where its training is to begin, or to go on."""
-
-    run: Run
-    start: Start
-    checkpoint: Checkpoint | None
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """Epochs done, and steps of the next."""
-        return (self.checkpoint.epoch, self.checkpoint.step) if self.checkpoint else (self.run.first_epoch, 0)
-
-
-def _shares(runs: Sequence[Run], largest: int, ways: _Ways, fingerprint: str) -> Iterator[list[_Begun]]:
-    """Packs of at most `largest` runs that stand at one place of their recipe."""
-    places: dict[tuple[int, int], list[_Begun]] = {}
-    for run in runs:
-        begin = start(run, ways.load)
-        found = ways.checkpoints.load(run, fingerprint) if ways.checkpoints else None
-        if found is not None and not _goes_on(run, begin, found, ways.keep.get(run, frozenset())):
-            found = None
-        begun = _Begun(run, begin, found)
-        places.setdefault(begun.place, []).append(begun)
-    for together in places.values():
-        for first in range(0, len(together), largest):
-            yield together[first : first + largest]
-
-
-def _goes_on(run: Run, begin: Start, checkpoint: Checkpoint, keep: frozenset[int]) -> bool:
-    """Whether a checkpoint is of this training, and has all snapshots that are past and wanted.
-
-    Its parents may have been trained again since, on another device and with other bits.
-    """
-    past = {epoch for epoch in keep if (epoch, 0) < (checkpoint.epoch, checkpoint.step)}
-    return checkpoint.start == _hash(begin) and past <= set(checkpoint.snapshots)
-
-
-def _hash(begin: Start) -> str:
-    """Of a start's weights and mask."""
-    hasher = hashlib.sha256()
-    for tensors_of in (begin.weights, begin.mask or {}):
-        hash_tensors(hasher, tensors_of)
-    return hasher.hexdigest()[:16]
-
-
-def hash_tensors(hasher: Any, tensors_of: Mapping[str, torch.Tensor]) -> None:
-    """Add names, kinds, shapes and bits of tensors on the CPU to a hash of hashlib's."""
-    for name in sorted(tensors_of):
-        tensor = tensors_of[name].contiguous()
-        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-
-
 class _Training:
     """One pack from its start, or its checkpoints, to its end."""
 
-    def __init__(self, share: list[_Begun], data: DataSet, ways: _Ways):
+    def __init__(self, share: list[Begun], data: DataSet, ways: _Ways):
         self.share, self.ways, self.fingerprint = share, ways, data.fingerprint
         self.runs, self.masks = [begun.run for begun in share], [begun.start.mask for begun in share]
         kept = [begun.checkpoint for begun in share]
@@ -336,7 +231,7 @@ class _Training:
             self.pack.epoch,
             self.pack.step,
             loss,
-            _hash(self.share[i].start),
+            hash_of(self.share[i].start),
             self.pack.weights(i),
             self.pack.momentum(i),
             self.curves[run],

@@ -88,15 +88,18 @@ class InThisProcess:
             time.sleep(seconds)
         while self._jobs:
             number, job, do = self._jobs.pop(0)
-            try:
-                do(job, lambda progress, n=number: self._tell(n, len(progress.runs)), self._asked)
-            except Exception as error:  # whatever a network of one's own raises
-                failure = as_failure(error)
-                if failure is not error:
-                    failure.__cause__ = error
-                yield number, failure
-            else:
-                yield number, None
+            yield number, self._done(job, do, lambda progress, n=number: self._tell(n, len(progress.runs)))
+
+    def _done(self, job: Any, do: Do, on_epoch: Callable) -> Exception | None:
+        """Do a job; its error, as one that is told."""
+        try:
+            do(job, on_epoch, self._asked)
+        except Exception as error:  # whatever a network of one's own raises
+            failure = as_failure(error)
+            if failure is not error:
+                failure.__cause__ = error
+            return failure
+        return None
 
     def stop(self) -> None:
         """`asked` says it to the job."""

@@ -22,8 +22,9 @@ from lthpaper.entries import MASK, RESULT, WEIGHTS, file_checksum, read_result
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Task
 from lthpaper.settings import lt_omp, pretraining
+from lthpaper.starts import Checkpoint, initial_weights
 from lthpaper.store import Store
-from lthpaper.training import Checkpoint, Trained, initial_weights
+from lthpaper.training import Trained
 
 DENSE = pretraining(Task("mlp", "digits", width=0.25), Recipe(epochs=2, milestones=(1,)), 0)
 SUB = lt_omp(DENSE, 0.6)

@@ -9,10 +9,10 @@ from torch.optim import lr_scheduler
 from lthpaper import data, networks
 from lthpaper.augment import draws, padded
 from lthpaper.data import DataSet
+from lthpaper.engine import Weights
 from lthpaper.masks import Mask
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run
-from lthpaper.training import Weights
 
 
 def few_digits(train: int = 300, test: int = 100, **card: object) -> DataSet:

@@ -20,8 +20,9 @@ from lthpaper.augment import draws
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task
 from lthpaper.settings import pretraining
+from lthpaper.starts import initial_weights
 from lthpaper.team import Team
-from lthpaper.training import Trained, initial_weights, train
+from lthpaper.training import Trained, train
 
 FEW = few_digits(train=70, test=40)  # of 16 images, the last batch of 6
 EVEN = few_digits(train=64, test=40)

@@ -12,12 +12,14 @@ from lthpaper.bench import COLUMNS, Effort, report, run_bench, write
 from lthpaper.bench.contender import PACK, Contender
 from lthpaper.bench.floor import per_image
 from lthpaper.bench.ordinary import OnDevice, Ordinary, PilImages, train
-from lthpaper.bench.sizes import SIZES, random_data
+from lthpaper.bench.sizes import SIZES
 from lthpaper.data import DataSet
+from lthpaper.data.noise import random_data
+from lthpaper.engine import Pack
 from lthpaper.errors import InputError
 from lthpaper.forms import Form
 from lthpaper.runs import Fresh, Run
-from lthpaper.training import Pack, start
+from lthpaper.starts import start
 
 CPU = torch.device("cpu")
 DIGITS = SIZES["digits"]
@@ -29,7 +31,7 @@ def runs(count: int) -> list[Run]:
 
 
 def test_the_contenders_train_the_same_thing_in_float64():
-    data = random_data(DIGITS, 100)
+    data = random_data(DIGITS.card, 100, DIGITS.test)
     packed = Pack(runs(2), [start(run, None) for run in runs(2)], data, CPU)
     alone = [OnDevice(run, data, CPU, torch.float64) for run in runs(2)]
     for _ in range(3):
@@ -41,7 +43,7 @@ def test_the_contenders_train_the_same_thing_in_float64():
 
 
 def test_the_ordinary_loop_without_augmentation_sees_the_same_images():
-    data = random_data(DIGITS, 50)  # one batch: the order inside it does not matter
+    data = random_data(DIGITS.card, 50, DIGITS.test)  # one batch: the order inside it does not matter
     still = dataclasses.replace(data, card=dataclasses.replace(data.card, pad=0))
     (run,) = runs(1)
     assert float(Ordinary(run, still, CPU, workers=0).train_epoch()) == pytest.approx(
@@ -52,7 +54,7 @@ def test_the_ordinary_loop_without_augmentation_sees_the_same_images():
 @pytest.mark.parametrize("name", SIZES)
 def test_the_ordinary_images_are_crops_and_flips_of_the_padded_ones(name):
     size = SIZES[name]
-    data, card = random_data(size, 3), size.card
+    data, card = random_data(size.card, 3, size.test), size.card
     read = PilImages(data.images.train, data.images.train_labels, card)
     offsets = torch.cartesian_prod(*[torch.arange(2 * card.pad + 1)] * 2)
     every = torch.cat([offsets, offsets])[None]
@@ -69,7 +71,7 @@ def test_the_ordinary_images_are_crops_and_flips_of_the_padded_ones(name):
 
 def test_losses_are_means_over_images_also_with_a_smaller_last_batch():
     (run,) = runs(1)
-    data = random_data(DIGITS, 60)  # batches of 50 and 10
+    data = random_data(DIGITS.card, 60, DIGITS.test)  # batches of 50 and 10
     one = OnDevice(run, data, CPU, torch.float64)
     losses = []
     for images, labels in OnDevice(run, data, CPU, torch.float64)._batches():
@@ -161,7 +163,7 @@ def test_an_unknown_size_is_refused_before_anything_starts():
 
 def test_random_images_have_the_shape_of_the_data_set():
     for size in SIZES.values():
-        data: DataSet = random_data(size, 10)
+        data: DataSet = random_data(size.card, 10, size.test)
         side = (size.card.size, size.card.size, size.card.channels)
         assert data.images.train.shape == (10, *side)
         assert data.images.test.shape == (size.test, *side)

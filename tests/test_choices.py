@@ -12,7 +12,7 @@ from lthpaper.packing import Separately
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Task
 from lthpaper.settings import pretraining
-from lthpaper.training import start
+from lthpaper.starts import start
 
 CPU = torch.device("cpu")
 STACKED, SEPARATE = Form(True, True, False, True), Form(False, True, False, True)

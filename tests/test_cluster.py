@@ -20,8 +20,9 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from lthpaper import cluster as on_ray  # noqa: E402
 from lthpaper import parcels  # noqa: E402
 from lthpaper.checkpoints import Checkpoints  # noqa: E402
-from lthpaper.cluster import RayWorkers, device_of  # noqa: E402
+from lthpaper.cluster import RayWorkers  # noqa: E402
 from lthpaper.errors import InputError  # noqa: E402
+from lthpaper.joining import device_of  # noqa: E402
 from lthpaper.logs import log_of  # noqa: E402
 from lthpaper.plan import plan  # noqa: E402
 from lthpaper.recipe import Recipe  # noqa: E402

@@ -16,7 +16,8 @@ from lthpaper.masks import dense_mask, global_magnitude
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task
 from lthpaper.settings import pretraining
-from lthpaper.training import Stopped, initial_weights, start, train
+from lthpaper.starts import initial_weights, start
+from lthpaper.training import Stopped, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 

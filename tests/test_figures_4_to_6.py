@@ -19,10 +19,10 @@ from lthpaper.recipe import Recipe
 from lthpaper.runs import Fresh, Task
 from lthpaper.scales import SCALES, Scale, scale
 from lthpaper.settings import imp_sparsity, pretraining
+from lthpaper.starts import initial_weights
 from lthpaper.store import Store
 from lthpaper.surfaces import Evaluator, losses, sample
 from lthpaper.sweep import execute
-from lthpaper.training import initial_weights
 
 TINY = scale("smoke", train_images=60, grid=(0.05,))
 

@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from lthpaper import data, networks
+from lthpaper.engine import Weights
 from lthpaper.errors import InputError
 from lthpaper.folding import fold
 from lthpaper.landscape import Plane, moving_weights, random_plane, trajectory_plane, window
@@ -17,9 +18,10 @@ from lthpaper.recipe import Recipe
 from lthpaper.ruggedness import basin_area, basin_share, non_convexity, roughness
 from lthpaper.runs import Run, Task
 from lthpaper.settings import lt_omp
+from lthpaper.starts import initial_weights
 from lthpaper.surface_bench import bench_surface
 from lthpaper.surfaces import Evaluator, Sample, line, losses, sample, surface
-from lthpaper.training import Trained, Weights, initial_weights, train
+from lthpaper.training import Trained, train
 
 EPOCHS = 4
 

@@ -19,7 +19,8 @@ from lthpaper.engine import Pack, Start, repeatable
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task
 from lthpaper.settings import pretraining
-from lthpaper.training import Stopped, Trained, initial_weights, train
+from lthpaper.starts import initial_weights
+from lthpaper.training import Stopped, Trained, train
 
 CPU = torch.device("cpu")
 TASK = Task("resnet8", "digits")

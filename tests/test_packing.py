@@ -10,13 +10,15 @@ from plain_loop import few_digits, plain_training
 from torch import nn
 
 from lthpaper import networks
+from lthpaper.engine import Pack, Start
 from lthpaper.errors import InputError
 from lthpaper.networks import NETWORKS
 from lthpaper.packing import OneByOne, Program, program, stack
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Task
 from lthpaper.settings import pretraining
-from lthpaper.training import Pack, Start, initial_weights, train
+from lthpaper.starts import initial_weights
+from lthpaper.training import train
 
 FEW = few_digits(train=40, test=20)
 RECIPE = Recipe(epochs=2, lr=0.05, batch_size=15, milestones=())

@@ -22,8 +22,9 @@ from lthpaper.masks import dense_mask, global_magnitude
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task
 from lthpaper.settings import lt_omp, pretraining
+from lthpaper.starts import initial_weights
 from lthpaper.store import MASK, RESULT, RUN, WEIGHTS, Store
-from lthpaper.training import Trained, initial_weights
+from lthpaper.training import Trained
 
 TASK = Task("resnet8", "digits", width=0.25)
 DENSE = pretraining(TASK, Recipe(epochs=2, milestones=(1,)), 0)

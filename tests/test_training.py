@@ -13,6 +13,7 @@ from plain_loop import few_digits, plain_training
 
 from lthpaper import networks, training
 from lthpaper.data import DataSet
+from lthpaper.engine import Pack, Start, repeatable
 from lthpaper.errors import InputError
 from lthpaper.masks import dense_mask, global_magnitude
 from lthpaper.masks import kept as kept_weights
@@ -20,7 +21,8 @@ from lthpaper.pruning.omp import Omp
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Rewind, Run, Task
 from lthpaper.settings import fine_tuned, lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
-from lthpaper.training import Pack, Start, Trained, initial_weights, repeatable, start, train
+from lthpaper.starts import initial_weights, start
+from lthpaper.training import Trained, train
 
 CPU = torch.device("cpu")
 TASK = Task("resnet8", "digits")

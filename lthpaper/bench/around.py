@@ -13,9 +13,10 @@ from lthpaper.bench.sizes import SIZES, Size
 from lthpaper.checkpoints import Checkpoints
 from lthpaper.errors import InputError
 from lthpaper.settings import pretraining
+from lthpaper.starts import Checkpoint, start
 from lthpaper.store import Store
 from lthpaper.sweep import execute
-from lthpaper.training import CURVES, Checkpoint, start
+from lthpaper.training import CURVES
 
 FIRST_STEP = """
 import time
@@ -35,7 +36,8 @@ def first_step(images: data.DataSet, device: object) -> None:
     """One optimizer step of the engine at digits size, from nothing."""
     from dataclasses import replace
 
-    from lthpaper.training import Pack, repeatable, start
+    from lthpaper.engine import Pack, repeatable
+    from lthpaper.starts import start
 
     size = SIZES["digits"]
     few = replace(

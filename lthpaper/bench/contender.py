@@ -18,11 +18,13 @@ from typing import Any
 import torch
 
 from lthpaper.bench.ordinary import OnDevice, Ordinary
-from lthpaper.bench.sizes import Size, random_data
+from lthpaper.bench.sizes import Size
 from lthpaper.choices import choose
+from lthpaper.data.noise import random_data
+from lthpaper.engine import Pack, repeatable
 from lthpaper.forms import Form
 from lthpaper.runs import Fresh, Run
-from lthpaper.training import Pack, repeatable, start
+from lthpaper.starts import start
 
 PLAIN = Form()
 ORDINARY, ON_DEVICE, PACK, ENGINE = "ordinary loop", "data on the device", "pack", "engine"
@@ -59,7 +61,7 @@ class Contender:
 
     def build(self) -> Any:
         """What has a `train_epoch()`."""
-        device, data = torch.device(self.device), random_data(self.size, self.images)
+        device, data = torch.device(self.device), random_data(self.size.card, self.images, self.size.test)
         runs = [self._run(i) for i in range(self.pack)]
         if self.kind == ORDINARY:
             return Ordinary(runs[0], data, device, self.workers)

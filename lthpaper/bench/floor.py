@@ -14,8 +14,8 @@ import torch
 
 from lthpaper import work
 from lthpaper.bench.sizes import Size
+from lthpaper.engine import repeatable
 from lthpaper.plan import worker_count
-from lthpaper.training import repeatable
 
 
 def per_image(size: Size) -> tuple[int, int]:

@@ -18,8 +18,8 @@ from lthpaper.augment import crop_flip, draws, normalised, padded
 from lthpaper.data import Card, DataSet
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run
+from lthpaper.starts import initial_weights
 from lthpaper.torchvision_import import torchvision
-from lthpaper.training import initial_weights
 
 
 class PilImages(Dataset):

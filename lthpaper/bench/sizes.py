@@ -1,11 +1,9 @@
-"""What is trained while the clock runs: network, batch and random images of a data set's shape."""
+"""What is trained while the clock runs: network, batch and number of random images."""
 
 from dataclasses import dataclass
 
-import torch
-
 from lthpaper import data
-from lthpaper.data import Card, DataSet, Images
+from lthpaper.data import Card
 from lthpaper.errors import InputError
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Task
@@ -42,22 +40,3 @@ def named(name: str) -> Size:
     if name not in SIZES:
         raise InputError(f"There is no size {name!r} to measure; choose from {', '.join(SIZES)}.")
     return SIZES[name]
-
-
-def random_data(size: Size, images: int, seed: int = 0) -> DataSet:
-    """`images` training images and the size's test images; the speed does not depend on what they show."""
-    card, generator = size.card, torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int, high: int = 256, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
-        return torch.randint(0, high, shape, generator=generator, dtype=dtype)
-
-    side = (card.size, card.size, card.channels)
-    parts = Images(
-        draw(images, *side),
-        draw(images, high=card.num_classes, dtype=torch.int64),
-        draw(size.test, *side),
-        draw(size.test, high=card.num_classes, dtype=torch.int64),
-        tuple(map(str, range(card.num_classes))),
-        "random",
-    )
-    return DataSet("random", card, parts, "")

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from lthpaper import data
+from lthpaper import data, remembered
 from lthpaper.data import Card
 from lthpaper.data.decode import photograph, pixels
 from lthpaper.data.files import Encoded, Files
-from lthpaper.data.remembered import remembered
 from lthpaper.errors import InputError
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -36,7 +35,7 @@ def look(files: Files) -> None:
             raise InputError(_together(bad))
         return {"images": np.array([len(files.train), len(files.test)])}
 
-    remembered("looked", files.fingerprint, passes)
+    remembered.arrays("looked", files.fingerprint, passes)
 
 
 def _quick(items: Encoded) -> list[str]:

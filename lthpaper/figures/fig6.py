@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.correlation import chance_band, overlap, overlap_by_layer, overlap_within_layers
 from lthpaper.data import card
+from lthpaper.engine import Weights
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, MARKERS, PAGE, crosses, paper_style, percent, spread
 from lthpaper.masks import Mask
@@ -33,8 +34,8 @@ from lthpaper.settings import (
     random_reinit,
     reader,
 )
+from lthpaper.starts import initial_weights
 from lthpaper.store import Result, Store
-from lthpaper.training import Weights, initial_weights
 
 ROUNDS, MAIN = FIGURE6.rounds, FIGURE6.share  # s = 0.832, p = 0.1
 SHARES = (MAIN / 2, MAIN, 2 * MAIN)
