@@ -289,6 +289,31 @@ def test_bad_images_are_named_before_training(pictures, tmp_path):
         imagenet.from_folders(folder)
 
 
+def test_a_small_image_in_a_shard_is_looked_at_to_its_own_end(pictures, tmp_path):
+    contents = [content for _, content, _ in pictures["train"][:3]]
+    contents[0] = contents[0][:-300]  # the next image ends within the 4,096 bytes from where it begins
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for key, content in zip("abc", contents, strict=True):
+            add(tar, f"{key}.jpg", content)
+        for key in "abc":
+            add(tar, f"{key}.cls", b"0")
+    items, labels = tars.read([tmp_path / "a.tar"])
+    with pytest.raises(InputError, match=r"a.jpg in .*a.tar is damaged \(image file is truncated"):
+        examine.look(Files(items, labels, items, labels, ("0",), "tar files"))
+    assert [items.ends(i)[1:] for i in range(3)] == [(content[:16], content) for content in contents]
+
+
+def test_of_a_large_image_in_a_shard_the_last_4096_bytes_are_looked_at(tmp_path):
+    content = encoded(noise(1, 64)[0])
+    assert len(content) > 2 * 4096
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for key in "ab":
+            add(tar, f"{key}.cls", b"0")
+            add(tar, f"{key}.png", content)
+    items, _ = tars.read([tmp_path / "a.tar"])
+    assert [items.ends(i)[1:] for i in (0, 1)] == [(content[:16], content[-4096:])] * 2
+
+
 OWN = """
 from lthpaper.data import folders
 def photographs(root): return folders.files(root / "imagenet")

@@ -46,7 +46,8 @@ class Tars(Encoded):
 
     def ends(self, i: int) -> tuple[str, bytes, bytes]:
         size = int(self.sizes[i])
-        return self._where(i), self._read(i, 0, min(16, size)), self._read(i, max(0, size - 4096), 4096)
+        tail = min(4096, size)  # what follows in the shard is another file's
+        return self._where(i), self._read(i, 0, min(16, size)), self._read(i, size - tail, tail)
 
     def described(self) -> Iterator[bytes]:
         for name in self.names.tolist():
