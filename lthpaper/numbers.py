@@ -7,11 +7,12 @@ import pandas as pd
 from lthpaper import ticket_cells
 from lthpaper.characteristics import characteristics
 from lthpaper.conditions import UNDECIDED
+from lthpaper.paper import CIFAR, INSUFFICIENT
 from lthpaper.quotes import QUOTES, Quote
 from lthpaper.scales import Scale
 from lthpaper.tickets import EITHER, JACKPOT, SECONDARY, verdicts
 
-PAPER_EPOCHS, PAPER_INSUFFICIENT = 160, 78
+PAPER_EPOCHS, PAPER_INSUFFICIENT = CIFAR.epochs, INSUFFICIENT.epochs
 PRIZES = (SECONDARY, EITHER, JACKPOT)
 CLOSE_SPARSITY = 0.005  # as the text rounds sparsities
 
@@ -173,8 +174,7 @@ def _largest_prize(quote: Quote, table: pd.DataFrame, scale: Scale) -> tuple[flo
     The first is 0 if there is no prize; both are NaN if no verdict could be reached.
     """
     rows = _rows(quote, table, scale)
-    if "fingerprint" in rows:  # a run that diverged has one, and counts against its learning rate
-        rows = rows[rows["accuracy"].notna() | (rows["fingerprint"].fillna("") != "")]
+    rows = rows[ticket_cells.trained(rows)]  # a run that diverged counts against its learning rate
     found = verdicts(rows) if rows["setting"].str.startswith("LT-").any() else rows.assign(kind=UNDECIDED)
     judged = found[found["kind"] != UNDECIDED]
     prizes = judged.loc[judged["kind"].isin(PRIZES), "sparsity"]

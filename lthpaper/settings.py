@@ -9,6 +9,7 @@ import pandas as pd
 
 from lthpaper import networks
 from lthpaper.errors import require
+from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.pruning.imp import Imp
 from lthpaper.pruning.omp import Omp
 from lthpaper.recipe import Recipe
@@ -23,7 +24,7 @@ def pretraining(task: Task, recipe: Recipe, seed: int = 0) -> Run:
     return Run(task, recipe, Fresh(seed), seed=seed)
 
 
-def lt_imp(dense: Run, rounds: int, rate: float = 0.2) -> Run:
+def lt_imp(dense: Run, rounds: int, rate: float = PRUNED_PER_ROUND) -> Run:
     """LT-IMP after `rounds` rounds, each trained from the same θ0 with the dense run's recipe.
 
     rounds=0 is the dense run itself.
@@ -79,7 +80,7 @@ def nonzeros(run: Run) -> int:
     return run.task.parameters - round(run.mask.sparsity * sum(run.task.prunable_weights.values()))
 
 
-def imp_sparsity(rounds: int, rate: float = 0.2) -> float:
+def imp_sparsity(rounds: int, rate: float = PRUNED_PER_ROUND) -> float:
     """s = 1 − (1 − rate)^k after k rounds (Table 1)."""
     return 1 - (1 - rate) ** rounds
 
@@ -100,7 +101,7 @@ def sanity_check(
     rounds: Sequence[int],
     seeds: int,
     settings: Iterable[str] = SETTINGS,
-    rate: float = 0.2,
+    rate: float = PRUNED_PER_ROUND,
 ) -> Iterator[Trial]:
     """Every setting at every learning rate, sparsity (by its number of IMP rounds) and seed.
 

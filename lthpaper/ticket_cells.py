@@ -50,6 +50,13 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def trained(table: pd.DataFrame) -> pd.Series:
+    """Which rows have a result: a diverged run has no accuracy, but the fingerprint of its data."""
+    if "fingerprint" not in table:
+        return pd.Series(True, index=table.index)
+    return table["accuracy"].notna() | (table["fingerprint"].fillna("") != "")
+
+
 def by_sparsity(table: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
     """(sparsity, its rows with pretraining's) in rising order; 0.914 and 0.9141 are one."""
     pretraining = table["setting"] == "pretraining"
@@ -83,11 +90,9 @@ def one_experiment(table: pd.DataFrame) -> None:
 def side(name: str, settings: Iterable[str], table: pd.DataFrame, grid: Iterable[float]) -> Side:
     """The cells of some settings. Raises InputError where one seed of a cell has two different runs."""
     cells, diverged, missing = [], [], []
-    trained = pd.Series(True, index=table.index)
-    if "fingerprint" in table:
-        trained = table["accuracy"].notna() | (table["fingerprint"].fillna("") != "")
+    there = table[trained(table)]
     for setting in settings:
-        rows = table[(table["setting"] == setting) & trained]
+        rows = there[there["setting"] == setting]
         twice = rows[rows.duplicated(["lr", "seed"])]
         if len(twice):
             first = twice.iloc[0]

@@ -9,9 +9,9 @@ from lthpaper.claims.outcome import Outcome, Part, ranges
 from lthpaper.claims.relations import rows, where
 from lthpaper.claims.results import Results
 from lthpaper.conditions import NO, NOT_RUN, UNDECIDED, YES
-from lthpaper.paper import CLAIMS
+from lthpaper.paper import CLAIMS, FIGURE6
 
-P = 0.1  # Figure 6's
+P = FIGURE6.share
 START, REDRAWN = "θ0, θT", "θ0′, θT"  # the pairs of the overlaps' table
 # "R_p ≈ p": the text names no tolerance. Half of p (ours), or the band of chance where that is wider.
 ABOUT = 0.5

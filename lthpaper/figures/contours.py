@@ -21,6 +21,7 @@ from lthpaper.data import card
 from lthpaper.figures.style import PAGE, paper_style, percent
 from lthpaper.landscape import Plane, moving_weights, trajectory_plane, window
 from lthpaper.networks import skeleton
+from lthpaper.paper import SPARSITIES
 from lthpaper.ruggedness import basin_area, basin_share, non_convexity, roughness
 from lthpaper.runs import Run, Task
 from lthpaper.scales import Scale
@@ -28,7 +29,7 @@ from lthpaper.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
 from lthpaper.store import Store
 from lthpaper.surfaces import Evaluator, Sample, kept, losses, sample, surface
 
-ROUNDS = 13  # s = 0.945
+ROUNDS = SPARSITIES[0.945]
 RATES = (0.01, 0.1)
 PANELS = {("LT-IMP", 0.01): "a", ("LT-IMP", 0.1): "b", ("LT-OMP", 0.01): "c", ("LT-OMP", 0.1): "d"}
 SNAPSHOTS = 20  # steps along a trajectory
@@ -101,12 +102,11 @@ def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None,
         "accuracy": store.get(run).accuracy if run in store else np.nan,
         "digest": run.digest,
     }
-    plane = _plane(run, store)
-    if plane is None:
+    prepared = _prepared(run, store, scale, root)
+    if prepared is None:
         return pd.DataFrame([about | {"kind": "missing"}])
-    chosen = sample(data.load(run.task.data, root, run.task.train_images), scale.surface_images)
+    plane, chosen, key = prepared
     x, y = window(plane, scale.surface_points)
-    key = _key(run, plane, scale.surface_points, chosen)
     evaluate = Evaluator(run.task, plane, chosen, device)
     on_grid, on_line = _files(run, store, key)
     grid = surface(evaluate, x, y, on_grid, key=key, quiet=None)
@@ -131,6 +131,17 @@ def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None,
     return pd.concat([pd.DataFrame(about | part) for part in (seen, passed)], ignore_index=True)
 
 
+def _prepared(
+    run: Run, store: Store, scale: Scale, root: str | Path | None
+) -> tuple[Plane, Sample, str] | None:
+    """(the plane, the images behind each loss, the key that losses are kept under); None as of `_plane`."""
+    plane = _plane(run, store)
+    if plane is None:
+        return None
+    chosen = sample(data.load(run.task.data, root, run.task.train_images), scale.surface_images)
+    return plane, chosen, _key(run, plane, scale.surface_points, chosen)
+
+
 def _key(run: Run, plane: Plane, points: int, chosen: Sample) -> str:
     about = (run.digest, plane.names, plane.coordinates.tolist(), points, chosen.fingerprint)
     return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
@@ -147,10 +158,9 @@ def is_kept(trial: Trial, store: Store, scale: Scale, data_root: str | Path | No
     run = trial.run
     if not any((store.folder / "surfaces").glob(f"{run.digest}-*.npz")):
         return False
-    if (plane := _plane(run, store)) is None:
+    if (prepared := _prepared(run, store, scale, data_root)) is None:
         return False
-    chosen = sample(data.load(run.task.data, data_root, run.task.train_images), scale.surface_images)
-    key = _key(run, plane, scale.surface_points, chosen)
+    *_, key = prepared
     return all(_complete(file, key) for file in _files(run, store, key))
 
 

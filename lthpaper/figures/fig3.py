@@ -14,6 +14,7 @@ from lthpaper import paper
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import (
     COLOURS,
+    CROSS,
     MARKERS,
     PAGE,
     curve,
@@ -21,12 +22,12 @@ from lthpaper.figures.style import (
     percent,
     seeds_note,
     spread,
-    trained,
 )
 from lthpaper.paper import Thresholds
 from lthpaper.runs import Task
 from lthpaper.scales import Scale
 from lthpaper.settings import SETTINGS, Trial, imp_sparsity, sanity_check
+from lthpaper.ticket_cells import trained
 from lthpaper.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, Verdict, verdict
 
 TICKETS = {SECONDARY: "#228833", EITHER: "#228833", JACKPOT: "#AA3377"}  # the paper's box is green
@@ -128,9 +129,7 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
         ax.set_ylabel("test accuracy (%)")
     have = table[table["accuracy"].notna()]
     note = seeds_note(have) if len(have) else "nothing has run yet"
-    note += (
-        f"; {table['epochs'].max()} epochs; open triangle at the foot: below the range; ×: a seed diverged"
-    )
+    note += f"; {table['epochs'].max()} epochs; open triangle at the foot: below the range; {CROSS}"
     note += "\npale, with a question mark: by the means, and the seeds do not settle it"
     note += unfinished(table)
     fig.suptitle(note, fontsize=7)

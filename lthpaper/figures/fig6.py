@@ -20,7 +20,7 @@ from lthpaper.correlation import chance_band, overlap, overlap_by_layer, overlap
 from lthpaper.data import card
 from lthpaper.engine import Weights
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import COLOURS, MARKERS, PAGE, crosses, paper_style, percent, spread
+from lthpaper.figures.style import COLOURS, CROSS, MARKERS, PAGE, crosses, paper_style, percent, spread
 from lthpaper.masks import Mask
 from lthpaper.paper import FIGURE6
 from lthpaper.runs import Run
@@ -139,7 +139,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
                 _against_rate(ax, of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)], p)
                 ax.set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) p = {p:g}")
             line[0].set_ylabel(f"{name}: R_p")
-            lost = of_network.loc[of_network["survivors"].notna() & of_network["overlap"].isna(), "lr"]
+            lost = of_network.loc[_diverged(of_network), "lr"]
             by_layer = of_network[(of_network["layer"].notna()) & (of_network["p"] == MAIN)]
             by_layer = by_layer[~by_layer["lr"].isin(lost)]
             _by_layer(fig, line[-1], by_layer[by_layer["pair"] == PAIRS[0]])
@@ -147,14 +147,19 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
         fig.legend(handles=_legend(), loc="outside lower center", ncols=4)
         seeds = measured["seed"].nunique()
         note = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
-        if (measured["survivors"].notna() & measured["overlap"].isna()).any():
-            note += "; ×: a seed diverged"
+        if _diverged(measured).any():
+            note += f"; {CROSS}"
         fig.suptitle(
             "Do θ0 ⊙ m and the pretrained θT ⊙ m agree which weights of a layer are large?\n"
             f"{measured['data'].iloc[0]}, s = {percent(measured['sparsity'].iloc[0])}, {note}",
             fontsize=8,
         )
     return fig
+
+
+def _diverged(measured: pd.DataFrame) -> pd.Series:
+    """The rows of runs that are there, but of which there is no R_p."""
+    return measured["survivors"].notna() & measured["overlap"].isna()
 
 
 def _against_rate(ax: Axes, table: pd.DataFrame, p: float) -> Axes:

@@ -9,7 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.transforms import Transform
 
+from lthpaper.ticket_cells import trained
+
 COLUMN, PAGE = 3.4, 7.0  # inches: width of a paper's column and of its page
+CROSS = "×: a seed diverged"
 
 COLOURS = {
     "pretraining": "#000000",
@@ -62,13 +65,6 @@ def paper_style() -> Iterator[None]:
     """matplotlib as the paper-width figures want it; what was set before comes back."""
     with mpl.rc_context(RC):
         yield
-
-
-def trained(table: pd.DataFrame) -> pd.Series:
-    """Not merely planned: a diverged run has no accuracy, but the fingerprint of its data."""
-    if "fingerprint" not in table:
-        return pd.Series(True, index=table.index)
-    return table["accuracy"].notna() | (table["fingerprint"].fillna("") != "")
 
 
 def spread(table: pd.DataFrame, by: str | Sequence[str], value: str = "accuracy") -> pd.DataFrame:
@@ -129,7 +125,7 @@ def seeds_note(table: pd.DataFrame) -> str:
 
 def diverged_note(table: pd.DataFrame) -> str:
     """What × means, if there is one."""
-    return "; ×: a seed diverged" if (trained(table) & table["accuracy"].isna()).any() else ""
+    return f"; {CROSS}" if (trained(table) & table["accuracy"].isna()).any() else ""
 
 
 def percent(sparsity: float) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from lthpaper.canonical import coerce_floats
 from lthpaper.errors import require
 from lthpaper.masks import Mask, global_magnitude, kept
+from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.pruning import register
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class Imp:
     """
 
     after: "Run"
-    rate: float = 0.2
+    rate: float = PRUNED_PER_ROUND
     label = "IMP"
 
     def __post_init__(self):
