@@ -135,6 +135,17 @@ def left_out(folder: Path, result: dict[str, Any]) -> list[str]:
     return gone
 
 
+def is_name(name: str) -> bool:
+    """Whether a file of this name belongs to an entry; it is then no path to somewhere else."""
+    return name in (RESULT, RUN, WEIGHTS, MASK) or SNAPSHOT.fullmatch(name) is not None
+
+
+def snapshot_files(folder: Path) -> dict[int, Path]:
+    """Epoch -> the file of an entry's weights after it, θT's apart."""
+    found = ((SNAPSHOT.fullmatch(path.name), path) for path in sorted(folder.glob("epoch-*"), reverse=True))
+    return {int(match[1]): path for match, path in found if match}
+
+
 # --- descriptions ---
 
 
@@ -193,13 +204,10 @@ def _is_result(result: dict[str, Any]) -> bool:
     kinds = {"files": dict, "curves": dict, "provenance": dict, "fingerprint": str}
     if not all(isinstance(result.get(name), kind) for name, kind in kinds.items()):
         return False
-    if type(result.get("kept")) is not int or not all(
-        map(_is_number, (result["kept"], result.get("seconds")))
-    ):
-        return False
-    curves, shares = result["curves"], result.get("sparsity")
+    curves = result["curves"]
     return (
-        _is_number(shares)
+        type(result.get("kept")) is int
+        and all(_is_number(result.get(name)) for name in ("kept", "seconds", "sparsity"))
         and bool(curves.get("test_accuracy"))
         and all(isinstance(curve, list) for curve in curves.values())
         and all(v is None or _is_number(v) for curve in curves.values() for v in curve)
@@ -259,6 +267,20 @@ def load_mask(folder: Path, files: dict[str, str]) -> Mask:
             return {name: _unpacked(f.get_tensor(name), shape) for name, shape in described.items()}
     except NO_TENSORS as error:
         raise damaged(path, f"holds no mask ({error})") from error
+
+
+def same_bits(folder: Path, here: dict[str, Any], other: Path, there: dict[str, Any]) -> bool:
+    """Whether two entries, with their results, have one θT and one mask; equal masks were at first not
+    always equal files. Raises Damaged if such a mask is."""
+    ours, theirs = here["files"], there["files"]
+    if ours.get(WEIGHTS) != theirs.get(WEIGHTS) or (MASK in ours) != (MASK in theirs):
+        return False
+    if ours.get(MASK) == theirs.get(MASK):
+        return True
+    if not ((folder / MASK).exists() and (other / MASK).exists()):
+        return False
+    mask, their_mask = load_mask(folder, ours), load_mask(other, theirs)
+    return mask.keys() == their_mask.keys() and all(torch.equal(m, their_mask[n]) for n, m in mask.items())
 
 
 def _unpacked(packed: Tensor, shape: list[int]) -> Tensor:

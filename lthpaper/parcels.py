@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lthpaper.checkpoints import FOLDER as CHECKPOINTS
-from lthpaper.entries import MASK, RESULT, RUN, SNAPSHOT, WEIGHTS
+from lthpaper.entries import is_name
 from lthpaper.errors import InputError
 from lthpaper.logs import FOLDER as LOGS
 from lthpaper.runs import Run
@@ -25,7 +25,7 @@ def needed(runs: Iterable[Run], store: Store) -> Parcel:
     parcel: Parcel = {}
     for parent in parents:
         for path in store.entry(parent).iterdir():
-            if _is_file_of_entry(path.name):
+            if is_name(path.name):
                 parcel[f"{parent.name}/{path.name}"] = path.read_bytes()
     return parcel | state(runs, store.folder)
 
@@ -65,7 +65,7 @@ def unpack(parcel: Parcel, folder: Path, runs: Iterable[Run]) -> None:
     states = set(state_paths(runs))
     for name, content in parcel.items():
         first, _, file = name.partition("/")
-        if name in states or (first in entries and _is_file_of_entry(file)):
+        if name in states or (first in entries and is_name(file)):
             path = folder / first / file
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -88,7 +88,3 @@ def take_in(parcel: Parcel, store: Store, runs: Iterable[Run]) -> None:
                     "The same command trains it again."
                 )
     unpack({name: content for name, content in parcel.items() if name not in entries}, store.folder, runs)
-
-
-def _is_file_of_entry(name: str) -> bool:
-    return name in (RESULT, RUN, WEIGHTS, MASK) or SNAPSHOT.fullmatch(name) is not None

@@ -44,8 +44,10 @@ from lthpaper.entries import (
     load_weights,
     read_json,
     read_result,
+    same_bits,
     save_mask,
     save_weights,
+    snapshot_files,
     sync,
     sync_names,
     verified,
@@ -150,8 +152,7 @@ class Store:
 
     def snapshots(self, run: Run) -> set[int]:
         """Epochs whose weights are kept, θT's apart."""
-        found = (SNAPSHOT.fullmatch(p.name) for p in self.entry(run).glob("epoch-*"))
-        return {int(match[1]) for match in found if match}
+        return set(snapshot_files(self.entry(run)))
 
     def has_weights(self, run: Run) -> bool:
         """Whether the run is there with θT and its mask. Raises InputError if its entry is damaged."""
@@ -163,7 +164,7 @@ class Store:
     def holds(self, run: Run, epochs: Iterable[int] = ()) -> bool:
         """Whether the run is there, with its weights after these epochs (the last: θT and the mask)."""
         epochs = set(epochs)
-        if not epochs or run not in self:
+        if not epochs:
             return run in self
         return self.has_weights(run) and epochs - {run.recipe.epochs} <= self.snapshots(run)
 
@@ -171,7 +172,8 @@ class Store:
         """Keep a result: written beside and renamed, so that it is whole or absent.
 
         A run that is there already gains the snapshots and weights it lacked; its other files stay as they
-        are. Raises Unwritable if the folder cannot be written.
+        are. Of two trainings with other bits one is kept aside whole (`_complete`). Raises Unwritable if the
+        folder cannot be written.
         """
         final = self.path(trained.run)
         with self.draft(trained.run.name) as draft:
@@ -198,17 +200,24 @@ class Store:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _complete(self, final: Path, draft: Path) -> None:
-        """Give an entry what it lacks, from a second training of its run."""
+        """Give an entry what it lacks, from a second training of its run.
+
+        Two trainings of other bits, as on two devices, are never mixed. The first stays unless it lacks what
+        the second was for: it would lack that for ever. The other one is set aside.
+        """
         ours, theirs = read_result(final), read_result(draft)
-        lacking = left_out(final, ours)
-        if any(ours["files"][name] != theirs["files"].get(name) for name in lacking):
-            # other bits, as from another device: these weights would not be those of that accuracy
+        there = snapshot_files(final)
+        lacking = [draft / name for name in left_out(final, ours)]
+        lacking += [path for epoch, path in snapshot_files(draft).items() if epoch not in there]
+        if same_bits(final, ours, draft, theirs):
+            for path in lacking:
+                path.replace(final / path.name)
+            sync_names(final)
+        elif lacking:
             self.set_aside(final, "replaced")
             draft.rename(final)
-            return
-        for path in [*(draft / name for name in lacking), *draft.glob("epoch-*")]:
-            path.replace(final / path.name)
-        sync_names(final)
+        else:
+            self.set_aside(draft, "replaced")
 
     def set_aside(self, path: Path, where: str) -> Path:
         """Move an entry, or a file of one, to the folder `where` of the store; nothing is deleted."""

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lthpaper.entries import (
     MASK,
     RESULT,
     RUN,
-    SNAPSHOT,
     WEIGHTS,
     Damaged,
     checksum,
+    is_name,
     left_out,
-    load_mask,
     read_result,
+    same_bits,
+    snapshot_files,
     sync,
     sync_names,
     verified,
@@ -92,15 +91,15 @@ def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
 def _complete(entry: Path, final: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
     """Add weights and snapshots to an entry that has the same content; say so where it has not."""
     here, there = read_result(final), read_result(entry)
-    if any(here[key] != there[key] for key in SAME) or not _same_bits(final, here, entry, there):
+    if any(here[key] != there[key] for key in SAME) or not same_bits(final, here, entry, there):
         return Brought(entry.name, CONFLICT, f"here {_about(here)}; there {_about(there)}")
     lacking = []
     if weights:
         gone = left_out(entry, there)
         lacking = [name for name in left_out(final, here) if name not in gone]
         if not gone:
-            kept = {p.name[:11] for p in final.glob("epoch-*")}  # by epoch
-            lacking += sorted(p.name for p in entry.glob("epoch-*") if p.name[:11] not in kept)
+            kept = snapshot_files(final)
+            lacking += sorted(p.name for epoch, p in snapshot_files(entry).items() if epoch not in kept)
     if not lacking:
         return Brought(entry.name, THERE)
     if not dry_run:
@@ -108,9 +107,10 @@ def _complete(entry: Path, final: Path, target: Store, weights: bool, dry_run: b
             _copy(entry, draft, lacking)
             try:
                 for path in draft.iterdir():
-                    verified_snapshot(path) if SNAPSHOT.fullmatch(path.name) else verified(
-                        path, here["files"]
-                    )
+                    if path.name in (WEIGHTS, MASK):
+                        verified(path, here["files"])
+                    else:
+                        verified_snapshot(path)
             except Damaged as error:
                 return Brought(entry.name, REFUSED, f"while it was copied: {error.path.name} {error.how}")
             sync(draft)
@@ -120,32 +120,20 @@ def _complete(entry: Path, final: Path, target: Store, weights: bool, dry_run: b
     return Brought(entry.name, COMPLETED, ", ".join(lacking))
 
 
-def _same_bits(final: Path, here: dict[str, Any], entry: Path, there: dict[str, Any]) -> bool:
-    """Whether two entries have one θT and one mask; equal masks were at first not always equal files."""
-    ours, theirs = here["files"], there["files"]
-    if ours[WEIGHTS] != theirs[WEIGHTS] or (MASK in ours) != (MASK in theirs):
-        return False
-    if ours.get(MASK) == theirs.get(MASK):
-        return True
-    if not ((final / MASK).exists() and (entry / MASK).exists()):
-        return False
-    one, other = load_mask(final, ours), load_mask(entry, theirs)
-    return one.keys() == other.keys() and all(torch.equal(m, other[name]) for name, m in one.items())
-
-
 def _about(result: dict[str, Any]) -> str:
     """An accuracy and where it came from."""
     last, origin = result["curves"]["test_accuracy"][-1], result["provenance"]
-    torch = origin.get("versions", {}).get("torch", "?") if isinstance(origin.get("versions"), dict) else "?"
+    versions = origin.get("versions")
+    version = versions.get("torch", "?") if isinstance(versions, dict) else "?"
     accuracy = "diverged" if last is None else f"{last:.2f} %"
-    parts = (origin.get("device", "?"), f"torch {torch}", f"revision {origin.get('revision') or '?'}")
+    parts = (origin.get("device", "?"), f"torch {version}", f"revision {origin.get('revision') or '?'}")
     return f"{accuracy} ({', '.join(map(str, parts))}, data {result['fingerprint'][:8] or '?'})"
 
 
 def _copy(entry: Path, draft: Path, files: list[str]) -> None:
     """Those of the files that an entry may have; a name in an entry is never a path."""
     for name in files:
-        if name in (RESULT, RUN, WEIGHTS, MASK) or SNAPSHOT.fullmatch(name):
+        if is_name(name):
             shutil.copyfile(entry / name, draft / name)
 
 

@@ -174,6 +174,55 @@ def test_putting_a_run_again_keeps_the_first_result_and_adds_snapshots(store):
     store.weights(SUB, 0), store.weights(SUB, 1)
 
 
+def of_other_bits(run: Run, snapshots: tuple[int, ...]) -> Trained:
+    """What training on another device would leave."""
+    trained = result_of(run, snapshots, accuracy=60.0)
+
+    def moved(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {n: w + 1 if w.is_floating_point() else w for n, w in weights.items()}
+
+    kept = {epoch: moved(weights) for epoch, weights in trained.snapshots.items()}
+    return dataclasses.replace(trained, weights=moved(trained.weights), snapshots=kept)
+
+
+def set_aside(store: Store) -> list[dict[str, bytes]]:
+    return [
+        {p.name: p.read_bytes() for p in folder.iterdir()}
+        for folder in (store.folder / "replaced").glob(f"*{SUB.name}-*")
+    ]
+
+
+def test_a_snapshot_of_other_bits_comes_with_its_own_result_and_the_first_is_kept_aside(store):
+    first = store.put(result_of(SUB, snapshots=(0,)), "first", {})
+    before = {p.name: p.read_bytes() for p in first.folder.iterdir()}
+    trained = of_other_bits(SUB, snapshots=(1,))
+    second = store.put(trained, "second", {})
+    assert (second.accuracy, second.fingerprint, store.snapshots(SUB)) == (60.0, "second", {1})
+    assert_same(store.weights(SUB)[0], trained.weights)
+    assert_same(store.weights(SUB, 1)[0], trained.snapshots[1])
+    assert set_aside(store) == [before]
+    assert list(store) == [second]
+
+
+def test_a_training_of_other_bits_that_brings_nothing_new_is_kept_aside(store):
+    first = store.put(result_of(SUB, snapshots=(0, 1)), "first", {})
+    before = {p.name: p.read_bytes() for p in first.folder.iterdir()}
+    alone = Store(store.folder.parent / "alone").put(of_other_bits(SUB, snapshots=(1,)), "second", {})
+    assert store.put(of_other_bits(SUB, snapshots=(1,)), "second", {}) == first
+    assert {p.name: p.read_bytes() for p in first.folder.iterdir()} == before
+    assert set_aside(store) == [{p.name: p.read_bytes() for p in alone.folder.iterdir()}]
+    assert list(store) == [first]
+
+
+def test_an_epoch_has_one_snapshot(store):
+    first = result_of(SUB, snapshots=(1,))
+    store.put(first, "", {})
+    second = dataclasses.replace(first, snapshots={0: first.weights, 1: initial_weights(DENSE)})
+    store.put(second, "", {})
+    assert sorted(p.name[:10] for p in store.path(SUB).glob("epoch-*")) == ["epoch-0000", "epoch-0001"]
+    assert_same(store.weights(SUB, 1)[0], first.snapshots[1])
+
+
 def _put_often(folder: str, gate) -> None:
     gate.wait()
     for epoch in range(5):
