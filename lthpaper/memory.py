@@ -1,6 +1,7 @@
 """How much memory there is for images: measured, or as the environment says."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -55,8 +56,13 @@ def _of_the_machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _of_control_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")):
-    """Bytes left below each limit that a batch system or container has set, as far as it can be seen."""
+def _of_control_groups(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> Iterator[int]:
+    """Bytes left below each limit that a batch system or container has set, as far as it can be seen.
+
+    root: where control groups are mounted, of version 1 or 2. own: which of them this process is in.
+    """
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
     except OSError:

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +12,9 @@ from pathlib import Path
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+# what numpy raises on files that are damaged
+NO_ARRAYS = (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, MemoryError, RuntimeError)
+NO_ARRAYS += (zipfile.BadZipFile, zlib.error, struct.error)
 
 
 def place(name: str) -> Path:
@@ -29,7 +34,7 @@ def keep(file: Path, write: Callable[[Path], object]) -> None:
 def arrays(what: str, about: str, make: Callable[[], Arrays]) -> Arrays:
     """`make()`, or what it gave the last time for the same `about`."""
     file = place(f"{what}-{hashlib.sha256(about.encode()).hexdigest()[:32]}.npz")
-    with suppress(OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile), np.load(file) as known:
+    with suppress(*NO_ARRAYS), np.load(file) as known:
         return {name: known[name] for name in known.files}
     found = make()
 

@@ -33,7 +33,10 @@ MIXED = 2048  # images, stored in groups, that are shuffled among each other
 
 def loaders() -> int:
     """Number of loader processes: LTHPAPER_LOADERS, else one a core, shared with the other processes of a
-    team on this machine. 0: none, images are decoded by the training process."""
+    team on this machine. 0: none, images are decoded by the training process.
+
+    Raises InputError if the variable is not a whole number.
+    """
     told = os.environ.get(LOADERS)
     if told is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -71,16 +74,17 @@ test_pixels.__test__ = False  # the name is about test images
 class StreamedFeed(Feed):
     """Decoded and cropped by loader processes, normalised on the device.
 
-    The processes live from the first batch to `close`, or until this object is gone.
+    The processes live from the first batch to `close`, or until this object is gone. processes: how many
+    (None: `loaders()`; 0: images are decoded by this process).
     """
 
-    def __init__(self, runs, data, device, dtype, part=None):
+    def __init__(self, runs, data, device, dtype, part=None, processes: int | None = None):
         super().__init__(runs, data, device, dtype, part)
         self.files: Files = data.images
         self.labels, self.test_labels = self.files.train_labels, self.files.test_labels
         self._work = _Work()
         self._turn = 0
-        count = loaders()
+        count = loaders() if processes is None else processes
         self._loader = DataLoader(
             Pictures(self.files.train, self.files.test, data.card),
             batch_size=None,  # a piece is a batch already

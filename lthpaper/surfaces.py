@@ -7,11 +7,8 @@ size (rounding); "bf16" computes convolutions in bfloat16 and is within about 2 
 
 import math
 import os
-import struct
 import time
 import uuid
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -32,12 +29,11 @@ from lthpaper.folding import fold
 from lthpaper.landscape import Plane
 from lthpaper.packing import program
 from lthpaper.plan import worker_count
+from lthpaper.remembered import NO_ARRAYS
 from lthpaper.runs import Task
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 SAVE_EVERY = 10.0  # seconds between partial results
-NO_SURFACE = (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, MemoryError, RuntimeError)
-NO_SURFACE += (zipfile.BadZipFile, zlib.error, struct.error)  # what numpy raises on files that are damaged
 
 
 @dataclass(frozen=True)
@@ -262,7 +258,7 @@ def kept(file: str | Path) -> dict[str, np.ndarray] | None:
             if sum(member.file_size for member in found.zip.infolist()) > os.path.getsize(file):
                 return None  # ours are not packed, so that none can swell
             arrays = {name: found[name] for name in ("key", "points", "loss", "done")}
-    except NO_SURFACE:
+    except NO_ARRAYS:
         return None
     count = len(arrays["points"]) if arrays["points"].ndim == 2 else -1
     if {arrays["loss"].shape, arrays["done"].shape} != {(count,)}:

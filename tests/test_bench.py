@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
+from lthpaper import work
 from lthpaper.augment import crop_flip, padded
 from lthpaper.bench import COLUMNS, Effort, report, run_bench, write
 from lthpaper.bench.contender import PACK, Contender
-from lthpaper.bench.floor import per_image
 from lthpaper.bench.ordinary import OnDevice, Ordinary, PilImages, train
 from lthpaper.bench.sizes import SIZES
 from lthpaper.data import DataSet
@@ -81,7 +81,7 @@ def test_losses_are_means_over_images_also_with_a_smaller_last_batch():
 
 
 def test_the_floor_counts_the_operations_of_resnet20():
-    operations, activations = per_image(SIZES["cifar"])
+    operations, activations = work.per_image(SIZES["cifar"].task)
     first_layer = 32 * 32 * 16 * 3 * 9
     products = operations / 2 + first_layer
     assert products / 3 == pytest.approx(40.8e6, rel=0.002)

@@ -287,11 +287,11 @@ def test_loader_processes_end_with_a_killed_training(tmp_path, monkeypatch):
     assert not alive()
 
 
-def test_the_bench_compares_with_torchvision_on_ones_own_photographs(small, tmp_path):
+def test_the_bench_compares_with_torchvision_on_ones_own_photographs(small, tmp_path, monkeypatch):
+    monkeypatch.setenv(streaming.LOADERS, "many")  # it says itself how many processes there are
     theirs, ours = loading.rows(tmp_path / "set", images=50, rounds=1, counts=(0,))
     assert theirs["ratio"] == 1
     assert ours["ratio"] == ours["images_per_s"] / theirs["images_per_s"] > 0
-    assert os.environ[streaming.LOADERS] == "0"
 
 
 def test_the_number_of_loaders_is_one_a_core_shared_by_a_team(monkeypatch):

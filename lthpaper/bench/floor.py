@@ -18,11 +18,6 @@ from lthpaper.engine import repeatable
 from lthpaper.plan import worker_count
 
 
-def per_image(size: Size) -> tuple[int, int]:
-    """(floating-point operations, activations) of training on one image."""
-    return work.per_image(size.task)
-
-
 def _fastest(action: Callable[[], object], device: torch.device, times: int = 5) -> float:
     """Seconds of the fastest of several calls."""
     found = []
@@ -53,7 +48,7 @@ def bytes_per_s(device: torch.device) -> float:
 def floors(size: Size, device_name: str) -> list[dict[str, object]]:
     """A row a precision: images a second that nothing on this device can exceed."""
     device = torch.device(device_name)
-    operations, activations = per_image(size)
+    operations, activations = work.per_image(size.task)
     bandwidth = bytes_per_s(device) if device.type == "cuda" else math.inf  # a CPU's caches hold them
     rows = []
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):

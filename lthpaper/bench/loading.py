@@ -6,7 +6,6 @@ runs.
 """
 
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -23,7 +22,7 @@ from torch.utils.data import DataLoader
 from lthpaper.data import DataSet, folders, own
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task
-from lthpaper.streaming import LOADERS, StreamedFeed, loaders, processes_context
+from lthpaper.streaming import StreamedFeed, loaders, processes_context
 from lthpaper.torchvision_import import torchvision
 
 OURS, THEIRS = "streamed", "ImageFolder + DataLoader"
@@ -109,14 +108,10 @@ Epoch = Callable[[int], int]  # the number of an epoch -> images that it had
 
 @contextmanager
 def _ours(folder: Path, device: torch.device, count: int) -> Iterator[Epoch]:
-    before = os.environ.get(LOADERS)
-    os.environ[LOADERS] = str(count)
     files = folders.files(folder)
     run = Run(Task("resnet8", "digits"), Recipe(batch_size=BATCH))
-    feed = StreamedFeed([run], DataSet("set", own.card_of(files), files, ""), device, torch.float32)
-    os.environ.pop(LOADERS)
-    if before is not None:
-        os.environ[LOADERS] = before
+    images = DataSet("set", own.card_of(files), files, "")
+    feed = StreamedFeed([run], images, device, torch.float32, processes=count)
     try:
         yield lambda epoch: _consumed(x[0] for x, _ in feed.batches(epoch, 0))
     finally:

@@ -20,6 +20,16 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def check(archive: Path, checksum: str) -> None:
+    """Raise InputError unless an archive has this MD5."""
+    found = md5(archive)
+    if found != checksum:
+        raise InputError(
+            f"{archive} is incomplete or not the published archive (MD5 {found}, expected {checksum}): "
+            "download it again."
+        )
+
+
 def download(url: str, path: Path, checksum: str) -> None:
     """Fetch url to path unless a file with this MD5 lies there already.
 
@@ -54,12 +64,7 @@ def extract(archive: Path, checksum: str, folder: str, files: Collection[str]) -
     the new folder; it appears whole or not at all.
     Raises InputError if the archive has another MD5, lacks a file or cannot be unpacked here.
     """
-    found = md5(archive)
-    if found != checksum:
-        raise InputError(
-            f"{archive} is incomplete or not the published archive (MD5 {found}, expected {checksum}): "
-            "download it again."
-        )
+    check(archive, checksum)
     wanted = {str(PurePosixPath(folder, name)): name for name in files}
     try:
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{folder}-") as scratch:

@@ -30,23 +30,27 @@ def train_classes(folder: Path) -> tuple[str, ...]:
     return classes
 
 
+def check_classes(folder: Path, part: str, classes: tuple[str, ...]) -> None:
+    """Raise InputError unless `folder/part/`, of test images, has the classes of the training images."""
+    other = set(classes) ^ set(class_names(folder / part))
+    require(
+        not other,
+        f"{folder}: train/ and {part}/ must hold the same classes; only one of them has "
+        f"{', '.join(sorted(other)[:4])}.",
+    )
+
+
 def files(folder: Path) -> Files:
     """Both parts, not read yet; `test/` is read before `val/`.
 
     Raises InputError if a part lacks or is empty, or their classes differ.
     """
     classes = train_classes(folder)
-    found = [folder / name for name in TESTS if (folder / name).is_dir()]
+    found = [name for name in TESTS if (folder / name).is_dir()]
     require(bool(found), f"{folder} has no folder test/ or val/; it holds {contents(folder)}.")
-    test = found[0]
-    other = set(classes) ^ set(class_names(test))
-    require(
-        not other,
-        f"{folder}: train/ and {test.name}/ must hold the same classes; only one of them has "
-        f"{', '.join(sorted(other)[:4])}.",
-    )
-    origin = f"class folders in {folder.name}/"
-    return Files(*class_folders(folder / "train", classes), *class_folders(test, classes), classes, origin)
+    check_classes(folder, found[0], classes)
+    train, test = (class_folders(folder / part, classes) for part in ("train", found[0]))
+    return Files(*train, *test, classes, f"class folders in {folder.name}/")
 
 
 def read(folder: Path, size: int, channels: int) -> Images:

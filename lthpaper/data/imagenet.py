@@ -23,7 +23,7 @@ from torch import Tensor
 from lthpaper.data import archives, parquet, register, row_groups, tars
 from lthpaper.data.files import Files, Paths, class_folders, listed
 from lthpaper.data.finding import contents, not_found
-from lthpaper.data.folders import class_names, train_classes
+from lthpaper.data.folders import check_classes, class_names, train_classes
 from lthpaper.data.own import PHOTOGRAPHS
 from lthpaper.errors import InputError, require
 from lthpaper.torchvision_import import torchvision
@@ -40,12 +40,7 @@ def from_folders(folder: Path) -> Files:
     inner = [name for name in (folder.name, "train", "val") if name in (*classes, *class_names(val))]
     require(not inner, f"{folder}: train/ or val/ holds another {', '.join(inner)}: move the inner one up.")
     if class_names(val):
-        other = set(classes) ^ set(class_names(val))
-        require(
-            not other,
-            f"{folder}: train/ and val/ must hold the same classes; only one of them has "
-            f"{', '.join(sorted(other)[:4])}.",
-        )
+        check_classes(folder, "val", classes)
         test = class_folders(val, classes)
     else:
         test = _flat(folder, val, classes)
@@ -78,13 +73,7 @@ def _wnids(folder: Path, classes: set[str]) -> list[str]:
         f"{folder / 'val'} has no class folders: put {archive.name} (2.5 MB, from where the images are) into "
         f"{folder}, whose labels are then read, or sort the images into val/<wnid>/.",
     )
-    checksum = _published()
-    found = archives.md5(archive)
-    require(
-        found == checksum,
-        f"{archive} is incomplete or not the published archive (MD5 {found}, expected {checksum}): "
-        "download it again.",
-    )
+    archives.check(archive, _published())
     try:
         with tarfile.open(archive, "r:gz") as tar:
             truth = tar.extractfile(f"{KIT}/data/ILSVRC2012_validation_ground_truth.txt").read()
