@@ -21,13 +21,13 @@ from lthpaper import networks, tickets
 from lthpaper.data import card
 from lthpaper.errors import require
 from lthpaper.forms import why_not_stacked
-from lthpaper.paper import Thresholds
+from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.plan import Plan, plan
 from lthpaper.publish import publish, sources
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Task
-from lthpaper.settings import SETTINGS, Trial, sanity_check, table
+from lthpaper.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check, table
 from lthpaper.store import Store
 from lthpaper.sweep import execute
 
@@ -44,19 +44,14 @@ class SanityCheck:
     learning_rates: tuple[float, ...] = (0.005, 0.01, 0.05, 0.1)
     rounds: tuple[int, ...] = (4, 8, 11)
     seeds: int = 3
-    rate: float = 0.2
+    rate: float = PRUNED_PER_ROUND
 
     def __post_init__(self):
         require(
             bool(self.learning_rates) and bool(self.rounds), "Give at least one learning rate and one round."
         )
-        for field in ("learning_rates", "rounds"):  # else a run would count twice in a mean
-            values = getattr(self, field)
-            require(len(set(values)) == len(values), f"{field} is {values}; each value may stand there once.")
-        require(
-            all(type(k) is int and 1 <= k <= 30 for k in self.rounds),
-            f"rounds is {self.rounds}; each must be a whole number of IMP rounds from 1 to 30.",
-        )
+        check_once(self, "learning_rates", "rounds")
+        check_rounds(self.rounds)
         require(
             type(self.seeds) is int and self.seeds >= 1,
             f"seeds is {self.seeds!r}; it must be a whole number from 1.",

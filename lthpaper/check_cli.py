@@ -7,7 +7,7 @@ from rich.table import Table
 
 from lthpaper import terminal
 from lthpaper.errors import require
-from lthpaper.options import DataFolder, Device, StoreFolder, TimeLimit, Workers, time_left
+from lthpaper.options import DataFolder, Device, StoreFolder, TimeLimit, Workers, store_at, time_left
 
 console = terminal.console()
 
@@ -62,24 +62,20 @@ def check(
     from lthpaper import places
     from lthpaper.check import SanityCheck
     from lthpaper.page import costs
+    from lthpaper.paper import CIFAR
     from lthpaper.recipe import Recipe
-    from lthpaper.store import Store
     from lthpaper.sweep import execute
 
     time_left(time_limit)  # refused before anything else
-    milestones = tuple(sorted({m for m in (epochs // 2, epochs * 3 // 4) if m >= 1}))
-    recipe = Recipe(epochs=epochs, batch_size=batch_size, momentum=momentum, milestones=milestones)
-    recipe = recipe.with_(weight_decay=weight_decay, schedule=schedule, precision=precision)
+    given = {"epochs": epochs, "batch_size": batch_size, "momentum": momentum, "precision": precision}
+    given |= {"weight_decay": weight_decay, "schedule": schedule}
+    recipe = Recipe(**CIFAR.arguments(epochs) | given)
     grid = _numbers("--learning-rates", learning_rates, float, "0.01,0.1")
     counts = _numbers("--rounds", rounds, int, "4,8")
-    require(all(1 <= k <= 30 for k in counts), f"--rounds is {rounds}; each must be from 1 to 30.")
     checked = SanityCheck.of(
         network, data, recipe, grid, counts, seeds, prunable or (), train_images=train_images
     )
-    results, root = (
-        Store(places.store_folder(store), places.published_folder()),
-        places.data_folder(data_root),
-    )
+    results, root = store_at(store), places.data_folder(data_root)
     chosen_device = places.device(device)
     weights = checked.prunable()
     table = Table("parameter", "shape", "weights", "prunable", box=None)

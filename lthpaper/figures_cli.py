@@ -19,6 +19,7 @@ from lthpaper.options import (
     TimeLimit,
     fields,
     pages_of,
+    store_at,
     time_left,
     union,
 )
@@ -141,11 +142,9 @@ def list_(
 
 
 def _list_runs(folder: str) -> None:
-    from lthpaper import places
     from lthpaper.runs import setting
-    from lthpaper.store import Store
 
-    store = Store(places.store_folder(folder), places.published_folder())
+    store = store_at(folder)
     table = Table("run", "setting", "lr", "epochs", "seed", "sparsity", "accuracy", box=None)
     for result in store:
         r = result.run
@@ -168,15 +167,9 @@ def claims(
     from lthpaper import claims as board
     from lthpaper import places
     from lthpaper.scales import scale as scale_of
-    from lthpaper.store import Store
 
     chosen = scale_of(scale, **fields(changes))
-    found = board.scoreboard(
-        chosen,
-        Store(places.store_folder(store), places.published_folder()),
-        places.data_folder(data),
-        surfaces,
-    )
+    found = board.scoreboard(chosen, store_at(store), places.data_folder(data), surfaces)
     shown = found[["claim", "words", "status", "by the means", "ours", "paper", "tried on"]]
     table = Table(*shown.columns, show_lines=True)
     for row in shown.itertuples(index=False):

@@ -1,12 +1,15 @@
 """Options that several commands take, and what they stand for."""
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lthpaper.errors import require
 from lthpaper.stopping import seconds
+
+if TYPE_CHECKING:  # torch takes a second to import; --help should not
+    from lthpaper.store import Store
 
 BEGAN = time.time()  # of the command, nearly: what takes long to import comes after
 
@@ -36,6 +39,14 @@ TimeLimit = Annotated[
 ]
 
 
+def store_at(folder: str) -> "Store":
+    """The store that `--store` names, over the project's published results."""
+    from lthpaper import places
+    from lthpaper.store import Store
+
+    return Store(places.store_folder(folder), places.published_folder())
+
+
 def time_left(limit: str) -> float | None:
     """Seconds that a time limit leaves; None if there is none. Raises InputError if it is no time."""
     return max(0.0, seconds(limit) - (time.time() - BEGAN)) if limit else None
@@ -58,6 +69,10 @@ def pages_of(
     device: str,
     workers: int,
 ) -> list[Any]:
+    """The Pages of the figures named, of all if none is. names to workers: what the options hold.
+
+    Raises InputError for an unknown figure, scale, field or value.
+    """
     from lthpaper.figures import FIGURES
     from lthpaper.page import Page
 

@@ -8,6 +8,7 @@ from lthpaper import paper
 from lthpaper.errors import InputError, require
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Task
+from lthpaper.settings import check_once, check_rounds
 
 WHOLE = {  # field -> least
     **dict.fromkeys(("epochs", "insufficient_epochs", "seeds", "surface_images"), 1),
@@ -62,13 +63,8 @@ class Scale:
             bool(self.learning_rates) and bool(self.grid) and bool(self.rounds),
             "learning_rates, grid and rounds must each hold at least one value.",
         )
-        require(
-            all(type(k) is int and 1 <= k <= 30 for k in self.rounds),
-            f"rounds is {self.rounds}; each must be a whole number of IMP rounds from 1 to 30.",
-        )
-        for field in ("learning_rates", "grid", "rounds"):  # else its runs would count twice in a mean
-            values = getattr(self, field)
-            require(len(set(values)) == len(values), f"{field} is {values}; each value may stand there once.")
+        check_rounds(self.rounds)
+        check_once(self, "learning_rates", "grid", "rounds")
         require(
             set(self.as_paper) <= set(BY_DATA),
             f"as_paper is {self.as_paper}; it takes some of {', '.join(BY_DATA)}.",

@@ -80,6 +80,21 @@ def nonzeros(run: Run) -> int:
     return run.task.parameters - round(run.mask.sparsity * sum(run.task.prunable_weights.values()))
 
 
+def check_rounds(rounds: Iterable[int]) -> None:
+    """Raises InputError unless each is a number of IMP rounds, from 1 to 30."""
+    require(
+        all(type(k) is int and 1 <= k <= 30 for k in rounds),
+        f"rounds is {rounds}; each must be a whole number of IMP rounds from 1 to 30.",
+    )
+
+
+def check_once(of: object, *fields: str) -> None:
+    """Raises InputError if one of these fields holds a value twice: its runs would count twice in a mean."""
+    for field in fields:
+        values = getattr(of, field)
+        require(len(set(values)) == len(values), f"{field} is {values}; each value may stand there once.")
+
+
 def imp_sparsity(rounds: int, rate: float = PRUNED_PER_ROUND) -> float:
     """s = 1 − (1 − rate)^k after k rounds (Table 1)."""
     return 1 - (1 - rate) ** rounds
