@@ -101,7 +101,9 @@ def run(
 
 
 def bench(
-    size: Annotated[list[str] | None, typer.Option("--size", help="digits, cifar; both if none.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option("--size", help="digits, cifar or vgg; the first two if none.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Under a minute, noisier.")] = False,
     device: Device = "auto",
     out: Annotated[str, typer.Option("--out", help="Folder for the table and its JSON.")] = "runs/bench",
@@ -114,7 +116,8 @@ def bench(
     rows = benchmark.run_bench(sizes, places.device(device), quick)
     benchmark.write(rows, places.home() / out)
     typer.echo(benchmark.report(rows))
-    surfaces = surface_bench.bench_surface(sizes, quick, places.device(device))
-    surface_bench.write(surfaces, places.home() / out)
-    typer.echo(surface_bench.report(surfaces))
+    if mapped := [name for name in sizes if name in surface_bench.SIZES]:
+        surfaces = surface_bench.bench_surface(mapped, quick, places.device(device))
+        surface_bench.write(surfaces, places.home() / out)
+        typer.echo(surface_bench.report(surfaces))
     console.print(f"Written to {places.home() / out}")
