@@ -34,7 +34,7 @@ def keep(file: Path, write: Callable[[Path], object]) -> None:
 def arrays(what: str, about: str, make: Callable[[], Arrays]) -> Arrays:
     """`make()`, or what it gave the last time for the same `about`."""
     file = place(f"{what}-{hashlib.sha256(about.encode()).hexdigest()[:32]}.npz")
-    with suppress(*NO_ARRAYS), np.load(file) as known:
+    with suppress(*NO_ARRAYS), open(file, "rb") as opened, np.load(opened) as known:
         return {name: known[name] for name in known.files}
     found = make()
 

@@ -15,7 +15,7 @@ import torch
 from pictures import encoded, md5, noise
 from scipy.io import savemat
 
-from lthpaper import data, streaming
+from lthpaper import data, remembered, streaming
 from lthpaper.data import examine, folders, imagenet, own, tars
 from lthpaper.data.files import Files
 from lthpaper.errors import InputError
@@ -127,6 +127,20 @@ def test_every_layout_gives_the_photographs_and_labels(pictures, tmp_path, monke
     assert [files.classes for files in found] == [WNIDS, WNIDS, ("0", "1", "2"), WNIDS]
     assert found[0].fingerprint == found[1].fingerprint  # the same files, however they are sorted
     assert_read(imagenet.load(shards), pictures)  # from the remembered index
+
+
+def test_a_remembered_index_that_is_damaged_is_made_again(pictures, tmp_path):
+    shards = [write_tars(tmp_path, pictures) / "imagenet1k-validation-00.tar"]
+    tars.read(shards)
+    index = max(remembered.place("").glob("tars-*"), key=lambda path: path.stat().st_mtime_ns)
+    whole, array = index.read_bytes(), io.BytesIO()
+    np.save(array, np.arange(3))
+    for content in (b"", whole[:-50], whole[:200] + whole[300:], b"{}", array.getvalue()):
+        index.write_bytes(content)
+        items, labels = tars.read(shards)
+        assert [content for _, content in items] == [content for _, content, _ in pictures["val"]]
+        assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+        assert index.read_bytes() == whole
 
 
 def test_the_card_is_imagenets():
