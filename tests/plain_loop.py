@@ -1,6 +1,10 @@
-"""The training that the engine must equal: nn.Module, torch.optim.SGD, a torch scheduler, one at a time."""
+"""The training that the engine must equal: nn.Module, torch.optim.SGD, a torch scheduler, one at a time.
+
+And few digits to train on, and what equal bits are.
+"""
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +17,7 @@ from lthpaper.engine import Weights
 from lthpaper.masks import Mask
 from lthpaper.recipe import Recipe
 from lthpaper.runs import Run
+from lthpaper.training import Trained
 
 
 def few_digits(train: int = 300, test: int = 100, **card: object) -> DataSet:
@@ -26,6 +31,16 @@ def few_digits(train: int = 300, test: int = 100, **card: object) -> DataSet:
         test_labels=whole.images.test_labels[:test],
     )
     return dataclasses.replace(whole, images=images, card=dataclasses.replace(whole.card, **card))
+
+
+def bits(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """Tensors as values that can be compared: equal where every bit is."""
+    return {name: t.contiguous().numpy().tobytes() for name, t in tensors.items()}
+
+
+def same_bits(one: Trained, other: Trained) -> bool:
+    """Weights, batch-norm statistics and curves; NaN equals NaN."""
+    return bits(one.weights) == bits(other.weights) and repr(one.curves) == repr(other.curves)
 
 
 def scheduler(

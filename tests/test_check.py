@@ -10,7 +10,6 @@ from lthpaper.check import SanityCheck
 from lthpaper.errors import InputError
 from lthpaper.recipe import Recipe
 from lthpaper.settings import nonzeros
-from lthpaper.store import Store
 
 RECIPE = Recipe(epochs=1, batch_size=30, milestones=())
 ONE = {"learning_rates": (0.1,), "rounds": (1,), "seeds": 1, "train_images": 60}
@@ -38,11 +37,6 @@ class Branching(nn.Module):
     def forward(self, x):
         x = self.first(x.flatten(1))
         return self.last(self.second(x) if float(x.detach().mean()) > 0 else self.second(-x))
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
 
 
 def test_a_function_from_a_notebook_goes_from_factory_to_verdict(store, tmp_path):

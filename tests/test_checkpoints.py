@@ -8,9 +8,10 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
+import plain_loop
 import pytest
 import torch
-from plain_loop import few_digits
+from plain_loop import bits, few_digits
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -29,13 +30,8 @@ SHORT = Recipe(epochs=3, lr=0.05, batch_size=25, milestones=(2,))
 
 def same_bits(one: Trained, other: Trained) -> bool:
     """θT, batch-norm statistics, curves and snapshots; NaN equals NaN."""
-
-    def bits(tensors: dict) -> dict:
-        return {name: t.contiguous().numpy().tobytes() for name, t in tensors.items()}
-
     snapshots = [{epoch: bits(w) for epoch, w in t.snapshots.items()} for t in (one, other)]
-    curves = repr(one.curves) == repr(other.curves)
-    return bits(one.weights) == bits(other.weights) and snapshots[0] == snapshots[1] and curves
+    return plain_loop.same_bits(one, other) and snapshots[0] == snapshots[1]
 
 
 def runs(count: int, **recipe: object) -> list[Run]:

@@ -75,11 +75,6 @@ def without_ray(tmp_path_factory) -> Store:
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
 def nothing_shared(monkeypatch):
     """No node sees the file by which it would know the driver's folder."""
     monkeypatch.setattr(RayWorkers, "_mark", lambda self, store: "a file that is not there")

@@ -37,22 +37,7 @@ from lthpaper.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def other(tmp_path) -> Store:
-    return Store(tmp_path / "other")
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_the_test(tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_the_test")
 
 
 @pytest.fixture
@@ -72,6 +57,8 @@ def _no_waiting():
 @pytest.fixture
 def _little_memory():
     """No more than 2 GB beyond what this process has: a larger wish is refused, as on a small machine."""
+    if sys.platform != "linux":
+        pytest.skip("it reads /proc, and only Linux keeps to such a limit")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + 2 * 2**30, hard))
@@ -213,7 +200,7 @@ def test_only_folders_with_an_entrys_name_are_looked_into(store, other):
     assert statuses(other) == {DENSE.name: "good"}
     assert outcomes(other.folder, store) == {DENSE.name: "added"}
     for name in NAMES:
-        assert not entries.ENTRY.fullmatch(name) or "/" not in name
+        assert not entries.ENTRY.fullmatch(name)
 
 
 def test_control_characters_of_a_strangers_names_do_not_reach_the_terminal(store, monkeypatch, capsys):
@@ -251,7 +238,7 @@ def test_what_lies_in_place_of_a_file_is_neither_waited_for_nor_followed(store, 
         store.get(SUB), store.weights(SUB), store.weights(SUB, 1), list(store)
     store_tools.repair(store)
     assert elsewhere.exists()
-    assert {checked.status for checked in store_tools.check_store(store)} <= {"good"}
+    assert statuses(store) == ({SUB.name: "good"} if file == "epoch-0001" else {})
 
 
 def test_an_entry_that_is_a_link_is_refused_and_what_it_points_to_stays(store, other, tmp_path):
@@ -353,6 +340,7 @@ TENSOR_FILES = {
     "not text": tensor_file(b"\xff\xfe" * 20),
     "another file": b"\x80\x04cposix\nsystem\n(Vtrue\ntR.",
 }
+HARMLESS = "none of very many"  # it may be read, as the nothing that it holds
 
 
 @pytest.mark.usefixtures("_little_memory")
@@ -369,9 +357,9 @@ def test_tensors_that_a_files_size_does_not_bear_out_are_damage(store, other, na
     assert outcomes(other.folder, store) == {SUB.name: "refused"}
     with pytest.raises(InputError):
         entries.load_mask(folder, files)
-    with suppress(InputError):
+    with suppress(InputError) if name == HARMLESS else pytest.raises(InputError, match="holds no weights"):
         held = entries.load_weights(folder / WEIGHTS).values()
-        assert all(t.numel() <= len(TENSOR_FILES[name]) for t in held)
+        assert [t.numel() for t in held] == [0]
     path = checkpoints.Checkpoints(other.folder).path(SUB)
     path.parent.mkdir()
     path.write_bytes(TENSOR_FILES[name])
@@ -578,13 +566,15 @@ PICTURES = {
         b"\x00\x08\x00\x08\x03", b"\xff\xff\xff\xff\x03", 1
     ),
 }
+AS_IT_SAYS = "data that swells"  # it may be read: no more of it than the picture's size asks for
 
 
 @pytest.mark.usefixtures("_little_memory")
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_of_absurd_size_is_refused_before_it_is_decoded(name):
     for look in (lambda data: decode.pixels("p", data, 8, 3), lambda data: decode.photograph("p", data, 256)):
-        with suppress(InputError):  # or it is no more than it says
+        refused = pytest.raises(InputError, match="The image p is")
+        with suppress(InputError) if name == AS_IT_SAYS else refused:
             assert np.asarray(look(PICTURES[name])).shape == (8, 8, 3)
 
 

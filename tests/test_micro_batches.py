@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_loop import batch, few_digits
+from plain_loop import batch, few_digits, same_bits
 from torch import Tensor, nn
 
 from lthpaper import networks
@@ -148,11 +148,6 @@ def test_a_network_that_counts_its_batches_counts_steps_and_not_their_parts():
 # --- bits ---
 
 
-def bits(result: Trained) -> tuple[dict[str, bytes], str]:
-    """Weights, batch-norm statistics and curves; NaN equals NaN."""
-    return {name: t.numpy().tobytes() for name, t in result.weights.items()}, repr(result.curves)
-
-
 class InParts(Pack):
     """A pack whose every step is in parts, be it in one."""
 
@@ -191,8 +186,8 @@ def test_parts_and_mixup_are_a_runs_own_in_any_company(five, alone, size):
     first = trained(*five[:size])[0]
     last = trained(*five[1:size], five[0])[-1]
     assert (first.pack, last.pack) == (size, size)
-    assert bits(first) == bits(alone)
-    assert bits(last) == bits(alone)
+    assert same_bits(first, alone)
+    assert same_bits(last, alone)
 
 
 def test_stopped_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(five, alone, tmp_path):
@@ -202,7 +197,7 @@ def test_stopped_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(five, alon
             next(train(five[:1], FEW, checkpoints=kept, stop=lambda: next(asked)))  # noqa: B023
         assert kept.position(five[0]) == divmod(steps, 3)
         (resumed,) = trained(five[0], checkpoints=kept)
-        assert bits(resumed) == bits(alone)
+        assert same_bits(resumed, alone)
 
 
 # --- what mixup draws ---

@@ -18,11 +18,6 @@ DENSE = pretraining(TASK, RECIPE)
 FEW = few_digits(train=20, test=20)
 
 
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def plan(*runs, store, keep=None):
     return plan_module.plan(runs, store, keep)
 

@@ -26,11 +26,6 @@ RUNS = [lt_imp(DENSE, 2), *(lt_omp(DENSE, s) for s in (0.5, 0.9)), pretraining(T
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
 def bar(store) -> Bar:
     return Bar(plan(RUNS, store), quiet=False)
 

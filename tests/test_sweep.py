@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from plain_loop import bits
 from torch import nn
 
 from lthpaper import networks, sweep
@@ -55,19 +56,13 @@ def failing_dense() -> Run:
     return pretraining(Task(f"{__name__}:raising", "digits", train_images=60), RECIPE)
 
 
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def contents(store: Store) -> dict[str, tuple]:
     """All that is a result: curves, weights and masks by their bits, which snapshots there are."""
     found = {}
     for result in store:
         weights, mask = store.weights(result.run)
         tensors = weights | {f"mask of {n}": m for n, m in (mask or {}).items()}
-        bits = {name: t.numpy().tobytes() for name, t in tensors.items()}
-        found[result.run.name] = (repr(result.curves), bits, store.snapshots(result.run))
+        found[result.run.name] = (repr(result.curves), bits(tensors), store.snapshots(result.run))
     return found
 
 

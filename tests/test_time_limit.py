@@ -20,7 +20,6 @@ from lthpaper.recipe import Recipe
 from lthpaper.runs import Run, Task, to_json
 from lthpaper.settings import lt_imp, pretraining
 from lthpaper.stopping import STATUS, Stopping, Unfinished, seconds
-from lthpaper.store import Store
 from lthpaper.sweep import Job, execute, perform
 from lthpaper.training import Stopped
 
@@ -28,11 +27,6 @@ TASK = Task("mlp", "digits", width=0.25, train_images=60)
 SHORT = [lt_imp(pretraining(TASK, Recipe(epochs=2, batch_size=30), seed), 1) for seed in range(3)]
 DENSE = pretraining(TASK, Recipe(epochs=2, batch_size=30))
 LONG = pretraining(TASK, Recipe(epochs=20000, batch_size=30))
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from plain_loop import few_digits, plain_training
+from plain_loop import bits, few_digits, plain_training, same_bits
 
 from lthpaper import networks, training
 from lthpaper.data import DataSet
@@ -44,15 +44,6 @@ class Recorded(Pack):
         losses = super()._step(*batch)
         self.__dict__.setdefault("losses", []).append(losses)
         return losses
-
-
-def bits(tensors: dict[str, torch.Tensor]) -> dict[str, bytes]:
-    return {name: t.contiguous().numpy().tobytes() for name, t in tensors.items()}
-
-
-def same_bits(one: Trained, other: Trained) -> bool:
-    """Weights, batch-norm statistics and curves; NaN equals NaN."""
-    return bits(one.weights) == bits(other.weights) and repr(one.curves) == repr(other.curves)
 
 
 def trained(*runs: Run, images: DataSet = FEW, keep=None, done: dict | None = None) -> list[Trained]:
