@@ -20,6 +20,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 
 help:
 	@echo "make figures   draw every figure at the smoke scale (minutes, nothing downloaded)"
+	@echo "make gallery   copy the laptop scale's pictures to docs/gallery"
 	@echo "make test      lint and test"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make bench     how fast this machine trains"
