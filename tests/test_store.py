@@ -49,11 +49,6 @@ def result_of(run: Run, snapshots: tuple[int, ...] = (), accuracy: float = 71.5)
     return Trained(run, weights, mask, curves, kept, seconds=8.0, pack=4, packed="")
 
 
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def everything_in(store: Store) -> dict[str, bytes]:
     return {str(p.relative_to(store.folder)): p.read_bytes() for p in store.folder.rglob("*") if p.is_file()}
 

@@ -25,21 +25,7 @@ from lthpaper.store import FORMAT, MASK, RESULT, RUN, WEIGHTS, Store, Unwritable
 from lthpaper.store_tools import bring, check_store
 from lthpaper.training import train
 
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def other(tmp_path) -> Store:
-    return Store(tmp_path / "other")
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_the_test(tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")  # of tables
-    monkeypatch.chdir(tmp_path)  # its `results`, if any, is the published layer
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_the_test")
 
 
 def put(store: Store, *runs, **more) -> None:
@@ -181,7 +167,6 @@ def test_weights_that_are_none_are_damage_whatever_their_checksum(store):
     put(store, SUB)
     folder = store.path(SUB)
     (folder / WEIGHTS).write_bytes(b"\x80\x04cos\nsystem\n")
-    (folder / MASK).write_bytes((folder / MASK).read_bytes())
     files = json.loads((folder / RESULT).read_text())["files"]
     rewrite(folder, files=files | {WEIGHTS: store_tools.file_checksum(folder / WEIGHTS)})
     assert statuses(store) == {SUB.name: "damaged"}
