@@ -10,28 +10,18 @@ from rich.table import Table
 
 from lthpaper import terminal
 from lthpaper.errors import printable, require
+from lthpaper.options import StoreFolder, store_at
 
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
-    from lthpaper.store import Store
     from lthpaper.store_tools import Brought
 
 store_app = typer.Typer(no_args_is_help=True, help="Check, merge, export, prune and repair results.")
 console = terminal.console()
 
-StoreFolder = Annotated[
-    str, typer.Option("--store", help="Folder of results. Default: LTHPAPER_STORE or runs/store.")
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Only = Annotated[
     str, typer.Option("--only", metavar="PATTERN", help="Entries whose names fit, 'resnet20-*' for one.")
 ]
-
-
-def _store(folder: str) -> "Store":
-    from lthpaper import places
-    from lthpaper.store import Store
-
-    return Store(places.store_folder(folder), places.published_folder())
 
 
 @store_app.command()
@@ -45,7 +35,7 @@ def verify(
     """
     from lthpaper import store_tools as tools
 
-    own = _store(store)
+    own = store_at(store)
     folder = tools.existing(own.folder)
     table, counts = _table("entry", "status", "what"), Counter()
     for checked in tools.check_store(own):
@@ -77,7 +67,7 @@ def merge(
     """
     from lthpaper import store_tools as tools
 
-    target = _store(store)
+    target = store_at(store)
     _bring(tools.bring(Path(other), target, only, dry_run=dry_run), target.folder, dry_run)
 
 
@@ -95,7 +85,7 @@ def export(
     from lthpaper import store_tools as tools
     from lthpaper.store import Store
 
-    own, target = _store(store), Store(folder)
+    own, target = store_at(store), Store(folder)
     require(
         own.folder.resolve() not in target.folder.resolve().parents,
         f"{folder} lies inside the store {own.folder}; name a folder beside it.",
@@ -151,7 +141,7 @@ def prune(
         not entries or only != "*",
         "--entries without --only would delete every result; say which, for example --only 'resnet20-*'.",
     )
-    own = _store(store)
+    own = store_at(store)
     chosen = tools.removals(own, only, weights, snapshots, entries, drafts, orphans, checkpoints)
     table = _table("file or folder", "why", "MB")
     for removal in chosen:
@@ -179,7 +169,7 @@ def repair(
     """
     from lthpaper import store_tools as tools
 
-    own = _store(store)
+    own = store_at(store)
     moved = tools.repair(own, foreign, dry_run)
     table = _table("entry", "what", "set aside as")
     for checked, kept in moved:
