@@ -29,7 +29,7 @@ def join(on: str) -> str:
 
     Raises InputError if there is none.
     """
-    module, address = ray(), address_of(on)
+    address, module = address_of(on), ray()
     if module.is_initialized():
         return _dashboards.get(address, "")
     try:

@@ -36,7 +36,7 @@ def ray() -> Any:
     except ImportError as error:
         raise InputError(
             "Training on a cluster needs Ray, which is not installed here. Install it where lthpaper's "
-            "checkout is: .venv/bin/pip install -e '.[cluster]'"
+            "checkout is (.venv/bin/pip install -e '.[cluster]')."
         ) from error
     return module
 

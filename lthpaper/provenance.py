@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
-    return found
+    return found | {"torch": str(torch.__version__)}  # with its build, "+cu130"
 
 
 def device_name(device: torch.device | str) -> str:
