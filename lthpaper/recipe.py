@@ -97,3 +97,8 @@ def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
         share = (done - recipe.warmup_epochs) / (recipe.epochs - recipe.warmup_epochs)
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
     return recipe.lr * recipe.gamma ** sum(epoch >= m for m in recipe.milestones)
+
+
+def epochs_said(count: int) -> str:
+    """ "1 epoch", "2 epochs"."""
+    return f"{count} epoch" if count == 1 else f"{count} epochs"

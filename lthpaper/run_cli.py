@@ -21,6 +21,7 @@ from lthpaper.options import (
     time_left,
     union,
 )
+from lthpaper.recipe import epochs_said
 
 console = terminal.console()
 
@@ -63,8 +64,8 @@ def plan(
     console.print(table)
     for runs_of_shape in todo.shapes.values():
         first, count = runs_of_shape[0], len(runs_of_shape)
-        epochs = first.recipe.epochs
-        console.print(f"  {count} trainings of {first.task.network} on {first.task.data}, {epochs} epochs")
+        said = f"{first.task.network} on {first.task.data}, {epochs_said(first.recipe.epochs)}"
+        console.print(f"  {count} training{'s' * (count != 1)} of {said}")
     console.print(f"store: {pages[0].store.folder}")
 
 

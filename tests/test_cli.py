@@ -95,7 +95,7 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     status, out, _ = command("plan", "fig1", *TINY, *store)
     assert status == 0
     assert "to train" in out
-    assert "resnet8 on digits, 1 epochs" in out
+    assert "resnet8 on digits, 1 epoch\n" in out
     assert not (project / "kept").exists()  # a plan starts nothing
 
     status, out, _ = command("run", "fig1", *TINY, *store, "--workers", "1", "--quiet", "--device", "cpu")

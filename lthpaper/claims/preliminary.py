@@ -6,6 +6,7 @@ from lthpaper.claims.relations import ABOVE, BELOW, LIKE, NOT_BELOW, gap, relate
 from lthpaper.claims.results import Results
 from lthpaper.numbers import stated
 from lthpaper.paper import CLAIMS, SPARSITIES
+from lthpaper.recipe import epochs_said
 from lthpaper.settings import imp_sparsity
 
 PANELS_A_B = (0.5, 0.9)  # sparsities that claims 1 and 2 are about: Figure 1(a) and (b) have 0.59, 0.832
@@ -57,11 +58,13 @@ def claim_3(results: Results) -> Outcome:
         (many, BELOW, "pretraining", -_close(results)),
     )
     parts = [
-        _part(results, "LT-IMP", relation, other, margin, epochs, lr, s, f"LT − {other}, {epochs} epochs")
+        _part(
+            results, "LT-IMP", relation, other, margin, epochs, lr, s, f"LT − {other}, {epochs_said(epochs)}"
+        )
         for epochs, relation, other, margin in wanted
     ]
     differences = [
-        f"LT − {other}, {epochs} epochs {signed(stated('LT-IMP', epochs) - stated(other, epochs), 1)}"
+        f"LT − {other}, {epochs_said(epochs)} {signed(stated('LT-IMP', epochs) - stated(other, epochs), 1)}"
         for epochs, other in ((78, "pretraining"), (78, "RR-IMP"), (160, "pretraining"))
     ]
     return Outcome(CLAIMS[2], tuple(parts), ranges(parts), "; ".join(differences))
@@ -76,7 +79,7 @@ def claim_4(results: Results) -> Outcome:
         for epochs, lr in ((scale.recipe.epochs, high), (scale.insufficient_epochs, low))
     ]
     about = results.about(scale.recipe.epochs, lr=high)
-    label = f"pretraining, {scale.recipe.epochs} − {scale.insufficient_epochs} epochs"
+    label = f"pretraining, {scale.recipe.epochs} − {epochs_said(scale.insufficient_epochs)}"
     part = relate(sides[0], ABOVE, sides[1], gap(scale.data), about, label)
     best, poor = stated("pretraining", 160, lr=0.1), stated("pretraining", 78)
     paper = f"{signed(best - poor, 1)} ({best} against {poor})"

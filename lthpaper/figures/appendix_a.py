@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, fig1, register
 from lthpaper.figures.style import COLOURS, PAGE, curve, diverged_note, level, paper_style, seeds_note
+from lthpaper.recipe import epochs_said
 from lthpaper.scales import Scale
 from lthpaper.settings import Trial
 
@@ -46,7 +47,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         axes[0][0].set_ylabel("test accuracy (%)")
         marks = [Line2D([], [], color=COLOURS[s], label=s) for s in fig1.SETTINGS]
         marks += [
-            Line2D([], [], color="#777777", linestyle=line, label=f"{e} epochs")
+            Line2D([], [], color="#777777", linestyle=line, label=epochs_said(e))
             for e, line in zip(epochs, LINES, strict=False)
         ]
         fig.legend(handles=marks, loc="outside lower center", ncols=5)

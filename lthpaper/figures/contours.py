@@ -236,7 +236,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
                 filled = shown[0]
         if len(summary):
             bar = fig.colorbar(filled, ax=axes, shrink=0.7, aspect=35, label="training loss (nats)")
-            bar.set_ticks(levels[::4], labels=[f"{v:.3g}" for v in levels[::4]])
+            bar.set_ticks(levels[::4], labels=_distinct(levels[::4]))
             bar.minorticks_off()
             _describe(fig, measured)
     return fig
@@ -253,6 +253,15 @@ def _levels(measured: pd.DataFrame) -> np.ndarray:
     return np.geomspace(low, max(high, 1.01 * low), 21)
 
 
+def _distinct(values: np.ndarray) -> list[str]:
+    """The values with three significant digits, or as many more as tell them apart."""
+    for digits in range(3, 8):
+        labels = [f"{v:#.{digits}g}".rstrip(".") for v in values]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
 def _panel(
     ax: Axes, rows: pd.DataFrame, x: np.ndarray, y: np.ndarray, loss: np.ndarray, levels: np.ndarray
 ) -> QuadContourSet:
@@ -262,7 +271,8 @@ def _panel(
     marked = levels[::2]
     colours = ["white" if i < len(marked) / 2 else "black" for i in range(len(marked))]  # on dark, on light
     lines = ax.contour(x, y, capped, marked, colors=colours, linewidths=0.4, alpha=0.8)
-    ax.clabel(lines, levels[::4], fmt=lambda v: f"{v:.3g}", fontsize=5.5)
+    labels = dict(zip(levels[::4], _distinct(levels[::4]), strict=True))
+    ax.clabel(lines, levels[::4], fmt=labels, fontsize=5.5)
     path = rows[rows["kind"] == "trajectory"].sort_values("epoch")
     discs = [Circle((r.x, r.y), r.off_plane) for r in path.itertuples()]
     ax.add_collection(PatchCollection(discs, facecolor="none", edgecolor=OFF, linewidth=0.5, alpha=0.8))

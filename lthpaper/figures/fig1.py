@@ -21,6 +21,7 @@ from lthpaper.figures.style import (
     seeds_note,
     spread,
 )
+from lthpaper.recipe import epochs_said
 from lthpaper.scales import Scale
 from lthpaper.settings import Trial, sanity_check
 
@@ -93,7 +94,7 @@ def _legend(table: pd.DataFrame) -> list[Line2D]:
         fill = "#777777" if i == 0 else "white"
         marks.append(
             Line2D(
-                [], [], color="#777777", markerfacecolor=fill, marker="o", linestyle="", label=f"{e} epochs"
+                [], [], color="#777777", markerfacecolor=fill, marker="o", linestyle="", label=epochs_said(e)
             )
         )
     return marks
