@@ -56,8 +56,8 @@ class Pack:
         self.dtype = DTYPES[self.recipe.precision]
         self.loss = torch.zeros(len(runs), dtype=torch.float64, device=device)
         part = None if team is ALONE else partial(_share, team, self.recipe.micro_batch)
-        self.feed = feed(runs, data, device, self.dtype, part)
         self.form = form or usual_form(device)
+        self.feed = feed(runs, data, device, self.dtype, part, self.form.compiled)
         self.forward, network, self.not_stacked = forward_of(runs[0].task, self.form)
         self._lay_out(network, starts)
         # No reference to a method of its own is kept: a pack's memory must go with the last name of it.

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from lthpaper import memory
 from lthpaper.augment import crop_flip, draws, normalised, padded
 from lthpaper.data import DataSet, Images
+from lthpaper.forms import by_compiler
 from lthpaper.runs import Run
 
 EVALUATION_BATCH = 500
@@ -72,11 +74,15 @@ class Feed(ABC):
 
 
 class ResidentFeed(Feed):
-    """All images on the device, as uint8; cropped, flipped and normalised there."""
+    """All images on the device, as uint8; cropped, flipped and normalised there.
 
-    def __init__(self, runs, data, device, dtype, part=None):
+    compiled: by torch.compile, as two kernels instead of about fifteen.
+    """
+
+    def __init__(self, runs, data, device, dtype, part=None, compiled=False):
         super().__init__(runs, data, device, dtype, part)
         images = data.images
+        self.cut = by_compiler(_cut) if compiled else _cut
         self.train = padded(images.train, data.card.pad).to(device)
         self.train_labels = images.train_labels.to(device)
         self.test, self.test_labels = images.test.to(device), images.test_labels.to(device)
@@ -95,9 +101,9 @@ class ResidentFeed(Feed):
         order, shift, flip = (torch.stack(part).to(self.device) for part in zip(*drawn, strict=True))
         for step in range(first_step, self.steps):
             mine = self._positions(step)
-            index = order[:, mine]
-            pixels = crop_flip(self.train, index, shift[:, mine], flip[:, mine], card.size)
-            yield normalised(pixels, self.mean, self.std, self.dtype), self.train_labels[index]
+            chosen = order[:, mine], shift[:, mine], flip[:, mine]
+            whole = self.train, self.train_labels, self.mean, self.std
+            yield self.cut(*whole, *chosen, card.size, self.dtype)
 
     def _positions(self, step: int) -> slice | Tensor:
         """Places of this process's part of a step's batch in the epoch."""
@@ -111,6 +117,14 @@ class ResidentFeed(Feed):
             part = slice(begin, begin + EVALUATION_BATCH)
             pixels = self.test[part].permute(0, 3, 1, 2)
             yield normalised(pixels, self.mean, self.std, self.dtype), self.test_labels[part]
+
+
+def _cut(
+    train: Tensor, labels: Tensor, mean: Tensor, std: Tensor, index: Tensor, shift: Tensor, flip: Tensor,
+    size: int, dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Normalised crops (K, B, C, size, size) of padded images, and their labels (K, B)."""
+    return normalised(crop_flip(train, index, shift, flip, size), mean, std, dtype), labels[index]
 
 
 class HostFeed(Feed):
@@ -208,13 +222,17 @@ def feed(
     device: torch.device,
     dtype: torch.dtype,
     part: Part | None = None,
+    compiled: bool = False,
 ) -> Feed:
-    """The feed for a pack. part: the positions of a batch that this process trains on; all, if None."""
+    """The feed for a pack. part: the positions of a batch that this process trains on; all, if None.
+
+    compiled: by torch.compile, where the images are on the device.
+    """
     place, why = placed(data, device)
     if place == "streamed":
         from lthpaper.streaming import StreamedFeed as Chosen  # it is built on this module
     else:
-        Chosen = ResidentFeed if place == "resident" else HostFeed
+        Chosen = partial(ResidentFeed, compiled=compiled) if place == "resident" else HostFeed
     made = Chosen(runs, data, device, dtype, part)
     made.why = why
     return made

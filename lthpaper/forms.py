@@ -80,17 +80,18 @@ def forward_of(task: Task, form: Form) -> tuple[Callable, torch.nn.Module, str]:
     program, why = pack_form(task, form.channels_last)
     if not isinstance(program, Program):
         return program, program.network, why
-    forward = _compiled(program) if form.compiled else program
+    forward = by_compiler(program, dynamic=False) if form.compiled else program
     if not form.stacked:
         return Separately(forward), program.network, "one by one is faster on this device"
     return forward, program.network, ""
 
 
-def _compiled(program: Program) -> Callable:
-    """Compiled for each size of a pack and of a batch: more of them than torch allows by itself."""
+def by_compiler(function: Callable, dynamic: bool | None = None) -> Callable:
+    """By torch.compile. dynamic=False: anew for each size of a pack and of a batch, more often than torch
+    allows by itself."""
     warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # off on purpose: float32 is float32
     torch._dynamo.config.recompile_limit = max(256, torch._dynamo.config.recompile_limit)
-    return torch.compile(program, dynamic=False)
+    return torch.compile(function, dynamic=dynamic)
 
 
 def why_not_stacked(task: Task) -> str:

@@ -1,12 +1,15 @@
 """The choice of a pack's form and size from what was measured; forms compute the same."""
 
+from functools import partial
+
 import pytest
 import torch
 from plain_loop import few_digits
 
-from lthpaper import choices
+from lthpaper import choices, feeds
 from lthpaper.choices import LARGEST, Choice, choose, measured, pack_limits
 from lthpaper.engine import Pack
+from lthpaper.feeds import ResidentFeed
 from lthpaper.forms import Form, forward_of, pack_form
 from lthpaper.packing import Separately
 from lthpaper.recipe import Recipe
@@ -123,4 +126,16 @@ def test_torch_compile_takes_a_program_whole():
     whole = torch.compile(program, backend="eager", fullgraph=True, dynamic=False)
     with torch.no_grad():
         torch.testing.assert_close(whole(pack.state, x, False), program(pack.state, x, False))
+    torch._dynamo.reset()
+
+
+def test_torch_compile_takes_the_cutting_of_a_batch_whole(monkeypatch):
+    data = few_digits(train=45, test=20)
+    runs = [pretraining(TASK, Recipe(batch_size=20), seed) for seed in range(2)]
+    plain = ResidentFeed(runs, data, CPU, torch.float32)
+    monkeypatch.setattr(feeds, "by_compiler", partial(torch.compile, backend="eager", fullgraph=True))
+    compiled = ResidentFeed(runs, data, CPU, torch.float32, compiled=True)
+    assert compiled.cut is not plain.cut
+    for a, b in zip(compiled.batches(1, 0), plain.batches(1, 0), strict=True):
+        assert all(map(torch.equal, a, b))
     torch._dynamo.reset()
