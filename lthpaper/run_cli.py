@@ -1,5 +1,6 @@
 """Commands that plan and train: plan, run, bench."""
 
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -117,7 +118,12 @@ def bench(
     rows = benchmark.run_bench(sizes, places.device(device), quick)
     benchmark.write(rows, places.home() / out)
     typer.echo(benchmark.report(rows))
-    if mapped := [name for name in sizes if name in surface_bench.SIZES]:
+    mapped = [name for name in sizes if name in surface_bench.SIZES]
+    if mapped and find_spec("loss_landscapes") is None:
+        console.print(
+            "Loss surfaces are left out: loss-landscapes, what they are compared with, is not installed."
+        )
+    elif mapped:
         surfaces = surface_bench.bench_surface(mapped, quick, places.device(device))
         surface_bench.write(surfaces, places.home() / out)
         typer.echo(surface_bench.report(surfaces))
