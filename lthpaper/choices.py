@@ -98,6 +98,7 @@ def _remembered(run: Run, name: str) -> Choice:
         with repeatable(device):
             memory = free(device)
             choice = measured(lambda form, k: _try(run, form, k, device), _forms(run), SHARE * memory)
+        torch.cuda.empty_cache()  # what was tried leaves its memory to other processes
         if memory < 0.6 * torch.cuda.get_device_properties(device).total_memory:
             return choice  # others use the device now: not to be remembered
         known = _read() | {key: asdict(choice)}
@@ -133,7 +134,7 @@ def measured(attempt: Try, forms: list[Form], memory: float) -> Choice:
             try:
                 tried[form, pack] = attempt(form, pack)
             except RuntimeError as error:  # a library has no kernel for this form, or memory ran out
-                failed.append(error)
+                failed.append(error.with_traceback(None))  # which would keep the pack and its memory
                 return
             if tried[form, pack][0] < GAIN * fastest:
                 return

@@ -1,5 +1,6 @@
 """The choice of a pack's form and size from what was measured; forms compute the same."""
 
+import weakref
 from functools import partial
 
 import pytest
@@ -58,6 +59,24 @@ def test_no_pack_is_tried_whose_memory_was_predicted_not_to_suffice(fixed):
 
 def test_packs_have_an_end_where_memory_has_none():
     assert measured(Device(1, full=10**6), [STACKED], memory=1e12).largest == LARGEST
+
+
+def test_a_try_that_fails_leaves_nothing_behind():
+    packs = []
+
+    class Held:
+        """What a try holds: its pack's memory."""
+
+    def attempt(form: Form, k: int) -> tuple[float, int]:
+        assert all(pack() is None for pack in packs)
+        held = Held()
+        packs.append(weakref.ref(held))
+        if form == STACKED and k > 1:
+            raise RuntimeError("out of memory")
+        return 100.0 * k, 1
+
+    assert measured(attempt, [STACKED, SEPARATE], memory=1e9).largest == LARGEST
+    assert len(packs) > 3
 
 
 def test_a_short_training_is_not_compiled():

@@ -108,13 +108,16 @@ def _tried(size: Size, device: str, precisions: Sequence[str]) -> Iterator[dict[
 
 def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, object]]:
     """Rows of one size."""
-    largest = pack_limits(Run(size.task, size.recipe("fp32")), torch.device(device))[1]
+    where = torch.device(device)
     ordinary = [Contender(ORDINARY, size, device, workers=n) for n in effort.workers]
+    largest = {p: pack_limits(Run(size.task, size.recipe(p)), where)[1] for p in effort.precisions}
     ours = [
-        Contender(ENGINE, size, device, largest, precision, None, worker_count(device))
-        for precision in effort.precisions
+        Contender(ENGINE, size, device, pack, precision, None, worker_count(device))
+        for precision, pack in largest.items()
     ]
-    first = [*ordinary, Contender(ON_DEVICE, size, device), *ours]
+    at_once = len(ours) if where.type == "cpu" else 1  # on a GPU a pack may fill the memory
+    first = [*ordinary, Contender(ON_DEVICE, size, device), *ours[:at_once]]
+    later = [([engine], effort.rounds) for engine in ours[at_once:]]
     packs = [
         Contender(PACK, size, device, pack, precision, form)
         for precision in effort.precisions
@@ -123,12 +126,13 @@ def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, obje
     ]
     if len(packs) < GROUP:  # few enough to take turns with the rest
         first, packs = first + packs, []
+    later += [(packs[i : i + GROUP], effort.rounds_of_packs) for i in range(0, len(packs), GROUP)]
     rates, memory, evaluation = _rounds(first, effort.rounds, effort.seconds)
     base = max(ordinary, key=lambda c: statistics.median(rates[c]))
     yield from (_row(c, rates[c], rates[base], memory[c]) for c in first)
-    for begin in range(0, len(packs), GROUP):
-        group = packs[begin : begin + GROUP]
-        rates, memory, _ = _rounds([base, *group], effort.rounds_of_packs, effort.seconds)
+    for group, rounds in later:
+        rates, memory, more = _rounds([base, *group], rounds, effort.seconds)
+        evaluation |= more
         yield from (_row(c, rates[c], rates[base], memory[c]) for c in group)
     for contender, found in evaluation.items():
         yield _row(contender, found, None, math.nan) | {"contender": "engine, evaluation"}
