@@ -17,6 +17,7 @@ import torch
 from lthpaper import canonical, data, remembered, work
 from lthpaper.errors import require
 from lthpaper.provenance import device_name
+from lthpaper.recipe import is_tested
 from lthpaper.runs import Run
 
 FORMAT = 2  # of the file of speeds
@@ -39,11 +40,13 @@ class Speed:
     source: str = "measured"  # or "scaled" from a shape that was measured, or "estimated"
 
     def epoch(self, run: Run, k: int) -> float:
-        """One epoch of a pack of k runs like this one, evaluation included."""
+        """One epoch of a pack of k runs like this one, with an epoch's share of the tests."""
         k = max(k, self.sizes[0])  # a smaller pack is filled up with copies
         steps = math.ceil(run.task.images / run.recipe.batch_size)
         per_step, per_image = (_at(k, self.sizes, values) for values in (self.step, self.image))
-        return steps * per_step + data.card(run.task.data).test * per_image
+        epochs = run.recipe.epochs
+        tests = sum(is_tested(epoch + 1, epochs) for epoch in range(epochs)) / epochs
+        return steps * per_step + tests * data.card(run.task.data).test * per_image
 
     def seconds(self, runs: Sequence[Run], first: bool = False) -> float:
         """A pack from its start to its results in the store. first: of its shape in its process."""

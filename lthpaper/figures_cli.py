@@ -68,7 +68,8 @@ def figures(
         pages = pages_of(drawn, scale, changes_of_scale, store, data, device, 0)
         runs, keep = union(pages)
         where, left = (pages[0].store, pages[0].data_root, pages[0].device), time_left(time_limit)
-        execute(runs, *where, keep=keep, time_limit=left, signals=True)
+        points = pages[0].scale.curve_points
+        execute(runs, *where, keep=keep, time_limit=left, signals=True, curve_points=points)
     if time_left(time_limit) == 0:
         raise Unfinished("Everything is trained, but the time limit is reached: the figures are to be drawn.")
     executed = places.home() / "runs" / "notebooks" / scale

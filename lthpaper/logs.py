@@ -4,6 +4,7 @@
     2026-01-31T12:00:00+00:00 node7 cuda: 20 of 160 epochs, train loss 0.3012, test loss ..., 312.0 s
 """
 
+import math
 import socket
 import time
 import traceback
@@ -69,8 +70,8 @@ class Logged:
 
     def _line(self, run: Run, progress: Progress) -> str:
         now = {name: values[-1] for name, values in progress.curves[run].items()}
-        losses = f"train loss {now['train_loss']:.4f}, test loss {now['test_loss']:.4f}"
-        return (
-            f"{self.device}: {progress.epoch} of {run.recipe.epochs} epochs, {losses}, "
-            f"accuracy {now['test_accuracy']:.2f} %, {time.monotonic() - self._began:.1f} s"
-        )
+        done = f"{self.device}: {progress.epoch} of {run.recipe.epochs} epochs"
+        done += f", train loss {now['train_loss']:.4f}"
+        if not math.isnan(now["test_loss"]):  # this epoch has a point in the curves
+            done += f", test loss {now['test_loss']:.4f}, accuracy {now['test_accuracy']:.2f} %"
+        return f"{done}, {time.monotonic() - self._began:.1f} s"

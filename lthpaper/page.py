@@ -70,7 +70,8 @@ class Page:
         """Train what is missing, with a progress bar."""
         runs = [trial.run for trial in self.trials]
         keep = self.spec.keep(self.scale)
-        execute(runs, self.store, self.data_root, self.device, self.workers, keep, quiet)
+        where = (self.store, self.data_root, self.device, self.workers)
+        execute(runs, *where, keep, quiet, curve_points=self.scale.curve_points)
 
     @cached_property
     def table(self) -> pd.DataFrame:

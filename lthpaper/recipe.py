@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from lthpaper.canonical import added, coerce_floats
 from lthpaper.errors import require
 
+CURVE_POINTS = 20  # tests of a network on the way, unless told otherwise; never in a digest
 SCHEDULES = ("step", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp64")
 NUMBERS = (  # name, least (None: above 0), limit, in words
@@ -97,6 +98,12 @@ def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
         share = (done - recipe.warmup_epochs) / (recipe.epochs - recipe.warmup_epochs)
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
     return recipe.lr * recipe.gamma ** sum(epoch >= m for m in recipe.milestones)
+
+
+def is_tested(epoch: int, epochs: int, points: int = CURVE_POINTS) -> bool:
+    """Whether a network is tested after `epoch` of `epochs` epochs, where at most `points` tests are wanted:
+    at equal distances, and always after the last."""
+    return epoch == epochs or epoch % math.ceil(epochs / points) == 0
 
 
 def epochs_said(count: int) -> str:

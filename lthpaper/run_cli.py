@@ -98,7 +98,8 @@ def run(
         device = device_of(on, device)  # not what this machine has
     where = (first.store, first.data_root, device if on else first.device, workers or None)
     left = time_left(time_limit)
-    done = execute(runs, *where, keep, quiet, time_limit=left, on=on, signals=True)
+    how = {"time_limit": left, "on": on, "signals": True, "curve_points": first.scale.curve_points}
+    done = execute(runs, *where, keep, quiet, **how)
     console.print(f"{len(done.todo)} runs trained, {len(done.runs)} in the store {first.store.folder}")
 
 

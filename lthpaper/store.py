@@ -94,7 +94,7 @@ class Result:
     """What the store knows of a run without opening its weights. Accuracies in percent."""
 
     run: Run
-    curves: dict[str, list[float]]  # per epoch: train_loss, test_loss, test_accuracy
+    curves: dict[str, list[float]]  # per epoch: train_loss, test_loss, test_accuracy; NaN: not tested
     kept: int  # prunable weights left by the mask
     sparsity: float  # s as it came out, after rounding to whole weights
     fingerprint: str  # of the data set's content

@@ -20,6 +20,7 @@ from lthpaper.plan import Keep, Plan, plan, worker_count
 from lthpaper.progress import Bar
 from lthpaper.provenance import provenance
 from lthpaper.rates import Rates
+from lthpaper.recipe import CURVE_POINTS
 from lthpaper.runs import Run, from_json, to_json
 from lthpaper.scheduler import ELSEWHERE, OURS, THERE, Scheduler
 from lthpaper.stopping import Stopping, Unfinished
@@ -43,6 +44,7 @@ class Job:
     data_root: str | None
     device: str
     left: float | None = None  # seconds from its begin in which to stop in good order
+    curve_points: int = CURVE_POINTS
 
 
 def perform(
@@ -74,7 +76,8 @@ def perform(
     team.any(False)  # all have loaded the images: nobody waits for that in the midst of a sum
     with Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
         told = logged.around(on_epoch)
-        for trained in train(runs, images, store.weights, job.device, keep, told, checkpoints, over, team):
+        how = (told, checkpoints, over, team, job.curve_points)
+        for trained in train(runs, images, store.weights, job.device, keep, *how):
             if team.rank == 0:
                 store.put(trained, images.fingerprint, about)
                 checkpoints.drop(trained.run)
@@ -91,6 +94,7 @@ def execute(
     time_limit: float | None = None,
     on: str = "",
     signals: bool = False,
+    curve_points: int = CURVE_POINTS,
 ) -> Plan:
     """Train what `runs` and their ancestors still lack, and return the plan of what was trained here.
 
@@ -100,7 +104,8 @@ def execute(
 
     time_limit: seconds after which packs keep checkpoints and end. on: "" for this machine, "ray" or
     "ray:ADDRESS" for a cluster. signals: SIGTERM, SIGUSR1 and a first Ctrl-C end it in the same good order;
-    so they do where a time limit is given. Raises stopping.Unfinished after such an end.
+    so they do where a time limit is given. Raises stopping.Unfinished after such an end. curve_points: tests
+    of a run on its way, at most.
 
     Raises InputError before anything starts if a data set cannot be loaded. Whatever ends it, the results
     so far are in the store and the workers have ended.
@@ -116,7 +121,8 @@ def execute(
             return todo
         torchrun.check(todo.todo, device)
         with Bar(todo, quiet) as bar:
-            done = _Execution(todo, store, data_root, device, workers, bar, stopping, on).finish()
+            execution = _Execution(todo, store, data_root, device, workers, bar, stopping, on, curve_points)
+            done = execution.finish()
     return replace(todo, todo=tuple(run for run in todo.todo if run in done))
 
 
@@ -153,10 +159,12 @@ class _Execution:
         bar: Bar,
         stopping: Stopping,
         on: str = "",
+        curve_points: int = CURVE_POINTS,
     ):
         self.plan, self.store, self.root, self.device = todo, store, root, torch.device(device)
         self.workers, self.bar, self.stopping, self.on = workers, bar, stopping, on
         self.counted: dict[int, int] = {}  # network-epochs that the bar shows of a pack
+        self.curve_points = curve_points
         self.left_out = 0  # that the bar shows
         self.locks, self.rates = Locks(store.folder), Rates(self.device, workers, not on)
         self._where: Callable[[], Mapping[int, str]] = dict  # hosts of a cluster by the number of their pack
@@ -262,7 +270,8 @@ class _Execution:
         root = None if self.root is None else str(self.root)
         published = None if self.store.published is None else str(self.store.published)
         runs, store = tuple(map(to_json, pack)), str(self.store.folder)
-        return number, Job(runs, keep, store, published, root, str(self.device), self.stopping.left)
+        how = (root, str(self.device), self.stopping.left, self.curve_points)
+        return number, Job(runs, keep, store, published, *how)
 
     def _count(self, number: int, network_epochs: int) -> None:
         if number in self.counted:  # a report may arrive after its pack's end

@@ -1,5 +1,6 @@
 """Training: `train` turns runs into results, packed. The only place with a training loop."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from lthpaper.data import DataSet
 from lthpaper.engine import Pack, Weights, repeatable
 from lthpaper.errors import require
 from lthpaper.masks import Mask
+from lthpaper.recipe import CURVE_POINTS, is_tested
 from lthpaper.runs import Run
 from lthpaper.starts import Begun, Checkpoint, Keeper, Load, hash_of, shares
 from lthpaper.team import ALONE, Alone
@@ -26,7 +28,8 @@ STEPS_BETWEEN_QUESTIONS = 16  # of a team to its processes: whether to stop, or 
 class Trained:
     """What a training leaves. Losses are means over images, accuracies percent on the test images.
 
-    curves: per epoch, "train_loss", "test_loss", "test_accuracy" (NaN once logits are not finite).
+    curves: per epoch, "train_loss", "test_loss", "test_accuracy". The last two are NaN after epochs without a
+    test, and once logits are not finite; the last epoch is always tested.
     snapshots: epoch -> weights after that many epochs, as asked for.
     """
 
@@ -85,12 +88,14 @@ def train(
     checkpoints: Keeper | None = None,
     stop: Callable[[], bool] = lambda: False,
     team: Alone = ALONE,
+    curve_points: int = CURVE_POINTS,
 ) -> Iterator[Trained]:
     """Train runs of one shape, in packs, and yield each result when its pack is done.
 
     keep: epochs after which a run's weights are kept as snapshots (0 is the start); asking never
     changes a result. checkpoints: where runs are kept on the way, and go on from. stop: asked before every
-    step; when it says so, Stopped is raised and the checkpoints are as late as can be. A pack that the
+    step; when it says so, Stopped is raised and the checkpoints are as late as can be. curve_points: tests of
+    a run on its way, at most; they change its curves and nothing else. A pack that the
     device's memory does not hold is halved. Raises ValueError if the runs cannot share a pack, InputError
     if one has nothing left to train or its network fails on the images.
     """
@@ -102,7 +107,7 @@ def train(
     if len({shape_key(run) for run in runs}) > 1:
         raise ValueError("these runs differ in more than learning rate, start, mask and seed")
     largest = choose(runs[0], device, team).largest if runs else 1
-    ways = _Ways(device, keep or {}, on_epoch, checkpoints, stop, team)
+    ways = _Ways(device, keep or {}, on_epoch, checkpoints, stop, team, curve_points)
 
     def packs(runs: list[Run], largest: int) -> list[list[Begun]]:
         return list(shares(runs, largest, load, ways.keep, checkpoints, data.fingerprint))
@@ -137,6 +142,7 @@ class _Ways:
     checkpoints: Keeper | None
     stop: Callable[[], bool]
     team: Alone
+    curve_points: int
 
 
 class _Training:
@@ -173,13 +179,20 @@ class _Training:
         self._snap()
         while self.pack.epoch < self.pack.recipe.epochs:
             train_loss = self.pack.train_epoch(self._before_step)
-            test_loss, accuracy = self.pack.evaluate()
+            test_loss, accuracy = self._test()
             for i, run in enumerate(self.runs):
                 for name, values in zip(CURVES, (train_loss, test_loss, accuracy), strict=True):
                     self.curves[run][name].append(float(values[i]))
             self._snap()
             self.ways.on_epoch(Progress(self.runs, self.pack.epoch, self.curves))
         self.seconds = time.perf_counter() - self.began
+
+    def _test(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Test loss and accuracy, (K,) each; NaN where this epoch has no point in the curves."""
+        if is_tested(self.pack.epoch, self.pack.recipe.epochs, self.ways.curve_points):
+            return self.pack.evaluate()
+        untested = torch.full((len(self.pack.runs),), math.nan)
+        return untested, untested
 
     def results(self) -> Iterator[Trained]:
         """What is left of every run."""

@@ -17,7 +17,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from lthpaper import data
-from lthpaper.data import card
 from lthpaper.figures.style import PAGE, paper_style, percent
 from lthpaper.landscape import Plane, moving_weights, trajectory_plane, window
 from lthpaper.networks import skeleton
@@ -42,8 +41,8 @@ COLUMNS = [
 
 
 def task(scale: Scale, residual: bool) -> Task:
-    """ResNet-32 with or without residual connections; ResNet-8 where images are small."""
-    name = "resnet8" if card(scale.data).size <= 16 else "resnet32"
+    """The scale's network of these figures, ResNet-32 in the paper, with or without residual connections."""
+    name = scale.contour_network
     return scale.task.with_(network=name if residual else f"{name}-noskip")
 
 

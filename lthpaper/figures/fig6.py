@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.correlation import chance_band, overlap, overlap_by_layer, overlap_within_layers
-from lthpaper.data import card
 from lthpaper.engine import Weights
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, CROSS, MARKERS, PAGE, crosses, paper_style, percent, spread
@@ -50,8 +49,7 @@ COLUMNS = [
 
 def trials(scale: Scale) -> list[Trial]:
     """Pretraining and the IMP mask at every learning rate: a residual network and a VGG."""
-    small = card(scale.data).size <= 16
-    tasks = [scale.task.with_(network=n) for n in (("resnet8", "vgg-small") if small else FIGURE6.networks)]
+    tasks = [scale.task.with_(network=name) for name in scale.correlation_networks]
     dense = [
         pretraining(task, scale.recipe.with_(lr=lr), seed)
         for task in tasks

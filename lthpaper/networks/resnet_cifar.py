@@ -77,6 +77,7 @@ def _family(
 _family("resnet8", 1, (8, 16, 32))  # the relative for digits: one block a stage
 _family("resnet8-noskip", 1, (8, 16, 32), residual=False)
 _family("resnet20", 3, (16, 32, 64))
+_family("resnet20-noskip", 3, (16, 32, 64), residual=False)  # for scales whose network is ResNet-20
 _family("resnet32", 5, (32, 64, 128), small_head=True)
 _family("resnet32-noskip", 5, (32, 64, 128), residual=False, small_head=True)
 _family("resnet18", 2, (64, 128, 256, 512))
