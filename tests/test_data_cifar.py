@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pictures import md5, noise
 
 from lthpaper import data
-from lthpaper.data import archives, cifar
+from lthpaper.data import archives, cifar, cifar10_16
 from lthpaper.data.cifar10 import CIFAR10
 from lthpaper.data.cifar100 import CIFAR100
 from lthpaper.errors import InputError
@@ -195,3 +196,20 @@ def test_a_download_arrives_whole_or_not_at_all(tmp_path):
 def test_a_data_set_that_cannot_be_fetched_says_so(tmp_path):
     with pytest.raises(InputError, match="tiny-imagenet cannot be downloaded"):
         data.download("tiny-imagenet", tmp_path)
+
+
+def test_a_halved_pixel_is_the_mean_of_four_rounded_half_up():
+    images = torch.from_numpy(noise(3, size=32, seed=1))
+    halved = cifar10_16.halved(images)
+    means = images.double().numpy().reshape(3, 16, 2, 16, 2, 3).mean((2, 4))
+    assert halved.dtype == torch.uint8
+    assert np.array_equal(halved.numpy(), np.floor(means + 0.5))
+
+
+def test_cifar10_16_is_the_same_photographs_and_labels_in_the_same_order(tmp_path, monkeypatch):
+    vision = small_batches(tmp_path, CIFAR10)
+    monkeypatch.setattr(cifar, "vision_class", lambda which: vision)
+    whole, halved = (data.source(name).load(tmp_path) for name in ("cifar10", "cifar10-16"))
+    assert torch.equal(halved.train, cifar10_16.halved(whole.train))
+    assert torch.equal(halved.test_labels, whole.test_labels)
+    assert halved.classes == whole.classes

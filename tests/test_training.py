@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from plain_loop import bits, few_digits, plain_training, same_bits
 
 from lthpaper import networks, training
@@ -18,7 +20,7 @@ from lthpaper.errors import InputError
 from lthpaper.masks import dense_mask, global_magnitude
 from lthpaper.masks import kept as kept_weights
 from lthpaper.pruning.omp import Omp
-from lthpaper.recipe import Recipe
+from lthpaper.recipe import Recipe, is_tested
 from lthpaper.runs import Rewind, Run, Task
 from lthpaper.settings import fine_tuned, lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
 from lthpaper.starts import initial_weights, start
@@ -413,6 +415,23 @@ def test_progress_comes_after_every_epoch_with_the_curves_so_far():
     )
     losses = result.curves["train_loss"]
     assert seen == [(1, 1, losses[:1]), (2, 1, losses)]
+
+
+def test_testing_seldom_changes_the_curves_and_nothing_else():
+    run = pretraining(TASK, SHORT)
+    (often,), (seldom,) = train([run], FEW), train([run], FEW, curve_points=1)
+    assert bits(often.weights) == bits(seldom.weights)
+    assert often.curves["train_loss"] == seldom.curves["train_loss"]
+    for name in ("test_loss", "test_accuracy"):
+        assert np.isnan(seldom.curves[name][:-1]).all()
+        assert seldom.curves[name][-1] == often.curves[name][-1]
+
+
+@given(epochs=st.integers(1, 400), points=st.integers(1, 50))
+def test_a_curve_has_at_most_so_many_points_and_always_the_last(epochs, points):
+    tested = [epoch for epoch in range(1, epochs + 1) if is_tested(epoch, epochs, points)]
+    assert len(tested) <= points
+    assert tested[-1] == epochs
 
 
 def test_a_run_given_twice_is_trained_once():
