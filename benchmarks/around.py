@@ -15,18 +15,18 @@ from lthpaper.runs.settings import pretraining
 from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
-from lthpaper.training.loop import CURVES
-from lthpaper.training.start import Checkpoint, start
+from lthpaper.training.result import CURVES, Checkpoint
+from lthpaper.training.start import start
 
 FIRST_STEP = """
 import time
-import lthpaper.sweep, lthpaper.figures
+import lthpaper.sweep.execute, lthpaper.figures
 print(time.monotonic())
 from lthpaper import data
 images = data.load("digits")
 print(time.monotonic())
 import torch
-from lthpaper.bench.around import first_step
+from benchmarks.around import first_step
 first_step(images, torch.device({device!r}))
 print(time.monotonic())
 """
@@ -57,7 +57,11 @@ def start_up(device: str) -> dict[str, float]:
     """Seconds in a fresh process, each from its beginning: imports done, digits loaded, first step done."""
     began = time.monotonic()
     ran = subprocess.run(
-        [sys.executable, "-c", FIRST_STEP.format(device=device)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", FIRST_STEP.format(device=device)],
+        cwd=Path(__file__).parents[1],  # where both packages are found
+        capture_output=True,
+        text=True,
+        check=True,
     )
     stamps = [float(line) - began for line in ran.stdout.split()]
     return dict(zip(("imports done", "digits loaded", "first step done"), stamps, strict=True))

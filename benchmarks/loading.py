@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader
 
 from lthpaper.data import DataSet, folders, own
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
+from lthpaper.runs.task import Task
 from lthpaper.torchvision_compat import torchvision
 from lthpaper.training.streaming import StreamedFeed, loaders, processes_context
 

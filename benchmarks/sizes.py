@@ -6,7 +6,7 @@ from lthpaper import data
 from lthpaper.data import Card
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
+from lthpaper.runs.task import Task
 
 
 @dataclass(frozen=True)

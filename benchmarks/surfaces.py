@@ -22,8 +22,8 @@ from lthpaper.figures.publish import markdown
 from lthpaper.measures.oracle import module
 from lthpaper.measures.planes import Plane, Sample, moving_weights, random_plane
 from lthpaper.measures.surfaces import Evaluator, losses, sample
-from lthpaper.runs.run import Task
-from lthpaper.training.pack import Weights
+from lthpaper.runs.task import Task
+from lthpaper.training.result import Weights
 
 COLUMNS = [
     *("size", "network", "images", "contender", "precision", "seconds_a_point", "hours_51x51", "ratio"),

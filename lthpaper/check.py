@@ -24,9 +24,10 @@ from lthpaper.figures.publish import publish, sources
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
-from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check, table
+from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check
+from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
+from lthpaper.store.table import table
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.plan import Plan, plan
 from lthpaper.training.forms import why_not_stacked
@@ -135,7 +136,7 @@ class SanityCheck:
         return execute(runs, store, data_root, device, workers, quiet=quiet)
 
     def table(self, store: Store) -> pd.DataFrame:
-        """One row a run (settings.COLUMNS)."""
+        """One row a run (store.table.COLUMNS)."""
         return table(self.trials, store)
 
     def thresholds(self) -> Thresholds:

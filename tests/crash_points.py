@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import lt_omp, pretraining
-from lthpaper.store import prune
+from lthpaper.runs.task import Task
+from lthpaper.store import check, merge, prune
 from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.store.entry import MASK, RESULT, WEIGHTS, file_checksum, read_result
 from lthpaper.store.store import Store
-from lthpaper.training.loop import Trained
-from lthpaper.training.start import Checkpoint, initial_weights
+from lthpaper.training.result import Checkpoint, Trained
+from lthpaper.training.start import initial_weights
 
 DENSE = pretraining(Task("mlp", "digits", width=0.25), Recipe(epochs=2, milestones=(1,)), 0)
 SUB = lt_omp(DENSE, 0.6)
@@ -101,13 +101,13 @@ def merging(here: Path) -> Operation:
     """`store merge` into an empty store: entries whole or absent, the source untouched."""
     other, target = filled(here / "other"), Store(here / "store")
     source = {f: sha for f, sha in files(other.folder).items() if not f.startswith(".")}
-    yield lambda: list(prune.bring(other.folder, target))
+    yield lambda: list(merge.bring(other.folder, target))
     found = files(target.folder) if target.folder.exists() else {}
     if not found.items() <= source.items() or any(
-        not {f for f in source if f.startswith(name)} <= found.keys() for name in prune.names(target.folder)
+        not {f for f in source if f.startswith(name)} <= found.keys() for name in check.names(target.folder)
     ):
         yield "half an entry came in"
-    list(prune.bring(other.folder, target))
+    list(merge.bring(other.folder, target))
     if files(target.folder) != source:
         yield "it does not go on"
 
@@ -116,23 +116,23 @@ def exporting(here: Path) -> Operation:
     """`store export --no-weights`."""
     own, target = filled(here / "store"), Store(here / "export")
     before = files(own.folder)
-    yield lambda: list(prune.bring(own.folder, target, weights=False))
+    yield lambda: list(merge.bring(own.folder, target, weights=False))
     if files(own.folder) != before:
         yield "the store was changed"
-    list(prune.bring(own.folder, target, weights=False))
-    if {c.status for c in prune.check_store(target)} - {prune.LEAN, prune.DRAFT}:
+    list(merge.bring(own.folder, target, weights=False))
+    if {c.status for c in check.check_store(target)} - {check.LEAN, check.DRAFT}:
         yield "it does not go on"
-    if any(read_result(target.folder / name)["left_out"] == [] for name in prune.names(target.folder)):
+    if any(read_result(target.folder / name)["left_out"] == [] for name in check.names(target.folder)):
         yield "what was left out is not said"
 
 
 def completing(here: Path) -> Operation:
     """`store merge` of weights and snapshots into entries that lack them."""
     other, target = filled(here / "other"), Store(here / "store")
-    list(prune.bring(other.folder, target, weights=False))
-    yield lambda: list(prune.bring(other.folder, target))
-    list(prune.bring(other.folder, target))
-    for name in prune.names(target.folder):
+    list(merge.bring(other.folder, target, weights=False))
+    yield lambda: list(merge.bring(other.folder, target))
+    list(merge.bring(other.folder, target))
+    for name in check.names(target.folder):
         ours, theirs = (
             {f.name: file_checksum(f) for f in (s.folder / name).iterdir()} for s in (target, other)
         )
@@ -175,8 +175,8 @@ def repairing(here: Path) -> Operation:
     if sorted(files(store.folder).values()) != before:
         yield "a file was lost"
     prune.repair(store)
-    if sorted(files(store.folder).values()) != before or prune.DAMAGED in {
-        c.status for c in prune.check_store(store)
+    if sorted(files(store.folder).values()) != before or check.DAMAGED in {
+        c.status for c in check.check_store(store)
     }:
         yield "it does not go on"
 
@@ -213,8 +213,8 @@ OPERATIONS = {
     "put": putting,
     "checkpoint": checkpointing,
 }
-SOUND = {prune.GOOD, prune.LEAN, prune.DRAFT, prune.ORPHAN}
-SOUND |= {prune.CHECKPOINT, prune.DONE}
+SOUND = {check.GOOD, check.LEAN, check.DRAFT, check.ORPHAN}
+SOUND |= {check.CHECKPOINT, check.DONE}
 
 
 def every_point(folder: Path, most: int, losses: list[str]) -> collections.Counter:
@@ -225,11 +225,11 @@ def every_point(folder: Path, most: int, losses: list[str]) -> collections.Count
         while killed and not (most and kills[name] >= most):
             step += 1
             here = folder / f"{name}-{step}"
-            sound = SOUND | ({prune.DAMAGED} if operation is repairing else set())
+            sound = SOUND | ({check.DAMAGED} if operation is repairing else set())
             faults = operation(here)
             killed = killed_before(step, next(faults))
             for place in filter(Path.is_dir, here.iterdir()):
-                seen = [c for c in prune.check_store(Store(place)) if c.status not in sound]
+                seen = [c for c in check.check_store(Store(place)) if c.status not in sound]
                 losses += [f"{name}, killed before step {step}: {c.name} {c.what}" for c in seen]
             losses += [f"{name}, killed before step {step}: {fault}" for fault in faults]
             kills[name] += killed

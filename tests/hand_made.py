@@ -4,9 +4,9 @@ import math
 
 import pandas as pd
 
-from lthpaper.runs import settings
 from lthpaper.runs.scales import Scale, scale
 from lthpaper.runs.settings import imp_sparsity
+from lthpaper.store.table import COLUMNS
 from lthpaper.verdicts.claims.results import Results
 
 STEADY = (-0.05, 0.0, 0.05)  # three seeds so close that nothing is undecided
@@ -28,7 +28,7 @@ def rows(setting, means, sparsity=0.0, around=STEADY, **more):
 
 
 def results(*parts, of: Scale = SMALL, **more):
-    table = pd.DataFrame([row for part in parts for row in part], columns=settings.COLUMNS)
+    table = pd.DataFrame([row for part in parts for row in part], columns=COLUMNS)
     return Results(of, table.astype({"accuracy": float}), **more)
 
 

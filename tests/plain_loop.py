@@ -16,8 +16,7 @@ from lthpaper.data.augment import draws, padded
 from lthpaper.runs.masks import Mask
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run
-from lthpaper.training.loop import Trained
-from lthpaper.training.pack import Weights
+from lthpaper.training.result import Trained, Weights
 
 
 def few_digits(train: int = 300, test: int = 100, **card: object) -> DataSet:

@@ -18,10 +18,12 @@ from torch.nn.parallel import DistributedDataParallel
 from lthpaper import networks
 from lthpaper.data.augment import draws
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
 from lthpaper.runs.settings import pretraining
-from lthpaper.training.loop import Trained, train
+from lthpaper.runs.task import Task
+from lthpaper.training.loop import train
 from lthpaper.training.process_group import Team
+from lthpaper.training.result import Trained
 from lthpaper.training.start import initial_weights
 
 FEW = few_digits(train=70, test=40)  # of 16 images, the last batch of 6

@@ -1,6 +1,8 @@
 """Commands that plan and train: plan, run, bench."""
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -112,6 +114,13 @@ def bench(
     out: Annotated[str, typer.Option("--out", help="Folder for the table and its JSON.")] = "runs/bench",
 ) -> None:
     """How fast this machine trains: the ordinary loop against ours, in one run, as ratios."""
+    root = Path(__file__).parents[2]
+    require(
+        (root / "benchmarks" / "__init__.py").is_file(),
+        "The benchmarks are not part of the installed package: they lie in benchmarks/ of the repository. "
+        "Clone it and run `lthpaper bench` from there, with `pip install -e .`.",
+    )
+    sys.path.insert(0, str(root))
     import benchmarks as benchmark
     from benchmarks import surfaces as surface_bench
     from lthpaper import locations

@@ -33,19 +33,19 @@ def verify(
 
     Exits with status 1 if something is damaged or cannot be read by this version.
     """
-    from lthpaper.store import prune as tools
+    from lthpaper.store import check
 
     own = store_at(store)
-    folder = tools.existing(own.folder)
+    folder = check.existing(own.folder)
     table, counts = _table("entry", "status", "what"), Counter()
-    for checked in tools.check_store(own):
+    for checked in check.check_store(own):
         counts[checked.status] += 1
-        if not (quiet and checked.status == tools.GOOD):
+        if not (quiet and checked.status == check.GOOD):
             table.add_row(printable(checked.name), checked.status, printable(checked.what))
     if table.row_count:
         console.print(table)
     console.print(f"{_counted(counts) or 'nothing'} in {folder}")
-    if counts[tools.DAMAGED] or counts[tools.FOREIGN]:
+    if counts[check.DAMAGED] or counts[check.FOREIGN]:
         console.print(
             "`lthpaper store repair` sets damaged entries aside; --foreign those of other versions."
         )
@@ -65,10 +65,10 @@ def merge(
     Conflicts (the same run, other numbers) are shown with both accuracies. Exits with status 1 if there
     are conflicts or damaged entries; the others are in then.
     """
-    from lthpaper.store import prune as tools
+    from lthpaper.store import merge as merging
 
     target = store_at(store)
-    _bring(tools.bring(Path(other), target, only, dry_run=dry_run), target.folder, dry_run)
+    _bring(merging.bring(Path(other), target, only, dry_run=dry_run), target.folder, dry_run)
 
 
 @store_app.command()
@@ -82,7 +82,7 @@ def export(
     dry_run: DryRun = False,
 ) -> None:
     """Copy entries into a folder, as for another machine or, without weights, for git."""
-    from lthpaper.store import prune as tools
+    from lthpaper.store import merge as merging
     from lthpaper.store.store import Store
 
     own, target = store_at(store), Store(folder)
@@ -90,22 +90,22 @@ def export(
         own.folder.resolve() not in target.folder.resolve().parents,
         f"{folder} lies inside the store {own.folder}; name a folder beside it.",
     )
-    _bring(tools.bring(own.folder, target, only, weights, dry_run), target.folder, dry_run)
+    _bring(merging.bring(own.folder, target, only, weights, dry_run), target.folder, dry_run)
 
 
 def _bring(brought: "Iterable[Brought]", folder: Path, dry_run: bool) -> None:
-    from lthpaper.store import prune as tools
+    from lthpaper.store import merge as merging
 
     table, counts = _table("entry", "outcome", "what"), Counter()
     for one in brought:
         counts[one.outcome] += 1
-        if one.outcome != tools.THERE:
+        if one.outcome != merging.THERE:
             table.add_row(printable(one.name), one.outcome, printable(one.what))
     if table.row_count:
         console.print(table)
     would = " (dry run: nothing was written)" if dry_run else ""
     console.print(f"{_counted(counts) or 'no entries'}: {folder}{would}")
-    if counts[tools.CONFLICT] or counts[tools.REFUSED]:
+    if counts[merging.CONFLICT] or counts[merging.REFUSED]:
         raise typer.Exit(1)
 
 
@@ -130,7 +130,7 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it: only say what would go.")] = False,
 ) -> None:
     """Delete what you choose. A dry run unless --yes is given."""
-    from lthpaper.store import prune as tools
+    from lthpaper.store.prune import removals, remove
 
     require(
         weights or snapshots or entries or drafts or orphans or checkpoints,
@@ -142,7 +142,7 @@ def prune(
         "--entries without --only would delete every result; say which, for example --only 'resnet20-*'.",
     )
     own = store_at(store)
-    chosen = tools.removals(own, only, weights, snapshots, entries, drafts, orphans, checkpoints)
+    chosen = removals(own, only, weights, snapshots, entries, drafts, orphans, checkpoints)
     table = _table("file or folder", "why", "MB")
     for removal in chosen:
         name = printable(str(removal.path.relative_to(own.folder)))
@@ -150,7 +150,7 @@ def prune(
     if chosen:
         console.print(table)
     if yes:
-        tools.remove(own, chosen)
+        remove(own, chosen)
     done = "deleted" if yes else "would be deleted; --yes does it"
     console.print(f"{len(chosen)} things, {sum(r.bytes for r in chosen) / 1e6:.1f} MB, {done}")
 
@@ -167,10 +167,10 @@ def repair(
 
     The command that wanted them then trains them again.
     """
-    from lthpaper.store import prune as tools
+    from lthpaper.store.prune import repair
 
     own = store_at(store)
-    moved = tools.repair(own, foreign, dry_run)
+    moved = repair(own, foreign, dry_run)
     table = _table("entry", "what", "set aside as")
     for checked, kept in moved:
         place = "" if kept is None else str(kept.relative_to(own.folder))

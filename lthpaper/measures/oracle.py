@@ -11,8 +11,8 @@ from torch import nn
 
 from lthpaper import networks
 from lthpaper.measures.planes import Sample
-from lthpaper.runs.run import Task
-from lthpaper.training.pack import Weights
+from lthpaper.runs.task import Task
+from lthpaper.training.result import Weights
 
 
 def module(task: Task, weights: Weights, device: torch.device | str = "cpu") -> nn.Module:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import Mask
-from lthpaper.training.pack import Weights
+from lthpaper.training.result import Weights
 
 
 @dataclass(frozen=True)

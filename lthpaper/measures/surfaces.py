@@ -27,9 +27,10 @@ from lthpaper.data.augment import derived_seed, normalised
 from lthpaper.errors import require
 from lthpaper.measures.folding import fold
 from lthpaper.measures.planes import Plane, Sample
-from lthpaper.runs.run import Task
+from lthpaper.runs.task import Task
 from lthpaper.sweep.plan import worker_count
-from lthpaper.training.pack import Weights, repeatable
+from lthpaper.training.pack import repeatable
+from lthpaper.training.result import Weights
 from lthpaper.training.stacking import program
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}

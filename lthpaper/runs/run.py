@@ -9,113 +9,20 @@ ancestors, and an experiment is a graph of values. Same digest, same training.
 """
 
 import dataclasses
-import math
 import re
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from lthpaper import networks
-from lthpaper.data import card
 from lthpaper.errors import InputError, require
-from lthpaper.runs import digest as canonical
 from lthpaper.runs import pruning
-from lthpaper.runs.masks import prunable
+from lthpaper.runs.digest import describe, rebuild
+from lthpaper.runs.digest import digest as digest_of
 from lthpaper.runs.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Task:
-    """Which network learns which data.
-
-    width multiplies the channel counts. train_images: use only that many training images (0: all),
-    the same ones for every run. prunable: patterns of prunable weights (empty: the paper's rule).
-    architecture: filled in for a network of one's own (`package.module:function`), a hash of what it
-    builds, so that an edited network is another task and not an old result.
-
-    look_up: False for a description that is only read: networks and data sets of one's own are then not
-    imported, since whoever wrote the description would choose the module and the function that is called.
-    """
-
-    network: str = "resnet20"
-    data: str = "cifar10"
-    width: float = 1.0
-    train_images: int = 0
-    prunable: tuple[str, ...] = ()
-    architecture: str = canonical.added("", absent="")
-    look_up: InitVar[bool] = True
-
-    def __post_init__(self, look_up: bool):
-        canonical.coerce_floats(self)
-        for what, name in (("network", self.network), ("data set", self.data)):
-            require(isinstance(name, str), f"The {what} is {name!r}; it must be a name.")
-        if not (":" in self.network and (self.architecture or not look_up)):
-            networks.factory(self.network)
-        require(
-            isinstance(self.width, float) and 0 < self.width < math.inf,
-            f"width is {self.width}; it must be a number above 0.",
-        )
-        require(
-            isinstance(self.prunable, tuple | list) and all(isinstance(p, str) for p in self.prunable),
-            f"prunable is {self.prunable!r}; it must be a list of patterns such as ['blocks.*.weight'].",
-        )
-        object.__setattr__(self, "prunable", tuple(self.prunable))
-        count = self.train_images
-        require(
-            type(count) is int and count >= 0, f"train_images is {count!r}; it must be a whole number from 0."
-        )
-        if look_up or ":" not in self.data:
-            images = card(self.data).train
-            require(count <= images, f"train_images is {count}; {self.data} has {images} (0 means all).")
-        if ":" in self.network and not self.architecture:
-            require(
-                look_up, f"The description of a run with {self.network} lacks the network's architecture."
-            )
-            object.__setattr__(self, "architecture", networks.architecture(**self.shape))
-
-    def with_(self, **changes) -> "Task":
-        """The same task with some fields changed."""
-        return replace(self, **{"architecture": "", **changes})
-
-    def verify(self) -> None:
-        """Raises InputError if a network of one's own is not what it was when this task was described."""
-        if self.architecture and networks.architecture(**self.shape) != self.architecture:
-            raise InputError(
-                f"The network {self.network} has changed since this run was described: describe it again, "
-                "or bring the old network back."
-            )
-
-    @property
-    def images(self) -> int:
-        """Training images of one epoch."""
-        return self.train_images or card(self.data).train
-
-    @property
-    def shape(self) -> dict[str, Any]:
-        """Arguments of `networks.build` for this task."""
-        about = card(self.data)
-        return {
-            "name": self.network,
-            "num_classes": about.num_classes,
-            "width": self.width,
-            "in_channels": about.channels,
-            "size": about.size,
-        }
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters of the dense network."""
-        return networks.count_parameters(**self.shape)
-
-    @cached_property
-    def prunable_weights(self) -> dict[str, int]:
-        """Name -> number of weights, for every prunable parameter."""
-        network = networks.skeleton(**self.shape)
-        sizes = {name: p.numel() for name, p in network.named_parameters()}
-        return {name: sizes[name] for name in prunable(network, self.prunable)}
+from lthpaper.runs.task import Task
 
 
 def _check_seed(what: str, value: Any) -> None:
@@ -180,7 +87,7 @@ class Run:
     @cached_property
     def digest(self) -> str:
         """16 hex digits that name the training."""
-        return canonical.digest(self.description)
+        return digest_of(self.description)
 
     @property
     def name(self) -> str:
@@ -195,8 +102,8 @@ class Run:
     def description(self) -> dict[str, Any]:
         """The run as JSON values; ancestors by their digests."""
         return {
-            "task": canonical.describe(self.task),
-            "recipe": canonical.describe(self.recipe),
+            "task": describe(self.task),
+            "recipe": describe(self.recipe),
             "init": _describe_part(self.init, INITS),
             "mask": None if self.mask is None else _describe_part(self.mask, pruning.RULES),
             "seed": self.seed,
@@ -297,8 +204,8 @@ def _rebuild_run(described: dict[str, Any], known: dict[str, Run]) -> Run:
     require(not rest, f"A run has no field {', '.join(sorted(rest))}: written by a newer lthpaper.")
     mask = described["mask"]
     return Run(
-        task=canonical.rebuild(Task, described["task"], look_up=False),
-        recipe=canonical.rebuild(Recipe, described["recipe"]),
+        task=rebuild(Task, described["task"], look_up=False),
+        recipe=rebuild(Recipe, described["recipe"]),
         init=_rebuild_part(described["init"], INITS, known),
         mask=None if mask is None else _rebuild_part(mask, pruning.RULES, known),
         seed=described["seed"],
@@ -344,4 +251,4 @@ def _rebuild_part(described: dict[str, Any], kinds: typing.Mapping[str, type], k
             require(
                 isinstance(given, Run), f"{f.name} of {described['kind']} is {given!r}; it must be a run."
             )
-    return canonical.rebuild(cls, values)
+    return rebuild(cls, values)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from lthpaper import paper
 from lthpaper.errors import InputError, require
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import check_once, check_rounds
+from lthpaper.runs.task import Task
 
 WHOLE = {  # field -> least
     **dict.fromkeys(("epochs", "insufficient_epochs", "seeds", "surface_images", "curve_points"), 1),

@@ -1,11 +1,7 @@
 """The paper's settings (§2.1) as constructors of runs, and trials: a run and its place in a figure."""
 
-import functools
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
 
 from lthpaper import networks
 from lthpaper.errors import require
@@ -13,8 +9,8 @@ from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.runs.pruning.imp import Imp
 from lthpaper.runs.pruning.omp import Omp
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Fresh, Rewind, Run, Task, setting
-from lthpaper.store.store import Result, Store
+from lthpaper.runs.run import Fresh, Rewind, Run
+from lthpaper.runs.task import Task
 
 SETTINGS = ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT")  # of the sanity check, §2.1
 
@@ -141,76 +137,3 @@ def sanity_check(
                     "SDT": lambda omp=omp: small_dense(omp),
                 }
                 yield from (Trial(name, s, make()) for name, make in made.items() if name in wanted)
-
-
-COLUMNS = [
-    *("setting", "network", "data", "width", "epochs", "lr", "pretraining_lr", "sparsity", "seed", "rewind"),
-    *("accuracy", "best_accuracy", "train_loss", "test_loss", "parameters", "fingerprint", "digest"),
-]
-
-
-def table(trials: Iterable[Trial], store: Store) -> pd.DataFrame:
-    """One row a trial, in the columns COLUMNS; results that the store lacks are NaN.
-
-    lr: of this training; pretraining_lr: of the run that its mask came from; rewind: the epoch whose
-    weights it started from; accuracies in percent after the last (and the best) epoch; parameters:
-    those that are not zero by the mask. A run whose mask comes from a diverged one counts as diverged.
-    """
-    results = reader(store)
-    return pd.DataFrame([_row(trial, results) for trial in trials], columns=COLUMNS)
-
-
-def reader(store: Store) -> Callable[[Run], Result | None]:
-    """What the store knows of a run, None if it is not there; each is read once."""
-    return functools.cache(lambda run: store.get(run) if run in store else None)
-
-
-def mask_diverged(run: Run, results: Callable[[Run], Result | None]) -> bool:
-    """Did a run that the mask comes from diverge? Weights that are not finite have no magnitudes to rank.
-
-    The mask made of them is there, but goes by the order of the layers; nor does an accuracy that was
-    reached with it say anything of LT or RR.
-    """
-    while run.mask is not None:
-        run = run.mask.after
-        result = results(run)
-        if result is not None and math.isnan(result.accuracy):
-            return True
-    return False
-
-
-def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, object]:
-    run = trial.run
-    row: dict[str, object] = {
-        "setting": trial.setting or setting(run),
-        "network": run.task.network,
-        "data": run.task.data,
-        "width": run.task.width,
-        "epochs": run.recipe.epochs,
-        "lr": run.recipe.lr,
-        "pretraining_lr": math.nan if run.mask is None else run.mask.after.recipe.lr,
-        "sparsity": trial.sparsity,
-        "seed": run.seed,
-        "rewind": run.init.epoch if isinstance(run.init, Rewind) else math.nan,
-        "accuracy": math.nan,
-        "best_accuracy": math.nan,
-        "train_loss": math.nan,
-        "test_loss": math.nan,
-        "parameters": nonzeros(run),
-        "fingerprint": "",
-        "digest": run.digest,
-    }
-    result = results(run)
-    if result is not None and not mask_diverged(run, results):
-        row |= {
-            "accuracy": result.accuracy,
-            "best_accuracy": result.best_accuracy,
-            "train_loss": result.curves["train_loss"][-1],
-            "test_loss": result.curves["test_loss"][-1],
-        }
-    if result is not None:
-        row |= {
-            "parameters": run.task.parameters - sum(run.task.prunable_weights.values()) + result.kept,
-            "fingerprint": result.fingerprint,
-        }
-    return row

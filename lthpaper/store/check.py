@@ -28,7 +28,6 @@ from lthpaper.store.entry import (
     WEIGHTS,
     Damaged,
     NewerFormat,
-    Weights,
     damaged,
     is_file,
     left_out,
@@ -40,6 +39,7 @@ from lthpaper.store.entry import (
     verified_snapshot,
 )
 from lthpaper.store.store import Store
+from lthpaper.training.result import Weights
 
 GOOD, LEAN, FOREIGN, DAMAGED = "good", "weights left out", "foreign", "damaged"  # entries
 DRAFT, ORPHAN = "draft", "orphan"  # what a killed process left; a file that belongs to no run

@@ -19,11 +19,9 @@ from torch import Tensor
 
 from lthpaper.errors import InputError
 from lthpaper.runs.run import Run
-from lthpaper.store.entry import NO_TENSORS, plain, save_tensors
-from lthpaper.store.store import writing
-from lthpaper.training.loop import CURVES
-from lthpaper.training.pack import Weights
-from lthpaper.training.start import Checkpoint, hash_tensors
+from lthpaper.store.entry import NO_TENSORS, plain, save_tensors, writing
+from lthpaper.training.result import CURVES, Checkpoint, Weights
+from lthpaper.training.start import hash_tensors
 
 FOLDER, DESCRIPTION, FORMAT = ".checkpoints", "checkpoint", 1
 PLAIN = (

@@ -23,8 +23,7 @@ from torch import Tensor
 
 from lthpaper.errors import InputError, printable
 from lthpaper.runs.masks import Mask
-
-Weights = dict[str, Tensor]
+from lthpaper.training.result import Weights
 
 RESULT, RUN, WEIGHTS, MASK = "result.json", "run.json", "weights.safetensors", "mask.safetensors"
 ENTRY = re.compile(r"\w[\w.-]*-[0-9a-f]{16}", re.ASCII)  # Run.name; other folders hold no results

@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lthpaper.runs.run import Run
-from lthpaper.store.store import Unwritable, writing
+from lthpaper.store.entry import Unwritable, writing
 
 FOLDER = ".locks"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # of a file system without them

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lthpaper.errors import Stopped
 from lthpaper.runs.run import Run
-from lthpaper.training.loop import Progress
+from lthpaper.training.result import Progress
 
 FOLDER = ".logs"
 SECONDS_BETWEEN_LINES = 10.0

@@ -10,52 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lthpaper.store.check import (
-    CHECKPOINT,
     DAMAGED,
     DONE,
     DRAFT,
     FOREIGN,
-    GOOD,
-    LEAN,
     ORPHAN,
     Checked,
-    check,
     check_store,
     existing,
     names,
 )
-from lthpaper.store.entry import MASK, SNAPSHOT, WEIGHTS, Damaged, file_checksum, read_result, writing
-from lthpaper.store.merge import ADDED, COMPLETED, CONFLICT, REFUSED, THERE, Brought, bring, leave_out
+from lthpaper.store.entry import MASK, SNAPSHOT, WEIGHTS, Damaged, read_result, writing
+from lthpaper.store.merge import leave_out
 from lthpaper.store.store import Store
 
-__all__ = [
-    "ADDED",
-    "CHECKPOINT",
-    "COMPLETED",
-    "CONFLICT",
-    "DAMAGED",
-    "DONE",
-    "DRAFT",
-    "FOREIGN",
-    "GOOD",
-    "LEAN",
-    "ORPHAN",
-    "REFUSED",
-    "THERE",
-    "Brought",
-    "Checked",
-    "Removal",
-    "bring",
-    "check",
-    "check_store",
-    "existing",
-    "file_checksum",
-    "leave_out",
-    "names",
-    "removals",
-    "remove",
-    "repair",
-]
 IN_USE = 3600.0  # seconds: a younger draft may be one that a process is writing
 
 

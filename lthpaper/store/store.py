@@ -29,16 +29,11 @@ from lthpaper.runs.masks import Mask
 from lthpaper.runs.run import Run, from_json, to_json
 from lthpaper.store.entry import (
     ENTRY,
-    FORMAT,
     MASK,
     RESULT,
     RUN,
-    SNAPSHOT,
     WEIGHTS,
-    Damaged,
     NewerFormat,
-    Unwritable,
-    checksum,
     damaged,
     file_checksum,
     left_out,
@@ -58,35 +53,7 @@ from lthpaper.store.entry import (
     write_result,
     writing,
 )
-from lthpaper.training.loop import Trained
-from lthpaper.training.pack import Weights
-
-__all__ = [
-    "ENTRY",
-    "FORMAT",
-    "MASK",
-    "RESULT",
-    "RUN",
-    "SNAPSHOT",
-    "WEIGHTS",
-    "Damaged",
-    "NewerFormat",
-    "Result",
-    "Store",
-    "Unwritable",
-    "checksum",
-    "damaged",
-    "file_checksum",
-    "left_out",
-    "load_mask",
-    "load_weights",
-    "read_json",
-    "read_result",
-    "sync",
-    "verified",
-    "write_json",
-    "writing",
-]
+from lthpaper.training.result import Trained, Weights
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from lthpaper import data
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
+from lthpaper.runs.task import Task
 from lthpaper.sweep import flops
 from lthpaper.sweep.speeds import Speed, Speeds, by_shape
 

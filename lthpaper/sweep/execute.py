@@ -16,9 +16,10 @@ from lthpaper.provenance import provenance
 from lthpaper.runs.recipe import CURVE_POINTS
 from lthpaper.runs.run import Run, from_json, to_json
 from lthpaper.store.checkpoints import Checkpoints
+from lthpaper.store.entry import Damaged, Unwritable
 from lthpaper.store.locks import Locks
 from lthpaper.store.logs import Logged, log_of, note
-from lthpaper.store.store import Damaged, Store, Unwritable
+from lthpaper.store.store import Store
 from lthpaper.sweep import ray_address, torchrun
 from lthpaper.sweep.plan import Keep, Plan, plan, worker_count
 from lthpaper.sweep.processes import InThisProcess, WorkerDied, Workers
@@ -27,8 +28,9 @@ from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
 from lthpaper.sweep.stopping import Stopping, Unfinished
 from lthpaper.sweep.throughput import Rates
 from lthpaper.training.autotune import pack_limits
-from lthpaper.training.loop import Progress, train
+from lthpaper.training.loop import train
 from lthpaper.training.process_group import ALONE, Alone
+from lthpaper.training.result import Progress
 
 SECONDS_TO_LOOK_AGAIN = 0.5  # for what another process was training
 SECONDS_TO_STOP = 60.0  # for packs to end in good order

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lthpaper import data, networks
-from lthpaper.runs.run import Task
+from lthpaper.runs.task import Task
 
 # Reads and writes of an activation in one training step, with batch-norm and ReLU fused into the
 # convolutions: written by the convolution, read for the statistics, read by the next convolution;

@@ -1,5 +1,7 @@
 """The clock of the cost model: what a shape costs on the device at hand, as it will be used.
 
+`speeds` looks first into what is remembered, and measures what is missing.
+
 It runs in as many processes at once as will train, for they slow each other down; at the smallest, a middle
 and the largest pack, for half-full packs cost more a network; and besides the steps it times what surrounds
 them: the start of a process, the first pack of a shape, the evaluation, the writing of results.
@@ -11,7 +13,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,19 +26,60 @@ from lthpaper.data.noise import random_data
 from lthpaper.errors import InputError
 from lthpaper.provenance import device_name
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Fresh, Run, Task, from_json, to_json
+from lthpaper.runs.run import Fresh, Run, from_json, to_json
 from lthpaper.runs.settings import lt_omp
+from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
+from lthpaper.sweep import flops
 from lthpaper.sweep.processes import Workers
-from lthpaper.sweep.speeds import PACKS, SECONDS, Speed, entry, entry_key, start_key
+from lthpaper.sweep.speeds import (
+    PACKS,
+    SECONDS,
+    Speed,
+    Speeds,
+    by_shape,
+    calibration_file,
+    entry,
+    entry_key,
+    from_file,
+    read,
+    speed_key,
+    start_key,
+    write,
+)
 from lthpaper.training.autotune import choose, pack_limits
-from lthpaper.training.loop import Trained
 from lthpaper.training.pack import Pack, repeatable
+from lthpaper.training.result import Trained
 from lthpaper.training.start import start
 
 MINUTE = 60.0  # seconds that all of a plan's shapes may take; what is left is scaled from its like
 BLOCK = 0.1  # seconds that one speed is timed at least, where a step is shorter
 PIXELS = {"cpu": 2**20, "cuda": 2**23}  # of a step that is timed; a batch of photographs may not fit at all
+
+
+def speeds(runs: Iterable[Run], device: torch.device | str, processes: int = 1) -> Speeds:
+    """Speeds on this device with so many processes at once: remembered, else measured within about a minute.
+
+    What the minute is too short for is scaled from the shape most like it.
+    """
+    shapes = by_shape(runs)
+    name = device_name(device)
+    known = read(calibration_file())
+    missing = [run for key, run in shapes.items() if entry_key(name, run, processes) not in known]
+    if missing or start_key(name, processes) not in known:
+        measured = measure(sorted(missing, key=_importance(runs)), device, processes)
+        known = read(calibration_file()) | measured
+        write(known)
+    return from_file(known, shapes.values(), name, processes)
+
+
+def _importance(runs: Iterable[Run]) -> Callable[[Run], float]:
+    """Most work first: if the minute is over, what is left matters least."""
+    total: dict[tuple, float] = {}
+    for run in runs:
+        images = run.cost * run.task.images
+        total[speed_key(run)] = total.get(speed_key(run), 0.0) - images * flops.per_image(run.task)[0]
+    return lambda run: total[speed_key(run)]
 
 
 def measure(runs: Sequence[Run], device: torch.device | str, processes: int) -> dict[str, dict[str, Any]]:

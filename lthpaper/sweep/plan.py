@@ -8,8 +8,8 @@ import torch
 
 from lthpaper.errors import require
 from lthpaper.runs.run import Rewind, Run, ancestors
+from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.store.store import Store
-from lthpaper.training.loop import check_trainable, shape_key
 
 Keep = Mapping[Run, frozenset[int]]
 

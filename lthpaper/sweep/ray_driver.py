@@ -18,13 +18,13 @@ import torch
 
 from lthpaper.errors import InputError
 from lthpaper.runs.run import Run, from_json, to_json
+from lthpaper.runs.shape import shape_key
 from lthpaper.store import transfer
 from lthpaper.store.store import Store
 from lthpaper.sweep.processes import Do, OutOfMemory, WorkerDied, as_failure
 from lthpaper.sweep.ray_address import address_of, join
 from lthpaper.sweep.ray_node import EVERYTHING, Board, Unfit, about_here, limits_there, ray, work
 from lthpaper.training.autotune import pack_limits
-from lthpaper.training.loop import shape_key
 
 SECONDS_BETWEEN_LOOKS = 2.0  # at the cluster's nodes
 SECONDS_TO_JOIN = 60.0  # that a cluster without nodes is given for one to come

@@ -13,11 +13,10 @@ import torch
 from lthpaper import networks
 from lthpaper.errors import InputError, require
 from lthpaper.runs.run import Run
-from lthpaper.sweep import assumed_speeds
-from lthpaper.sweep import speeds as speed_table
+from lthpaper.sweep import assumed_speeds, measure
 from lthpaper.sweep.plan import Plan, worker_count
 from lthpaper.sweep.scheduler import Scheduler
-from lthpaper.sweep.speeds import Speeds, speed_key
+from lthpaper.sweep.speeds import Speeds, by_shape, from_file, given, speed_key
 from lthpaper.training.autotune import pack_limits
 
 Limits = Callable[[Run], tuple[int, int]]
@@ -25,7 +24,7 @@ Limits = Callable[[Run], tuple[int, int]]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a simulation finds. Seconds; sources: of what kind the speeds are (speed_table.Speed.source)."""
+    """What a simulation finds. Seconds; sources: of what kind the speeds are (speeds.Speed.source)."""
 
     devices: int
     makespan: float
@@ -118,7 +117,7 @@ def here(todo: Plan, device: torch.device | str = "cpu", workers: int | None = N
     own = any(networks.is_local(run.task.network) for run in todo.todo)  # no other process can build it
     if own or len(todo.todo) <= limits(todo.todo[0])[0]:
         count = 1
-    return simulate(todo, speed_table.speeds(todo.todo, device, count), count, limits)
+    return simulate(todo, measure.speeds(todo.todo, device, count), count, limits)
 
 
 def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
@@ -133,7 +132,7 @@ def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
     if speed:
         return [simulate(todo, _from_file(todo, speed, kind), count)]
     if kind == "cpu":
-        return [simulate(todo, speed_table.speeds(todo.todo, "cpu", min(count, worker_count("cpu"))), count)]
+        return [simulate(todo, measure.speeds(todo.todo, "cpu", min(count, worker_count("cpu"))), count)]
     require(
         kind in assumed_speeds.DEVICES,
         f"Nothing is known of the speed of {kind!r}; there are cpu (measured here) and "
@@ -156,14 +155,14 @@ def parse(devices: str) -> tuple[int, str]:
 
 def _from_file(todo: Plan, file: str | Path, kind: str) -> Speeds:
     """Speeds of the file's device of this kind."""
-    known = speed_table.given(file)
+    known = given(file)
     measured = [(entry["device"], entry["processes"]) for entry in known.values() if "sizes" in entry]
     fitting = [pair for pair in measured if kind in pair[0].lower()] or measured * (kind == "cpu")
     if not fitting:
         names = ", ".join(sorted({name for name, _ in measured}))
         raise InputError(f"{file} holds speeds of {names}, none of {kind}; name a device of the file.")
     name, processes = max(fitting, key=lambda pair: (measured.count(pair), pair[1]))
-    return speed_table.from_file(known, speed_table.by_shape(todo.todo).values(), name, processes)
+    return from_file(known, by_shape(todo.todo).values(), name, processes)
 
 
 def duration(seconds: float) -> str:

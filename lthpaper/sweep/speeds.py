@@ -6,7 +6,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import torch
 
 from lthpaper import cache, data
 from lthpaper.errors import require
-from lthpaper.provenance import device_name
 from lthpaper.runs import digest
 from lthpaper.runs.recipe import is_tested
 from lthpaper.runs.run import Run
@@ -98,36 +97,9 @@ def speed_key(run: Run) -> tuple:
     return (run.task, run.recipe.batch_size, run.recipe.precision)
 
 
-def speeds(runs: Iterable[Run], device: torch.device | str, processes: int = 1) -> Speeds:
-    """Speeds on this device with so many processes at once: remembered, else measured within about a minute.
-
-    What the minute is too short for is scaled from the shape most like it.
-    """
-    shapes = by_shape(runs)
-    name = device_name(device)
-    known = read(calibration_file())
-    missing = [run for key, run in shapes.items() if entry_key(name, run, processes) not in known]
-    if missing or start_key(name, processes) not in known:
-        from lthpaper.sweep.measure import measure  # which needs this module
-
-        measured = measure(sorted(missing, key=_importance(runs)), device, processes)
-        known = read(calibration_file()) | measured
-        _write(known)
-    return from_file(known, shapes.values(), name, processes)
-
-
 def by_shape(runs: Iterable[Run]) -> dict[tuple, Run]:
     """One run of each shape."""
     return {speed_key(run): run for run in reversed(list(runs))}
-
-
-def _importance(runs: Iterable[Run]) -> Callable[[Run], float]:
-    """Most work first: if the minute is over, what is left matters least."""
-    total: dict[tuple, float] = {}
-    for run in runs:
-        images = run.cost * run.task.images
-        total[speed_key(run)] = total.get(speed_key(run), 0.0) - images * flops.per_image(run.task)[0]
-    return lambda run: total[speed_key(run)]
 
 
 def from_file(known: Mapping[str, Any], runs: Iterable[Run], device: str, processes: int) -> Speeds:
@@ -246,11 +218,6 @@ def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value < math.inf
 
 
-def _write(known: Mapping[str, Any]) -> None:
-    document = json.dumps({"format": FORMAT, "speeds": known}, indent=1)
-    cache.keep(calibration_file(), lambda draft: draft.write_text(document))
-
-
 def given(file: str | Path) -> dict[str, dict[str, Any]]:
     """A file of speeds that someone names. Raises InputError if it holds none."""
     known = read(Path(file))
@@ -260,3 +227,9 @@ def given(file: str | Path) -> dict[str, dict[str, Any]]:
         f"(here it would be {calibration_file()}).",
     )
     return known
+
+
+def write(known: Mapping[str, Any]) -> None:
+    """Remember these measurements, in the place of all before."""
+    document = json.dumps({"format": FORMAT, "speeds": known}, indent=1)
+    cache.keep(calibration_file(), lambda draft: draft.write_text(document))

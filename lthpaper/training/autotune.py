@@ -24,8 +24,9 @@ from lthpaper.networks import build_seeded
 from lthpaper.provenance import device_name
 from lthpaper.runs.run import Fresh, Run
 from lthpaper.training.forms import Form, tensors, usual_form, why_not_stacked
-from lthpaper.training.pack import Pack, Start, repeatable
+from lthpaper.training.pack import Pack, repeatable
 from lthpaper.training.process_group import ALONE, Alone
+from lthpaper.training.result import Start
 
 SHARE = 0.8  # of the memory that is free: what a pack may be predicted to take
 GAIN = 1.05  # a doubled pack that is not this much faster is not worth its memory

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lthpaper import networks
 from lthpaper.errors import InputError, require
-from lthpaper.runs.run import Task
+from lthpaper.runs.task import Task
 from lthpaper.training.stacking import OneByOne, Program, Separately, program, stack
 
 

@@ -4,74 +4,24 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from lthpaper.data import DataSet
 from lthpaper.errors import Stopped, require
-from lthpaper.runs.masks import Mask
 from lthpaper.runs.recipe import CURVE_POINTS, is_tested
 from lthpaper.runs.run import Run
+from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.training.autotune import choose, smallest_pack
-from lthpaper.training.pack import Pack, Weights, repeatable
+from lthpaper.training.pack import Pack, repeatable
 from lthpaper.training.process_group import ALONE, Alone
-from lthpaper.training.start import Begun, Checkpoint, Keeper, Load, hash_of, shares
+from lthpaper.training.result import CURVES, Checkpoint, Keeper, Load, Progress, Trained
+from lthpaper.training.start import Begun, hash_of, shares
 
-CURVES = ("train_loss", "test_loss", "test_accuracy")
 SECONDS_BETWEEN_CHECKPOINTS = 120.0  # LTHPAPER_CHECKPOINT_SECONDS
 SHARE_OF_CHECKPOINTS = 0.01  # of the time, at most
 STEPS_BETWEEN_QUESTIONS = 16  # of a team to its processes: whether to stop, or to keep a checkpoint
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training leaves. Losses are means over images, accuracies percent on the test images.
-
-    curves: per epoch, "train_loss", "test_loss", "test_accuracy". The last two are NaN after epochs without a
-    test, and once logits are not finite; the last epoch is always tested.
-    snapshots: epoch -> weights after that many epochs, as asked for.
-    """
-
-    run: Run
-    weights: Weights  # θT
-    mask: Mask | None
-    curves: dict[str, list[float]]
-    snapshots: dict[int, Weights]
-    seconds: float  # of the pack, shared by its runs
-    pack: int  # how many runs shared it
-    packed: str  # "" or why the network was not stacked
-    form: str = ""  # how the pack computed
-    images: str = ""  # where the images were: on the device, in the host's memory, in files; and why
-    resumed: tuple[str, ...] = ()  # devices of the trainings that this one went on from
-
-    @property
-    def accuracy(self) -> float:
-        """Test accuracy after the last epoch, percent; NaN if the run diverged."""
-        return self.curves["test_accuracy"][-1]
-
-
-def shape_key(run: Run) -> tuple:
-    """Runs with equal keys can share a pack: all but learning rate, start, mask and seed are equal."""
-    return (run.task, run.recipe.with_(lr=1.0, schedule="step", milestones=()), run.first_epoch)
-
-
-def check_trainable(run: Run) -> None:
-    """Raise InputError if a run begins where its recipe ends: it would have no accuracy."""
-    require(
-        run.cost >= 1,
-        f"{run} begins after epoch {run.first_epoch} of a recipe of {run.recipe.epochs}: nothing is left to "
-        "train. Rewind to an earlier epoch, or restart the schedule.",
-    )
-
-
-@dataclass
-class Progress:
-    """What `train` reports after every epoch of a pack."""
-
-    runs: Sequence[Run]
-    epoch: int  # epochs done
-    curves: Mapping[Run, Mapping[str, list[float]]] = field(default_factory=dict)
 
 
 def train(

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from lthpaper.data import DataSet
 from lthpaper.data.augment import derived_seed, mixing
-from lthpaper.runs.masks import Mask
 from lthpaper.runs.recipe import learning_rate
 from lthpaper.runs.run import Run
 from lthpaper.training.allocator import keep_freed_memory
@@ -20,20 +18,10 @@ from lthpaper.training.batches import feed
 from lthpaper.training.cuda_graphs import Recorded
 from lthpaper.training.forms import Form, forward_of, usual_form
 from lthpaper.training.process_group import ALONE, Alone
+from lthpaper.training.result import Start, Weights
 from lthpaper.training.stacking import OneByOne, stack
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
-
-Weights = dict[str, Tensor]  # parameters and buffers by name
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a training begins: weights, zero where pruned, the mask, and SGD's momentum (None: none yet)."""
-
-    weights: Weights
-    mask: Mask | None
-    velocity: Weights | None = None
 
 
 class Pack:

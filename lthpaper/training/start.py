@@ -1,20 +1,18 @@
 """Where trainings begin: θ0, θ ⊙ m, rewound weights, or a checkpoint of the run itself."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from lthpaper import networks
 from lthpaper.data.augment import derived_seed
-from lthpaper.runs.masks import Mask, dense_mask, prunable
+from lthpaper.runs.masks import dense_mask, prunable
 from lthpaper.runs.run import Fresh, Run
 from lthpaper.training.forms import tensors
-from lthpaper.training.pack import Start, Weights
-
-Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a run after an epoch (None: T)
+from lthpaper.training.result import Checkpoint, Keeper, Load, Start, Weights
 
 
 def initial_weights(run: Run) -> Weights:
@@ -33,35 +31,6 @@ def start(run: Run, load: Load | None) -> Start:
     names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
     mask = run.mask.prune(trained, mask or dense_mask(trained, names))
     return Start({n: w.where(mask[n], 0) if n in mask else w for n, w in weights.items()}, mask)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A run under way: all that its training needs to go on with the same bits.
-
-    epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
-    the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
-    own share.
-    """
-
-    epoch: int
-    step: int
-    loss: float
-    start: str
-    weights: Weights
-    velocity: Weights
-    curves: dict[str, list[float]]
-    snapshots: dict[int, Weights]
-    seconds: float
-    devices: tuple[str, ...]
-
-
-class Keeper(Protocol):
-    """Where checkpoints are kept between processes (lthpaper.store.checkpoints)."""
-
-    def load(self, run: Run, fingerprint: str) -> Checkpoint | None: ...
-
-    def save(self, run: Run, checkpoint: Checkpoint, fingerprint: str) -> None: ...
 
 
 @dataclass(frozen=True)

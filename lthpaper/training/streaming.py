@@ -20,9 +20,7 @@ from lthpaper.data.decoding import Pictures, Piece, begin
 from lthpaper.data.files import Encoded, Files
 from lthpaper.errors import InputError
 from lthpaper.runs.run import Run
-from lthpaper.training.batches import Feed
-
-__all__ = ["Files", "StreamedFeed", "loaders", "order", "test_pixels"]
+from lthpaper.training.feed import Feed
 
 LOADERS = "LTHPAPER_LOADERS"
 PIECE = 32  # images that one process decodes at once: a whole batch would let the others wait

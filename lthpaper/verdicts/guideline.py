@@ -81,7 +81,7 @@ def guideline(
 ) -> Guideline:
     """For a network and data set by name, or by dotted path for one's own.
 
-    table: our results, tidy (settings.COLUMNS); those of this network and data are quoted. grid: the
+    table: our results, tidy (store.table.COLUMNS); those of this network and data are quoted. grid: the
     learning rates to choose from, the paper's unless given. train_images: 0 means all. Raises InputError
     for an unknown name.
     """

@@ -35,7 +35,7 @@ def stated(
 def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
     """One row a stated accuracy: the paper's, ours (mean ± standard deviation, n) and the difference.
 
-    table: settings.COLUMNS. place: only statements of places that contain it ("Fig. 1"). Where our
+    table: store.table.COLUMNS. place: only statements of places that contain it ("Fig. 1"). Where our
     network, data or epochs are not the paper's, ours stands for the same cell of the smaller
     experiment, `same` is False and no difference is given.
     """

@@ -11,7 +11,7 @@ import pytest
 
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
-from lthpaper.store.store import RESULT
+from lthpaper.store.entry import RESULT
 from lthpaper.sweep.processes import WorkFailed
 
 TINY = ["epochs=1", "insufficient_epochs=1", "rounds=1", "learning_rates=0.1", "train_images=60", "seeds=1"]

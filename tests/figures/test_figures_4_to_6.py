@@ -16,9 +16,10 @@ from lthpaper.measures.surfaces import Evaluator, losses, sample
 from lthpaper.networks import skeleton
 from lthpaper.runs.masks import kept
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Fresh, Task
+from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import SCALES, Scale, scale
 from lthpaper.runs.settings import imp_sparsity, pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
 from lthpaper.training.start import initial_weights

@@ -10,11 +10,12 @@ from hand_made import S11, SMALL, rows
 
 from lthpaper.figures import FIGURES, appendix_d, fig1, table4
 from lthpaper.figures.style import COLOURS
-from lthpaper.runs import settings
 from lthpaper.runs.run import Fresh, Rewind
 from lthpaper.runs.run import setting as name_of
 from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
+from lthpaper.store.table import COLUMNS
+from lthpaper.store.table import table as tidy
 from lthpaper.sweep.execute import execute
 
 LAPTOP = scale("laptop", seeds=1)
@@ -22,7 +23,7 @@ NOWHERE = Store("a-store-that-is-not-there")
 
 
 def frame(*parts):
-    return pd.DataFrame([row for part in parts for row in part], columns=settings.COLUMNS)
+    return pd.DataFrame([row for part in parts for row in part], columns=COLUMNS)
 
 
 # --- Table 4 ---
@@ -43,7 +44,7 @@ def test_every_round_trains_at_the_pretraining_rate_and_the_subnetwork_alone_at_
 
 
 def test_two_pretraining_rates_meet_every_rate_of_the_grid():
-    table = settings.table(table4.trials(LAPTOP), NOWHERE)
+    table = tidy(table4.trials(LAPTOP), NOWHERE)
     lt = table[table["setting"] == "LT-IMP"]
     pairs = set(zip(lt["pretraining_lr"], lt["lr"], strict=True))
     assert pairs == {(dense, lr) for dense in (0.01, 0.1) for lr in LAPTOP.grid}
@@ -58,7 +59,7 @@ def test_equal_rates_are_figure_1_s_runs():
 
 
 def test_one_learning_rate_in_figure_1_gives_one_row():
-    table = settings.table(table4.trials(LAPTOP.with_(learning_rates=(0.1,))), NOWHERE)
+    table = tidy(table4.trials(LAPTOP.with_(learning_rates=(0.1,))), NOWHERE)
     assert set(table["pretraining_lr"].dropna()) == {0.1}
 
 
@@ -95,7 +96,7 @@ def test_the_table_s_cells_are_means_over_seeds_and_a_diverged_seed_empties_its_
 @pytest.mark.parametrize("name", ["table4", "appendix-d"])
 def test_what_is_not_trained_is_drawn_as_such(name):
     small = scale("smoke")
-    table = settings.table(FIGURES[name].trials(small), NOWHERE)
+    table = tidy(FIGURES[name].trials(small), NOWHERE)
     fig = FIGURES[name].plot(table, small)
     fig.canvas.draw()
     assert "nothing has run yet" in fig.get_suptitle()
@@ -193,7 +194,7 @@ def test_both_are_trained_through_the_real_path(tmp_path):
     store = Store(tmp_path)
     trials = [*table4.trials(tiny), *appendix_d.trials(tiny)]
     execute([t.run for t in trials], store, workers=1, quiet=True)
-    table = settings.table(trials, store)
+    table = tidy(trials, store)
     assert table["accuracy"].notna().all()
     assert set(table.loc[table["setting"] == "WR-IMP", "rewind"]) == {1.0}
     assert set(table.loc[table["setting"] == "FT-OMP", "rewind"]) == {2.0}

@@ -17,10 +17,11 @@ from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity,
 from lthpaper.measures.surfaces import Evaluator, line, losses, sample, surface
 from lthpaper.runs.masks import dense_mask, global_magnitude, prunable
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
 from lthpaper.runs.settings import lt_omp
-from lthpaper.training.loop import Trained, train
-from lthpaper.training.pack import Weights
+from lthpaper.runs.task import Task
+from lthpaper.training.loop import train
+from lthpaper.training.result import Trained, Weights
 from lthpaper.training.start import initial_weights
 
 EPOCHS = 4

@@ -12,8 +12,8 @@ from lthpaper.errors import InputError
 from lthpaper.networks.structure import residual_connections
 from lthpaper.paper import EXPERIMENTS
 from lthpaper.runs.masks import prunable
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import imp_sparsity
+from lthpaper.runs.task import Task
 from lthpaper.torchvision_compat import torchvision
 from lthpaper.training.forms import why_not_stacked
 

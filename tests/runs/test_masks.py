@@ -16,7 +16,8 @@ from lthpaper.runs.masks import Mask, dense_mask, global_magnitude, kept, prunab
 from lthpaper.runs.pruning.imp import Imp
 from lthpaper.runs.pruning.omp import Omp
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
+from lthpaper.runs.task import Task
 
 UNPRUNED = Run(Task("resnet8", "digits"), Recipe())
 

@@ -12,7 +12,8 @@ from torch.optim import lr_scheduler
 from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.recipe import PRECISIONS, SCHEDULES, Recipe, learning_rate
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
+from lthpaper.runs.task import Task
 
 NAN, INF = math.nan, math.inf
 

@@ -15,7 +15,7 @@ from lthpaper.runs import digest as canonical
 from lthpaper.runs.pruning.imp import Imp
 from lthpaper.runs.pruning.omp import Omp
 from lthpaper.runs.recipe import PRECISIONS, SCHEDULES, Recipe
-from lthpaper.runs.run import Fresh, Rewind, Run, Task, ancestors, from_json, setting, to_json
+from lthpaper.runs.run import Fresh, Rewind, Run, ancestors, from_json, setting, to_json
 from lthpaper.runs.settings import (
     fine_tuned,
     imp_sparsity,
@@ -27,6 +27,7 @@ from lthpaper.runs.settings import (
     rewound,
     small_dense,
 )
+from lthpaper.runs.task import Task
 
 TASK = Task("resnet8", "digits")
 DENSE = pretraining(TASK, Recipe(), seed=0)

@@ -13,8 +13,9 @@ from lthpaper import paper
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES, fig3
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task, ancestors
+from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import BY_DATA, LAPTOP, PAPER, SCALES, SMOKE, Scale, scale
+from lthpaper.runs.task import Task
 from lthpaper.sweep.measure import timed_images
 
 TRAINED = ("fig1", "appendix-a", "appendix-d", "appendix-f", "fig3", "fig4", "fig5", "fig6", "table4")

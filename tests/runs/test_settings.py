@@ -13,10 +13,9 @@ from lthpaper import networks
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Fresh, Task, setting
+from lthpaper.runs.run import Fresh, setting
 from lthpaper.runs.scales import LAPTOP, PAPER
 from lthpaper.runs.settings import (
-    COLUMNS,
     SETTINGS,
     Trial,
     fine_tuned,
@@ -29,9 +28,10 @@ from lthpaper.runs.settings import (
     rewound,
     sanity_check,
     small_dense,
-    table,
 )
+from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
+from lthpaper.store.table import COLUMNS, table
 from lthpaper.training.loop import train
 
 TASK = Task("resnet8", "digits")

@@ -17,11 +17,13 @@ from safetensors.torch import load_file, save_file
 
 from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
 from lthpaper.runs.settings import lt_omp, pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store.checkpoints import DESCRIPTION, Checkpoints
 from lthpaper.training import loop
-from lthpaper.training.loop import Trained, train
+from lthpaper.training.loop import train
+from lthpaper.training.result import Trained
 
 FEW = few_digits(train=70, test=40)  # three steps an epoch, the last one smaller
 TASK = Task("resnet8", "digits")

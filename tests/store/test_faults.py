@@ -23,10 +23,10 @@ from lthpaper.errors import InputError
 from lthpaper.store import checkpoints, entry
 from lthpaper.store.check import DAMAGED, FOREIGN, check_store
 from lthpaper.store.checkpoints import Checkpoints
-from lthpaper.store.entry import RESULT, RUN
+from lthpaper.store.entry import RESULT, RUN, Unwritable
 from lthpaper.store.merge import bring, leave_out
 from lthpaper.store.prune import repair
-from lthpaper.store.store import Store, Unwritable
+from lthpaper.store.store import Store
 
 LONG = "LTHPAPER_FUZZ_EXAMPLES" in os.environ  # make fuzz
 EXAMPLES = int(os.environ.get("LTHPAPER_FUZZ_EXAMPLES") or 40)
@@ -224,10 +224,11 @@ READ_ONLY = """
 import os, sys
 sys.path[:0] = {path!r}
 from crash_points import SUB, checkpoint, trained
-from lthpaper.checkpoints import Checkpoints
-from lthpaper.locks import Locks
-from lthpaper.store import Store, Unwritable
-from lthpaper.store_tools import removals, remove, repair
+from lthpaper.store.checkpoints import Checkpoints
+from lthpaper.store.locks import Locks
+from lthpaper.store.store import Store
+from lthpaper.store.entry import Unwritable
+from lthpaper.store.prune import removals, remove, repair
 store, result, kept = Store({store!r}), trained(SUB.with_(seed=7)), checkpoint(1)
 if os.geteuid() == 0:
     list(store)  # imports all that is needed, while it can be read

@@ -33,7 +33,7 @@ from lthpaper.errors import InputError
 from lthpaper.measures import surfaces
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.run import from_json, to_json
-from lthpaper.store import checkpoints, prune
+from lthpaper.store import check, checkpoints, prune
 from lthpaper.store import entry as entries
 from lthpaper.store.entry import MASK, RESULT, RUN, WEIGHTS, file_checksum
 from lthpaper.store.store import Store
@@ -238,7 +238,7 @@ def test_what_lies_in_place_of_a_file_is_neither_waited_for_nor_followed(store, 
             path.mkdir()
         case _:
             path.symlink_to({"link": elsewhere, "link to a device": "/dev/zero"}.get(kind, "nowhere"))
-    assert "damaged" in {checked.status for checked in prune.check_store(store)}
+    assert "damaged" in {checked.status for checked in check.check_store(store)}
     assert outcomes(store.folder, other) == {SUB.name: "refused"}
     with pytest.raises(InputError, match="cannot be trusted"):
         store.get(SUB), store.weights(SUB), store.weights(SUB, 1), list(store)

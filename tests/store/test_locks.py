@@ -12,11 +12,12 @@ import pytest
 from filelock import FileLock
 
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import lt_imp, pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store import locks
+from lthpaper.store.entry import Unwritable
 from lthpaper.store.locks import FOLDER, Locks
-from lthpaper.store.store import Store, Unwritable
+from lthpaper.store.store import Store
 from lthpaper.sweep.plan import plan
 
 RECIPE = Recipe(epochs=1, batch_size=30)
@@ -126,8 +127,8 @@ def test_where_no_more_files_can_be_open_a_run_waits_for_those_at_hand(tmp_path,
 SCRIPT = """
     import contextlib, os, signal, sys, torch
     import sklearn.datasets
-    from lthpaper import sweep
-    from lthpaper.store import Store
+    from lthpaper.sweep import execute as sweep
+    from lthpaper.store.store import Store
     from test_locks import WISHES
 
     torch.set_num_threads(1)
@@ -163,7 +164,7 @@ def test_eight_processes_train_each_run_once_and_what_two_that_are_killed_had_be
     killed = 2
     script = tmp_path / "eight.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    here = os.pathsep.join((str(Path(__file__).parents[1]), str(Path(locks.__file__).parents[2])))
+    here = os.pathsep.join((*map(str, Path(__file__).parents[:2]), str(Path(locks.__file__).parents[2])))
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path), str(8 + killed), str(killed)],
         env=os.environ | {"PYTHONPATH": here},

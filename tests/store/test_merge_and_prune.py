@@ -17,12 +17,13 @@ from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.runs.digest import digest
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import lt_omp, pretraining, rewound
+from lthpaper.runs.task import Task
 from lthpaper.store import merge, prune
 from lthpaper.store.check import check_store
+from lthpaper.store.entry import FORMAT, MASK, RESULT, RUN, WEIGHTS, Unwritable, checksum, file_checksum
 from lthpaper.store.merge import bring
-from lthpaper.store.store import FORMAT, MASK, RESULT, RUN, WEIGHTS, Store, Unwritable, checksum
+from lthpaper.store.store import Store
 from lthpaper.study import Study
 from lthpaper.sweep.plan import plan
 from lthpaper.training.loop import train
@@ -117,7 +118,7 @@ def test_a_description_that_this_version_cannot_read_is_foreign(store):
     named = digest(described)
     (folder / RUN).write_text(json.dumps({"digest": named, "runs": runs | {named: described}}))
     files = json.loads((folder / RESULT).read_text())["files"]
-    rewrite(folder, files=files | {RUN: prune.file_checksum(folder / RUN)})
+    rewrite(folder, files=files | {RUN: file_checksum(folder / RUN)})
     folder.rename(folder.with_name(f"resnet8-digits-{named}"))
     assert statuses(store) == {f"resnet8-digits-{named}": "foreign"}
 
@@ -129,7 +130,7 @@ def test_a_description_under_anothers_digest_is_damage(store):
     document["runs"][SUB.digest]["seed"] = 7
     (folder / RUN).write_text(json.dumps(document))
     files = json.loads((folder / RESULT).read_text())["files"]
-    rewrite(folder, files=files | {RUN: prune.file_checksum(folder / RUN)})
+    rewrite(folder, files=files | {RUN: file_checksum(folder / RUN)})
     ((found),) = check_store(store)
     assert (found.status, "under the name" in found.what) == ("damaged", True)
 
@@ -170,7 +171,7 @@ def test_weights_that_are_none_are_damage_whatever_their_checksum(store):
     folder = store.path(SUB)
     (folder / WEIGHTS).write_bytes(b"\x80\x04cos\nsystem\n")
     files = json.loads((folder / RESULT).read_text())["files"]
-    rewrite(folder, files=files | {WEIGHTS: prune.file_checksum(folder / WEIGHTS)})
+    rewrite(folder, files=files | {WEIGHTS: file_checksum(folder / WEIGHTS)})
     assert statuses(store) == {SUB.name: "damaged"}
     with pytest.raises(InputError, match="holds no weights"):
         store.weights(SUB)
@@ -186,7 +187,7 @@ def test_no_module_is_imported_for_a_name_in_a_strangers_store(store, other, tmp
     named = digest(described)
     (folder / RUN).write_text(json.dumps({"digest": named, "runs": {named: described}}))
     files = json.loads((folder / RESULT).read_text())["files"]
-    rewrite(folder, files=files | {RUN: prune.file_checksum(folder / RUN)})
+    rewrite(folder, files=files | {RUN: file_checksum(folder / RUN)})
     folder.rename(folder.with_name(f"it-it-{named}"))
     assert outcomes(other.folder, store) == {f"it-it-{named}": "added"}
 
@@ -287,7 +288,7 @@ def test_equal_masks_are_equal_files_and_old_ones_that_are_not_are_no_conflict(s
     mask, files = other.weights(SUB)[1], json.loads((folder / RESULT).read_text())["files"]
     packed = {name: torch.from_numpy(np.packbits(m.numpy().reshape(-1))) for name, m in mask.items()}
     save_file(packed, folder / MASK, metadata={n: json.dumps(list(m.shape)) for n, m in mask.items()})
-    rewrite(folder, files=files | {MASK: prune.file_checksum(folder / MASK)})
+    rewrite(folder, files=files | {MASK: file_checksum(folder / MASK)})
     assert_same(other.weights(SUB)[1], mask)
     assert outcomes(other.folder, store) == {SUB.name: "there"}
 

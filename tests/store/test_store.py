@@ -19,11 +19,13 @@ from lthpaper import networks
 from lthpaper.errors import InputError
 from lthpaper.runs.masks import dense_mask, global_magnitude
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
 from lthpaper.runs.settings import lt_omp, pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store import store as store_module
-from lthpaper.store.store import MASK, RESULT, RUN, WEIGHTS, Store
-from lthpaper.training.loop import Trained
+from lthpaper.store.entry import MASK, RESULT, RUN, WEIGHTS
+from lthpaper.store.store import Store
+from lthpaper.training.result import Trained
 from lthpaper.training.start import initial_weights
 
 TASK = Task("resnet8", "digits", width=0.25)

@@ -6,7 +6,7 @@ from plain_loop import few_digits
 from lthpaper.errors import InputError
 from lthpaper.runs.pruning.omp import Omp
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Rewind, Task
+from lthpaper.runs.run import Rewind
 from lthpaper.runs.settings import (
     fine_tuned,
     lt_imp,
@@ -16,6 +16,7 @@ from lthpaper.runs.settings import (
     rewound,
     small_dense,
 )
+from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
 from lthpaper.sweep import plan as plan_module
 from lthpaper.training.loop import train

@@ -128,7 +128,7 @@ def test_the_same_jobs_in_this_process_end_alike():
 SCRIPT = """
     import os, signal, sys, time
     from pathlib import Path
-    from lthpaper.workers import Workers
+    from lthpaper.sweep.processes import Workers
 
     def work(folder, on_epoch, stop):
         mine = Path(folder) / str(os.getpid())

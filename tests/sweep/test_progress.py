@@ -8,8 +8,8 @@ import pytest
 
 from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store.check import check_store
 from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import Store

@@ -19,8 +19,9 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from lthpaper.errors import InputError, Stopped  # noqa: E402
 from lthpaper.runs.recipe import Recipe  # noqa: E402
-from lthpaper.runs.run import Run, Task, to_json  # noqa: E402
+from lthpaper.runs.run import Run, to_json  # noqa: E402
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, rewound  # noqa: E402
+from lthpaper.runs.task import Task  # noqa: E402
 from lthpaper.store import transfer  # noqa: E402
 from lthpaper.store.checkpoints import Checkpoints  # noqa: E402
 from lthpaper.store.logs import log_of  # noqa: E402
@@ -159,9 +160,9 @@ def test_a_lost_node_and_a_killed_process_lose_nothing_and_results_come_back(nod
 
 DRIVER = """
 import json, sys
-from lthpaper.runs import from_json
-from lthpaper.store import Store
-from lthpaper.sweep import execute
+from lthpaper.runs.run import from_json
+from lthpaper.store.store import Store
+from lthpaper.sweep.execute import execute
 
 execute([from_json(json.loads(sys.argv[3]))], Store(sys.argv[2]), quiet=True, on=f"ray:{sys.argv[1]}")
 """

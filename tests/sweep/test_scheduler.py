@@ -4,8 +4,9 @@ import pytest
 
 from lthpaper.errors import Stopped
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
+from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.processes import OutOfMemory, WorkerDied

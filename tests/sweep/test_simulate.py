@@ -9,8 +9,8 @@ import torch
 from lthpaper import data
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
 from lthpaper.sweep import assumed_speeds, flops, measure
 from lthpaper.sweep import speeds as cost
@@ -105,31 +105,31 @@ def test_nothing_to_train_takes_no_time():
 def test_speed_is_measured_once_a_shape_and_remembered(monkeypatch):
     timed, real = [], measure._time_shape
     monkeypatch.setattr(measure, "_time_shape", lambda *a: timed.append(a) or real(*a))
-    first = cost.speeds([DENSE], "cpu")
+    first = measure.speeds([DENSE], "cpu")
     assert first.of(DENSE).epoch(DENSE, 2) > 0
     assert first.sources == {"measured"}
     others = [DENSE.with_(seed=3), pretraining(TASK, RECIPE.with_(lr=1.0, epochs=9)), lt_omp(DENSE, 0.5)]
-    assert cost.speeds(others, "cpu") == first
+    assert measure.speeds(others, "cpu") == first
     assert len(timed) == 1
-    cost.speeds([pretraining(TASK, RECIPE.with_(batch_size=10))], "cpu")
+    measure.speeds([pretraining(TASK, RECIPE.with_(batch_size=10))], "cpu")
     assert len(timed) == 2
 
 
 def test_the_sizes_measured_are_those_that_train():
-    assert cost.speeds([DENSE], "cpu").of(DENSE).sizes == (2, 4, 8)
+    assert measure.speeds([DENSE], "cpu").of(DENSE).sizes == (2, 4, 8)
 
 
 def test_the_speed_of_every_recipe_can_be_measured():
     # one epoch, all of it warm-up, then a cosine: the second timed epoch lies beyond its end
     recipe = Recipe(epochs=1, batch_size=20, milestones=(), schedule="cosine", warmup_epochs=1)
     run = pretraining(TASK, recipe)
-    assert cost.speeds([run], "cpu").of(run).epoch(run, 2) > 0
+    assert measure.speeds([run], "cpu").of(run).epoch(run, 2) > 0
 
 
 def test_what_there_is_no_time_to_measure_is_scaled_by_its_operations(monkeypatch):
     monkeypatch.setattr(measure, "MINUTE", 0.0)  # the first shape is always measured: the one with most work
     wide, narrow = pretraining(TASK.with_(width=1.0), RECIPE), pretraining(TASK, RECIPE.with_(batch_size=25))
-    found = cost.speeds([narrow, wide], "cpu")
+    found = measure.speeds([narrow, wide], "cpu")
     assert (found.of(wide).source, found.of(narrow).source) == ("measured", "scaled")
     operations = flops.per_image(narrow.task)[0] / flops.per_image(wide.task)[0]
     assert found.of(narrow).step[0] == pytest.approx(found.of(wide).step[0] * operations / 2)
@@ -152,7 +152,7 @@ def test_a_damaged_cache_of_speeds_is_measured_anew(content):
     file = cost.calibration_file()
     file.parent.mkdir(parents=True)
     file.write_text(content)
-    assert cost.speeds([DENSE], "cpu").sources == {"measured"}
+    assert measure.speeds([DENSE], "cpu").sources == {"measured"}
     assert len(json.loads(file.read_text())["speeds"]) == 3  # the shape, a start, a loading
 
 
@@ -169,7 +169,7 @@ def test_a_damaged_cache_of_speeds_is_measured_anew(content):
     ],
 )
 def test_measurements_that_are_none_are_not_read(change):
-    cost.speeds([DENSE], "cpu")
+    measure.speeds([DENSE], "cpu")
     file = cost.calibration_file()
     document = json.loads(file.read_text())
     for entry in document["speeds"].values():
@@ -182,17 +182,17 @@ def test_measurements_that_are_none_are_not_read(change):
 def test_a_home_that_cannot_be_written_stops_no_plan(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert cost.speeds([DENSE], "cpu").sources == {"measured"}
+    assert measure.speeds([DENSE], "cpu").sources == {"measured"}
 
 
 def test_measuring_speed_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
-    cost.speeds([DENSE], "cpu")
+    measure.speeds([DENSE], "cpu")
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_speeds_measured_elsewhere_take_the_place_of_assumed_ones(tmp_path):
-    cost.speeds([DENSE], "cpu")
+    measure.speeds([DENSE], "cpu")
     document = json.loads(cost.calibration_file().read_text())
     for entry in document["speeds"].values():
         entry["device"] = "NVIDIA H100 80GB HBM3"

@@ -15,11 +15,13 @@ from torch import nn
 from lthpaper import networks
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
-from lthpaper.store.store import RESULT, WEIGHTS, Store, Unwritable
+from lthpaper.runs.task import Task
+from lthpaper.store.entry import RESULT, WEIGHTS, Unwritable
+from lthpaper.store.store import Store
+from lthpaper.sweep import execute as sweep
 from lthpaper.sweep.execute import execute
-from lthpaper.sweep.execute import execute as sweep
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.processes import WorkFailed
 from lthpaper.sweep.progress import Bar

@@ -5,8 +5,8 @@ import torch
 
 from lthpaper.provenance import device_name
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import pretraining
+from lthpaper.runs.task import Task
 from lthpaper.sweep import speeds
 from lthpaper.sweep.throughput import Rates
 

@@ -16,12 +16,13 @@ from lthpaper import provenance
 from lthpaper.cli import main, options
 from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task, to_json
+from lthpaper.runs.run import Run, to_json
 from lthpaper.runs.settings import lt_imp, pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store.checkpoints import Checkpoints
+from lthpaper.sweep import execute as sweep
 from lthpaper.sweep import speeds
 from lthpaper.sweep.execute import Job, execute, perform
-from lthpaper.sweep.execute import execute as sweep
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.stopping import STATUS, Stopping, Unfinished, seconds
 

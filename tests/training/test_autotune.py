@@ -8,8 +8,8 @@ import torch
 from plain_loop import few_digits
 
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import pretraining
+from lthpaper.runs.task import Task
 from lthpaper.training import autotune
 from lthpaper.training import batches as feeds
 from lthpaper.training.autotune import LARGEST, Choice, choose, measured, pack_limits

@@ -11,14 +11,16 @@ from lthpaper import data
 from lthpaper.errors import Stopped
 from lthpaper.runs.masks import dense_mask, global_magnitude
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
 from lthpaper.runs.settings import pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.training import autotune, loop
 from lthpaper.training.autotune import PLAIN_FORMS, Choice, choose
 from lthpaper.training.forms import Form
 from lthpaper.training.loop import train
-from lthpaper.training.pack import Pack, Start, repeatable
+from lthpaper.training.pack import Pack, repeatable
+from lthpaper.training.result import Start
 from lthpaper.training.start import initial_weights, start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

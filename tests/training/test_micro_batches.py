@@ -16,11 +16,13 @@ from lthpaper.data import DataSet
 from lthpaper.data.augment import derived_seed, draws, mixing
 from lthpaper.errors import Stopped
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
 from lthpaper.runs.settings import pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store.checkpoints import Checkpoints
-from lthpaper.training.loop import Trained, train
-from lthpaper.training.pack import Pack, Start, repeatable
+from lthpaper.training.loop import train
+from lthpaper.training.pack import Pack, repeatable
+from lthpaper.training.result import Start, Trained
 from lthpaper.training.start import initial_weights
 
 CPU = torch.device("cpu")

@@ -13,10 +13,11 @@ from lthpaper import networks
 from lthpaper.errors import InputError
 from lthpaper.networks import NETWORKS
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import pretraining
+from lthpaper.runs.task import Task
 from lthpaper.training.loop import train
-from lthpaper.training.pack import Pack, Start
+from lthpaper.training.pack import Pack
+from lthpaper.training.result import Start
 from lthpaper.training.stacking import OneByOne, Program, program, stack
 from lthpaper.training.start import initial_weights
 

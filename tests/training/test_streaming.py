@@ -21,7 +21,8 @@ from lthpaper.data.files import Files
 from lthpaper.errors import InputError
 from lthpaper.measures.surfaces import sample
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, Task
+from lthpaper.runs.run import Run
+from lthpaper.runs.task import Task
 from lthpaper.torchvision_compat import torchvision
 from lthpaper.training import batches as feeds
 from lthpaper.training import streaming

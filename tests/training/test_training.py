@@ -18,7 +18,7 @@ from lthpaper.runs.masks import dense_mask, global_magnitude
 from lthpaper.runs.masks import kept as kept_weights
 from lthpaper.runs.pruning.omp import Omp
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Rewind, Run, Task
+from lthpaper.runs.run import Rewind, Run
 from lthpaper.runs.settings import (
     fine_tuned,
     lt_imp,
@@ -28,9 +28,11 @@ from lthpaper.runs.settings import (
     rewound,
     small_dense,
 )
+from lthpaper.runs.task import Task
 from lthpaper.training import loop
-from lthpaper.training.loop import Trained, train
-from lthpaper.training.pack import Pack, Start, repeatable
+from lthpaper.training.loop import train
+from lthpaper.training.pack import Pack, repeatable
+from lthpaper.training.result import Start, Trained
 from lthpaper.training.start import initial_weights, start
 
 CPU = torch.device("cpu")

@@ -24,10 +24,10 @@ from hand_made import (
 
 from lthpaper.figures import FIGURES, claims_board
 from lthpaper.paper import CLAIMS
-from lthpaper.runs import settings
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import imp_sparsity
 from lthpaper.store.store import Store
+from lthpaper.store.table import table as tidy
 from lthpaper.verdicts import claims, paper_beside_ours
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.claims.outcome import CONTRADICTED, STATUSES, SUPPORTED, Outcome, Part
@@ -475,7 +475,7 @@ def test_claim_14_larger_basins_and_smoother_surfaces_with_residual_connections(
 
 def planned_only(of):
     """Every claim's runs, none of them trained."""
-    return settings.table(claims.trials(of), Store("a-store-that-is-not-there"))
+    return tidy(claims.trials(of), Store("a-store-that-is-not-there"))
 
 
 @pytest.mark.parametrize("number", claims.TESTS)

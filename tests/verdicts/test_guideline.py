@@ -8,8 +8,8 @@ from hand_made import AT_SMALL, experiment, minus, results
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.runs.scales import scale
-from lthpaper.runs.settings import table
 from lthpaper.store.store import Store
+from lthpaper.store.table import table
 from lthpaper.verdicts import characteristics
 from lthpaper.verdicts.characteristics import large_rates, small_rates
 from lthpaper.verdicts.guideline import NOTHING_YET, guideline

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lthpaper.runs import settings
+from lthpaper.measures import contours, overlaps
+from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
+from lthpaper.store.table import table
 from lthpaper.verdicts.claims.ablations import claim_12, claim_13
 from lthpaper.verdicts.claims.basins import claim_14
 from lthpaper.verdicts.claims.outcome import Outcome
@@ -43,9 +45,7 @@ class Test:
 
     def trials(self, scale: Scale) -> list[Trial]:
         """The runs that it needs at a scale."""
-        from lthpaper.figures import FIGURES  # figures draw claims, and claims read figures' runs
-
-        return union(FIGURES[name].trials(scale) for name in self.figures)
+        return union(experiments.trials(name, scale) for name in self.figures)
 
 
 TESTS = {
@@ -68,9 +68,7 @@ TESTS = {
 
 def trials(scale: Scale) -> list[Trial]:
     """The runs of all claims, each once."""
-    from lthpaper.figures import FIGURES
-
-    return union(FIGURES[name].trials(scale) for name in figures())
+    return union(experiments.trials(name, scale) for name in figures())
 
 
 def figures() -> list[str]:
@@ -83,20 +81,16 @@ def gather(
 ) -> Results:
     """What the store holds of the claims' runs. surfaces: evaluate those loss surfaces that are not kept
     yet, in part or at all (minutes), instead of leaving them out."""
-    from lthpaper.figures import FIGURES
-    from lthpaper.figures.contours import is_kept, numbers
-
-    fig6 = FIGURES["fig6"]
-    overlaps = fig6.measure(fig6.trials(scale), store, scale, data_root)
+    correlations = overlaps.measure(experiments.trials("fig6", scale), store, scale, data_root)
     seen = []
     for name in CONTOURS:
-        there = [t for t in FIGURES[name].trials(scale) if t.run in store]
+        there = [t for t in experiments.trials(name, scale) if t.run in store]
         if not surfaces:
-            there = [t for t in there if is_kept(t, store, scale, data_root)]
+            there = [t for t in there if contours.is_kept(t, store, scale, data_root)]
         if there:
-            seen.append(numbers(FIGURES[name].measure(there, store, scale, data_root)))
-    contours = pd.concat(seen, ignore_index=True) if seen else NOTHING
-    return Results(scale, settings.table(trials(scale), store), overlaps, contours)
+            seen.append(contours.numbers(contours.measure(there, store, scale, data_root)))
+    surfaces_seen = pd.concat(seen, ignore_index=True) if seen else NOTHING
+    return Results(scale, table(trials(scale), store), correlations, surfaces_seen)
 
 
 def judge(results: Results) -> list[Outcome]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lthpaper.paper import thresholds
-from lthpaper.runs import settings
+from lthpaper.runs import experiments, settings
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.verdicts import cells
@@ -18,7 +18,7 @@ NOTHING = pd.DataFrame()
 
 @dataclass(frozen=True)
 class Results:
-    """table: settings.COLUMNS, of any figures' runs; a run that the store lacks is NaN or absent.
+    """table: store.table.COLUMNS, of any figures' runs; a run that the store lacks is NaN or absent.
     overlaps: R_p, correlation.py's table. contours: numbers of loss surfaces, measures.contours' table.
     """
 
@@ -54,9 +54,7 @@ class Results:
 
     def planned(self, figure: str) -> list[Trial]:
         """The runs that a figure shows at this scale, trained or not."""
-        from lthpaper.figures import FIGURES  # figures draw claims, and claims read figures' runs
-
-        return FIGURES[figure].trials(self.scale)
+        return experiments.trials(figure, self.scale)
 
     def sparsities(self, network: str, data: str) -> tuple[float, ...]:
         """The scale's non-trivial ones for an experiment (§2.2 ①)."""
