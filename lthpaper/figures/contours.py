@@ -1,4 +1,4 @@
-"""What Figures 4 and 5 share: four subnetworks, their surfaces as one tidy table, and the four panels."""
+"""What Figures 4 and 5 share: how their four panels are drawn from the table of measures/contours.py."""
 
 import matplotlib.pyplot as plt
 import numpy as np

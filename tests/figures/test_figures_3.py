@@ -9,6 +9,7 @@ import pytest
 from lthpaper import data, paper
 from lthpaper.figures import appendix_a, appendix_f, drawn_table, fig3, table2, table3
 from lthpaper.figures.style import COLOURS, PAGE, seeds_note, spread
+from lthpaper.runs import experiments
 from lthpaper.runs.scales import PAPER, SMOKE
 from lthpaper.runs.settings import SETTINGS
 from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
@@ -86,10 +87,10 @@ def test_a_panel_has_all_six_settings_over_the_grid_at_one_sparsity():
 
 
 def test_the_sparsity_of_a_panel_is_the_texts_where_the_scale_has_it():
-    shown = {key: round(s, 3) for key, s in fig3.shown_sparsities(PAPER).items()}
+    shown = {key: round(s, 3) for key, s in experiments.shown_sparsities(PAPER).items()}
     assert shown[("resnet20", "cifar10")] == shown[("vgg16", "cifar10")] == 0.914
     assert shown[("mobilenet-v1", "cifar10")] == 0.832
-    further = fig3.shown_sparsities(PAPER.with_(rounds=(8, 13)))
+    further = experiments.shown_sparsities(PAPER.with_(rounds=(8, 13)))
     assert round(further[("resnet32", "cifar10")], 3) == round(further[("resnet20", "cifar10")], 3) == 0.945
     assert round(further[("mobilenet-v1", "cifar10")], 3) == 0.832
 

@@ -10,6 +10,7 @@ from hand_made import S11, SMALL, rows
 
 from lthpaper.figures import FIGURES, appendix_d, fig1, table4
 from lthpaper.figures.style import COLOURS
+from lthpaper.runs import experiments
 from lthpaper.runs.run import Fresh, Rewind
 from lthpaper.runs.run import setting as name_of
 from lthpaper.runs.scales import scale
@@ -118,10 +119,10 @@ def test_table_4_frames_equal_rates():
 
 
 def test_rewinding_is_to_early_epochs_before_the_end():
-    assert appendix_d.rewinding_epochs(scale("paper")) == (4, 8, 16)
-    assert appendix_d.rewinding_epochs(LAPTOP) == (2, 3, 6)
-    assert appendix_d.rewinding_epochs(scale("smoke")) == (1,)
-    assert appendix_d.rewinding_epochs(scale("smoke", epochs=1)) == ()
+    assert experiments.rewinding_epochs(scale("paper")) == (4, 8, 16)
+    assert experiments.rewinding_epochs(LAPTOP) == (2, 3, 6)
+    assert experiments.rewinding_epochs(scale("smoke")) == (1,)
+    assert experiments.rewinding_epochs(scale("smoke", epochs=1)) == ()
 
 
 def test_rewound_runs_have_lt_s_masks_and_go_on_with_the_recipe_from_epoch_t():

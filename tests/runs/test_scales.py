@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lthpaper import paper
 from lthpaper.errors import InputError
-from lthpaper.figures import FIGURES, fig3
+from lthpaper.figures import FIGURES
+from lthpaper.runs import experiments
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import BY_DATA, LAPTOP, PAPER, SCALES, SMOKE, Scale, scale
@@ -132,8 +133,8 @@ def test_micro_batches_are_made_where_a_batch_is_larger_and_nowhere_else():
 
 def test_the_sparsity_of_a_panel_is_one_that_the_scale_has():
     for task in PAPER.tasks:
-        assert fig3.shown_rounds(task, PAPER) == paper.experiment(task.network, task.data).shown
-    assert fig3.shown_rounds(Task("resnet32", "cifar10"), PAPER.with_(rounds=(4, 8))) == 8
+        assert experiments.shown_rounds(task, PAPER) == paper.experiment(task.network, task.data).shown
+    assert experiments.shown_rounds(Task("resnet32", "cifar10"), PAPER.with_(rounds=(4, 8))) == 8
 
 
 # --- scales ---
