@@ -27,7 +27,7 @@ help:
 	@echo "make faults    kill the command hundreds of times and look at what it leaves (Linux)"
 	@echo "make fuzz      thousands of command lines and damaged files"
 	@echo "make install   only install, into .venv"
-	@echo "make lint      check style and format"
+	@echo "make lint      check style, format and which package imports which"
 	@echo "make lock      write requirements.lock anew"
 	@echo "make clean     remove .venv and caches; what was trained under runs/ stays"
 
@@ -53,8 +53,10 @@ gallery:
 	@cp runs/figures/laptop/*.png runs/figures/laptop/*.json docs/gallery/
 
 lint: $(READY)
+	@mkdir -p build
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-cache > build/imports.txt || { cat build/imports.txt; exit 1; }
 
 test: lint
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
@@ -76,7 +78,7 @@ faults: $(READY)
 
 fuzz: $(READY)
 	@LTHPAPER_FUZZ_EXAMPLES=$(EXAMPLES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) \
-	--hypothesis-show-statistics tests/test_fuzz.py tests/test_faults.py
+	--hypothesis-show-statistics tests/store/test_fuzz.py tests/store/test_faults.py
 
 # Resolves in an environment of its own, so that nothing installed by hand gets in, and keeps the old lock's
 # versions where they still fit: to move one, change its line first. Without a pin of torch pip would fetch

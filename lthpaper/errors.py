@@ -1,4 +1,4 @@
-"""What a user is told when an input cannot be used."""
+"""What a user is told when an input cannot be used, and how a training says that it was stopped."""
 
 
 class InputError(ValueError):
@@ -6,6 +6,10 @@ class InputError(ValueError):
 
     The command `lthpaper` prints the sentence and exits with status 2, without a traceback.
     """
+
+
+class Stopped(Exception):
+    """A training was asked to stop before its end; what it had done is in its checkpoint, if it keeps one."""
 
 
 def require(condition: bool, sentence: str) -> None:

@@ -4,10 +4,10 @@ import math
 
 import pandas as pd
 
-from lthpaper import settings
-from lthpaper.claims.results import Results
-from lthpaper.scales import Scale, scale
-from lthpaper.settings import imp_sparsity
+from lthpaper.runs.scales import Scale, scale
+from lthpaper.runs.settings import imp_sparsity
+from lthpaper.store.table import COLUMNS
+from lthpaper.verdicts.claims.results import Results
 
 STEADY = (-0.05, 0.0, 0.05)  # three seeds so close that nothing is undecided
 S4, S8, S11 = (imp_sparsity(k) for k in (4, 8, 11))
@@ -28,7 +28,7 @@ def rows(setting, means, sparsity=0.0, around=STEADY, **more):
 
 
 def results(*parts, of: Scale = SMALL, **more):
-    table = pd.DataFrame([row for part in parts for row in part], columns=settings.COLUMNS)
+    table = pd.DataFrame([row for part in parts for row in part], columns=COLUMNS)
     return Results(of, table.astype({"accuracy": float}), **more)
 
 

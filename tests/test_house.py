@@ -1,4 +1,4 @@
-"""The house is in order: pins, paths, notebooks, and an import that needs no notebook software."""
+"""The house is in order: pins, layers, paths, notebooks, and an import that needs no notebook software."""
 
 import ast
 import re
@@ -83,6 +83,57 @@ print(len(names))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 10
+
+
+# --- layers ---
+
+HOUSE = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+LAYERS = [set(line.split(" | ")) for line in HOUSE["contracts"][0]["layers"]]
+MACHINERY = {"training", "store", "sweep", "measures", "verdicts", "figures", "report", "cli"}
+
+
+def test_a_package_imports_only_from_those_below_it(monkeypatch):
+    linter = pytest.importorskip("importlinter.cli", reason="import-linter is not installed")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    assert linter.lint_imports(no_cache=True) == linter.EXIT_STATUS_SUCCESS
+
+
+def test_every_module_and_package_has_its_place_in_the_list():
+    inside = {
+        p.stem for p in (ROOT / "lthpaper").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
+    assert inside - {"__init__"} == set.union(*LAYERS)
+
+
+def loaded_by(script: str) -> set[str]:
+    """The names of the modules that a script loads in a new process."""
+    script += "\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_alone_loads_nothing_else_of_it():
+    loaded = loaded_by("import lthpaper")
+    assert {name for name in loaded if name.startswith("lthpaper")} == {"lthpaper"}
+    assert not loaded & {"torch", "numpy", "pandas", "matplotlib"}
+
+
+def test_values_load_no_machinery():
+    walk = "import importlib, pkgutil, lthpaper.runs as runs\n"
+    walk += "for m in pkgutil.walk_packages(runs.__path__, 'lthpaper.runs.'): importlib.import_module(m.name)"
+    loaded = loaded_by(walk)
+    assert "lthpaper.runs.experiments" in loaded
+    of_ours = {name.split(".")[1] for name in loaded if name.startswith("lthpaper.")}
+    assert not of_ours & MACHINERY
+    assert not loaded & {"pandas", "matplotlib", "seaborn", "sklearn", "ray"}
+
+
+def test_that_a_run_was_stopped_can_be_said_without_torch():
+    assert "torch" not in loaded_by("from lthpaper.errors import Stopped")
 
 
 # --- no path of one machine ---

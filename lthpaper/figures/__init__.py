@@ -2,7 +2,7 @@
 path, `package.module:SPEC`, wherever a name is asked for.
 
 A figure is two pure functions: `trials(scale)` names the runs that it shows, `plot(table, scale)`
-draws the tidy table of their results (settings.COLUMNS). It never trains.
+draws the tidy table of their results (store.table.COLUMNS). It never trains.
 
     register("fig1", FigureSpec("Preliminary results", trials, plot))
 
@@ -21,10 +21,11 @@ from matplotlib.figure import Figure
 
 from lthpaper.errors import InputError, require
 from lthpaper.registry import Registry
-from lthpaper.runs import Run
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial, table
-from lthpaper.store import Store
+from lthpaper.runs.run import Run
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.store.store import Store
+from lthpaper.store.table import table
 
 Measure = Callable[[list[Trial], Store, Scale, str | Path | None], pd.DataFrame]
 

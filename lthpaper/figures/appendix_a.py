@@ -5,18 +5,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper.figures import FigureSpec, fig1, register
+from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, PAGE, curve, diverged_note, level, paper_style, seeds_note
-from lthpaper.recipe import epochs_said
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
+from lthpaper.runs import experiments
+from lthpaper.runs.recipe import epochs_said
+from lthpaper.runs.scales import Scale
+
+trials = experiments.all_rounds
 
 LINES = ("-", (0, (3, 1.5)))  # sufficient, insufficient epochs
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """Every IMP round up to that of Figure 1's last panel."""
-    return fig1.trials(scale, range(1, max(scale.panels) + 1))
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -45,7 +42,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_title(f"({letter}) learning rate {lr:g}")
             ax.set_xlabel("sparsity (IMP rounds evenly spaced)")
         axes[0][0].set_ylabel("test accuracy (%)")
-        marks = [Line2D([], [], color=COLOURS[s], label=s) for s in fig1.SETTINGS]
+        marks = [Line2D([], [], color=COLOURS[s], label=s) for s in experiments.PRELIMINARY]
         marks += [
             Line2D([], [], color="#777777", linestyle=line, label=epochs_said(e))
             for e, line in zip(epochs, LINES, strict=False)

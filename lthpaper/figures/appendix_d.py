@@ -5,9 +5,6 @@ rewinding). Masks are those of LT: no IMP round is rewound. The appendix is not 
 network, Figure 1's learning rates and the scale's highest sparsity are ours.
 """
 
-import itertools
-from collections.abc import Iterator
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -28,52 +25,20 @@ from lthpaper.figures.style import (
     seeds_note,
     spread,
 )
-from lthpaper.scales import Scale
-from lthpaper.settings import (
-    Trial,
-    fine_tuned,
-    imp_sparsity,
-    lt_imp,
-    lt_omp,
-    pretraining,
-    rewound,
-    sanity_check,
-)
-from lthpaper.tickets import Verdict, verdict
+from lthpaper.runs import experiments
+from lthpaper.runs.scales import Scale
+from lthpaper.verdicts.tickets import Verdict, verdict
 
-EARLY = (1 / 40, 1 / 20, 1 / 10)  # of training: epochs 4, 8 and 16 of 160
+trials = experiments.rewinding
+
 PRUNINGS = ("IMP", "OMP")
 LINES = {"IMP": "-", "OMP": (0, (4, 1.5))}
-
-
-def rewinding_epochs(scale: Scale) -> tuple[int, ...]:
-    """A few early t, at least 1 and before the end: (4, 8, 16) of 160, (2, 3, 6) of 60, (1,) of 2."""
-    epochs = scale.recipe.epochs
-    rounded = {max(1, int(share * epochs + 0.5)) for share in EARLY}
-    return tuple(sorted(t for t in rounded if t < epochs))
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """Every setting of the sanity check, for the verdicts; and WR and FT."""
-    k = max(scale.rounds)
-    rates, seeds = scale.learning_rates, scale.seeds
-    return [*sanity_check(scale.task, scale.recipe, rates, (k,), seeds), *_rewound(scale, k)]
-
-
-def _rewound(scale: Scale, k: int) -> Iterator[Trial]:
-    s = imp_sparsity(k)
-    for lr, seed in itertools.product(scale.learning_rates, range(scale.seeds)):
-        dense = pretraining(scale.task, scale.recipe.with_(lr=lr), seed)
-        for label, subnetwork in (("IMP", lt_imp(dense, k)), ("OMP", lt_omp(dense, s))):
-            for epoch in rewinding_epochs(scale):
-                yield Trial(f"WR-{label}", s, rewound(subnetwork, dense, epoch))
-            yield Trial(f"FT-{label}", s, fine_tuned(subnetwork, dense))
 
 
 def verdicts(table: pd.DataFrame) -> list[tuple[str, str, Verdict]]:
     """(start, pruning, verdict) of LT, of each rewinding epoch and of FT.
 
-    By the generalised principles (`lthpaper.tickets`): what starts from θt stands in LT's place.
+    By the generalised principles (`lthpaper.verdicts.tickets`): what starts from θt stands in LT's place.
     """
     found = []
     for pruning in PRUNINGS:

@@ -7,18 +7,11 @@ from matplotlib.figure import Figure
 from lthpaper.figures import FigureSpec, fig3, register
 from lthpaper.figures.style import PAGE, paper_style
 from lthpaper.paper import Thresholds
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.ticket_cells import by_sparsity
+from lthpaper.runs import experiments
+from lthpaper.runs.scales import Scale
+from lthpaper.verdicts.cells import by_sparsity
 
-
-def trials(scale: Scale) -> list[Trial]:
-    """Every setting over the whole grid at all of the scale's sparsities; Figure 3's runs are among them."""
-    return [
-        trial
-        for task in scale.tasks
-        for trial in fig3.checked(task, scale, scale.rounds_for(task.network, task.data))
-    ]
+trials = experiments.all_sparsities
 
 
 def plot(table: pd.DataFrame, scale: Scale, thresholds: Thresholds | None = None) -> Figure:

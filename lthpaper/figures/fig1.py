@@ -1,7 +1,5 @@
 """Figure 1: pretraining, LT-IMP and RR-IMP at three learning rates, sufficient and insufficient epochs."""
 
-from collections.abc import Iterable
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -21,22 +19,11 @@ from lthpaper.figures.style import (
     seeds_note,
     spread,
 )
-from lthpaper.recipe import epochs_said
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial, sanity_check
+from lthpaper.runs import experiments
+from lthpaper.runs.recipe import epochs_said
+from lthpaper.runs.scales import Scale
 
-SETTINGS = ("pretraining", "LT-IMP", "RR-IMP")
-
-
-def trials(scale: Scale, rounds: Iterable[int] | None = None) -> list[Trial]:
-    """Both recipes at Figure 1's learning rates; `rounds`: the scale's three lowest unless given."""
-    return [
-        trial
-        for recipe in (scale.recipe, scale.insufficient_recipe)
-        for trial in sanity_check(
-            scale.task, recipe, scale.learning_rates, tuple(rounds or scale.panels), scale.seeds, SETTINGS
-        )
-    ]
+trials = experiments.preliminary
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -64,7 +51,7 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
     rates = sorted(table["lr"].unique())
     place = {lr: i for i, lr in enumerate(rates)}
     epochs = sorted(table["epochs"].unique(), reverse=True)
-    shown = [(e, setting) for e in epochs for setting in SETTINGS]
+    shown = [(e, setting) for e in epochs for setting in experiments.PRELIMINARY]
     offsets = np.linspace(-0.32, 0.32, len(shown))
     for offset, (e, setting) in zip(offsets, shown, strict=True):
         cells = spread(table[(table["setting"] == setting) & (table["epochs"] == e)], "lr")
@@ -89,7 +76,10 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
 
 
 def _legend(table: pd.DataFrame) -> list[Line2D]:
-    marks = [Line2D([], [], color=COLOURS[s], marker=MARKERS[s], linestyle="", label=s) for s in SETTINGS]
+    marks = [
+        Line2D([], [], color=COLOURS[s], marker=MARKERS[s], linestyle="", label=s)
+        for s in experiments.PRELIMINARY
+    ]
     for i, e in enumerate(sorted(table["epochs"].unique(), reverse=True)):
         fill = "#777777" if i == 0 else "white"
         marks.append(

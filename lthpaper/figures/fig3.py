@@ -1,6 +1,6 @@
 """Figure 3: accuracy against learning rate, a curve a setting, a panel an experiment, tickets marked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lthpaper import paper
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import (
     COLOURS,
@@ -24,11 +23,13 @@ from lthpaper.figures.style import (
     spread,
 )
 from lthpaper.paper import Thresholds
-from lthpaper.runs import Task
-from lthpaper.scales import Scale
-from lthpaper.settings import SETTINGS, Trial, imp_sparsity, sanity_check
-from lthpaper.ticket_cells import trained
-from lthpaper.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, Verdict, verdict
+from lthpaper.runs import experiments
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import SETTINGS
+from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, Verdict, verdict
+
+trials = experiments.sanity_checks
 
 TICKETS = {SECONDARY: "#228833", EITHER: "#228833", JACKPOT: "#AA3377"}  # the paper's box is green
 SURE, BY_MEANS = 0.45, 0.18  # opacity
@@ -36,28 +37,6 @@ SIMILAR, PALE = "#ececec", "#777777"
 SHORT, LONG = (0, (1.2, 1.2)), (0, (3.5, 1.5))
 DASHES = {"RR-IMP": LONG, "RR-OMP": LONG, "SDT": SHORT}
 SQUASHED, LEAST = 1.75, 3.0  # y range: times the settings' bests' own range; at least so many points
-
-
-def shown_rounds(task: Task, scale: Scale) -> int:
-    """IMP rounds of the panel: the paper's (paper.EXPERIMENTS) where the scale has them, else its last."""
-    stated, have = paper.shown_rounds(task.network, task.data), scale.rounds_for(task.network, task.data)
-    return stated if stated in have else have[-1]
-
-
-def shown_sparsities(scale: Scale) -> dict[tuple[str, str], float]:
-    """(network, data) -> the sparsity of its panel."""
-    return {(t.network, t.data): imp_sparsity(shown_rounds(t, scale)) for t in scale.tasks}
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """Every setting over the whole grid, one sparsity an experiment."""
-    return [t for task in scale.tasks for t in checked(task, scale, (shown_rounds(task, scale),))]
-
-
-def checked(task: Task, scale: Scale, rounds: Sequence[int]) -> Iterator[Trial]:
-    """Every setting of an experiment, with its data's recipe and grid."""
-    recipe, grid = scale.recipe_for(task.data), scale.grid_for(task.data)
-    return sanity_check(task, recipe, grid, rounds, scale.seeds)
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:

@@ -3,10 +3,12 @@
 from functools import partial
 
 from lthpaper.figures import FigureSpec, contours, register
+from lthpaper.measures.contours import measure
+from lthpaper.runs import experiments
 
-trials = partial(contours.trials, residual=True)
-keep = partial(contours.keep, residual=True)
-measure, plot = contours.measure, contours.plot
+trials = experiments.EXPERIMENTS["fig4"]
+keep = partial(experiments.contour_snapshots, residual=True)
+plot = contours.plot
 
 register(
     "fig4",

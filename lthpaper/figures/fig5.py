@@ -3,10 +3,12 @@
 from functools import partial
 
 from lthpaper.figures import FigureSpec, contours, register
+from lthpaper.measures.contours import measure
+from lthpaper.runs import experiments
 
-trials = partial(contours.trials, residual=False)
-keep = partial(contours.keep, residual=False)
-measure, plot = contours.measure, contours.plot
+trials = experiments.EXPERIMENTS["fig5"]
+keep = partial(experiments.contour_snapshots, residual=False)
+plot = contours.plot
 
 register(
     "fig5",

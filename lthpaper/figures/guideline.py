@@ -3,12 +3,13 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.figures import FigureSpec, appendix_f, register
+from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.drawn_table import draw_table
-from lthpaper.guideline import Guideline, guideline
-from lthpaper.scales import Scale
+from lthpaper.runs import experiments
+from lthpaper.runs.scales import Scale
+from lthpaper.verdicts.guideline import Guideline, guideline
 
-trials = appendix_f.trials  # the evidence
+trials = experiments.all_sparsities  # the evidence
 TRY, FOUND = "the paper: try", "our results"
 
 

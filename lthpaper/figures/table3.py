@@ -1,20 +1,21 @@
 """Table 3: the observations over all experiments, one column a network and data set.
 
-What its rows ask is in `lthpaper.observations`. The body of the paper's table is not at hand: the rows
+What its rows ask is in `verdicts/observations.py`. The body of the paper's table is not at hand: the rows
 follow §3.1's questions.
 """
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.conditions import NOT_RUN, UNDECIDED
-from lthpaper.figures import FigureSpec, appendix_f, fig3, register
+from lthpaper.figures import FigureSpec, fig3, register
 from lthpaper.figures.drawn_table import draw_table
 from lthpaper.figures.style import percent
 from lthpaper.figures.table2 import residual_count
-from lthpaper.observations import ALIKE, IMP, LT, OMP, QUESTIONS, RR, observations
-from lthpaper.scales import Scale
-from lthpaper.tickets import EITHER, JACKPOT, NONE, SECONDARY
+from lthpaper.runs import experiments
+from lthpaper.runs.scales import Scale
+from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.observations import ALIKE, IMP, LT, OMP, QUESTIONS, RR, observations
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY
 
 MEANS, SEEDS = "by means", "by seeds"
 READINGS = {MEANS: "", SEEDS: "_ours"}
@@ -29,7 +30,7 @@ CLASSES = {  # kind -> is it one? None: open
     "secondary prize, up to s": {JACKPOT: True, EITHER: True, SECONDARY: True, NONE: False},
 }
 
-trials = appendix_f.trials
+trials = experiments.all_sparsities
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
@@ -61,7 +62,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def _shown(found: pd.DataFrame, network: str, data: str, scale: Scale) -> pd.Series:
-    wanted = fig3.shown_sparsities(scale).get((network, data), 1.0)
+    wanted = experiments.shown_sparsities(scale).get((network, data), 1.0)
     near = found[(found["sparsity"] - wanted).abs() < 0.005]
     return (near if len(near) else found.sort_values("sparsity")).iloc[-1]
 

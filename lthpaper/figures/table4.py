@@ -5,8 +5,6 @@ paper's table is not at hand: the two rates are Figure 1's two largest, and the 
 highest (ours).
 """
 
-import itertools
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,36 +14,13 @@ from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, spread
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial, imp_sparsity, lt_imp, pretraining, random_reinit
+from lthpaper.runs import experiments
+from lthpaper.runs.scales import Scale
+
+trials = experiments.mixed_rates
 
 SETTINGS = ("LT-IMP", "RR-IMP")
 RANGE = 5.0  # points below the best that colours tell apart; a rate that fails would swallow the rest
-
-
-def pretraining_rates(scale: Scale) -> tuple[float, ...]:
-    """Two, or fewer if Figure 1 has fewer."""
-    return tuple(sorted(scale.learning_rates)[-2:])
-
-
-def subnetwork_rates(scale: Scale) -> tuple[float, ...]:
-    """The grid, and the pretraining rates themselves."""
-    return tuple(sorted({*scale.grid_for(scale.data), *pretraining_rates(scale)}))
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """Pretraining, LT-IMP and RR-IMP."""
-    k = max(scale.rounds)
-    found = []
-    for lr, seed in itertools.product(pretraining_rates(scale), range(scale.seeds)):
-        dense = pretraining(scale.task, scale.recipe.with_(lr=lr), seed)
-        subnetwork = lt_imp(dense, k)
-        found.append(Trial("pretraining", 0.0, dense))
-        for other in subnetwork_rates(scale):
-            recipe = scale.recipe.with_(lr=other)
-            for setting, run in (("LT-IMP", subnetwork), ("RR-IMP", random_reinit(subnetwork))):
-                found.append(Trial(setting, imp_sparsity(k), run.with_(recipe=recipe)))
-    return found
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,91 @@
+"""What Figure 6 shows, as one tidy table: R_p of runs in the store, by pair of weights, p and layer."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from lthpaper.measures.correlation import chance_band, overlap, overlap_by_layer, overlap_within_layers
+from lthpaper.paper import FIGURE6
+from lthpaper.runs.masks import Mask
+from lthpaper.runs.run import Run
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial, random_reinit
+from lthpaper.store.store import Result, Store
+from lthpaper.store.table import mask_diverged, reader
+from lthpaper.training.result import Weights
+from lthpaper.training.start import initial_weights
+
+MAIN = FIGURE6.share  # p = 0.1
+
+SHARES = (MAIN / 2, MAIN, 2 * MAIN)
+
+PAIRS = ("θ0, θT", "θ0′, θT")
+
+WITHIN, TOGETHER = "within layers", "layers together"
+
+COLUMNS = [
+    *("network", "data", "sparsity", "lr", "seed", "pair", "p", "pooled", "layer", "depth"),
+    *("overlap", "low", "high", "survivors", "digest"),
+]
+
+
+def measure(
+    trials: Iterable[Trial], store: Store, scale: Scale, data_root: str | Path | None = None
+) -> pd.DataFrame:
+    """One row a run, pair of weights, p and way of pooling, in the columns COLUMNS.
+
+    pooled "within layers": the top p of each layer, counts summed (claim 10 reads this); "layers
+    together": all positions ranked at once; "": one layer by itself, `layer` its name and `depth` its
+    place. low, high: the band that holds 95 % of R_p by chance (NaN for "layers together", whose null is
+    not known). overlap is NaN for runs that are not there, and where a run that θT or the mask comes
+    from diverged; survivors is NaN in the first case only.
+    """
+    results = reader(store)
+    rows = [row for trial in trials for row in _rows(trial, store, results)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rows(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -> Iterator[dict[str, object]]:
+    run = trial.run
+    dense = run.with_(mask=None)
+    about = {
+        "network": run.task.network,
+        "data": run.task.data,
+        "sparsity": trial.sparsity,
+        "lr": run.recipe.lr,
+        "seed": run.seed,
+        "digest": run.digest,
+    }
+    if not (store.has_weights(run) and store.has_weights(dense)):
+        for pair in PAIRS:
+            yield about | {"pair": pair, "p": MAIN, "pooled": WITHIN}
+        return
+    if mask_diverged(run, results):
+        for pair, p in itertools.product(PAIRS, SHARES):
+            yield about | {"pair": pair, "p": p, "pooled": WITHIN, "survivors": results(run).kept}
+        return
+    trained, mask = store.weights(dense)[0], store.weights(run)[1]
+    for pair, start in zip(PAIRS, (dense, random_reinit(dense)), strict=True):
+        for p in SHARES:
+            for row in _overlaps(initial_weights(start), trained, mask, p, run.task.prunable_weights):
+                yield about | {"pair": pair, "p": p} | row
+
+
+def _overlaps(
+    start: Weights, trained: Weights, mask: Mask, p: float, layers: Iterable[str]
+) -> Iterator[dict[str, object]]:
+    """layers: names in the network's order; a mask read from a file may hold them in any."""
+    kept = {name: int(m.sum()) for name, m in mask.items()}
+    total = sum(kept.values())
+    low, high = chance_band(kept.values(), p)
+    pooled = overlap_within_layers(start, trained, mask, p)
+    yield {"pooled": WITHIN, "overlap": pooled, "low": low, "high": high, "survivors": total}
+    yield {"pooled": TOGETHER, "overlap": overlap(start, trained, mask, p), "survivors": total}
+    by_layer = overlap_by_layer(start, trained, mask, p)
+    for depth, name in enumerate(layers):
+        if name in by_layer:
+            low, high = chance_band(kept[name], p)
+            row = {"layer": name, "depth": depth, "overlap": by_layer[name], "low": low, "high": high}
+            yield row | {"pooled": "", "survivors": kept[name]}

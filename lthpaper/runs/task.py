@@ -1,0 +1,103 @@
+"""Which network learns which data: the part of a run that is not about how it is trained."""
+
+import math
+from dataclasses import InitVar, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from lthpaper import networks
+from lthpaper.data import card
+from lthpaper.errors import InputError, require
+from lthpaper.runs.digest import added, coerce_floats
+from lthpaper.runs.masks import prunable
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which network learns which data.
+
+    width multiplies the channel counts. train_images: use only that many training images (0: all),
+    the same ones for every run. prunable: patterns of prunable weights (empty: the paper's rule).
+    architecture: filled in for a network of one's own (`package.module:function`), a hash of what it
+    builds, so that an edited network is another task and not an old result.
+
+    look_up: False for a description that is only read: networks and data sets of one's own are then not
+    imported, since whoever wrote the description would choose the module and the function that is called.
+    """
+
+    network: str = "resnet20"
+    data: str = "cifar10"
+    width: float = 1.0
+    train_images: int = 0
+    prunable: tuple[str, ...] = ()
+    architecture: str = added("", absent="")
+    look_up: InitVar[bool] = True
+
+    def __post_init__(self, look_up: bool):
+        coerce_floats(self)
+        for what, name in (("network", self.network), ("data set", self.data)):
+            require(isinstance(name, str), f"The {what} is {name!r}; it must be a name.")
+        if not (":" in self.network and (self.architecture or not look_up)):
+            networks.factory(self.network)
+        require(
+            isinstance(self.width, float) and 0 < self.width < math.inf,
+            f"width is {self.width}; it must be a number above 0.",
+        )
+        require(
+            isinstance(self.prunable, tuple | list) and all(isinstance(p, str) for p in self.prunable),
+            f"prunable is {self.prunable!r}; it must be a list of patterns such as ['blocks.*.weight'].",
+        )
+        object.__setattr__(self, "prunable", tuple(self.prunable))
+        count = self.train_images
+        require(
+            type(count) is int and count >= 0, f"train_images is {count!r}; it must be a whole number from 0."
+        )
+        if look_up or ":" not in self.data:
+            images = card(self.data).train
+            require(count <= images, f"train_images is {count}; {self.data} has {images} (0 means all).")
+        if ":" in self.network and not self.architecture:
+            require(
+                look_up, f"The description of a run with {self.network} lacks the network's architecture."
+            )
+            object.__setattr__(self, "architecture", networks.architecture(**self.shape))
+
+    def with_(self, **changes) -> "Task":
+        """The same task with some fields changed."""
+        return replace(self, **{"architecture": "", **changes})
+
+    def verify(self) -> None:
+        """Raises InputError if a network of one's own is not what it was when this task was described."""
+        if self.architecture and networks.architecture(**self.shape) != self.architecture:
+            raise InputError(
+                f"The network {self.network} has changed since this run was described: describe it again, "
+                "or bring the old network back."
+            )
+
+    @property
+    def images(self) -> int:
+        """Training images of one epoch."""
+        return self.train_images or card(self.data).train
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Arguments of `networks.build` for this task."""
+        about = card(self.data)
+        return {
+            "name": self.network,
+            "num_classes": about.num_classes,
+            "width": self.width,
+            "in_channels": about.channels,
+            "size": about.size,
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the dense network."""
+        return networks.count_parameters(**self.shape)
+
+    @cached_property
+    def prunable_weights(self) -> dict[str, int]:
+        """Name -> number of weights, for every prunable parameter."""
+        network = networks.skeleton(**self.shape)
+        sizes = {name: p.numel() for name, p in network.named_parameters()}
+        return {name: sizes[name] for name in prunable(network, self.prunable)}

@@ -1,0 +1,83 @@
+"""The tidy table: one row a trial, with what the store holds of its run."""
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+
+from lthpaper.runs.run import Rewind, Run, setting
+from lthpaper.runs.settings import Trial, nonzeros
+from lthpaper.store.store import Result, Store
+
+COLUMNS = [
+    *("setting", "network", "data", "width", "epochs", "lr", "pretraining_lr", "sparsity", "seed", "rewind"),
+    *("accuracy", "best_accuracy", "train_loss", "test_loss", "parameters", "fingerprint", "digest"),
+]
+
+
+def table(trials: Iterable[Trial], store: Store) -> pd.DataFrame:
+    """One row a trial, in the columns COLUMNS; results that the store lacks are NaN.
+
+    lr: of this training; pretraining_lr: of the run that its mask came from; rewind: the epoch whose
+    weights it started from; accuracies in percent after the last (and the best) epoch; parameters:
+    those that are not zero by the mask. A run whose mask comes from a diverged one counts as diverged.
+    """
+    results = reader(store)
+    return pd.DataFrame([_row(trial, results) for trial in trials], columns=COLUMNS)
+
+
+def reader(store: Store) -> Callable[[Run], Result | None]:
+    """What the store knows of a run, None if it is not there; each is read once."""
+    return functools.cache(lambda run: store.get(run) if run in store else None)
+
+
+def mask_diverged(run: Run, results: Callable[[Run], Result | None]) -> bool:
+    """Did a run that the mask comes from diverge? Weights that are not finite have no magnitudes to rank.
+
+    The mask made of them is there, but goes by the order of the layers; nor does an accuracy that was
+    reached with it say anything of LT or RR.
+    """
+    while run.mask is not None:
+        run = run.mask.after
+        result = results(run)
+        if result is not None and math.isnan(result.accuracy):
+            return True
+    return False
+
+
+def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, object]:
+    run = trial.run
+    row: dict[str, object] = {
+        "setting": trial.setting or setting(run),
+        "network": run.task.network,
+        "data": run.task.data,
+        "width": run.task.width,
+        "epochs": run.recipe.epochs,
+        "lr": run.recipe.lr,
+        "pretraining_lr": math.nan if run.mask is None else run.mask.after.recipe.lr,
+        "sparsity": trial.sparsity,
+        "seed": run.seed,
+        "rewind": run.init.epoch if isinstance(run.init, Rewind) else math.nan,
+        "accuracy": math.nan,
+        "best_accuracy": math.nan,
+        "train_loss": math.nan,
+        "test_loss": math.nan,
+        "parameters": nonzeros(run),
+        "fingerprint": "",
+        "digest": run.digest,
+    }
+    result = results(run)
+    if result is not None and not mask_diverged(run, results):
+        row |= {
+            "accuracy": result.accuracy,
+            "best_accuracy": result.best_accuracy,
+            "train_loss": result.curves["train_loss"][-1],
+            "test_loss": result.curves["test_loss"][-1],
+        }
+    if result is not None:
+        row |= {
+            "parameters": run.task.parameters - sum(run.task.prunable_weights.values()) + result.kept,
+            "fingerprint": result.fingerprint,
+        }
+    return row

@@ -1,0 +1,60 @@
+"""What a pack asks of wherever its batches come from."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lthpaper.data import DataSet
+from lthpaper.runs.run import Run
+
+Part = Callable[[int], Tensor]  # positions, in a batch of so many images, that this process trains on
+
+
+class Feed(ABC):
+    """Batches of a pack of runs that share network, data and batch size.
+
+    why: where the images are, in words and numbers.
+    """
+
+    why: str = ""
+
+    def __init__(
+        self, runs: Sequence[Run], data: DataSet, device: torch.device, dtype: torch.dtype, part: Part | None
+    ):
+        self.runs, self.data, self.device, self.dtype = list(runs), data, device, dtype
+        self.batch_size, self.part = runs[0].recipe.batch_size, part
+        self.mean = torch.tensor(data.card.mean, device=device, dtype=torch.float64)
+        self.std = torch.tensor(data.card.std, device=device, dtype=torch.float64)
+
+    @property
+    @abstractmethod
+    def images(self) -> int:
+        """Training images of an epoch."""
+
+    @property
+    @abstractmethod
+    def test_images(self) -> int:
+        """Images of `test_batches` together."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of an epoch; the last batch may be smaller."""
+        return math.ceil(self.images / self.batch_size)
+
+    def batch_length(self, step: int) -> int:
+        """Images of a step's batch, over all processes."""
+        return min(self.batch_size, self.images - step * self.batch_size)
+
+    @abstractmethod
+    def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of every batch from a step on: images (K, B, C, H, W), labels (K, B)."""
+
+    @abstractmethod
+    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (B, C, H, W), the same for every run, and labels (B,). every: one batch in so many."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what is not memory. The feed gives no batches any more."""

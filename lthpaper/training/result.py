@@ -1,0 +1,90 @@
+"""What trainings begin with, report, keep on the way and leave: values, without the code that trains."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from lthpaper.runs.masks import Mask
+from lthpaper.runs.run import Run
+
+CURVES = ("train_loss", "test_loss", "test_accuracy")
+
+Weights = dict[str, Tensor]  # parameters and buffers by name
+
+Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a run after an epoch (None: T)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins: weights, zero where pruned, the mask, and SGD's momentum (None: none yet)."""
+
+    weights: Weights
+    mask: Mask | None
+    velocity: Weights | None = None
+
+
+@dataclass
+class Progress:
+    """What `train` reports after every epoch of a pack."""
+
+    runs: Sequence[Run]
+    epoch: int  # epochs done
+    curves: Mapping[Run, Mapping[str, list[float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run under way: all that its training needs to go on with the same bits.
+
+    epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
+    the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
+    own share.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    start: str
+    weights: Weights
+    velocity: Weights
+    curves: dict[str, list[float]]
+    snapshots: dict[int, Weights]
+    seconds: float
+    devices: tuple[str, ...]
+
+
+class Keeper(Protocol):
+    """Where checkpoints are kept between processes (store/checkpoints.py)."""
+
+    def load(self, run: Run, fingerprint: str) -> Checkpoint | None: ...
+
+    def save(self, run: Run, checkpoint: Checkpoint, fingerprint: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves. Losses are means over images, accuracies percent on the test images.
+
+    curves: per epoch, "train_loss", "test_loss", "test_accuracy". The last two are NaN after epochs without a
+    test, and once logits are not finite; the last epoch is always tested.
+    snapshots: epoch -> weights after that many epochs, as asked for.
+    """
+
+    run: Run
+    weights: Weights  # θT
+    mask: Mask | None
+    curves: dict[str, list[float]]
+    snapshots: dict[int, Weights]
+    seconds: float  # of the pack, shared by its runs
+    pack: int  # how many runs shared it
+    packed: str  # "" or why the network was not stacked
+    form: str = ""  # how the pack computed
+    images: str = ""  # where the images were: on the device, in the host's memory, in files; and why
+    resumed: tuple[str, ...] = ()  # devices of the trainings that this one went on from
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy after the last epoch, percent; NaN if the run diverged."""
+        return self.curves["test_accuracy"][-1]

@@ -1,0 +1,1 @@
+"""What results say: conditions, tickets, observations, the guideline, the paper's claims and numbers."""
