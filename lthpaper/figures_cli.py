@@ -49,13 +49,12 @@ def figures(
     from lthpaper import notebooks as batch
     from lthpaper import places
     from lthpaper.figures import FIGURES
-    from lthpaper.page import notebook_folder
     from lthpaper.plan import worker_count
     from lthpaper.scales import Scale
     from lthpaper.sweep import execute
 
     time_left(time_limit)  # refused before anything else
-    chosen = batch.select(names or [], Path(notebooks) if notebooks else notebook_folder())
+    chosen = batch.select(names or [], Path(notebooks) if notebooks else places.notebook_folder())
     given = fields(changes)
     folder = places.figures_folder(scale, out)
     fixed = {"scale": scale, "store": str(places.store_folder(store).resolve()), "device": device}

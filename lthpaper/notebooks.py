@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import time
 import traceback
 import typing
@@ -12,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from lthpaper import places
 from lthpaper.errors import InputError, require
 
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
@@ -36,10 +38,30 @@ def find(folder: Path) -> dict[str, Path]:
     found = {match[1]: path for match, path in named if match and path.is_file()}
     require(
         bool(found),
-        f"There are no notebooks in {folder}. Run the command in a checkout of lthpaper, or name the folder "
+        f"There are no notebooks in {folder}. Copy them with `lthpaper notebooks copy`, or name their folder "
         "with --notebooks.",
     )
     return found
+
+
+def copy(to: Path, replace: bool = False) -> tuple[list[Path], list[Path]]:
+    """Copy the project's notebooks to a folder: those written, and those that were there and are kept.
+
+    replace: whether notebooks of the same name are written over. Raises InputError for a folder that they
+    are copied from.
+    """
+    source = places.notebook_folder()
+    require(to.resolve() != source.resolve(), f"The notebooks lie in {source} already; name another folder.")
+    to.mkdir(parents=True, exist_ok=True)
+    written, kept = [], []
+    for path in find(source).values():
+        target = to / path.name
+        if target.exists() and not replace:
+            kept.append(target)
+        else:
+            shutil.copyfile(path, target)
+            written.append(target)
+    return written, kept
 
 
 def parameters(notebook: Path) -> dict[str, dict[str, Any]]:
@@ -136,7 +158,7 @@ def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) 
             _literal(executed),
             values,
             kernel_name="python3",
-            cwd=str(notebook.parent),
+            cwd=str(places.home()),
             progress_bar=False,
             log_output=False,
         )

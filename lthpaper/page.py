@@ -115,8 +115,3 @@ def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
         seconds = simulate.here(todo, device, workers).makespan
         rows[f"predicted time on {device}"] = simulate.duration(seconds)
     return pd.DataFrame({"": rows})
-
-
-def notebook_folder() -> Path:
-    """The folder of notebooks of this project."""
-    return places.home() / "notebooks"

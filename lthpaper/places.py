@@ -19,10 +19,21 @@ def store_folder(option: str | Path | None = None) -> Path:
     return home() / (option or os.environ.get("LTHPAPER_STORE") or "runs/store")
 
 
+def shipped(name: str) -> Path:
+    """A folder that an installed wheel carries beside the code (hatch_build.py), there or not."""
+    return Path(__file__).parent / "shipped" / name
+
+
 def published_folder() -> Path | None:
-    """`results/` of the project, read as a layer under the store; None where it is not there."""
-    folder = home() / "results"
-    return folder if folder.is_dir() else None
+    """`results/` of the project, else the wheel's, read as a layer under the store; None without either."""
+    return next((f for f in (home() / "results", shipped("results")) if f.is_dir()), None)
+
+
+def notebook_folder() -> Path:
+    """`notebooks/` of the project, else the wheel's, else that of the checkout which is installed."""
+    checkout = Path(__file__).parents[1] / "notebooks"
+    there = (home() / "notebooks", shipped("notebooks"), checkout)
+    return next((f for f in there if f.is_dir()), there[0])
 
 
 def data_folder(option: str | Path | None = None) -> Path:
