@@ -1,4 +1,4 @@
-"""What a wheel carries beside the package: the notebooks and the published results, as `lthpaper/shipped/`."""
+"""What a wheel carries beside the package: notebooks and published results, in `lthpaper/shipped/`."""
 
 from pathlib import Path
 from typing import Any

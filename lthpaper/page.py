@@ -1,7 +1,6 @@
 """What a notebook works with: one figure at one scale, from the plan to the picture."""
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
