@@ -1,4 +1,4 @@
-"""What `pip install` gives: an editable checkout, found from anywhere; a wheel that works in an empty folder."""
+"""What `pip install` gives: an editable checkout, found anywhere; a wheel that works in an empty folder."""
 
 import os
 import shutil
