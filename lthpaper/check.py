@@ -21,6 +21,7 @@ from lthpaper import networks, tickets
 from lthpaper.data import card
 from lthpaper.errors import require
 from lthpaper.forms import why_not_stacked
+from lthpaper.masks import check_patterns
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.plan import Plan, plan
@@ -78,6 +79,7 @@ class SanityCheck:
         """
         name = network if isinstance(network, str) else networks.local(network)
         task = Task(name, data, train_images=train_images, prunable=tuple(prunable))
+        check_patterns(networks.skeleton(**task.shape), task.prunable)
         _ = task.prunable_weights  # refuses a network with nothing to prune
         return cls(task, recipe, tuple(learning_rates), tuple(rounds), seeds)
 
