@@ -25,7 +25,8 @@ from lthpaper.data import Images
 
 def arrays(root):
     kept = np.load(root / "mine" / "images.npz")
-    return Images(kept["x"], kept["y"].astype("int32"), kept["x"][:40], kept["y"][:40].tolist(), "abc", "mine")
+    x, y = kept["x"], kept["y"].astype("int32")
+    return Images(x, y, x[:40], y[:40].tolist(), "abc", "mine")
 """
 
 
@@ -108,7 +109,7 @@ def test_all_weights_of_an_attention_are_prunable():
     assert masks.prunable(Attending()) == (
         "last.weight",
         *attention,
-    )  # between first and keys, as they are made
+    )  # not first and keys
     apart = masks.layers(Attending(kdim=12))
     assert {f"attention.{n}_proj_weight" for n in "qkv"} < set(apart)
 

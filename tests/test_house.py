@@ -196,6 +196,12 @@ def test_every_notebook_is_stripped_and_has_parameters_that_papermill_can_read()
     assert not found, "\n".join(found)
 
 
+def test_no_notebook_rounds_a_whole_table():
+    """It would round learning rates and sparsities away: lthpaper.readable does not."""
+    found = [p.name for p in NOTEBOOKS if ".round(" in p.read_text()]
+    assert not found
+
+
 def example():
     """A notebook as it should be."""
     v4 = nbformat.v4

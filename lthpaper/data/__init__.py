@@ -107,8 +107,8 @@ def _tensor(name: str, values: object) -> Tensor:
         return torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{name} of these images is a {type(values).__name__} ({error}); it must be a tensor or an array: "
-            "images uint8 (N, H, W, C), labels whole numbers (N,)."
+            f"{name} of these images is a {type(values).__name__} ({error}); it must be a tensor or an "
+            "array: images uint8 (N, H, W, C), labels whole numbers (N,)."
         ) from error
 
 
