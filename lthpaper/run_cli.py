@@ -107,7 +107,7 @@ def bench(
     size: Annotated[
         list[str] | None, typer.Option("--size", help="digits, cifar or vgg; the first two if none.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Under a minute, noisier.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds: shorter, noisier.")] = False,
     device: Device = "auto",
     out: Annotated[str, typer.Option("--out", help="Folder for the table and its JSON.")] = "runs/bench",
 ) -> None:

@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from hand_made import DENSE, S8, experiment, minus
 from torch import nn
 from typer.testing import CliRunner
 
-from lthpaper import masks, networks
+from lthpaper import masks, networks, tickets
 from lthpaper.check import SanityCheck
 from lthpaper.cli import app
 from lthpaper.data import Images, load
@@ -143,3 +145,30 @@ def test_that_projections_are_pruned_is_part_of_what_names_a_network_with_an_att
 def test_a_pattern_that_matches_nothing_is_named_even_beside_one_that_does(pattern):
     with pytest.raises(InputError, match=rf"weight matches {pattern.replace('*', '[*]')}; the network has"):
         SanityCheck.of(Attending, "digits", RECIPE, prunable=("attention.*", pattern), **ONE)
+
+
+# --- what the verdict says ---
+
+
+def judged(seeds):
+    table = pd.DataFrame(experiment(minus(DENSE, 0), minus(DENSE, 1), minus(DENSE, 6), sparsities=(S8,)))
+    return tickets.verdict(table[table["seed"].isin(seeds)], pruning="IMP", sufficient_epochs=1)
+
+
+def test_a_verdict_prints_as_a_sentence_with_its_evidence_and_shows_itself_in_a_notebook():
+    verdict = judged((0, 1, 2))
+    first, *evidence = str(verdict).splitlines()
+    assert first == (
+        "resnet8 on digits, s = 0.832, IMP: By the means Jackpot: ① to ⑤ hold. The seeds bear it out."
+    )
+    assert [line.strip()[0] for line in evidence] == list("①②③④⑤")
+    shown = verdict._repr_html_()
+    assert "<b>resnet8 on digits" in shown
+    assert shown.count("<li>") == 5
+
+
+def test_with_one_seed_nothing_is_borne_out():
+    verdict = judged((0,))
+    assert verdict.kind_ours == tickets.UNDECIDED
+    assert "One seed bears nothing out." in verdict.sentence
+    assert "bear it out" not in verdict.sentence
