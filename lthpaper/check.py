@@ -8,6 +8,7 @@ check.verdicts(store)           # conditions ① to ⑤, the ticket's kind, and 
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -133,7 +134,8 @@ class SanityCheck:
     ) -> Plan:
         """Train what is missing."""
         runs = [trial.run for trial in self.trials]
-        return execute(runs, store, data_root, device, workers, quiet=quiet)
+        signals = "ipykernel" in sys.modules  # a notebook's interrupt ends it in good order
+        return execute(runs, store, data_root, device, workers, quiet=quiet, signals=signals)
 
     def table(self, store: Store) -> pd.DataFrame:
         """One row a run (settings.COLUMNS)."""

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from lthpaper import terminal
-from lthpaper.errors import require
+from lthpaper.errors import require, suggestion
 from lthpaper.options import (
     Changes,
     DataFolder,
@@ -49,19 +49,23 @@ def figures(
     from lthpaper import notebooks as batch
     from lthpaper import places
     from lthpaper.figures import FIGURES
+    from lthpaper.page import changes as changed_fields
     from lthpaper.plan import worker_count
     from lthpaper.scales import Scale
+    from lthpaper.scales import scale as scale_of
     from lthpaper.sweep import execute
 
     time_left(time_limit)  # refused before anything else
     chosen = batch.select(names or [], Path(notebooks) if notebooks else places.notebook_folder())
     given = fields(changes)
-    folder = places.figures_folder(scale, out)
+    checked = {name: batch.checked(path, given) for name, path in chosen.items()}
+    changes_of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
+    own = changed_fields(scale_of(scale, **changes_of_scale))
+    own |= {name: value for name, value in given.items() if name not in changes_of_scale}
+    folder = places.figures_folder(scale, out, own)
     fixed = {"scale": scale, "store": str(places.store_folder(store).resolve()), "device": device}
     fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
-    values = {name: fixed | batch.checked(path, given) for name, path in chosen.items()}
-
-    changes_of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
+    values = {name: fixed | of_its_own for name, of_its_own in checked.items()}
     drawn = [name for name in chosen if name in FIGURES]
     if drawn:
         pages = pages_of(drawn, scale, changes_of_scale, store, data, device, 0)
@@ -71,7 +75,7 @@ def figures(
         execute(runs, *where, keep=keep, time_limit=left, signals=True, curve_points=points)
     if time_left(time_limit) == 0:
         raise Unfinished("Everything is trained, but the time limit is reached: the figures are to be drawn.")
-    executed = places.home() / "runs" / "notebooks" / scale
+    executed = places.home() / "runs" / "notebooks" / places.changed(scale, own)
     outcomes = []
     for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
         outcomes.append(outcome)
@@ -105,40 +109,63 @@ def list_(
     store: StoreFolder = "",
 ) -> None:
     """Names that other commands take, or (list runs) what the store holds."""
-    import dataclasses
-
-    from lthpaper import data, networks, pruning
-    from lthpaper.figures import FIGURES
-    from lthpaper.scales import SCALES
-
-    kinds = {
-        "figures": lambda: {name: spec.title for name, spec in FIGURES.items()},
-        "scales": lambda: {
-            name: ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(value).items() if k != "name")
-            for name, value in SCALES.items()
-        },
-        "networks": lambda: {
-            name: f"{networks.count_parameters(name, 10):,} parameters with 10 classes, 32×32 inputs"
-            for name in networks.NETWORKS
-        },
-        "data": lambda: {
-            name: f"{s.card.train:,} + {s.card.test:,} images of {s.card.size}×{s.card.size}, "
-            f"{s.card.num_classes} classes"
-            for name, s in data.SOURCES.items()
-        },
-        "pruning": lambda: {
-            name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()
-        },
-    }
     if what == "runs":
         _list_runs(store)
         return
-    require(what in (*kinds, ""), f"{what!r} cannot be listed; there are {', '.join(kinds)} and runs.")
-    for kind in [what] if what else kinds:
+    kinds = ", ".join(KINDS)
+    require(
+        what in (*KINDS, ""),
+        f"{what!r} cannot be listed.{suggestion(what, KINDS)} There are {kinds} and runs.",
+    )
+    for kind in [what] if what else KINDS:
         table = Table(kind, "", box=None, title_justify="left")
-        for name, about in kinds[kind]().items():
+        for name, about in KINDS[kind]().items():
             table.add_row(name, about)
-        console.print(table)
+        console.print(table, soft_wrap=False)
+
+
+def _figures() -> dict[str, str]:
+    """In the paper's order, by their notebooks: to import what draws them takes seconds."""
+    from lthpaper import notebooks, places
+
+    return {name: notebooks.title(path) for name, path in notebooks.find(places.notebook_folder()).items()}
+
+
+def _scales() -> dict[str, str]:
+    import dataclasses
+
+    from lthpaper.scales import SCALES
+
+    return {
+        name: ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(value).items() if k != "name")
+        for name, value in SCALES.items()
+    }
+
+
+def _networks() -> dict[str, str]:
+    from lthpaper import networks
+
+    counted = "parameters with 10 classes, 32×32 inputs"
+    return {name: f"{networks.count_parameters(name, 10):,} {counted}" for name in networks.NETWORKS}
+
+
+def _data() -> dict[str, str]:
+    from lthpaper import data
+
+    cards = {name: source.card for name, source in data.SOURCES.items()}
+    return {
+        name: f"{c.train:,} + {c.test:,} images of {c.size}×{c.size}, {c.num_classes} classes"
+        for name, c in cards.items()
+    }
+
+
+def _pruning() -> dict[str, str]:
+    from lthpaper import pruning
+
+    return {name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()}
+
+
+KINDS = {"figures": _figures, "scales": _scales, "networks": _networks, "data": _data, "pruning": _pruning}
 
 
 def _list_runs(folder: str) -> None:
@@ -174,4 +201,4 @@ def claims(
     table = Table(*shown.columns, show_lines=True)
     for row in shown.itertuples(index=False):
         table.add_row(*("" if value is None else str(value) for value in row))
-    console.print(table)
+    console.print(table, soft_wrap=False)  # as wide as the terminal

@@ -1,5 +1,6 @@
 """Notebooks in batch: strict parameters, several at once as processes, a readable table at the end."""
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lthpaper import places
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, require, suggestion
 
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
 
@@ -64,6 +65,16 @@ def copy(to: Path, replace: bool = False) -> tuple[list[Path], list[Path]]:
     return written, kept
 
 
+def title(notebook: Path) -> str:
+    """The first heading of a notebook, without what names the figure; "" for a file that has none."""
+    try:
+        cells = json.loads(notebook.read_text())["cells"]
+        first = "".join(cells[0]["source"]).splitlines()[0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return first.lstrip("# ").strip()
+
+
 def parameters(notebook: Path) -> dict[str, dict[str, Any]]:
     """Name -> {"inferred_type_name", "default", "help"} of a notebook's parameters cell."""
     try:
@@ -96,7 +107,8 @@ def checked(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
     for name, text in given.items():
         require(
             name in known,
-            f"{notebook.name} has no parameter {name!r}. It has: {', '.join(known)}.",
+            f"{notebook.name} has no parameter {name!r}.{suggestion(name, known)} It has: "
+            f"{', '.join(known)}.",
         )
         values[name] = _value(name, known[name]["inferred_type_name"], text)
     return values
@@ -173,5 +185,6 @@ def select(names: Sequence[str], folder: Path) -> dict[str, Path]:
     """The notebooks of some figures, all if none are named. Raises InputError for an unknown name."""
     known = find(folder)
     for name in names:
-        require(name in known, f"There is no figure {name!r}. There are: {', '.join(known)}.")
+        hint = suggestion(name, known)
+        require(name in known, f"There is no figure {name!r}.{hint} There are: {', '.join(known)}.")
     return {name: path for name, path in known.items() if not names or name in names}

@@ -92,7 +92,11 @@ def pages_of(
     from lthpaper.figures import FIGURES
     from lthpaper.page import Page
 
-    wanted = names or list(FIGURES)
+    require(
+        "own-network" not in (names or ()),
+        "own-network is about a network of yours: `lthpaper check NETWORK --plan` says what it costs.",
+    )
+    wanted = dict.fromkeys(names or FIGURES)  # a figure that is named twice counts once
     options: dict[str, Any] = {"store": store, "data_root": data, "device": device, "workers": workers}
     return [Page(name, scale, **options, **changes) for name in wanted]
 

@@ -22,7 +22,6 @@ from lthpaper.options import (
     time_left,
     union,
 )
-from lthpaper.recipe import epochs_said
 
 console = terminal.console()
 
@@ -47,7 +46,7 @@ def plan(
     batch, since forms are tried there and compiled.
     """
     from lthpaper import simulate
-    from lthpaper.page import costs
+    from lthpaper.page import costs, missing_data, trainings
     from lthpaper.plan import plan as plan_runs
 
     require(bool(on) or not (price or speed), "--price and --speed belong to --on, as in --on 8xh100.")
@@ -61,13 +60,13 @@ def plan(
     for name, value in costs(todo, "" if on else pages[0].device, workers or None)[""].items():
         table.add_row(str(name), str(value))
     for name, value in simulate.table(simulate.on(todo, on, speed), price).items() if on else ():
-        table.add_row(f"{name} on {on}" if name == "makespan" else name, value)
+        table.add_row(f"{name} on {on}" if name == "time" else name, value)
     console.print(table)
-    for runs_of_shape in todo.shapes.values():
-        first, count = runs_of_shape[0], len(runs_of_shape)
-        said = f"{first.task.network} on {first.task.data}, {epochs_said(first.recipe.epochs)}"
-        console.print(f"  {count} training{'s' * (count != 1)} of {said}")
+    for line in trainings(todo):
+        console.print(f"  {line}")
     console.print(f"store: {pages[0].store.folder}")
+    for sentence in missing_data(todo, pages[0].data_root):
+        console.print(f"data: {sentence}")
 
 
 def run(

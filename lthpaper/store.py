@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lthpaper.engine import Weights
 from lthpaper.entries import (
@@ -60,6 +60,9 @@ from lthpaper.errors import InputError, require
 from lthpaper.masks import Mask
 from lthpaper.runs import Run, from_json, to_json
 from lthpaper.training import Trained
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "ENTRY",
@@ -308,6 +311,12 @@ class Store:
         for name in sorted(found):
             if ENTRY.fullmatch(name):  # not a draft
                 yield self._read(found[name])
+
+    def table(self) -> "pd.DataFrame":
+        """One row a run (store_table.COLUMNS): setting, learning rate, sparsity, seed, accuracy, …"""
+        from lthpaper import store_table  # it is built on this module
+
+        return store_table.table(self)
 
     def size(self, run: Run) -> int:
         """Bytes on disk."""

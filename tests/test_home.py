@@ -1,5 +1,9 @@
 """The first hour of somebody with data and a network of their own."""
 
+import io
+import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,16 +11,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typer
 from hand_made import DENSE, S8, experiment, minus
+from IPython.core.interactiveshell import InteractiveShell
+from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
-from lthpaper import masks, networks, tickets
+from lthpaper import cli, figures_cli, masks, networks, options, page, places, tickets
 from lthpaper.check import SanityCheck
 from lthpaper.cli import app
 from lthpaper.data import Images, load
 from lthpaper.errors import InputError
+from lthpaper.page import Page
+from lthpaper.plan import plan
 from lthpaper.recipe import Recipe
+from lthpaper.stopping import Unfinished
 
 RECIPE = Recipe(epochs=1, batch_size=30, milestones=())
 ONE = {"learning_rates": (0.1,), "rounds": (1,), "seeds": 1, "train_images": 60}
@@ -172,3 +182,182 @@ def test_with_one_seed_nothing_is_borne_out():
     assert verdict.kind_ours == tickets.UNDECIDED
     assert "One seed bears nothing out." in verdict.sentence
     assert "bear it out" not in verdict.sentence
+
+
+# --- what the command says ---
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch, capsys):
+    """The command in a folder of its own: said("plan", "fig1") -> (status, what it printed)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["lthpaper", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return ended.value.code or 0, out + err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["plan", "fig1", "--scale", "laptob"], "Did you mean 'laptop'?"),
+        (["plan", "fig1", "--set", "seed=3"], "Did you mean 'seeds'?"),
+        (["plan", "fig1", "--set", "learning_rate=0.1"], "Did you mean 'learning_rates'?"),
+        (["plan", "01_fig1"], "Did you mean 'fig1'?"),
+        (["figures", "01_fig1"], "Did you mean 'fig1'?"),
+        (["figures", "fig1", "--set", "seed=3"], "Did you mean 'seeds'?"),
+        (["list", "network"], "Did you mean 'networks'?"),
+        (["check", "mynets.py:make", "--plan"], "drop the .py, mynets:make."),
+        (["check", "nets/mine.py:make", "--plan"], "drop the .py, nets.mine:make."),
+        (["check", "mlp", "--on", "mine.py:load", "--plan"], "drop the .py, mine:load."),
+        (["plan", "own-network"], "`lthpaper check NETWORK --plan` says what it costs"),
+    ],
+)
+def test_a_name_that_is_nearly_right_brings_a_suggestion(said, words, hint):
+    status, text = said(*words)
+    assert status == 2
+    assert hint in text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_none_was_found(said):
+    assert "no GPU was found" in said("plan", "fig1", "--device", "cuda")[1]
+
+
+def test_list_has_every_notebook_in_the_papers_order_and_imports_no_torch(tmp_path):
+    script = "import sys; from lthpaper.cli import main; sys.argv = ['lthpaper', 'list', 'figures']\n"
+    script += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    *lines, torch_imported = done.stdout.strip().splitlines()
+    names = [line.split()[0] for line in lines[1:]]
+    assert names[:3] == ["fig1", "appendix-a", "fig2"]
+    assert names[-1] == "own-network"
+    assert torch_imported == "False"
+
+
+def test_list_and_claims_are_no_wider_than_the_terminal(monkeypatch):
+    narrow = Console(width=60, soft_wrap=True, file=io.StringIO())
+    monkeypatch.setattr(figures_cli, "console", narrow)
+    figures_cli.list_("scales")
+    assert max(map(len, narrow.file.getvalue().splitlines())) <= 60
+
+
+def test_version_says_what_a_report_needs(said):
+    status, text = said("--version")
+    assert status == 0
+    assert re.match(r"lthpaper [\d.]+ \(Python 3\.\d+\.\d+, torch ", text)
+
+
+def test_every_commands_help_has_examples_that_are_commands(said):
+    for name, lines in cli.EXAMPLES.items():
+        assert f"lthpaper {lines[0]}" in " ".join(said(name, "--help")[1].split())
+        for line in lines:
+            first, *words = line.split()
+            command = typer.main.get_command(app).commands[first]
+            command.make_context(first, words, resilient_parsing=True)
+
+
+# --- plans ---
+
+FIELDS = {"epochs": 1, "insufficient_epochs": 1, "rounds": [1], "learning_rates": [0.1], "train_images": 60}
+
+
+def test_a_plan_says_when_the_data_is_missing_and_how_to_get_it(said):
+    words = ["plan", "fig1", "--set", "data=cifar10", "--set", "epochs=1", "--on", "1xh100"]
+    status, text = said(*words)
+    assert status == 0
+    assert "data: cifar10 was not found: looked for" in text
+    assert "data/README.md has the details" in text
+
+
+def test_in_a_notebook_missing_data_fails_at_the_plan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="cifar10 was not found"):
+        Page("fig1", data="cifar10", **FIELDS).costs()
+
+
+def test_a_figure_that_is_named_twice_counts_once():
+    once = options.pages_of(["fig1"], "smoke", {}, "", "", "cpu", 0)
+    assert [p.name for p in options.pages_of(["fig1", "fig1"], "smoke", {}, "", "", "cpu", 0)] == ["fig1"]
+    assert len(once) == 1
+
+
+def test_small_dense_networks_are_one_line_and_called_so(store):
+    todo = plan([t.run for t in SanityCheck.of("mlp", "digits", RECIPE, (0.1,), (1, 4), 2).trials], store)
+    lines = page.trainings(todo)
+    assert len(lines) == 2
+    assert "trainings of mlp on digits, 1 epoch" in lines[0]
+    assert re.search(
+        r"^4 trainings of mlp made narrow \(SDT\) on digits, 1 epoch, width 0\.\d+ to 0\.\d+$", lines[1]
+    )
+    assert sum(int(line.split()[0]) for line in lines) == len(todo.todo)
+
+
+def test_large_amounts_are_in_gigabytes():
+    assert page.amount(180_599_200_000) == "180.6 GB"
+    assert page.amount(12_340_000) == "12.3 MB"
+
+
+# --- another folder for other parameters ---
+
+
+def test_changed_parameters_draw_into_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = [Page("fig1", seeds=seeds).folder.name for seeds in (0, 1, 2)]
+    assert folders == ["smoke", "smoke", "smoke,seeds=2"]  # the scale has one seed
+    several = Page("fig1", learning_rates=[0.01, 0.1], data="digits", epochs=3).folder.name
+    assert several == "smoke,epochs=3,learning_rates=0.01+0.1"
+    assert Page("fig1", seeds=2, out="mine").folder == tmp_path / "mine"
+
+
+def test_a_folders_name_stays_short_and_apart():
+    many = [places.changed("smoke", {"grid": [i / 1000 for i in range(n)]}) for n in (90, 91)]
+    assert max(map(len, many)) <= 80
+    assert many[0] != many[1]
+
+
+# --- one sentence in a notebook ---
+
+
+@pytest.mark.parametrize("error", [InputError("seeds is 0."), Unfinished("Stopped in good order.")])
+def test_a_notebook_shows_a_sentence_and_not_a_traceback(error, monkeypatch):
+    shell = InteractiveShell()
+    shown = []
+    monkeypatch.setattr(shell, "_showtraceback", lambda kind, value, lines: shown.extend(lines))
+    for debug in ("", "1"):
+        monkeypatch.setenv("LTHPAPER_DEBUG", debug)
+        try:
+            raise error
+        except type(error):
+            shell.showtraceback()
+        if not debug:
+            assert shown == [f"{type(error).__name__}: {error}"]
+    assert any("Traceback" in line for line in shown)
+
+
+def test_an_interrupt_in_a_notebook_ends_a_training_in_good_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+
+    def interrupted(run, state, fingerprint):  # as Jupyter does, in the midst of a training
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setenv("LTHPAPER_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setattr("lthpaper.checkpoints.Checkpoints.save", lambda self, *a: interrupted(*a))
+    with pytest.raises(Unfinished, match="Stopped in good order, since SIGINT asked for it"):
+        Page("fig1", **FIELDS | {"epochs": 2}, workers=1).train(quiet=True)
+
+
+def test_a_factory_for_colour_images_brings_a_hint_on_grey_ones(store):
+    check = SanityCheck.of("torchvision.models:resnet18", "digits", RECIPE, **ONE)
+    with pytest.raises(InputError, match=r"The images have 1 channel, and its factory takes no in_channels"):
+        check.notes()

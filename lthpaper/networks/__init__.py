@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, as_module, require
 from lthpaper.registry import Registry
 from lthpaper.torchvision_import import make_importable
 
@@ -48,8 +48,7 @@ def factory(name: str) -> Callable[..., nn.Module]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"Network {name!r} cannot be imported ({error}); "
-            "it must be package.module:function, importable from here."
+            f"Network {name!r} cannot be imported ({error}); {as_module(name, 'function')}"
         ) from error
     if not callable(found):
         raise InputError(f"Network {name!r} is not a function that returns an nn.Module.")
