@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lthpaper import check_cli, figures_cli, run_cli, stopping, terminal
+from lthpaper import check_cli, export_cli, figures_cli, run_cli, stopping, terminal
 from lthpaper.errors import InputError, require
 from lthpaper.notebooks_cli import notebooks_app
 from lthpaper.store_cli import store_app
@@ -32,6 +32,7 @@ COMMANDS = {
     "list": figures_cli.list_,
     "claims": figures_cli.claims,
     "check": check_cli.check,
+    "export": export_cli.export,
     "bench": run_cli.bench,
 }
 EXAMPLES = {  # below the help of a command, a line each
@@ -41,6 +42,7 @@ EXAMPLES = {  # below the help of a command, a line each
     "list": ("list figures", "list networks", "list runs --store runs/store"),
     "claims": ("claims --scale laptop",),
     "check": ("check resnet8 --on digits --plan", "check mynets:make --on mydata:load --data photos"),
+    "export": ("export fig3 --scale laptop --to trackio", "export --to tensorboard --folder runs/events"),
     "bench": ("bench --quick", "bench --size vgg --device cuda"),
 }
 for name, command in COMMANDS.items():

@@ -54,7 +54,7 @@ def figures_folder(
 def changed(scale: str, changes: Mapping[str, object]) -> str:
     """The name of a folder for a scale with changes: smoke,seeds=2."""
     said = (f"{name}={_plain(value)}" for name, value in sorted(changes.items()))
-    name = re.sub(r"[^\w=.,-]+", "-", ",".join((scale, *said)))
+    name = re.sub(r"[^\w=.,+-]+", "-", ",".join((scale, *said)))
     if len(name) <= LONGEST:
         return name
     return f"{name[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
