@@ -54,7 +54,7 @@ ifeq ($(UV),)
 	@$(BIN)/python $(PIP) install $(PIP_ARGS) -r requirements.lock
 	@$(BIN)/python $(PIP) install $(PIP_ARGS) --no-deps -e .
 else
-	@$(UV) sync --quiet --locked --extra $(EXTRA) --extra notebooks --extra cluster --extra dev
+	@$(UV) sync --quiet --locked --extra $(EXTRA) --extra notebooks --extra hub --extra cluster --extra dev
 endif
 	@touch $@
 
@@ -99,7 +99,7 @@ lock:
 	{ echo "requirements.lock must pin torch and torchvision: write these two lines first" >&2; exit 1; }
 	@rm -rf build/lock && mkdir -p build && $(PYTHON) -m venv build/lock
 	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -r requirements.lock
-	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -c requirements.lock -e '.[notebooks,cluster,dev]'
+	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -c requirements.lock -e '.[notebooks,hub,cluster,dev]'
 	@{ echo "# The tested set: $$(build/lock/bin/python -V), written by \`make lock\`."; \
 	  build/lock/bin/python -m pip freeze --exclude lthpaper | grep == | sed 's/+[a-z0-9.]*$$//' \
 	  | grep -vE '^(nvidia|cuda|triton)'; } > build/requirements.lock

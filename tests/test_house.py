@@ -34,7 +34,8 @@ def bounds(lines: list[str]) -> dict[str, str]:
 # --- dependencies ---
 
 BUILDS = {"cpu", "gpu"}  # of torch, for uv; nothing more
-EXTRAS = [extra for extra in PROJECT["optional-dependencies"] if extra not in BUILDS]
+APART = {"trackers"}  # does not go with the newest of the others
+EXTRAS = [extra for extra in PROJECT["optional-dependencies"] if extra not in BUILDS | APART]
 PINS = dict(
     line.split("==")
     for line in (ROOT / "requirements.lock").read_text().splitlines()
