@@ -8,6 +8,7 @@ check.verdicts(store)           # conditions ① to ⑤, the ticket's kind, and 
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +24,7 @@ from lthpaper.errors import require
 from lthpaper.figures.publish import publish, sources
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
+from lthpaper.runs.masks import check_patterns
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check
 from lthpaper.runs.task import Task
@@ -80,6 +82,7 @@ class SanityCheck:
         """
         name = network if isinstance(network, str) else networks.local(network)
         task = Task(name, data, train_images=train_images, prunable=tuple(prunable))
+        check_patterns(networks.skeleton(**task.shape), task.prunable)
         _ = task.prunable_weights  # refuses a network with nothing to prune
         return cls(task, recipe, tuple(learning_rates), tuple(rounds), seeds)
 
@@ -133,7 +136,8 @@ class SanityCheck:
     ) -> Plan:
         """Train what is missing."""
         runs = [trial.run for trial in self.trials]
-        return execute(runs, store, data_root, device, workers, quiet=quiet)
+        signals = "ipykernel" in sys.modules  # a notebook's interrupt ends it in good order
+        return execute(runs, store, data_root, device, workers, quiet=quiet, signals=signals)
 
     def table(self, store: Store) -> pd.DataFrame:
         """One row a run (store.table.COLUMNS)."""

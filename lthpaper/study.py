@@ -1,5 +1,7 @@
 """What a notebook works with: one figure at one scale, from the plan to the picture."""
 
+import dataclasses
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper import locations
+from lthpaper import data, locations
+from lthpaper.errors import InputError, require
 from lthpaper.figures import FigureSpec
 from lthpaper.figures import figure as figure_named
 from lthpaper.figures.publish import fingerprint_warning, publish, sources
-from lthpaper.runs.scales import Scale, scale
+from lthpaper.runs.recipe import epochs_said
+from lthpaper.runs.scales import SCALES, Scale, scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 from lthpaper.sweep import simulate
@@ -47,10 +51,11 @@ class Study:
     ):
         self.name = figure.replace(":", "-")  # of files too
         self.spec: FigureSpec = figure_named(figure)
-        self.scale: Scale = scale(scale_name, **{n: v for n, v in fields.items() if v not in (0, "", [], ())})
+        given = {name: value for name, value in fields.items() if value not in (0, "", [], ())}
+        self.scale: Scale = scale(scale_name, **given)
         self.store = Store(locations.store_folder(store), locations.published_folder())
         self.data_root = locations.data_folder(data_root)
-        self.folder = locations.figures_folder(scale_name, out)
+        self.folder = locations.figures_folder(scale_name, out, changes(self.scale))
         self.device = locations.device(device)
         self.workers = workers or None
 
@@ -65,15 +70,21 @@ class Study:
         return plan([trial.run for trial in self.trials], self.store, self.spec.keep(self.scale))
 
     def costs(self) -> pd.DataFrame:
-        """The plan in numbers: runs, network-epochs, hours on this device, disk."""
-        return costs(self.plan, self.device, self.workers)
+        """The plan in numbers: runs, network-epochs, hours on this device, disk.
+
+        Raises InputError if the data that is left to train on is not there, or a network fails on it.
+        """
+        todo = self.plan
+        require(not (missing := missing_data(todo, self.data_root)), " ".join(missing))
+        return costs(todo, self.device, self.workers)
 
     def train(self, quiet: bool = False) -> None:
         """Train what is missing, with a progress bar."""
         runs = [trial.run for trial in self.trials]
         keep = self.spec.keep(self.scale)
         where = (self.store, self.data_root, self.device, self.workers)
-        execute(runs, *where, keep, quiet, curve_points=self.scale.curve_points)
+        points = self.scale.curve_points
+        execute(runs, *where, keep, quiet, curve_points=points, signals=in_a_notebook())
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -104,6 +115,53 @@ class Study:
         return sources(self.name, self.scale, self.trials, self.store)
 
 
+def in_a_notebook() -> bool:
+    """Whether a person's interrupt is Jupyter's: it then ends a training in good order, in a sentence."""
+    return "ipykernel" in sys.modules
+
+
+def changes(of: Scale) -> dict[str, Any]:
+    """The fields in which a scale is not what its name says."""
+    own = SCALES[of.name]
+    names = (field.name for field in dataclasses.fields(of))
+    return {name: getattr(of, name) for name in names if getattr(of, name) != getattr(own, name)}
+
+
+def missing_data(todo: Plan, root: str | Path | None = None) -> list[str]:
+    """A sentence a data set to train on that is not there: where it was looked for, how to get it."""
+    said = []
+    for name in sorted({run.task.data for run in todo.todo}):
+        try:
+            data.load(name, root)
+        except InputError as error:
+            said.append(str(error))
+    return said
+
+
+def amount(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def trainings(todo: Plan) -> list[str]:
+    """A line a kind of network, data and length: "12 trainings of resnet20 on cifar10, 160 epochs".
+
+    Small dense networks have a width for each sparsity; they are one line.
+    """
+    counted: dict[tuple[str, str, int], list[float]] = {}
+    for run in todo.todo:
+        small = " made narrow (SDT)" if run.task.width < 1 else ""
+        key = (f"{run.task.network}{small}", run.task.data, run.recipe.epochs)
+        counted.setdefault(key, []).append(run.task.width)
+    said = []
+    for (network, name, epochs), widths in counted.items():
+        low, high = min(widths), max(widths)
+        width = f", width {low:.3g}" + (f" to {high:.3g}" if high > low else "") if low < 1 else ""
+        many = f"{len(widths):,} training{'s' * (len(widths) != 1)}"
+        said.append(f"{many} of {network} on {name}, {epochs_said(epochs)}{width}")
+    return said
+
+
 def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
     """A plan in numbers, one column; what is in the store already costs nothing. device "": no time."""
     rows = {
@@ -111,14 +169,9 @@ def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
         "in the store": f"{len(todo.runs) - len(todo.todo)}",
         "to train": f"{len(todo.todo)}",
         "network-epochs": f"{todo.network_epochs:,}",
-        "disk": f"{todo.disk / 1e6:,.1f} MB",
+        "disk": amount(todo.disk),
     }
     if device:
         seconds = simulate.here(todo, device, workers).makespan
         rows[f"predicted time on {device}"] = simulate.duration(seconds)
     return pd.DataFrame({"": rows})
-
-
-def notebook_folder() -> Path:
-    """The folder of notebooks of this project."""
-    return locations.home() / "notebooks"

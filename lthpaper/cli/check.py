@@ -63,7 +63,7 @@ def check(
     from lthpaper.check import SanityCheck
     from lthpaper.paper import CIFAR
     from lthpaper.runs.recipe import Recipe
-    from lthpaper.study import costs
+    from lthpaper.study import costs, missing_data
     from lthpaper.sweep.execute import execute
 
     time_left(time_limit)  # refused before anything else
@@ -88,15 +88,17 @@ def check(
         console.print(f"note: {note}")
     for line in _small_dense(checked):
         console.print(line)
-    for name, value in costs(checked.plan(results), chosen_device, workers or None)[""].items():
+    todo = checked.plan(results)
+    for name, value in costs(todo, chosen_device, workers or None)[""].items():
         console.print(f"{name}: {value}")
+    for sentence in missing_data(todo, root):
+        console.print(f"data: {sentence}")
     if plan_only:
         return
     runs, left = [trial.run for trial in checked.trials], time_left(time_limit)
     execute(runs, results, root, chosen_device, workers or None, time_limit=left, signals=True)
-    for row in checked.verdicts(results).itertuples():
-        judged = f"{row.kind}; with confidence: {row.kind_ours}"
-        console.print(f"s = {row.sparsity:.3f} {row.pruning}: {judged}. {row.reason}")
+    for verdict in checked.verdicts(results)["verdict"]:
+        console.print(str(verdict))
     folder = locations.home() / (out or f"runs/check/{checked.task.network.replace(':', '-')}")
     checked.draw(results, folder)
     console.print(f"The figure is in {folder}")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, as_module, require
 from lthpaper.registry import Registry
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
@@ -59,8 +59,7 @@ def figure(name: str) -> FigureSpec:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"Figure {name!r} cannot be imported ({error}); it must be package.module:name of a FigureSpec, "
-            "importable from here."
+            f"Figure {name!r} cannot be imported ({error}); {as_module(name, 'name of a FigureSpec')}"
         ) from error
     require(isinstance(found, FigureSpec), f"Figure {name!r} is a {type(found).__name__}, not a FigureSpec.")
     return found

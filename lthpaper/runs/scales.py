@@ -5,7 +5,7 @@ import typing
 from dataclasses import dataclass, replace
 
 from lthpaper import paper
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, require, suggestion
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
 from lthpaper.runs.settings import check_once, check_rounds
 from lthpaper.runs.task import Task
@@ -197,7 +197,8 @@ def scale(name: str, /, **changes: object) -> Scale:
     """A scale by name, with fields changed. Raises InputError for an unknown name, field or value."""
     require(
         name in SCALES,
-        f"Unknown scale {name!r}. Known: {', '.join(SCALES)}; any field of one can be changed.",
+        f"Unknown scale {name!r}.{suggestion(name, SCALES)} Known: {', '.join(SCALES)}; any field of one can "
+        "be changed.",
     )
     return SCALES[name].with_(**changes)
 
@@ -207,7 +208,9 @@ def _typed(name: str, value: object) -> object:
     hints = typing.get_type_hints(Scale)
     fields = [f.name for f in dataclasses.fields(Scale) if f.name != "name"]
     if name not in fields:
-        raise InputError(f"A scale has no field {name!r}. Known: {', '.join(fields)}.")
+        raise InputError(
+            f"A scale has no field {name!r}.{suggestion(name, fields)} Known: {', '.join(fields)}."
+        )
     hint = hints[name]
     item = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
     if item is None:

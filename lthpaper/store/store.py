@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import Mask
@@ -54,6 +54,9 @@ from lthpaper.store.entry import (
     writing,
 )
 from lthpaper.training.result import Trained, Weights
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -275,6 +278,12 @@ class Store:
         for name in sorted(found):
             if ENTRY.fullmatch(name):  # not a draft
                 yield self._read(found[name])
+
+    def table(self) -> "pd.DataFrame":
+        """One row a run (listing.COLUMNS): setting, learning rate, sparsity, seed, accuracy, …"""
+        from lthpaper.store import listing  # it is built on this module
+
+        return listing.table(self)
 
     def size(self, run: Run) -> int:
         """Bytes on disk."""

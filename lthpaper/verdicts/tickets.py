@@ -31,6 +31,7 @@ pruning=None judges IMP and OMP together: LT is the better of the two at whateve
 has to beat RR under either mask.
 """
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,22 @@ class Verdict:
     def __getitem__(self, number: int) -> Condition:
         """verdict[3] is condition ③."""
         return self.conditions[number - 1]
+
+    def __str__(self) -> str:
+        """The verdict in a sentence, and a line a condition."""
+        return "\n".join((self.sentence, *(f"  {c.sentence}" for c in self.conditions)))
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        lines = "".join(f"<li>{html.escape(c.sentence)}</li>" for c in self.conditions)
+        items = f'<ul style="list-style: none; padding-left: 1em">{lines}</ul>'
+        return f"<div><b>{html.escape(self.sentence)}</b>{items}</div>"
+
+    @property
+    def sentence(self) -> str:
+        """What was judged, and the kind of ticket in both readings."""
+        mask = self.pruning or "IMP and OMP together"
+        return f"{self.network} on {self.data}, s = {self.sparsity:.3f}, {mask}: {self.reason}"
 
     @property
     def lrs(self) -> tuple[float, ...]:
@@ -113,7 +130,7 @@ def verdict(
     kind, kind_ours = _kind([c.holds for c in conditions]), _kind([c.holds_ours for c in conditions])
     diverged = tuple(found for side in (lt, rr, sdt, dense) for found in side.diverged)
     experiment = (about["network"], about["data"], epochs, s, pruning, limits)
-    reason = _reason(conditions, kind, kind_ours, assumed)
+    reason = _reason(conditions, kind, kind_ours, assumed, table["seed"].nunique())
     return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged)
 
 
@@ -185,7 +202,7 @@ def _kind(holds: Sequence[str]) -> str:
     return {YES: JACKPOT, NO: SECONDARY}.get(holds[4], EITHER)
 
 
-def _reason(conditions: Sequence[Condition], kind: str, kind_ours: str, assumed: str) -> str:
+def _reason(conditions: Sequence[Condition], kind: str, kind_ours: str, assumed: str, seeds: int) -> str:
     def named(*verdicts: str, ours: bool = False) -> str:
         return "".join(c.symbol for c in conditions if (c.holds_ours if ours else c.holds) in verdicts)
 
@@ -197,6 +214,8 @@ def _reason(conditions: Sequence[Condition], kind: str, kind_ours: str, assumed:
         JACKPOT: "Jackpot: ① to ⑤ hold",
     }
     text = f"By the means {words[kind]}{assumed if kind in (SECONDARY, EITHER, JACKPOT) else ''}."
+    if seeds == 1:
+        return f"{text} One seed bears nothing out."
     if kind_ours == kind:
         return text + " The seeds bear it out." if kind != UNDECIDED else text
     return f"{text} By the seeds {kind_ours}: {named(NOT_RUN, UNDECIDED, ours=True)} undecided."
