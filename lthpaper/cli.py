@@ -12,6 +12,7 @@ import typer
 
 from lthpaper import check_cli, figures_cli, run_cli, stopping, terminal
 from lthpaper.errors import InputError, require
+from lthpaper.results_cli import results_app
 from lthpaper.store_cli import store_app
 from lthpaper.workers import WorkFailed
 
@@ -29,6 +30,7 @@ app.command("list")(figures_cli.list_)
 for command in (figures_cli.claims, check_cli.check, run_cli.bench):
     app.command()(command)
 app.add_typer(store_app, name="store")
+app.add_typer(results_app, name="results")
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # an environment variable of the processes that torchrun starts
 
 

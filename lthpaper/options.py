@@ -82,10 +82,10 @@ def pages_of(
 
 
 def union(pages: list[Any]) -> tuple[list[Any], dict[Any, frozenset[int]]]:
-    """The runs of several figures, and the weights that they want kept."""
+    """The runs of several figures, and the weights that they still read."""
     runs = [trial.run for page in pages for trial in page.trials]
     keep: dict[Any, frozenset[int]] = {}
     for page in pages:
-        for run, epochs in page.spec.keep(page.scale).items():
+        for run, epochs in page.spec.lacking(page.scale, page.store).items():
             keep[run] = keep.get(run, frozenset()) | epochs
     return runs, keep

@@ -84,7 +84,7 @@ def gather(
     """What the store holds of the claims' runs. surfaces: evaluate those loss surfaces that are not kept
     yet, in part or at all (minutes), instead of leaving them out."""
     from lthpaper.figures import FIGURES
-    from lthpaper.figures.contours import is_kept, numbers
+    from lthpaper.figures.contours import is_measured, numbers
 
     fig6 = FIGURES["fig6"]
     overlaps = fig6.measure(fig6.trials(scale), store, scale, data_root)
@@ -92,7 +92,7 @@ def gather(
     for name in CONTOURS:
         there = [t for t in FIGURES[name].trials(scale) if t.run in store]
         if not surfaces:
-            there = [t for t in there if is_kept(t, store, scale, data_root)]
+            there = [t for t in there if is_measured(t.run, store, scale)]
         if there:
             seen.append(numbers(FIGURES[name].measure(there, store, scale, data_root)))
     contours = pd.concat(seen, ignore_index=True) if seen else NOTHING

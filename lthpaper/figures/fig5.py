@@ -6,11 +6,16 @@ from lthpaper.figures import FigureSpec, contours, register
 
 trials = partial(contours.trials, residual=False)
 keep = partial(contours.keep, residual=False)
-measure, plot = contours.measure, contours.plot
+measure, is_measured, plot = contours.measure, contours.is_measured, contours.plot
 
 register(
     "fig5",
     FigureSpec(
-        "Trajectories on loss contours, without residual connections", trials, plot, keep, measure=measure
+        "Trajectories on loss contours, without residual connections",
+        trials,
+        plot,
+        keep,
+        measure=measure,
+        is_measured=is_measured,
     ),
 )

@@ -21,6 +21,7 @@ from lthpaper.engine import Weights
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, CROSS, MARKERS, PAGE, crosses, paper_style, percent, spread
 from lthpaper.masks import Mask
+from lthpaper.measurements import key_of, measured
 from lthpaper.paper import FIGURE6
 from lthpaper.runs import Run
 from lthpaper.scales import Scale
@@ -34,8 +35,9 @@ from lthpaper.settings import (
     reader,
 )
 from lthpaper.starts import initial_weights
-from lthpaper.store import Result, Store
+from lthpaper.store import MASK, WEIGHTS, Result, Store
 
+MEASUREMENT = "overlap"  # the name that it is kept under
 ROUNDS, MAIN = FIGURE6.rounds, FIGURE6.share  # s = 0.832, p = 0.1
 SHARES = (MAIN / 2, MAIN, 2 * MAIN)
 PAIRS = ("θ0, θT", "θ0′, θT")
@@ -71,11 +73,39 @@ def measure(
     from diverged; survivors is NaN in the first case only.
     """
     results = reader(store)
-    rows = [row for trial in trials for row in _rows(trial, store, results)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    tables = [_measured(trial, store, results) for trial in trials]
+    return (
+        pd.concat(tables, ignore_index=True).reindex(columns=COLUMNS)
+        if tables
+        else pd.DataFrame(columns=COLUMNS)
+    )
 
 
-def _rows(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -> Iterator[dict[str, object]]:
+def keep(scale: Scale) -> dict[Run, frozenset[int]]:
+    """θT of the pretrained networks, and the masks."""
+    runs = (run for trial in trials(scale) for run in (trial.run, trial.run.with_(mask=None)))
+    return {run: frozenset({run.recipe.epochs}) for run in runs}
+
+
+def is_measured(run: Run, store: Store, scale: Scale) -> bool:
+    """Whether `measure` would find the overlaps of a subnetwork, or of a pretrained network with its
+    subnetwork, kept, or none where training diverged."""
+    subnetwork = run if run.mask else lt_imp(run, ROUNDS)
+    dense = subnetwork.with_(mask=None)
+    if subnetwork not in store or dense not in store:
+        return False
+    if mask_diverged(subnetwork, reader(store)):
+        return True
+    key = _key(store.get(subnetwork), store.get(dense))
+    return store.measurement(subnetwork, MEASUREMENT, key) is not None
+
+
+def _key(subnetwork: Result, dense: Result) -> str:
+    """Of all that the overlaps hang on: θT, the mask and the p."""
+    return key_of(dense.files.get(WEIGHTS, ""), subnetwork.files.get(MASK, ""), SHARES)
+
+
+def _measured(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -> pd.DataFrame:
     run = trial.run
     dense = run.with_(mask=None)
     about = {
@@ -86,19 +116,32 @@ def _rows(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -
         "seed": run.seed,
         "digest": run.digest,
     }
+    there = results(run) is not None and results(dense) is not None
+    if there and mask_diverged(run, results):
+        both = itertools.product(PAIRS, SHARES)
+        rows = [{"pair": pair, "p": p, "pooled": WITHIN, "survivors": results(run).kept} for pair, p in both]
+        return pd.DataFrame(rows).assign(**about)
+    found = None
+    if there:
+        key = _key(results(run), results(dense))
+        found = measured(store, run, MEASUREMENT, key, lambda: _work_out(run, dense, store))
+    if found is None:
+        found = pd.DataFrame([{"pair": pair, "p": MAIN, "pooled": WITHIN} for pair in PAIRS])
+    return found.assign(**about)
+
+
+def _work_out(run: Run, dense: Run, store: Store) -> pd.DataFrame | None:
+    """One row a pair, p and way of pooling; None where weights or the mask were left out."""
     if not (store.has_weights(run) and store.has_weights(dense)):
-        for pair in PAIRS:
-            yield about | {"pair": pair, "p": MAIN, "pooled": WITHIN}
-        return
-    if mask_diverged(run, results):
-        for pair, p in itertools.product(PAIRS, SHARES):
-            yield about | {"pair": pair, "p": p, "pooled": WITHIN, "survivors": results(run).kept}
-        return
+        return None
     trained, mask = store.weights(dense)[0], store.weights(run)[1]
-    for pair, start in zip(PAIRS, (dense, random_reinit(dense)), strict=True):
-        for p in SHARES:
-            for row in _overlaps(initial_weights(start), trained, mask, p, run.task.prunable_weights):
-                yield about | {"pair": pair, "p": p} | row
+    rows = [
+        {"pair": pair, "p": p} | row
+        for pair, start in zip(PAIRS, (dense, random_reinit(dense)), strict=True)
+        for p in SHARES
+        for row in _overlaps(initial_weights(start), trained, mask, p, run.task.prunable_weights)
+    ]
+    return pd.DataFrame(rows)
 
 
 def _overlaps(
@@ -208,5 +251,12 @@ def _legend() -> list[Line2D]:
 
 register(
     "fig6",
-    FigureSpec("Where large weights lie, before and after training (R_p)", trials, plot, measure=measure),
+    FigureSpec(
+        "Where large weights lie, before and after training (R_p)",
+        trials,
+        plot,
+        keep,
+        measure=measure,
+        is_measured=is_measured,
+    ),
 )

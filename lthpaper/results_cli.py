@@ -1,0 +1,122 @@
+"""`lthpaper results …`: what is published of every scale, listed, added to, checked, trained again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from lthpaper import terminal
+from lthpaper.errors import printable, require
+from lthpaper.options import DataFolder, Figures, StoreFolder
+
+if TYPE_CHECKING:  # torch takes a second to import; --help should not
+    from lthpaper.figures import FigureSpec
+    from lthpaper.published import Published
+    from lthpaper.scales import Scale
+    from lthpaper.store import Store
+
+results_app = typer.Typer(no_args_is_help=True, help="Published results: list, export, verify, audit.")
+console = terminal.console()
+
+Folder = Annotated[str, typer.Option("--results", help="Folder of published results. Default: results.")]
+OneScale = Annotated[str, typer.Option("--scale", help="Only this scale's. Default: all that are published.")]
+
+
+def _published(folder: str, scale: str) -> "tuple[Path, Published]":
+    """The folder and what is published in it, of one scale if it is named. Raises InputError if it is not."""
+    from lthpaper import places, published
+
+    place = places.home() / (folder or "results")
+    found = published.of(place)
+    require(
+        not scale or scale in found.scales,
+        f"Nothing of the scale {scale!r} is published in {place}; there is "
+        f"{', '.join(found.scales) or 'nothing at all'}.",
+    )
+    return place, published.Published({scale: found.scales[scale]}) if scale else found
+
+
+@results_app.command("list")
+def list_(
+    scale: OneScale = "",
+    results: Folder = "",
+) -> None:
+    """What is published, by scale and figure: runs, seeds, network-epochs, data, where it was trained."""
+    from lthpaper.figures import FIGURES
+    from lthpaper.runs import ancestors
+    from lthpaper.scales import SCALES
+    from lthpaper.store import Store
+
+    place, found = _published(results, scale)
+    store = Store(place / "none", place)  # the published layer alone
+    for name, one in found.scales.items():
+        about = one.manifest
+        console.print(
+            f"{name}: {len(one)} runs of {about.get('seeds')} seeds, {about.get('network_epochs'):,} "
+            f"network-epochs; {sum(f['bytes'] for f in about['files'].values()) / 1e6:.1f} MB"
+        )
+        for what in ("data", "devices", "revisions", "torch", "measurements", "licence"):
+            console.print(f"  {what}: {printable(_said(about.get(what)))}", soft_wrap=True)
+        if name not in SCALES:
+            continue
+        table = Table("figure", "runs", "of", "seeds", "network-epochs", "without weights", box=None)
+        for figure, spec in FIGURES.items():
+            trials = spec.trials(SCALES[name])
+            runs = list(ancestors(dict.fromkeys(trial.run for trial in trials)))
+            there = [run for run in runs if run.digest in one]
+            seeds = len({trial.run.seed for trial in trials if trial.run.digest in one})
+            drawn = _drawn(spec, SCALES[name], store)
+            cost = sum(run.cost for run in there)
+            table.add_row(figure, str(len(there)), str(len(runs)), str(seeds), f"{cost:,}", drawn)
+        console.print(table)
+    if not found.scales:
+        console.print("Nothing is published here.")
+
+
+def _drawn(spec: "FigureSpec", scale: "Scale", store: "Store") -> str:
+    """How much of what a figure measures on weights is there: "80 of 80"; "yes" if it measures nothing."""
+    wanted = spec.keep(scale)
+    return f"{len(wanted) - len(spec.lacking(scale, store))} of {len(wanted)}" if wanted else "yes"
+
+
+def _said(value: object) -> str:
+    """{"a": 3, "b": 4} -> "a (3), b (4)"."""
+    if isinstance(value, dict):
+        inner = ((k, ", ".join(map(str, v)) if isinstance(v, list) else v) for k, v in value.items())
+        return ", ".join(f"{k} ({v})" for k, v in inner)
+    return str(value)
+
+
+@results_app.command()
+def export(
+    names: Figures = None,
+    scale: Annotated[str, typer.Option("--scale", help="The scale whose runs are published.")] = "laptop",
+    store: StoreFolder = "",
+    out: Annotated[str, typer.Option("--out", help="Folder of published results. Default: results.")] = "",
+    data: DataFolder = "",
+) -> None:
+    """Publish what the store has of a scale's figures: all seeds that are finished, in compact tables.
+
+    What is published already stays. Measurements on weights (loss surfaces, R_p) that lack are worked out.
+    Runs that are published with other bits are refused, and nothing is written then.
+    """
+    from lthpaper import places
+    from lthpaper.figures import FIGURES
+    from lthpaper.results_export import export as export_results
+    from lthpaper.scales import scale as scale_of
+    from lthpaper.store import Store
+
+    of = scale_of(scale)
+    own, place = Store(places.store_folder(store)), places.home() / (out or "results")
+    done = export_results(names or list(FIGURES), of, own, place, places.data_folder(data))
+    for run in done.left_out:
+        console.print(f"left out, since its ancestors are neither here nor published: {run.name}")
+    parts = [f"{done.runs} runs ({done.new} new)"]
+    parts += [f"{count} measurements of {name}" for name, count in done.measurements.items()]
+    console.print(f"{', '.join(parts)} in {done.folder}, {done.bytes / 1e6:.2f} MB")
+    if done.lacking:
+        console.print(
+            f"{done.lacking} runs are not trained yet; `lthpaper plan --scale {scale}` says what they take, "
+            f"and `lthpaper run --scale {scale}` goes on."
+        )
