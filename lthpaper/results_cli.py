@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lthpaper import terminal
 from lthpaper.errors import printable, require
-from lthpaper.options import DataFolder, Figures, StoreFolder
+from lthpaper.options import DataFolder, Device, Figures, StoreFolder, Workers
 
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.figures import FigureSpec
@@ -60,7 +60,7 @@ def list_(
             console.print(f"  {what}: {printable(_said(about.get(what)))}", soft_wrap=True)
         if name not in SCALES:
             continue
-        table = Table("figure", "runs", "of", "seeds", "network-epochs", "without weights", box=None)
+        table = Table("figure", "runs", "of", "seeds", "network-epochs", "measured", box=None)
         for figure, spec in FIGURES.items():
             trials = spec.trials(SCALES[name])
             runs = list(ancestors(dict.fromkeys(trial.run for trial in trials)))
@@ -120,3 +120,77 @@ def export(
             f"{done.lacking} runs are not trained yet; `lthpaper plan --scale {scale}` says what they take, "
             f"and `lthpaper run --scale {scale}` goes on."
         )
+
+
+@results_app.command()
+def verify(scale: OneScale = "", results: Folder = "") -> None:
+    """Check everything published: checksums, digests against descriptions, curves, counts, measurements.
+
+    Exits with status 1 if something is wrong. Trains nothing: `audit` does.
+    """
+    from lthpaper.results_check import faults
+
+    _, found = _published(results, scale)
+    wrong = 0
+    for name, one in found.scales.items():
+        said = list(faults(one))
+        for fault in said:
+            console.print(f"{name}: {printable(fault)}", soft_wrap=True)
+        if not said:
+            console.print(f"{name}: {len(one)} runs, {len(one.names)} kinds of measurements: all good")
+        wrong += len(said)
+    if not found.scales:
+        console.print("Nothing is published here.")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@results_app.command()
+def audit(
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Runs to train again.")] = 10,
+    scale: Annotated[str, typer.Option("--scale", help="The scale whose runs are audited.")] = "laptop",
+    seed: Annotated[
+        int, typer.Option("--seed", help="Of the choice; by default another one each time, which is said.")
+    ] = -1,
+    results: Folder = "",
+    data: DataFolder = "",
+    device: Device = "auto",
+    workers: Workers = 0,
+) -> None:
+    """Train some published runs here again, chosen by chance, and say how they compare.
+
+    Bits are equal on processors of one kind; elsewhere accuracies are compared with the spread over seeds.
+    A run's chance falls with the network-epochs that it and its ancestors take; none is left out. Exits with
+    status 1 if what was trained here contradicts what is published.
+    """
+    import secrets
+
+    from lthpaper import audit as auditing
+    from lthpaper import places
+    from lthpaper.runs import ancestors, setting
+
+    _, found = _published(results, scale)
+    one, seed = found.scales[scale], secrets.randbelow(10**6) if seed < 0 else seed
+    chosen = auditing.choose(one.runs.values(), sample, seed)
+    needed = list(ancestors(chosen))
+    console.print(
+        f"{len(chosen)} of {len(one)} published runs, chosen with --seed {seed}; with the ancestors that "
+        f"they need {len(needed)} runs, {sum(run.cost for run in needed):,} network-epochs"
+    )
+    where = (places.data_folder(data), places.device(device), workers or None)
+    report = auditing.audit(one, chosen, *where)
+    shown = auditing.rows(report, setting)
+    table = Table(*shown.columns, box=None)
+    for row in shown.to_dict("records"):
+        table.add_row(*(f"{value:.2f}" if name in POINTS else f"{value}" for name, value in row.items()))
+    console.print(table)
+    also = sum(a.equal for a in report.also)
+    if report.also:
+        console.print(f"Of {len(report.also)} ancestors, trained on the way, {also} have the published bits.")
+    verdict = auditing.verdict(report)
+    console.print(verdict.sentence, soft_wrap=True)
+    if not verdict.consistent:
+        raise typer.Exit(1)
+
+
+POINTS = ("published", "here", "difference")  # columns of percent

@@ -2,7 +2,9 @@
 where they are not what was written."""
 
 import json
+import re
 import shutil
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthpaper import published, tables
+from lthpaper import cli, published, tables
 from lthpaper.data import load
 from lthpaper.entries import MASK, WEIGHTS, Damaged
 from lthpaper.errors import InputError
@@ -18,6 +20,7 @@ from lthpaper.figures import FIGURES
 from lthpaper.masks import kept
 from lthpaper.plan import plan
 from lthpaper.published import MANIFEST, RUNS
+from lthpaper.results_check import faults
 from lthpaper.results_export import export
 from lthpaper.runs import ancestors
 from lthpaper.scales import scale
@@ -318,3 +321,107 @@ def test_old_and_new_layers_live_beside_each_other(layer):
     assert runs_of()[0] in layer
     assert load("digits", train_images=60).fingerprint == layer.get(runs_of()[0]).fingerprint
     assert MASK not in layer.get(runs_of()[0]).files
+
+
+# --- lists and checks ---
+
+
+def lthpaper(monkeypatch, *words):
+    """The command's exit status."""
+    monkeypatch.setattr(sys, "argv", ["lthpaper", *map(str, words)])
+    try:
+        cli.main()
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def test_what_was_exported_is_without_fault(layer):
+    assert list(faults(published.Scale(layer.published / "smoke"))) == []
+
+
+def change(column, value, of=lambda run: True):
+    """Published rows with one value changed, in the first row of such a run, and signed again."""
+
+    def changed(folder):
+        import pyarrow as pa
+
+        rows = published.Scale(folder).table.to_pylist()
+        chosen = {run.name: run for run in runs_of()}
+        row = next(row for row in rows if of(chosen[row["name"]]))
+        row[column] = value(row[column]) if callable(value) else value
+        signed(folder, RUNS, tables.content_of(pa.Table.from_pylist(rows, schema=published.SCHEMA)))
+
+    return changed
+
+
+def masked(run):
+    return run.mask is not None
+
+
+def count_more(folder):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"runs": 1000}))
+
+
+def lose_runs(folder):
+    table = published.Scale(folder).table
+    signed(folder, RUNS, tables.content_of(table.slice(0, 3)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (change("description", lambda text: text.replace('"lr":0.', '"lr":1.')), "gives"),
+        (change("description", "{}"), "gives"),
+        (change("description", "{"), "holds no description"),
+        (change("name", lambda name: f"resnet20-{name}"), "is named resnet20"),
+        (change("test_accuracy", lambda values: [*values[:-1], 101.0]), "no percentage"),
+        (change("train_loss", lambda values: [*values[:-1], -1.0]), "a loss that is none"),
+        (change("tested", lambda values: [0, *values[1:-1], 1]), "no accuracy after its last epoch"),
+        (change("seconds", -1.0), "seconds"),
+        (change("weights", "abc"), "lacks the checksum"),
+        (change("mask", "0" * 64, lambda run: not masked(run)), "none where|where its description has none"),
+        (change("kept", 5, masked), "keeps 5 of"),
+        (change("layers", lambda pairs: pairs[1:], masked), "do not add up"),
+        (change("fingerprint", "another"), "different copies of digits"),
+        (count_more, "says 1000 runs"),
+        (lose_runs, "ancestors of .* are missing|that are not published"),
+        (lambda folder: (folder / "more.parquet").write_text(""), "does not list it"),
+        (lambda folder: (folder / "overlap.parquet").write_text(""), "cannot be trusted"),
+    ],
+)
+def test_a_row_that_its_run_cannot_have_is_a_fault(layer, damage, said):
+    folder = layer.published / "smoke"
+    damage(folder)
+    found = list(faults(published.Scale(folder)))
+    assert any(re.search(said, fault) for fault in found), found
+
+
+def test_the_commands_list_export_and_verify(trained, layer, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    assert lthpaper(monkeypatch, "results", "list") == 0
+    out = capsys.readouterr().out
+    assert f"smoke: {len(runs_of())} runs of 1 seeds" in out
+    assert "CC BY 4.0" in out
+    assert lthpaper(monkeypatch, "results", "verify") == 0
+    assert "all good" in capsys.readouterr().out
+    (tmp_path / "results" / "smoke" / RUNS).write_bytes(b"")
+    assert lthpaper(monkeypatch, "results", "verify") == 1
+    assert "cannot be trusted" in capsys.readouterr().out
+    assert lthpaper(monkeypatch, "results", "list") == 2
+    for words in (
+        ("verify", "--scale", "laptop"),
+        ("audit", "--scale", "laptop"),
+        ("export", "--scale", "nothing"),
+        ("export", "fig7"),
+        ("export", "fig1", "--store", tmp_path / "nowhere"),
+    ):
+        assert lthpaper(monkeypatch, "results", *words) == 2
+        assert capsys.readouterr().err.startswith("lthpaper: ")
+    words = ("fig1", "--scale", "smoke", "--store", trained.folder, "--out", "new")
+    assert lthpaper(monkeypatch, "results", "export", *words) == 0
+    out = capsys.readouterr().out
+    assert "0 runs (0 new)" in out  # of another recipe than the smoke scale's
+    assert "are not trained yet; `lthpaper plan --scale smoke`" in out
