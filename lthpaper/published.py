@@ -288,7 +288,7 @@ def _curves(at: dict[str, Any]) -> dict[str, list[float]]:
     epochs, tested = at["epochs"], at["tested"]
     found = {"train_loss": at["train_loss"]} if len(at["train_loss"]) else {}
     for name in ("test_loss", "test_accuracy"):
-        if len(at[name]) or name == "test_accuracy":
+        if len(at[name]) == len(tested):  # of a run that diverged at once: none
             curve = [math.nan] * epochs
             for place, value in zip(tested, at[name], strict=True):
                 curve[place] = value

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from lthpaper.measurements import to_arrow
 from lthpaper.published import FORMAT, MANIFEST, RUNS, SCHEMA, SUFFIX, to_row
 from lthpaper.runs import Run, ancestors
 from lthpaper.scales import Scale
-from lthpaper.settings import Trial
 from lthpaper.store import Result, Store
 
 LICENCE = "data: CC BY 4.0; code: MIT"
@@ -45,11 +44,17 @@ class Exported:
 
 
 class Noting(Store):
-    """A store that notes the measurements that are asked of it, as they are kept or worked out."""
+    """A store that reads each result once, and notes the measurements that are asked of it."""
 
     def __init__(self, folder: Path):
         super().__init__(folder)
         self.noted: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._results: dict[Run, Result] = {}
+
+    def get(self, run: Run) -> Result:
+        if run not in self._results:
+            self._results[run] = super().get(run)
+        return self._results[run]
 
     def measurement(self, run: Run, name: str, key: str) -> pd.DataFrame | None:
         found = super().measurement(run, name, key)
@@ -83,8 +88,7 @@ def export(
     ours = _with_ancestors(runs, results, there)
     if there is not None:
         _check_conflicts([results[run] for run in ours], there)
-    for spec in specs:
-        _measure(spec, scale, own, data_root)
+    _measure(results, scale, own, data_root)
     rows = {} if there is None else {row["name"]: row for row in _rows_of(there)}
     new = [run for run in ours if run.name not in rows]
     rows |= {run.name: to_row(results[run], own.layers(run)) for run in new}
@@ -145,11 +149,13 @@ def _said(result: Result) -> str:
     return f"{result.accuracy:.2f} % on {result.provenance.get('device', 'an unknown device')}"
 
 
-def _measure(spec: Any, scale: Scale, store: Noting, data_root: str | Path | None) -> None:
-    """Ask for every measurement of a figure's runs that are there."""
-    here: list[Trial] = [trial for trial in spec.trials(scale) if trial.run in store]
-    if here and spec.keep(scale):
-        spec.measure(here, store, scale, data_root)
+def _measure(runs: Container[Run], scale: Scale, store: Noting, data_root: str | Path | None) -> None:
+    """Ask for every measurement of these runs, whichever figure shows it."""
+    for spec in FIGURES.values():
+        if spec.measurement:
+            here = [trial for trial in spec.trials(scale) if trial.run in runs]
+            if here:
+                spec.measure(here, store, scale, data_root)
 
 
 def _rows_of(there: published.Scale) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 where they are not what was written."""
 
 import json
+import math
 import re
 import shutil
 import sys
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -80,6 +82,17 @@ def test_a_published_result_says_what_the_stores_own_said(trained, layer):
         for name, curve in own.curves.items():
             np.testing.assert_allclose(curve, other.curves[name], rtol=1e-7)
     assert np.isnan(layer.get(runs_of()[0]).curves["test_accuracy"]).any()  # epochs without a test
+
+
+def test_a_run_that_diverged_at_once_has_its_curves_all_the_same(trained, layer):
+    import pyarrow as pa
+
+    run, nowhere = runs_of()[0], [math.nan] * 3
+    curves = {"train_loss": nowhere, "test_loss": nowhere, "test_accuracy": nowhere}
+    row = published.to_row(replace(trained.get(run), curves=curves), {})
+    signed(layer.published / "smoke", RUNS, tables.content_of(pa.Table.from_pylist([row], published.SCHEMA)))
+    assert list(layer.get(run).curves) == list(curves)
+    assert all(np.isnan(curve).all() and len(curve) == 3 for curve in layer.get(run).curves.values())
 
 
 def test_the_layers_counts_are_those_of_the_masks(trained, layer):

@@ -173,6 +173,12 @@ def _line(ax: Axes, y: float, thickness: float) -> None:
 register(
     "claims",
     FigureSpec(
-        "The paper's fourteen claims and how they fare", trials, plot, keep, tabulate, measure, is_measured
+        "The paper's fourteen claims and how they fare",
+        trials,
+        plot,
+        keep,
+        tabulate,
+        measure,
+        is_measured=is_measured,
     ),
 )

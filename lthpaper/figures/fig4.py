@@ -16,6 +16,7 @@ register(
         plot,
         keep,
         measure=measure,
+        measurement=contours.MEASUREMENT,
         is_measured=is_measured,
     ),
 )

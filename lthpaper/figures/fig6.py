@@ -257,6 +257,7 @@ register(
         plot,
         keep,
         measure=measure,
+        measurement=MEASUREMENT,
         is_measured=is_measured,
     ),
 )
