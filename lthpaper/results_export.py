@@ -72,8 +72,8 @@ def export(
 ) -> Exported:
     """Publish what a store has of these figures at a scale, in `out`/<scale>, beside what is there already.
 
-    Measurements that lack are worked out where the weights are. Raises InputError where the same run is
-    published with other bits, Damaged where a file here or there is not what was written.
+    Measurements that lack are worked out where the weights are. Raises InputError where there is nothing to
+    publish or a run is published with other bits, Damaged where a file is not what was written.
     """
     folder = out / scale.name
     require(
@@ -86,6 +86,11 @@ def export(
     own = Noting(store.folder)
     results = {run: own.get(run) for run in runs if run in own}
     ours = _with_ancestors(runs, results, there)
+    require(
+        bool(ours) or there is not None,
+        f"The store {store.folder} has no finished run of these figures at the {scale.name} scale: there is "
+        f"nothing to publish. `lthpaper plan --scale {scale.name}` says what they take.",
+    )
     if there is not None:
         _check_conflicts([results[run] for run in ours], there)
     _measure(results, scale, own, data_root)

@@ -25,7 +25,7 @@ from lthpaper.published import MANIFEST, RUNS
 from lthpaper.results_check import faults
 from lthpaper.results_export import export
 from lthpaper.runs import ancestors
-from lthpaper.scales import scale
+from lthpaper.scales import SCALES, scale
 from lthpaper.settings import lt_omp
 from lthpaper.store import Store
 from lthpaper.store_merge import bring
@@ -433,8 +433,12 @@ def test_the_commands_list_export_and_verify(trained, layer, tmp_path, monkeypat
     ):
         assert lthpaper(monkeypatch, "results", *words) == 2
         assert capsys.readouterr().err.startswith("lthpaper: ")
-    words = ("fig1", "--scale", "smoke", "--store", trained.folder, "--out", "new")
+    shutil.rmtree(tmp_path / "results")
+    words = ("fig1", "--scale", "smoke", "--store", trained.folder)
+    assert lthpaper(monkeypatch, "results", "export", *words) == 2  # of another recipe than the smoke scale's
+    assert "has no finished run of these figures" in capsys.readouterr().err
+    monkeypatch.setitem(SCALES, "smoke", TINY)
     assert lthpaper(monkeypatch, "results", "export", *words) == 0
-    out = capsys.readouterr().out
-    assert "0 runs (0 new)" in out  # of another recipe than the smoke scale's
-    assert "are not trained yet; `lthpaper plan --scale smoke`" in out
+    count = len(runs_of(["fig1"]))
+    assert f"{count} runs ({count} new)" in capsys.readouterr().out
+    assert lthpaper(monkeypatch, "results", "verify") == 0
