@@ -67,7 +67,9 @@ class Study:
     @property
     def plan(self) -> Plan:
         """What the store still lacks for this figure."""
-        return plan([trial.run for trial in self.trials], self.store, self.spec.keep(self.scale))
+        return plan(
+            [trial.run for trial in self.trials], self.store, self.spec.lacking(self.scale, self.store)
+        )
 
     def costs(self) -> pd.DataFrame:
         """The plan in numbers: runs, network-epochs, hours on this device, disk.
@@ -81,7 +83,7 @@ class Study:
     def train(self, quiet: bool = False) -> None:
         """Train what is missing, with a progress bar."""
         runs = [trial.run for trial in self.trials]
-        keep = self.spec.keep(self.scale)
+        keep = self.spec.lacking(self.scale, self.store)
         where = (self.store, self.data_root, self.device, self.workers)
         points = self.scale.curve_points
         execute(runs, *where, keep, quiet, curve_points=points, signals=in_a_notebook())

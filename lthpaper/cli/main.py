@@ -13,6 +13,7 @@ import typer
 
 from lthpaper.cli import check, export, figures, run, terminal
 from lthpaper.cli.notebooks import notebooks_app
+from lthpaper.cli.results import results_app
 from lthpaper.cli.store import store_app
 from lthpaper.cli.ticket import ticket_app
 from lthpaper.errors import InputError, require
@@ -52,6 +53,7 @@ for name, command in COMMANDS.items():
 app.add_typer(store_app, name="store")
 app.add_typer(notebooks_app, name="notebooks")
 app.add_typer(ticket_app, name="ticket")
+app.add_typer(results_app, name="results")
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # an environment variable of the processes that torchrun starts
 
 

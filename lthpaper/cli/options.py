@@ -102,10 +102,10 @@ def studies_of(
 
 
 def union(studies: list[Any]) -> tuple[list[Any], dict[Any, frozenset[int]]]:
-    """The runs of several figures, and the weights that they want kept."""
+    """The runs of several figures, and the weights that they still read."""
     runs = [trial.run for study in studies for trial in study.trials]
     keep: dict[Any, frozenset[int]] = {}
     for study in studies:
-        for run, epochs in study.spec.keep(study.scale).items():
+        for run, epochs in study.spec.lacking(study.scale, study.store).items():
             keep[run] = keep.get(run, frozenset()) | epochs
     return runs, keep

@@ -7,8 +7,11 @@ draws the tidy table of their results (store.table.COLUMNS). It never trains.
     register("fig1", FigureSpec("Preliminary results", trials, plot))
 
 A figure that needs more than accuracies adds `keep(scale)`, the epochs whose weights it reads, and
-`measure(trials, store, scale, data_root)`, which computes the table that `plot` gets. A table of the
-paper adds `tabulate(table, scale)`, the DataFrame that is published as Markdown and LaTeX.
+`measure(trials, store, scale, data_root)`, which computes the table that `plot` gets. What it works out of
+weights it keeps (measurements.py), and `is_measured(run, store, scale)` says whether it would find that and
+read no weights of a run: then none are trained for it. `measurement` is the name that it is kept under, so
+that it can be published. A table of the paper adds `tabulate(table, scale)`,
+the DataFrame that is published as Markdown and LaTeX.
 """
 
 import importlib
@@ -40,6 +43,13 @@ class FigureSpec:
     keep: Callable[[Scale], Mapping[Run, frozenset[int]]] = lambda scale: {}
     tabulate: Callable[[pd.DataFrame, Scale], pd.DataFrame] | None = None
     measure: Measure = lambda trials, store, scale, data_root: table(trials, store)
+    measurement: str = ""
+    is_measured: Callable[[Run, Store, Scale], bool] = lambda run, store, scale: False
+
+    def lacking(self, scale: Scale, store: Store) -> dict[Run, frozenset[int]]:
+        """`keep`, without the runs whose measurements are there."""
+        kept = self.keep(scale)
+        return {run: epochs for run, epochs in kept.items() if not self.is_measured(run, store, scale)}
 
 
 FIGURES: Registry[FigureSpec] = Registry("figure", "lthpaper.figures")

@@ -1,5 +1,6 @@
 """The scoreboard of the paper's claims: one row a claim, its status, our numbers, the paper's."""
 
+import functools
 import re
 import textwrap
 from collections.abc import Mapping
@@ -46,6 +47,21 @@ def keep(scale: Scale) -> Mapping[Run, frozenset[int]]:
     for name in claims.figures():
         for run, epochs in FIGURES[name].keep(scale).items():
             found[run] = found.get(run, frozenset()) | epochs
+    return found
+
+
+def is_measured(run: Run, store: Store, scale: Scale) -> bool:
+    """Whether every figure that reads weights of this run has measured it."""
+    return all(spec.is_measured(run, store, scale) for spec in _reading(scale)[run])
+
+
+@functools.lru_cache(maxsize=2)
+def _reading(scale: Scale) -> dict[Run, list[FigureSpec]]:
+    """The figures that read weights of a run."""
+    found: dict[Run, list[FigureSpec]] = {}
+    for name in claims.figures():
+        for run in FIGURES[name].keep(scale):
+            found.setdefault(run, []).append(FIGURES[name])
     return found
 
 
@@ -156,5 +172,13 @@ def _line(ax: Axes, y: float, thickness: float) -> None:
 
 register(
     "claims",
-    FigureSpec("The paper's fourteen claims and how they fare", trials, plot, keep, tabulate, measure),
+    FigureSpec(
+        "The paper's fourteen claims and how they fare",
+        trials,
+        plot,
+        keep,
+        tabulate,
+        measure,
+        is_measured=is_measured,
+    ),
 )

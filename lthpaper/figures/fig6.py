@@ -14,11 +14,11 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, CROSS, MARKERS, PAGE, crosses, paper_style, percent, spread
-from lthpaper.measures.overlaps import MAIN, PAIRS, SHARES, WITHIN, measure
+from lthpaper.measures.overlaps import MAIN, MEASUREMENT, PAIRS, SHARES, WITHIN, is_measured, measure
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 
-trials = experiments.correlations
+trials, keep = experiments.correlations, experiments.correlated
 LOOKS = dict(zip(PAIRS, ("LT-IMP", "RR-IMP"), strict=True))  # the settings that start from these weights
 
 
@@ -111,5 +111,13 @@ def _legend() -> list[Line2D]:
 
 register(
     "fig6",
-    FigureSpec("Where large weights lie, before and after training (R_p)", trials, plot, measure=measure),
+    FigureSpec(
+        "Where large weights lie, before and after training (R_p)",
+        trials,
+        plot,
+        keep,
+        measure=measure,
+        measurement=MEASUREMENT,
+        is_measured=is_measured,
+    ),
 )

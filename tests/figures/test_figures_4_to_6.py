@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from lthpaper.data import load
+from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES, fig4, fig6
 from lthpaper.measures import contours as measured
-from lthpaper.measures import overlaps
+from lthpaper.measures import overlaps, surfaces
 from lthpaper.measures.planes import moving_weights, trajectory_plane
 from lthpaper.measures.surfaces import Evaluator, losses, sample
 from lthpaper.networks import skeleton
@@ -23,6 +24,7 @@ from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import SCALES, Scale, scale
 from lthpaper.runs.settings import imp_sparsity, pretraining
 from lthpaper.runs.task import Task
+from lthpaper.store.merge import leave_out
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
 from lthpaper.training.start import initial_weights
@@ -89,21 +91,71 @@ def test_every_panel_has_its_surface_and_its_trajectory(four):
 def test_claims_read_complete_surfaces_of_this_grid_alone_and_compute_none(four, tmp_path):
     store, _ = four
     trials = fig4.trials(TINY)
-    assert all(measured.is_kept(t, store, TINY) for t in trials)
-    other_grid, other_images = TINY.with_(surface_points=8), TINY.with_(train_images=50)
-    assert not any(measured.is_kept(t, store, other_grid) for t in trials)
-    assert not any(measured.is_kept(t, store, TINY) for t in fig4.trials(other_images))
+    assert all(measured.is_measured(t.run, store, TINY) for t in trials)
+    other_grid, other_images = TINY.with_(surface_points=8), TINY.with_(surface_images=50)
+    for other in (other_grid, other_images):
+        assert not any(measured.is_measured(t.run, store, other) for t in trials)
     copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
-    partial = next((copied.folder / "surfaces").glob(f"{trials[0].run.digest}-*[!e].npz"))
-    with np.load(partial) as kept:
-        content = dict(kept)
-    content["done"][3] = False
-    np.savez(partial, **content)
-    next((copied.folder / "surfaces").glob(f"{trials[1].run.digest}-*-line.npz")).unlink()
-    before = {f: f.stat().st_mtime_ns for f in copied.folder.glob("surfaces/*")}
+    damaged, lost = (next(copied.folder.glob(f"measurements/surface/{t.run.digest}-*")) for t in trials[:2])
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    lost.unlink()
+    before = {f: f.stat().st_mtime_ns for f in copied.folder.glob("measurements/surface/*")}
     read = claims.gather(TINY, copied).contours
     assert list(read["panel"]) == [experiments.PANELS[t.setting, t.run.recipe.lr] for t in trials[2:]]
-    assert {f: f.stat().st_mtime_ns for f in copied.folder.glob("surfaces/*")} == before
+    assert {f: f.stat().st_mtime_ns for f in copied.folder.glob("measurements/surface/*")} == before
+    assert not list(copied.folder.glob("surfaces/*"))
+
+
+def test_a_surface_that_was_cut_off_goes_on_where_it_was(four, tmp_path, monkeypatch):
+    store, table = four
+    copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
+    shutil.rmtree(copied.folder / "measurements")
+    trial = fig4.trials(TINY)[0]
+    asked, whole = [], Evaluator.__call__
+    monkeypatch.setattr(surfaces, "worker_count", lambda *_: 1)  # packs one after another
+
+    def cut_off(self, points):
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        asked.append(len(points))
+        return whole(self, points)
+
+    monkeypatch.setattr(Evaluator, "__call__", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        fig4.measure([trial], copied, TINY, None, "cpu")
+    monkeypatch.setattr(Evaluator, "__call__", lambda self, p: asked.append(len(p)) or whole(self, p))
+    again = fig4.measure([trial], copied, TINY, None, "cpu")
+    assert again.equals(table[table["digest"] == trial.run.digest].reset_index(drop=True))
+    assert sum(asked) == 49 + 3
+    assert not list(copied.folder.glob("surfaces/*"))
+
+
+def test_figures_4_to_6_are_drawn_from_measurements_where_weights_are_gone(four, six, tmp_path):
+    for name, (store, table) in (("fig4", four), ("fig6", six)):
+        spec, copied = FIGURES[name], Store(shutil.copytree(store.folder, tmp_path / name))
+        for weights in copied.folder.glob("*/*.safetensors"):
+            weights.unlink()
+        for entry in {path.parent for path in copied.folder.glob("*/result.json")}:
+            leave_out(entry)
+        assert spec.measure(spec.trials(TINY), copied, TINY, None).equals(table)
+        assert not any(copied.has_weights(t.run) for t in spec.trials(TINY))
+        assert spec.keep(TINY)
+        assert spec.lacking(TINY, copied) == {}
+        shutil.rmtree(copied.folder / "measurements")
+        assert spec.lacking(TINY, copied) == spec.keep(TINY)
+
+
+def test_a_surface_of_another_copy_of_the_images_is_refused(four, tmp_path):
+    store, _ = four
+    copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
+    shutil.rmtree(copied.folder / "measurements")
+
+    class Elsewhere(Store):
+        def get(self, run):
+            return replace(super().get(run), fingerprint="another")
+
+    with pytest.raises(InputError, match="trained on another copy of digits"):
+        fig4.measure(fig4.trials(TINY), Elsewhere(copied.folder), TINY, None)
 
 
 def test_the_tables_losses_are_those_of_the_planes_points(four):
@@ -123,11 +175,12 @@ def test_the_tables_losses_are_those_of_the_planes_points(four):
 
 def test_measuring_again_reads_what_was_kept(four):
     store, table = four
-    files = {p: p.stat().st_mtime_ns for p in (store.folder / "surfaces").iterdir()}
+    folder = store.folder / "measurements" / "surface"
+    files = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
     again = fig4.measure(fig4.trials(TINY), store, TINY, None)
     assert table.equals(again)
-    assert len(files) == 8
-    assert {p: p.stat().st_mtime_ns for p in (store.folder / "surfaces").iterdir()} == files
+    assert len(files) == 4
+    assert {p: p.stat().st_mtime_ns for p in folder.iterdir()} == files
     assert {result.run for result in store} >= {t.run for t in fig4.trials(TINY)}  # it stays a store
 
 
