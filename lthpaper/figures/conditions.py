@@ -1,4 +1,4 @@
-"""Conditions ② to ⑤ of every network, mask and sparsity as a forest plot: effect, interval, threshold, verdict."""
+"""Conditions ② to ⑤ of every network, mask and sparsity as a forest plot: effect, interval, verdict."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ from lthpaper.figures import FigureSpec, appendix_f, forest, register
 from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent, unfinished_note
 from lthpaper.figures.verdict_marks import SHORT
 from lthpaper.scales import Scale
-from lthpaper.tickets import NONE, Verdict
+from lthpaper.tickets import Verdict
 
 ASKED = {
     2: "best rates:\nLT − SDT",
@@ -35,13 +35,15 @@ def effects(verdicts: Iterable[Verdict]) -> pd.DataFrame:
         for n in ASKED:
             c = v[n]
             row = {"condition": n, "difference": c.difference, "low": c.low, "high": c.high}
-            rows.append(about | row | {"threshold": c.threshold, "holds": c.holds, "holds_ours": c.holds_ours})
+            rows.append(
+                about | row | {"threshold": c.threshold, "holds": c.holds, "holds_ours": c.holds_ours}
+            )
     frame = pd.DataFrame(rows)
     return frame.astype(dict.fromkeys(("difference", "low", "high"), float)) if len(frame) else frame
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """One row a network, sparsity and mask: each condition's difference and bounds, and the verdict, as text."""
+    """One row a network, sparsity and mask: each condition's difference and bounds, the verdict, as text."""
     found = effects(_longest(table))
     rows = []
     for (network, data, s, pruning), of_one in found.groupby(
@@ -87,12 +89,15 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
         _names(axes[0], keys, first)
         _kinds(axes[-1], found.drop_duplicates("y"))
         fig.suptitle(
-            "differences of the bests with bounds at 95 % each; dashed: the threshold" + (f"; {note}" if note else ""),
+            "differences of the bests with bounds at 95 % each; dashed: the threshold"
+            + (f"; {note}" if note else ""),
             fontsize=6.5,
         )
         marks = forest.legend({YES: "holds", NO: "fails", UNDECIDED: "the seeds leave it open"})
         look = {"color": PALE, "linestyle": "", "markersize": 4}
-        marks += [Line2D([], [], marker=MARKERS[f"LT-{p}"], label=f"{p} mask", **look) for p in ("IMP", "OMP")]
+        marks += [
+            Line2D([], [], marker=MARKERS[f"LT-{p}"], label=f"{p} mask", **look) for p in ("IMP", "OMP")
+        ]
         fig.legend(handles=marks, loc="outside lower center", ncols=5)
     return fig
 

@@ -1,4 +1,4 @@
-"""What the forest plots share: states with their colours, and an effect with its interval beside a threshold."""
+"""What the forest plots share: states with their colours, an effect with its interval, a threshold."""
 
 import math
 
@@ -65,7 +65,9 @@ def legend(words: dict[str, str]) -> list[Line2D]:
     for state, said in words.items():
         fill = STATES[state] if state in (YES, NO) else "white"
         look = {"markerfacecolor": fill, "markeredgecolor": STATES[state], "markeredgewidth": 0.8}
-        marks.append(Line2D([], [], marker="o", color=STATES[state], linewidth=1.1, markersize=4, label=said, **look))
+        marks.append(
+            Line2D([], [], marker="o", color=STATES[state], linewidth=1.1, markersize=4, label=said, **look)
+        )
     return marks
 
 

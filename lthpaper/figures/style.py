@@ -6,6 +6,7 @@ seaborn is imported where it draws: machines that only train may lack it.
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -424,6 +425,12 @@ def unfinished_note(table: pd.DataFrame) -> str:
     """How many runs are missing, if only some are."""
     ran = trained(table)
     return "" if ran.all() or not ran.any() else f"; {(~ran).sum():,} of {len(ran):,} runs are still missing"
+
+
+def symbols(text: str) -> str:
+    """θ0, θ0′, θT, θ5 and R_p in a text as mathtext."""
+    text = re.sub(r"θ(\d+|T)′", r"$\\theta_{\1}^{\\prime}$", text)
+    return re.sub(r"θ(\d+|T)", r"$\\theta_{\1}$", text).replace("R_p", R_P)
 
 
 def percent(sparsity: float) -> str:
