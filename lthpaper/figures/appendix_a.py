@@ -64,10 +64,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     return fig
 
 
-def sparsity_axis(ax: Axes, sparsities: pd.Series) -> None:
-    """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; at most five labelled."""
+def sparsity_axis(ax: Axes, sparsities: pd.Series, most: int = 5) -> None:
+    """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; `most` are labelled."""
     shown = sorted(s for s in sparsities.unique() if s > 0)
-    ticks = shown[:: -max(1, -(-len(shown) // 5))][::-1]
+    ticks = shown[:: -max(1, -(-len(shown) // most))][::-1]
     ax.set_xscale("log")
     ax.set_xticks([1 / (1 - s) for s in ticks], [f"{s:.2f}" for s in ticks])
     ax.minorticks_off()

@@ -126,7 +126,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     pretraining as a level line."""
     rates = sorted(table["lr"].unique())
     with paper_style():
-        fig, axes = plt.subplots(1, len(rates), figsize=(PAGE, 2.7), squeeze=False, layout="constrained")
+        fig, axes = plt.subplots(1, len(rates), figsize=(PAGE, 3.0), squeeze=False, layout="constrained")
         for letter, ax, lr in zip("abcdefghijklmnop", axes[0], rates, strict=False):
             _panel(ax, table[table["lr"] == lr])
             ax.set_title(f"({letter}) learning rate {lr:g}")
@@ -152,8 +152,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         about = table.iloc[0]
         fig.suptitle(
             f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
-            f"{about['epochs']} epochs, {note}{diverged_note(table)}",
-            fontsize=8,
+            f"{about['epochs']} epochs\n{note}{diverged_note(table)}",
+            fontsize=6.5,
         )
     return fig
 

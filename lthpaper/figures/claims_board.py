@@ -171,8 +171,9 @@ def _lines(table: pd.DataFrame) -> tuple[list[tuple[float, str, object]], float]
         y += 1.2
         for number in numbers:
             rows = table[table["claim"] == number]
-            words = textwrap.wrap(rows["words"].iloc[0], 38, break_on_hyphens=False)
             parts = _measured(rows)
+            widest = max((len(label) for label, _ in parts), default=0)
+            words = textwrap.wrap(rows["words"].iloc[0], min(38, 64 - widest), break_on_hyphens=False)
             found.append((y, "claim", (number, rows["status"].iloc[0], words)))
             found += [(y + i, "comparison", (number, *part)) for i, part in enumerate(parts)]
             y += max(len(parts), len(words)) + 0.4

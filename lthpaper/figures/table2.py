@@ -111,7 +111,7 @@ def _lines(table: pd.DataFrame) -> Iterator[dict[str, str]]:
             "data": row.data + UNREGISTERED * (not row.registered),
             "images": f"{row.train:,} / {row.test:,}",
             "classes": str(row.classes),
-            "size": f"{row.size}x{row.size}",
+            "size": f"{row.size}×{row.size}",
             "printed": f"{row.printed:.2f}M" if printed else "",
             "counted as printed": f"{row.count:,} ({row.head} classes)" if printed else "",
             "agrees": {"rounded": "yes", "cut": "yes (cut)", "no": f"no ({row.count / 1e6:.2f}M)"}.get(
