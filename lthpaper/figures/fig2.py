@@ -170,7 +170,7 @@ def _strip(ax: Axes, found: Verdict) -> None:
             ax.plot([min(lrs), max(lrs)], [row, row], color="#555555", linewidth=4, solid_capstyle="butt")
         else:
             ax.text(0.03, row, "nowhere", fontsize=6.2, ha="center", va="center", color="#555555")
-    ax.set_yticks(range(3), [SYMBOLS[n - 1] for n in (5, 4, 3)])
+    ax.set_yticks(range(3), [SYMBOLS[n - 1] for n in (5, 4, 3)], fontsize=7.5)
     ax.set_ylim(-0.6, 2.6)
     ax.grid(visible=False)
     ax.tick_params(which="both", length=0)
@@ -179,7 +179,7 @@ def _strip(ax: Axes, found: Verdict) -> None:
     ends = {"y": -0.85, "va": "top", "fontsize": 7}
     ax.text(x=RATES[0], s="small", ha="left", **ends)
     ax.text(x=RATES[-1], s="large", ha="right", **ends)
-    ax.text(x=10**-1.5, s="learning rate", ha="center", **ends | {"fontsize": 8})
+    ax.text(x=10**-1.5, s="learning rate", ha="center", **ends)
 
 
 def _arrow(ax: Axes, x: float, low: float, high: float) -> None:

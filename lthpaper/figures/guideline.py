@@ -1,5 +1,6 @@
 """The guideline of §3.2 as a decision diagram: where each network of the scale comes out, and our results."""
 
+import re
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -15,8 +16,8 @@ from lthpaper.scales import Scale
 trials = appendix_f.trials  # the evidence
 TRY, FOUND = "the paper: try", "our results"
 LEAVES = {  # (large data, residual connections) -> its heading; either is None where it does not matter
-    (False, True): "residual connections, small data",
-    (False, False): "no residual connections, small data",
+    (False, True): "residual connections",
+    (False, False): "no residual connections",
     (True, None): "large data",
 }
 SHOWN = 3  # experiments written out in a leaf
@@ -59,7 +60,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     by_leaf = {leaf: [g for g in found if leaf_of(g) == leaf] for leaf in LEAVES}
     bodies = {leaf: _body(of_leaf) for leaf, of_leaf in by_leaf.items()}
     lines = max(len(body) for body in bodies.values())
-    tall = 0.75 + LINE * (len(_advice((False, True))) + lines + 2.6) + 0.42
+    tall = 0.95 + LINE * (len(_advice((False, True))) + lines + 2.6) + 0.42
     with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
         fig = plt.figure(figsize=(PAGE, tall))
         ax = fig.add_axes((0, 0, 1, 1))
@@ -67,19 +68,19 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         ax.set_axis_off()
         wide = (PAGE - 0.24) / 3
         left = [0.06 + i * (wide + 0.06) for i in range(3)]
-        top = 0.86
+        top = 0.98
         _question(ax, 2.75, 0.16, "How to win a prize (§3.2): is the data set large?")
-        _question(ax, left[0] + wide + 0.03, 0.5, "residual connections?")
-        _arrow(ax, (2.0, 0.26), (left[0] + wide + 0.03, 0.41), "no")
+        _question(ax, left[0] + wide + 0.03, 0.57, "small: residual connections?")
+        _arrow(ax, (2.0, 0.26), (left[0] + wide + 0.03, 0.48), "no")
         _arrow(ax, (3.9, 0.26), (left[2] + wide / 2, top - 0.02), "yes")
-        _arrow(ax, (left[0] + wide - 0.2, 0.6), (left[0] + wide / 2, top - 0.02), "yes")
-        _arrow(ax, (left[1] + 0.2, 0.6), (left[1] + wide / 2, top - 0.02), "no")
+        _arrow(ax, (left[0] + wide - 0.2, 0.67), (left[0] + wide / 2, top - 0.02), "yes")
+        _arrow(ax, (left[1] + 0.2, 0.67), (left[1] + wide / 2, top - 0.02), "no")
         for x, (leaf, heading) in zip(left, LEAVES.items(), strict=True):
             _leaf(ax, x, top, wide, tall - 0.42 - top, heading, _advice(leaf), bodies[leaf])
         foot = (
-            "Our results at the highest sparsity, by the means; a question mark: the seeds leave it open. In",
-            "brackets, points: small less large rates; IMP less OMP; LT less RR. What counts as small data and",
-            "as redundant is our reading of the paper's examples.",
+            "Our results at the highest sparsity, by the means; a question mark: the seeds leave it open.",
+            "In brackets, points: small less large rates; IMP less OMP; LT less RR. What is small data",
+            "and what is redundant is our reading of the paper's examples.",
         )
         for i, words in enumerate(foot):
             ax.text(0.06, tall - 0.33 + i * LINE, words, fontsize=6, color=PALE, va="center")
@@ -120,7 +121,7 @@ def _body(of_leaf: Sequence[Guideline]) -> list[tuple[str, bool]]:
         redundant = "redundant" if g.about.redundant else "not redundant"
         lines.append((f"{g.about.network} · {g.about.data}, {redundant}", True))
         for a in g.advice:
-            said = a.ours.split("; ")[-1]
+            said = re.sub(r"^\d\.\d+: ", "", a.ours.split("; ")[-1])
             lines.append((f"{short[a.question]}: {said}", False))
     if len(of_leaf) > SHOWN:
         lines.append((f"and {len(of_leaf) - SHOWN} more, in the table", False))
