@@ -283,7 +283,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, x: np.ndarray, y: np.ndarray, loss: np.
     filled = ax.contourf(x, y, capped, levels=_shades(), norm=colours, cmap=_colours(), extend="both")
     inks = ["white" if level < 0.3 else "black" for level in LEVELS]  # on dark, on light
     lines = ax.contour(x, y, capped, LEVELS, colors=inks, linewidths=0.5, alpha=0.85)
-    ax.clabel(lines, fmt=lambda level: f"{level:g}", fontsize=6, inline_spacing=2)
+    ax.clabel(lines, LEVELS[4:], fmt="%g", fontsize=6, inline_spacing=2)  # inside it would crowd
     path = rows[rows["kind"] == "trajectory"].sort_values("epoch")
     px, py = path["x"] / norm, path["y"] / norm
     ax.plot(px, py, "-o", color=PATH, markersize=2.6, linewidth=1.2, markeredgewidth=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lthpaper.figures import FigureSpec, fig3, register, style
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
@@ -50,6 +51,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     rates = sorted(table["lr"].unique())
     with paper_style():
         fig, axes = plt.subplots(2, len(rates), figsize=(PAGE, 3.6), sharex=True, sharey="row", squeeze=False)
+        if len(there):
+            axes[0][0].set_yscale(
+                "log"
+            )  # before drawing: means and bands are then geometric, and stay above 0
         for (name, label), line in zip(CURVES.items(), axes, strict=True):
             for ax, lr in zip(line, rates, strict=True):
                 rows = there[there["lr"] == lr].dropna(subset=name)
@@ -75,12 +80,12 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 ax.set(xlabel="", ylabel="")
             line[0].set_ylabel(label)
         if len(there):
-            axes[0][0].set_yscale("log")
             style.accuracy_axis(axes[1][0], there["test_accuracy"].min(), there["test_accuracy"].max())
         for letter, ax, lr in zip("abcdefghijkl", axes[0], rates, strict=False):
             ax.set_title(f"({letter}) learning rate {lr:g}")
         for ax in axes[1]:
             ax.set_xlabel("epoch")
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         fig.suptitle(_title(table, there), fontsize=6.5)
         marks = [style.swatch(s, marker="") for s in SETTINGS]
         fig.legend(handles=marks, loc="outside lower center", ncols=6)
@@ -94,7 +99,11 @@ def _title(table: pd.DataFrame, there: pd.DataFrame) -> str:
         return words + "nothing has run yet"
     n = there.groupby(["setting", "lr"])["seed"].nunique()
     count = f"{n.max()}" if n.min() == n.max() else f"{n.min()}–{n.max()}"
-    return words + ("one seed" if n.max() == 1 else f"mean and standard deviation of {count} seeds")
+    return words + (
+        "one seed"
+        if n.max() == 1
+        else f"mean and standard deviation of {count} seeds (of the loss, geometric)"
+    )
 
 
 register("training", FigureSpec("Training curves of every setting", trials, plot, measure=measure))
