@@ -40,7 +40,7 @@ def draw_table(
         line = size * LEADING / POINTS
         heights = [(max(cell.count("\n") for cell in row) + 1) * line + 0.06 for row in cells]
         width = max(sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN, 4.5)
-        notes = [wrapped for note in notes for wrapped in _wrap(note, width - 2 * MARGIN, size)]
+        notes = [wrapped for note in notes for wrapped in _wrap(note, 0.96 * (width - 2 * MARGIN), size)]
         top = MARGIN + (line + 0.08 if title else 0)
         height = top + sum(heights) + 0.12 + line * len(notes) + MARGIN
         fig = plt.figure(figsize=(width, height))
