@@ -27,6 +27,7 @@ from lthpaper.figures.style import (
     percent,
     seeds_note,
     spread,
+    symbols,
 )
 from lthpaper.scales import Scale
 from lthpaper.settings import (
@@ -133,7 +134,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_xlabel("the subnetwork starts from")
         axes[0][0].set_ylabel("test accuracy (%)")
         marks = [Line2D([], [], color="black", label="pretraining")]
-        for what, label in (("LT", "θ0: LT"), ("WR", "rewound: WR"), ("FT", "θT: FT"), ("RR", "θ0′: RR")):
+        for what, label in (("LT", "θ0: LT"), ("WR", "θt: WR"), ("FT", "θT: FT"), ("RR", "θ0′: RR")):
             marks += [
                 Line2D(
                     [],
@@ -141,7 +142,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                     color=COLOURS[f"{what}-{p}"],
                     marker=MARKERS[f"{what}-{p}"],
                     linestyle=LINES[p],
-                    label=f"{label}-{p}",
+                    label=f"{symbols(label)}-{p}",
                 )
                 for p in PRUNINGS
             ]
@@ -177,15 +178,9 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
         if points:
             ax.plot(*zip(*points, strict=True), color=COLOURS[f"WR-{pruning}"], linestyle=LINES[pruning])
     ax.axvline(0.5, color="#bbbbbb", linewidth=0.6)
-    ax.set_xticks(range(len(names)), [_tick(name) for name in names])
+    ax.set_xticks(range(len(names)), [symbols(name) for name in names])
     ax.grid(axis="x", visible=False)
     return ax
-
-
-def _tick(name: str) -> str:
-    """θ6 with its index low."""
-    index = name[1:]
-    return f"θ$_{{{index}}}$" if index.isdigit() or index == "T" else "θ0′" if index == "0′" else name
 
 
 register(

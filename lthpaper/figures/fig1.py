@@ -119,7 +119,9 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
     about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {style.seeds_note(table)}"
     notes = f"{style.diverged_note(table)}{style.unfinished_note(table)}"
     fig.suptitle(f"{about}; LT − RR with bounds at 95 % each{notes}", fontsize=6.5)
-    fig.legend(handles=legend(table), loc="outside lower center", ncols=3)
+    marks = legend(table)
+    narrow = {"columnspacing": 1.0, "handlelength": 1.5}
+    fig.legend(handles=marks, loc="outside lower center", ncols=len(marks), **narrow)
 
 
 def legend(table: pd.DataFrame) -> list[Line2D]:
@@ -134,7 +136,7 @@ def legend(table: pd.DataFrame) -> list[Line2D]:
     )
     if quotes(table):
         star = {"marker": "*", "linestyle": "", "markerfacecolor": "none", "markersize": 7}
-        marks.append(Line2D([], [], color=PALE, label="stated in the paper", **star))
+        marks.append(Line2D([], [], color=PALE, label="the paper", **star))
     return marks
 
 

@@ -96,8 +96,8 @@ def panel(
 
 def grid(down: int, across: int) -> tuple[Figure, np.ndarray]:
     """A figure and its panels, (down, across, 2): the curves and the strip below; none is used yet."""
-    tall = 2.3 if across <= 2 else 1.95
-    shape = {"height_ratios": [1, 0.3 if across <= 2 else 0.36] * down}
+    tall = 2.6 if across <= 2 else 1.95
+    shape = {"height_ratios": [1, 0.26 if across <= 2 else 0.36] * down}
     size = (PAGE, 0.9 + tall * down)
     fig, axes = plt.subplots(2 * down, across, figsize=size, squeeze=False, gridspec_kw=shape)
     fig.get_layout_engine().set(hspace=0.02, h_pad=0.02, w_pad=0.03)

@@ -1,4 +1,4 @@
-"""Accuracy against sparsity: all settings, a row an experiment, a column a learning rate."""
+"""Accuracy against sparsity: all settings, a panel an experiment and learning rate."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -13,31 +13,35 @@ from lthpaper.ticket_cells import trained
 trials = appendix_f.trials
 
 
+ACROSS = 3  # panels abreast
+
+
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """Means with standard deviations; pretraining is a level line. One range of accuracies a panel's row."""
-    parts = fig3.experiments(table.assign(density=1 / (1 - table["sparsity"])), scale)
-    rates = {(network, data): sorted(rows["lr"].unique()) for network, data, rows in parts}
-    across = max(map(len, rates.values()))
+    """Means with standard deviations; pretraining is a level line. Each panel has its own range."""
+    table = table.assign(density=1 / (1 - table["sparsity"]))
+    panels = [
+        (f"{network} · {data}, learning rate {lr:g}", rows[rows["lr"] == lr])
+        for network, data, rows in fig3.experiments(table, scale)
+        for lr in sorted(rows["lr"].unique())
+    ]
+    down = -(-len(panels) // ACROSS)
     with paper_style():
-        fig, axes = plt.subplots(
-            len(parts), across, figsize=(PAGE, 0.75 + 1.45 * len(parts)), sharey="row", squeeze=False
-        )
-        fig.get_layout_engine().set(wspace=0.02, w_pad=0.02)
-        for line, (network, data, rows) in zip(axes, parts, strict=True):
-            limits = fig3.accuracies(rows[trained(rows)])
-            for ax, lr in zip(line, rates[network, data], strict=False):
-                of_rate = rows[(rows["lr"] == lr) & trained(rows)]
-                style.level(ax, of_rate)
-                style.curves(ax, of_rate[of_rate["sparsity"] > 0], "density", SETTINGS[1:], apart=1.03)
-                appendix_a.sparsity_axis(ax, rows["sparsity"], most=3)
-                ax.set_title(f"lr {lr:g}")
-                ax.set(xlabel="", ylabel="")
-            for ax in line[len(rates[network, data]) :]:
+        fig, axes = plt.subplots(down, ACROSS, figsize=(PAGE, 0.75 + 1.3 * down), squeeze=False)
+        for i, ax in enumerate(axes.flat):
+            if i >= len(panels):
                 ax.set_axis_off()
-            if limits:
-                style.accuracy_axis(line[0], *limits)
-            line[0].set_ylabel(f"{network} · {data}\ntest accuracy (%)")
-        fig.supxlabel("sparsity", fontsize=7)
+                continue
+            title, rows = panels[i]
+            there = rows[trained(rows)]
+            style.level(ax, there)
+            style.curves(ax, there[there["sparsity"] > 0], "density", SETTINGS[1:], apart=1.02)
+            appendix_a.sparsity_axis(ax, rows["sparsity"])
+            if limits := fig3.accuracies(there):
+                style.accuracy_axis(ax, *limits, ticks=5)
+            ax.set(xlabel="sparsity" if i >= len(panels) - ACROSS else "", ylabel="")
+            ax.set_title(title, fontsize=6.5)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("test accuracy (%)")
         have = table[table["accuracy"].notna()]
         note = style.seeds_note(have) if len(have) else "nothing has run yet"
         note += f"; {table['epochs'].max()} epochs{style.diverged_note(table)}{style.unfinished_note(table)}"

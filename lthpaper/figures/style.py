@@ -428,9 +428,9 @@ def unfinished_note(table: pd.DataFrame) -> str:
 
 
 def symbols(text: str) -> str:
-    """θ0, θ0′, θT, θ5 and R_p in a text as mathtext."""
-    text = re.sub(r"θ(\d+|T)′", r"$\\theta_{\1}^{\\prime}$", text)
-    return re.sub(r"θ(\d+|T)", r"$\\theta_{\1}$", text).replace("R_p", R_P)
+    """θ0, θ0′, θt, θT, θ5 and R_p in a text as mathtext."""
+    text = re.sub(r"θ(\d+|T|t)′", r"$\\theta_{\1}^{\\prime}$", text)
+    return re.sub(r"θ(\d+|T|t)", r"$\\theta_{\1}$", text).replace("R_p", R_P)
 
 
 def percent(sparsity: float) -> str:
