@@ -63,7 +63,7 @@ figures: $(READY)
 
 # after `make figures SCALE=laptop`: the pictures that the README shows, each with its provenance
 gallery:
-	@cp runs/figures/laptop/*.png runs/figures/laptop/*.json docs/gallery/
+	@cp runs/figures/laptop/*.png runs/figures/laptop/*.json runs/figures/laptop/*.csv docs/gallery/
 
 lint: $(READY)
 	@mkdir -p build

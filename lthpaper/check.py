@@ -158,5 +158,6 @@ class SanityCheck:
 
         drawn = self.table(store)
         fig = appendix_f.plot(drawn, self, self.thresholds())
-        publish(fig, drawn, sources("own-network", self, self.trials, store), folder)
+        about = sources("own-network", self, self.trials, store)
+        publish(fig, drawn, about, folder, title="The sanity check of one network, a panel a sparsity")
         return fig

@@ -99,7 +99,7 @@ class Study:
         about = sources(self.name, self.scale, self.trials, self.store)
         if warning := fingerprint_warning(about):
             fig.text(0.01, 0.01, warning, fontsize=6, color="#D55E00")
-        publish(fig, self.table, about, self.folder, self.tabulated)
+        publish(fig, self.table, about, self.folder, self.tabulated, self.spec.title)
         return fig
 
     @property

@@ -18,8 +18,8 @@ from lthpaper import data, networks
 from lthpaper.cli.main import app
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit
+from lthpaper.runs.task import Task
 from lthpaper.store import listing
 from lthpaper.store import prune as store_tools
 from lthpaper.store import ticket as ticket_export

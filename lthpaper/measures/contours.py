@@ -10,7 +10,7 @@ import torch
 
 from lthpaper import data
 from lthpaper.errors import require
-from lthpaper.measures.planes import Plane, moving_weights, trajectory_plane, window
+from lthpaper.measures.planes import Plane, moving_weights, trajectory_plane
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
 from lthpaper.measures.surfaces import Evaluator, losses, sample, sample_name, surface
 from lthpaper.networks import skeleton
@@ -23,12 +23,14 @@ from lthpaper.store.measurements import key_of, measured
 from lthpaper.store.store import Store
 
 WITHIN = 0.5  # nats above the minimum: the basin
+HALF = 1.0  # half the window's side, in ‖θT‖: trajectories start at 0.5 to 0.9
 MEASUREMENT = "surface"  # the name that it is kept under
 SINGLE = ("x", "y", "loss", "distance", "off_plane")  # its columns that are kept in single precision
 
 COLUMNS = [
     *("kind", "panel", "setting", "network", "data", "sparsity", "lr", "seed", "accuracy", "x", "y", "loss"),
-    *("epoch", "distance", "off_plane", "explained_x", "explained_y", "images", "fingerprint", "digest"),
+    *("epoch", "distance", "off_plane", "norm", "explained_x", "explained_y", "images", "fingerprint"),
+    "digest",
 ]
 
 
@@ -42,9 +44,10 @@ def measure(
     """Long-form, in the columns COLUMNS; the store keeps what is worked out of the weights.
 
     kind "surface": a grid point; "trajectory": a snapshot's projection, with its epoch, its distance from
-    θT and off the plane; "missing": a run that is not there, or diverged. loss: mean cross-entropy in
-    nats over the scale's `surface_images` training images, or all where there are fewer. explained_x,
-    explained_y: shares of the trajectory's variance.
+    θT and off the plane, in weight units like x and y; "missing": a run that is not there, or diverged.
+    norm: ‖θT‖ of the weights that move. loss: mean cross-entropy in nats over
+    the scale's `surface_images` training images, or all where there are fewer. explained_x, explained_y:
+    shares of the trajectory's variance.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tables = [_measured(t, store, scale, data_root, device) for t in trials]
@@ -94,7 +97,7 @@ def _key(run: Run, store: Store, scale: Scale) -> str:
     """Of all that the losses hang on: the training with these bits, the snapshots, the grid, the images."""
     result = store.get(run)
     images = sample_name(result.fingerprint, run.task.images, scale.surface_images)
-    return key_of(result.files.get(WEIGHTS, ""), snapshots(run), scale.surface_points, images)
+    return key_of(result.files.get(WEIGHTS, ""), snapshots(run), HALF, scale.surface_points, images)
 
 
 def _surface(
@@ -119,7 +122,8 @@ def _surface(
         f"{images.fingerprint}): its loss surface is that of its own images. Bring that copy back.",
     )
     chosen = sample(images, scale.surface_images)
-    x, y = window(plane, scale.surface_points)
+    norm = _norm(plane)
+    x = y = norm * np.linspace(-HALF, HALF, scale.surface_points)
     evaluate = Evaluator(run.task, plane, chosen, device)
     grid = surface(evaluate, x, y, so_far[0], key=key, quiet=None)
     along = losses(evaluate, plane.coordinates, so_far[1], key, quiet=True)
@@ -136,11 +140,17 @@ def _surface(
     }
     both = pd.concat([pd.DataFrame(part) for part in (seen, passed)], ignore_index=True)
     return both.astype(dict.fromkeys(SINGLE, np.float32)).assign(
+        norm=norm,
         explained_x=plane.explained[0],
         explained_y=plane.explained[1],
         images=len(chosen.labels),
         fingerprint=chosen.fingerprint,
     )
+
+
+def _norm(plane: Plane) -> float:
+    """‖θT‖ over the weights that move."""
+    return float(sum((plane.origin[n].double() ** 2).sum() for n in plane.names) ** 0.5)
 
 
 def _plane(run: Run, store: Store) -> Plane | None:
@@ -167,7 +177,8 @@ def numbers(measured: pd.DataFrame, within: float = WITHIN) -> pd.DataFrame:
     """One row a run: how large its basin, how rough and how far from convex its surface (ruggedness.py).
 
     basin: share of the window within `within` nats of its minimum; basin_area: the same in squared
-    weight units; off_plane: root of the trajectory's squared distance that lies off the plane, as a share.
+    weight units; basin_relative: in squares of side ‖θT‖, comparable between networks; off_plane: root
+    of the trajectory's squared distance that lies off the plane, as a share.
     """
     found = []
     for rows, x, y, loss in grids(measured):
@@ -180,6 +191,7 @@ def numbers(measured: pd.DataFrame, within: float = WITHIN) -> pd.DataFrame:
                 "minimum": np.nanmin(loss),
                 "basin": basin_share(loss, within),
                 "basin_area": basin_area(loss, x, y, within),
+                "basin_relative": basin_area(loss, x, y, within) / rows["norm"].iloc[0] ** 2,
                 "roughness": roughness(loss),
                 "non_convexity": non_convexity(loss),
                 "off_plane": np.sqrt((path["off_plane"] ** 2).sum() / (path["distance"] ** 2).sum()),

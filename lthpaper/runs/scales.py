@@ -158,6 +158,7 @@ LAPTOP = Scale(
     batch_size=50,
     seeds=10,
     grid=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5),
+    surface_points=51,
 )
 DESKTOP = Scale(
     "desktop",

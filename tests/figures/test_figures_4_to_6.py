@@ -1,17 +1,19 @@
 """Figures 4, 5 and 6: what they ask for, measure and draw, through real (tiny) trainings."""
 
+import json
 import math
 import shutil
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from lthpaper.data import load
 from lthpaper.errors import InputError
-from lthpaper.figures import FIGURES, fig4, fig6
+from lthpaper.figures import FIGURES, contours, fig4, fig6
 from lthpaper.measures import contours as measured
 from lthpaper.measures import overlaps, surfaces
 from lthpaper.measures.planes import moving_weights, trajectory_plane
@@ -188,6 +190,9 @@ def test_each_run_has_its_numbers(four):
     _, table = four
     found = measured.numbers(table)
     assert list(found["panel"]) == list("abcd")
+    assert found["basin_relative"].tolist() == pytest.approx(
+        (found["basin"] * (2 * measured.HALF) ** 2).tolist()
+    )
     for name in ("basin", "roughness", "non_convexity", "off_plane"):
         assert found[name].between(0, 1).all()
     assert (found["basin_area"] > 0).all()
@@ -202,7 +207,43 @@ def test_four_panels_share_their_levels_and_say_what_they_show(four):
     assert all(f"{a:.1f} %" in t for a, t in zip(measured.numbers(table)["accuracy"], titles, strict=True))
     levels = [c.levels for ax in figure.axes[:4] for c in ax.collections[:1]]
     assert all(np.array_equal(levels[0], other) for other in levels)
+    assert {(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes[:4]} == {
+        ((-measured.HALF, measured.HALF),) * 2
+    }
+    paths = [line for ax in figure.axes[:4] for line in ax.lines if line.get_marker() == "*"]
+    assert [(float(x[0]), float(y[0])) for x, y in (line.get_data() for line in paths)] == [(0, 0)] * 4
     assert all("% of variance" in ax.get_xlabel() for ax in figure.axes[:4])
+    plt.close(figure)
+
+
+def test_the_title_has_the_mean_over_seeds_and_not_the_first_one(four):
+    _, table = four
+    more = table.assign(seed=1, digest=table["digest"] + "-", accuracy=table["accuracy"] + 10)
+    figure = fig4.plot(pd.concat([table, more], ignore_index=True), TINY)
+    mean = measured.numbers(table)["accuracy"].iloc[0] + 5
+    assert f"accuracy {mean:.1f} ± 7.1 %" in figure.axes[0].get_title()
+    plt.close(figure)
+
+
+def test_scaling_all_weights_changes_neither_the_picture_nor_the_basin(four):
+    _, table = four
+    scaled = table.assign(**{name: 3 * table[name] for name in ("x", "y", "off_plane", "norm")})
+    for name in ("basin_relative", "roughness", "non_convexity"):
+        assert measured.numbers(scaled)[name].tolist() == pytest.approx(
+            measured.numbers(table)[name].tolist()
+        )
+    once, again = (contours.scene(t)[0] for t in (table, scaled))
+    assert once["x"] == pytest.approx(again["x"])
+    assert once["path"]["x"] == pytest.approx(again["path"]["x"])
+
+
+def test_the_scene_is_plain_json_and_the_still_has_a_panel_a_surface(four):
+    _, table = four
+    views = json.loads(json.dumps(contours.scene(table)))
+    assert [v["about"]["panel"] for v in views] == list("abcd")
+    assert np.array(views[0]["loss"]).shape == (7, 7)
+    figure = contours.still(table)
+    assert len(figure.axes) == 4
     plt.close(figure)
 
 

@@ -12,8 +12,8 @@ from lthpaper.cli import main
 from lthpaper.errors import InputError
 from lthpaper.report import trackers
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Task
 from lthpaper.runs.settings import lt_omp, pretraining
+from lthpaper.runs.task import Task
 from lthpaper.sweep.execute import execute
 from lthpaper.verdicts import tickets
 
