@@ -22,6 +22,8 @@ ASKED = {
     5: "best rates:\nLT − pretraining",
 }
 
+FAR = 5.0  # points; an interval that reaches further runs out of its panel
+
 trials = appendix_f.trials
 
 
@@ -78,7 +80,8 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
             rows = found[found["condition"] == n]
             forest.effects(ax, rows, MARKERS)
             forest.threshold(ax, rows["threshold"].iloc[0])
-            forest.points_axis(ax, pd.concat([rows["difference"], rows["threshold"]]))
+            bounds = [rows["low"].clip(lower=-FAR), rows["high"].clip(upper=FAR)]
+            forest.points_axis(ax, pd.concat([rows["difference"], rows["threshold"], *bounds]))
             ax.set_title(f"{SYMBOLS[n - 1]} {asked}", fontsize=6.5)
             ax.set_xlabel("points")
         labels = [f"{percent(key.sparsity)} {key.pruning}" for key in keys.itertuples()]

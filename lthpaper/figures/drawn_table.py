@@ -14,6 +14,7 @@ from lthpaper.figures.style import PAGE, paper_style
 
 LARGEST, SMALLEST = 7.0, 6.0  # points; below the smallest, long cells are broken, then the picture grows
 LEADING = 1.35  # lines, in font sizes
+LEAST = 4.5  # inches: a narrow table is so wide
 GAP, MARGIN = 0.14, 0.08  # inches, between columns and around
 POINTS = 72.0  # an inch
 NUMBER = re.compile(r"[\d,.+−×x/ \n]*M?")  # a column of such cells is set flush right
@@ -39,7 +40,9 @@ def draw_table(
         size, widths = _sizes(cells)
         line = size * LEADING / POINTS
         heights = [(max(cell.count("\n") for cell in row) + 1) * line + 0.06 for row in cells]
-        width = max(sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN, 4.5)
+        needed = sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN
+        width = max(needed, LEAST)
+        gap = GAP + (width - needed) / max(len(widths) - 1, 1)  # a narrow table fills its width
         notes = [wrapped for note in notes for wrapped in _wrap(note, 0.96 * (width - 2 * MARGIN), size)]
         top = MARGIN + (line + 0.08 if title else 0)
         height = top + sum(heights) + 0.12 + line * len(notes) + MARGIN
@@ -62,7 +65,7 @@ def draw_table(
                     at = {"x": x + wide, "ha": "right"} if numeric else {"x": x, "ha": "left"}
                     look = {"va": "baseline", "fontsize": size, "fontweight": weight}
                     ax.text(y=y + tall / 2 + below, s=text, **at, **look)
-                x += wide + GAP
+                x += wide + gap
             y += tall
             if number in (0, len(cells) - 1) or number in rules:
                 _rule(ax, width, y, 0.8 if number == len(cells) - 1 else 0.4)

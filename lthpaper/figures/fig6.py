@@ -106,7 +106,8 @@ def _against_rate(ax: Axes, table: pd.DataFrame, p: float) -> None:
             ax=ax,
         )
     band = table.dropna(subset="low").groupby("lr")[["low", "high"]].mean()
-    ax.fill_between(band.index, band["low"], band["high"], color=CHANCE, linewidth=0, zorder=0)
+    if len(band):
+        ax.fill_between(band.index, band["low"], band["high"], color=CHANCE, linewidth=0, zorder=0)
     ax.axhline(p, color=PALE, linewidth=0.8, linestyle="--")
     style.rate_axis(ax, table["lr"])
     ax.set(xlabel="learning rate", ylabel="", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))

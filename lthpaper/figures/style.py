@@ -362,7 +362,8 @@ def accuracy_axis(ax: Axes, low: float, high: float, ticks: int = 6) -> None:
     bottom, top = bottom - 0.06 * room, top + 0.1 * room
     ax.set_ylim(*_to_accuracy(np.array([bottom, top])))
     inside = [a for a in ACCURACIES if bottom <= _from_accuracy(np.array(a, float)) <= top]
-    ax.set_yticks(_far_apart(inside, (top - bottom) / ticks))
+    shown = _far_apart(inside, (top - bottom) / ticks)
+    ax.set_yticks(shown, [f"{accuracy:g}" for accuracy in shown])
     ax.minorticks_off()
 
 

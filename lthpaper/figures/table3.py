@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, fig3, register
 from lthpaper.figures.drawn_table import draw_table
-from lthpaper.figures.style import percent, unfinished_note
+from lthpaper.figures.style import percent, signed, unfinished_note
 from lthpaper.figures.table2 import residual_count
 from lthpaper.figures.verdict_marks import neighbours
 from lthpaper.runs import experiments
@@ -94,7 +94,7 @@ def _answer(at: pd.Series, question: str, suffix: str) -> str:
     d = at[f"{question}_difference"]
     if suffix or d is None or pd.isna(d):
         return answer
-    return f"{answer} ({abs(d) if at[question] == QUESTIONS[question][1] else d:+.1f})"
+    return f"{answer} ({signed(abs(d) if at[question] == QUESTIONS[question][1] else d)})"
 
 
 def _rates(at: pd.Series, grid: list[float]) -> str:
