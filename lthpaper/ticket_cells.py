@@ -101,10 +101,12 @@ def side(name: str, settings: Iterable[str], table: pd.DataFrame, grid: Iterable
                 f"{setting} has several runs of seed {first['seed']} at learning rate {first['lr']:g}; "
                 "a verdict takes one. Restrict the table (rewinding: to one epoch; SDT: to one width).",
             )
-        for lr, accuracies in rows.groupby("lr")["accuracy"]:
+        for lr, seeds in rows.groupby("lr"):
+            accuracies = seeds["accuracy"]
             if accuracies.isna().any():
                 diverged.append((setting, float(lr)))
             else:
-                cells.append(Cell(setting, float(lr), tuple(map(float, accuracies))))
+                numbers = tuple(map(int, seeds["seed"]))
+                cells.append(Cell(setting, float(lr), tuple(map(float, accuracies)), numbers))
         missing += [(setting, float(lr)) for lr in sorted(set(grid) - set(rows["lr"]))]
     return Side(name, tuple(cells), tuple(diverged), tuple(missing))
