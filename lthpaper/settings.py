@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lthpaper import networks
+from lthpaper import convergence, networks
 from lthpaper.errors import require
 from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.pruning.imp import Imp
@@ -146,6 +146,7 @@ def sanity_check(
 COLUMNS = [
     *("setting", "network", "data", "width", "epochs", "lr", "pretraining_lr", "sparsity", "seed", "rewind"),
     *("accuracy", "best_accuracy", "train_loss", "test_loss", "parameters", "fingerprint", "digest"),
+    *("loss_left", "loss_falling"),
 ]
 
 
@@ -154,7 +155,8 @@ def table(trials: Iterable[Trial], store: Store) -> pd.DataFrame:
 
     lr: of this training; pretraining_lr: of the run that its mask came from; rewind: the epoch whose
     weights it started from; accuracies in percent after the last (and the best) epoch; parameters:
-    those that are not zero by the mask. A run whose mask comes from a diverged one counts as diverged.
+    those that are not zero by the mask; loss_left, loss_falling: of `lthpaper.convergence`. A run whose mask
+    comes from a diverged one counts as diverged.
     """
     results = reader(store)
     return pd.DataFrame([_row(trial, results) for trial in trials], columns=COLUMNS)
@@ -199,6 +201,8 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
         "parameters": nonzeros(run),
         "fingerprint": "",
         "digest": run.digest,
+        "loss_left": math.nan,
+        "loss_falling": math.nan,
     }
     result = results(run)
     if result is not None and not mask_diverged(run, results):
@@ -207,6 +211,8 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
             "best_accuracy": result.best_accuracy,
             "train_loss": result.curves["train_loss"][-1],
             "test_loss": result.curves["test_loss"][-1],
+            "loss_left": convergence.loss_left(result.curves["train_loss"]),
+            "loss_falling": convergence.loss_falling(result.curves["train_loss"], run.recipe),
         }
     if result is not None:
         row |= {
