@@ -82,17 +82,28 @@ ERRORS = (
     Truth("④ yes, one LT sd 2, rest 0.3", FLAT - GAP, noisy(2, 0.3, 4), FLAT, CALM, YES, -GAP, paired=True),
     Truth("④ no, one LT sd 2, rest 0.3", HILL - GAP, noisy(2, 0.3, 4), FLAT, CALM, NO, -GAP, paired=True),
     Truth(
-        "④ yes, one LT sd 2, seeds shared", FLAT - GAP, noisy(2, 0.3, 4), FLAT, CALM, YES, -GAP, "normal", 0.8, True
+        "④ yes, one LT sd 2, seeds shared",
+        FLAT - GAP,
+        noisy(2, 0.3, 4),
+        FLAT,
+        CALM,
+        YES,
+        -GAP,
+        "normal",
+        0.8,
+        True,
     ),
 )
-POWERS = tuple(
-    Truth(f"+{points} points, sd {sd}, {name}", curve + points, alike(sd), curve, alike(sd), YES)
-    for points, sd in ((3, 1.0), (2, 0.5), (1, 0.3))
-    for name, curve in (("smooth", SMOOTH), ("flat", FLAT), ("peak", PEAK))
-) + (
-    Truth("④ at 0 points, sd 0.5, seeds shared .8", SMOOTH, alike(0.5), SMOOTH, alike(0.5), YES, -GAP, "normal", 0.8, True),
-    Truth("④ at −1.5 points, sd 0.5, seeds shared .8", SMOOTH - 1.5, alike(0.5), SMOOTH, alike(0.5), NO, -GAP, "normal", 0.8, True),
-)  # fmt: skip
+SHARED = {"margin": -GAP, "shared": 0.8, "paired": True}
+POWERS = (
+    *(
+        Truth(f"+{points} points, sd {sd}, {name}", curve + points, alike(sd), curve, alike(sd), YES)
+        for points, sd in ((3, 1.0), (2, 0.5), (1, 0.3))
+        for name, curve in (("smooth", SMOOTH), ("flat", FLAT), ("peak", PEAK))
+    ),
+    Truth("④ yes, at 0 points, sd 0.5", SMOOTH, alike(0.5), SMOOTH, alike(0.5), YES, **SHARED),
+    Truth("④ no, at −1.5 points, sd 0.5", SMOOTH - 1.5, alike(0.5), SMOOTH, alike(0.5), NO, **SHARED),
+)
 
 
 def shapes() -> Iterator[Truth]:
@@ -112,7 +123,9 @@ def draw(truth: Truth, tables: int, seeds: int, rng: np.random.Generator) -> tup
     own = [_noise(truth.noise, (tables, 7, k), rng) * np.sqrt(1 - truth.shared) for k in (n, seeds)]
     return tuple(
         means[:, None] + sd[:, None] * (common[..., : x.shape[-1]] + x)
-        for means, sd, x in zip((truth.ours, truth.theirs), (truth.our_scatter, truth.their_scatter), own, strict=True)
+        for means, sd, x in zip(
+            (truth.ours, truth.theirs), (truth.our_scatter, truth.their_scatter), own, strict=True
+        )
     )
 
 
@@ -152,10 +165,9 @@ def before(truth: Truth, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
         nears = near, near
     else:
         nears = contending(a), contending(b)
-    squares, freedom = zip(
-        *(((c.variances * (c.seeds - 1) * n).sum(1), ((c.seeds - 1) * n).sum(1)) for c, n in zip((a, b), nears, strict=True)),
-        strict=True,
-    )  # fmt: skip
+    sides = list(zip((a, b), nears, strict=True))
+    squares = [(c.variances * (c.seeds - 1) * near).sum(1) for c, near in sides]
+    freedom = [((c.seeds - 1) * near).sum(1) for c, near in sides]
     u, v = squares[0] / freedom[0], squares[1] / freedom[1]
     of_difference = (u + v) ** 2 / (u**2 / freedom[0] + v**2 / freedom[1])
     t = gaps / np.sqrt(u / a.seeds[:, 0] + v / b.seeds[:, 0]).reshape(-1, *[1] * (gaps.ndim - 1))
@@ -180,7 +192,7 @@ def rate(statistic: Statistic, truth: Truth, seeds: int, tables: int, level: flo
 
 
 def rates(truths: tuple[Truth, ...], tables: int, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
-    """Percent of tables in which the answer is called: a row a truth, before and now, a column a number of seeds."""
+    """Percent of tables in which the answer is called: a row a truth, before and now by number of seeds."""
     rows = []
     for truth in truths:
         if truth.more_of_ours + min(seeds) < 2:
@@ -194,7 +206,9 @@ def rates(truths: tuple[Truth, ...], tables: int, seeds: tuple[int, ...] = SEEDS
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tables", type=int, default=1000, help="simulated tables a configuration")
     parser.add_argument("--only", default="", help="configurations whose name contains this")
     given = parser.parse_args()

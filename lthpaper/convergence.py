@@ -26,8 +26,8 @@ def loss_left(train_loss: Sequence[float]) -> float:
 
 
 def loss_falling(train_loss: Sequence[float], recipe: Recipe) -> float:
-    """How much the loss fell, over the first epoch's, in the tenth of T that ends at the first milestone; mean
-    of its second half against its first. NaN where that is less than four epochs."""
+    """How much the loss fell, over the first epoch's, in the tenth of T that ends at the first milestone:
+    mean of its second half against its first. NaN where that is less than four epochs."""
     drops = recipe.milestones if recipe.schedule == "step" else ()
     end = min((*drops, len(train_loss)))
     long = max(len(train_loss) // TENTH, 4)

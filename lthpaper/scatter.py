@@ -32,7 +32,7 @@ ALL = np.concatenate([[1.0], RATIOS])
 NOISY = (0.02, 0.15, 0.6)  # shares of noisy cells
 NODES, KEPT = 48, 20  # of the common variance: evaluated, and kept for tails
 NOTHING = 1e-6  # a weight that is left out
-FLOOR = 1e-9  # points²: what runs without any scatter have
+FLOOR = 1e-4  # points²: an image of 10,000, no accuracy is finer; what runs without any scatter have
 BELOW = 6.0  # in log σ², how far below the pooled variance the common one is looked for: noisy cells raise it
 
 

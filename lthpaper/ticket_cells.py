@@ -35,8 +35,8 @@ class Side:
 
     @property
     def edge(self) -> tuple[str, float] | None:
-        """Its best (setting, learning rate) if the grid ends there: a wider one may have a better. A neighbour
-        that diverged is no end."""
+        """Its best (setting, learning rate) if the grid ends there: a wider one may have a better.
+        A neighbour that diverged is no end."""
         rates = {lr for _, lr in (*self.missing, *self.diverged)} | {c.lr for c in self.cells}
         if not self.cells or len(rates) < 2:
             return None

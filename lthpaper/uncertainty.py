@@ -173,7 +173,9 @@ class Rivals:
     @cached_property
     def spread(self) -> bool:
         """Whether any cell that informs has several seeds."""
-        return any(bool(((c.seeds > 1) & n).any()) for c, n in zip((self.ours, self.theirs), self.near, strict=True))
+        return any(
+            bool(((c.seeds > 1) & n).any()) for c, n in zip((self.ours, self.theirs), self.near, strict=True)
+        )
 
     @cached_property
     def scatter(self) -> tuple[Scatter, Scatter]:
@@ -320,8 +322,10 @@ def _at_best(values: np.ndarray, cells: Cells) -> np.ndarray:
 
 def _median_where(errors: np.ndarray, several: np.ndarray) -> np.ndarray:
     """Of the cells with several seeds; 0 where there are none."""
-    return np.nan_to_num(np.nanmedian(np.where(several, errors, np.nan), -1)) if several.any() else np.zeros(
-        errors.shape[:-1]
+    return (
+        np.nan_to_num(np.nanmedian(np.where(several, errors, np.nan), -1))
+        if several.any()
+        else np.zeros(errors.shape[:-1])
     )
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from lthpaper import settings
 from lthpaper.claims.ablations import claim_12, claim_13
-from lthpaper.claims.basins import claim_14
+from lthpaper.claims.basins import NORM, claim_14, norm
 from lthpaper.claims.outcome import Outcome
 from lthpaper.claims.patterns import claim_7, claim_8, claim_9, claim_11
 from lthpaper.claims.preliminary import claim_1, claim_2, claim_3, claim_4
@@ -94,7 +94,18 @@ def gather(
         if not surfaces:
             there = [t for t in there if is_kept(t, store, scale, data_root)]
         if there:
-            seen.append(numbers(FIGURES[name].measure(there, store, scale, data_root)))
+            found = numbers(FIGURES[name].measure(there, store, scale, data_root))
+            norms = [
+                {
+                    "setting": t.setting,
+                    "network": t.run.task.network,
+                    "data": t.run.task.data,
+                    "lr": t.run.recipe.lr,
+                }
+                | {"seed": t.run.seed, NORM: norm(*store.weights(t.run))}
+                for t in there
+            ]
+            seen.append(found.merge(pd.DataFrame(norms), how="left"))
     contours = pd.concat(seen, ignore_index=True) if seen else NOTHING
     return Results(scale, settings.table(trials(scale), store), overlaps, contours)
 

@@ -1,5 +1,6 @@
 """Claim 14: IMP's loss contours against OMP's, by the numbers of `lthpaper.ruggedness` (Figures 4, 5)."""
 
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -8,21 +9,28 @@ from lthpaper.characteristics import characteristics
 from lthpaper.claims.outcome import Outcome, Part, ranges
 from lthpaper.claims.relations import ABOVE, BELOW, LIKE, relate, rows
 from lthpaper.claims.results import Results
+from lthpaper.engine import Weights
+from lthpaper.masks import Mask
 from lthpaper.paper import CLAIMS
 from lthpaper.ticket_cells import Side
 from lthpaper.uncertainty import Cell
 
 MEASURES = {"basin_area": ABOVE, "roughness": BELOW, "non_convexity": BELOW}  # IMP's less OMP's
+NORM = "norm"  # ‖θT ⊙ m‖ over the weights that a plane moves
 LITTLE = 0.25  # "little difference": of the two's mean (ours; the text shows pictures alone)
 UNIT = 100.0  # values are percent of the two's mean
 
 
 def claim_14(results: Results) -> Outcome:
-    """Residual connections: IMP's basin larger, its surface less rough and nearer to convex, at each
+    """With batch-norm, weights times c compute the same function, and their basin's area is c² as large. So
+    areas are held against the squared norm of θT, run by run; roughness and non-convexity have no units.
+
+    Residual connections: IMP's basin larger, its surface less rough and nearer to convex, at each
     learning rate. None: each differs by at most a quarter. Every panel of the scale's is a part."""
     table = results.contours
     if table.empty:
         return Outcome(CLAIMS[13], note="The surfaces of Figures 4 and 5 were not evaluated.")
+    table = table.assign(basin_area=table["basin_area"] / table[NORM] ** 2)
     planned = dict.fromkeys(
         (trial.run.task.network, trial.run.task.data, trial.sparsity, trial.run.recipe.lr)
         for figure in ("fig4", "fig5")
@@ -50,6 +58,12 @@ def _part(there: pd.DataFrame, network: str, data: str, s: float, lr: float, mea
     name = measure.replace("_", " ")
     part = relate(imp, relation, omp, margin, about, f"{name}, {kind}")
     return replace(part, sentence=f"{name.capitalize()} in percent of the two's mean. {part.sentence}")
+
+
+def norm(weights: Weights, mask: Mask | None) -> float:
+    """‖θT ⊙ m‖ over convolutions and linear layers, what planes move (biases and batch-norm stay)."""
+    kept = (w if mask is None or n not in mask else w * mask[n] for n, w in weights.items() if w.ndim >= 2)
+    return math.sqrt(sum(float(w.double().square().sum()) for w in kept))
 
 
 PAIR = ("IMP", "OMP")
