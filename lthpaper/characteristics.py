@@ -89,7 +89,7 @@ def _residual_connections(network: str, num_classes: int, channels: int, size: i
 
 
 def border(data_set: str = "") -> float:
-    """Learning rates from here on are large: halfway from 0.01 to 0.1 in factors, for the text's batches of 64;
+    """Learning rates from here on are large: halfway from 0.01 to 0.1 in factors, at the text's batch of 64;
     in proportion for a data set whose recipe has larger ones (ImageNet: 1024, so 0.51)."""
     return LARGE_RATE_FROM * recipe_of(data_set).batch_size / CIFAR.batch_size
 

@@ -29,7 +29,7 @@ from scipy import special
 
 RATIOS = np.geomspace(10**0.5, 1000.0, 6)  # of a noisy cell's variance to the common one
 ALL = np.concatenate([[1.0], RATIOS])
-NOISY = (0.02, 0.15, 0.6)  # shares of noisy cells
+NOISY = (0.02, 0.3, 0.6)  # shares of noisy cells
 NODES, KEPT = 48, 20  # of the common variance: evaluated, and kept for tails
 NOTHING = 1e-6  # a weight that is left out
 FLOOR = 1e-4  # points²: an image of 10,000, no accuracy is finer; what runs without any scatter have

@@ -35,6 +35,7 @@ pruning=None judges IMP and OMP together: LT is the better of the two at whateve
 has to beat RR under either mask.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ from lthpaper.conditions import (
 from lthpaper.errors import require
 from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
+from lthpaper.probabilities import Probabilities, probabilities
 from lthpaper.ticket_cells import Side
 
 JACKPOT, SECONDARY, NONE = "Jackpot", "secondary prize", "none"
@@ -69,7 +71,8 @@ class Verdict:
     """Conditions ① to ⑤ and the kind of ticket in both readings; `reason` says why, in a sentence.
 
     diverged: (setting, learning rate) where a seed diverged, which is then out for that setting. edges:
-    (setting, learning rate) of a best at the grid's edge: a wider grid may change it.
+    (setting, learning rate) of a best at the grid's edge: a wider grid may change it. probabilities: of the
+    three kinds (lthpaper.probabilities); None where a setting has not run or seeds show no spread.
     """
 
     network: str
@@ -84,6 +87,7 @@ class Verdict:
     reason: str
     diverged: tuple[tuple[str, float], ...] = ()
     edges: tuple[tuple[str, float], ...] = ()
+    probabilities: Probabilities | None = None
 
     def __getitem__(self, number: int) -> Condition:
         """verdict[3] is condition ③."""
@@ -119,7 +123,7 @@ def verdict(
     sparsities = ticket_cells.by_sparsity(table)
     require(bool(sparsities), "The table holds pretraining only; a verdict needs a subnetwork.")
     s, epochs = sparsities[0][0], int(about["epochs"])
-    lt, rr, sdt, dense = _sides(table, pruning, subnetwork)
+    lt, rr, sdt, dense = four = sides(table, pruning, subnetwork)
     second, third = (condition(n, lt, side, limits.gap, level) for n, side in ((2, sdt), (3, rr)))
     fourth, fifth = (condition(n, lt, dense, -limits.similar, level) for n in (4, 5))
     fourth, fifth = imply(fourth, fifth, lt, dense)
@@ -128,12 +132,13 @@ def verdict(
     assumed = f" (T = {epochs} epochs assumed sufficient)" if sufficient_epochs is None else ""
     kind = _kind([c.holds for c in conditions], NO in [c.holds for c in conditions[:4]])
     kind_ours = _kind([c.holds_ours for c in conditions], fails(conditions, level))
-    sides = (lt, rr, sdt, dense)
-    diverged = tuple(found for side in sides for found in side.diverged)
-    edges = tuple(side.edge for side in sides if side.edge)
+    diverged = tuple(found for side in four for found in side.diverged)
+    edges = tuple(side.edge for side in four if side.edge)
     experiment = (about["network"], about["data"], epochs, s, pruning, limits)
+    likely = probabilities(*four, limits, conditions[0].holds == YES)
     reason = _reason(conditions, kind, kind_ours, assumed, why) + _caveats(conditions, kind, edges)
-    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges)
+    reason += f" {likely}." if likely else ""
+    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely)
 
 
 def verdicts(
@@ -146,9 +151,10 @@ def verdicts(
 ) -> pd.DataFrame:
     """One row a network, data set, number of epochs, sparsity and pruning (those found unless given).
 
-    Columns: these five, kind, kind_ours, lrs, reason; for n = 2 … 5 difference_n and confidence_n, for
-    n = 1 … 5 holds_n and ours_n; verdict, the Verdict itself. sufficient_epochs: unless given, the largest
-    of the network and data set, which is then assumed to be sufficient.
+    Columns: these five, kind, kind_ours, lrs, reason; p_jackpot, p_secondary, p_none (NaN where there are
+    none); for n = 2 … 5 difference_n and confidence_n, for n = 1 … 5 holds_n and ours_n; verdict, the
+    Verdict itself. sufficient_epochs: unless given, the largest of the network and data set, which is then
+    assumed to be sufficient.
     """
     rows = []
     table = ticket_cells.checked(table)
@@ -158,34 +164,40 @@ def verdicts(
             assumed = sufficient_epochs is None and epochs == most
             enough = None if assumed else sufficient_epochs or most
             for _, rest in ticket_cells.by_sparsity(same):
-                found = prunings if prunings is not None else _prunings(rest, subnetwork)
+                found = prunings if prunings is not None else prunings_of(rest, subnetwork)
                 rows += [verdict(rest, thresholds, p, subnetwork, enough, level) for p in found]
     return pd.DataFrame([_row(v) for v in rows], columns=list(COLUMNS))
 
 
+PROBABILITIES = ("p_jackpot", "p_secondary", "p_none")
 COLUMNS = (
     *("network", "data", "epochs", "sparsity", "pruning", "kind", "kind_ours", "lrs", "reason"),
     *(f"{what}_{n}" for n in range(1, 6) for what in ("holds", "ours", "difference", "confidence")),
+    *PROBABILITIES,
     "verdict",
 )
 
 
 def _row(v: Verdict) -> dict[str, object]:
     row = {name: getattr(v, name) for name in COLUMNS[:9]} | {"verdict": v}
+    p = v.probabilities
+    values = (p.jackpot, p.secondary, p.none) if p else (math.nan,) * 3
+    row |= dict(zip(PROBABILITIES, values, strict=True))
     for c in v.conditions:
         row |= {f"holds_{c.number}": c.holds, f"ours_{c.number}": c.holds_ours}
         row |= {f"difference_{c.number}": c.difference, f"confidence_{c.number}": c.confidence}
     return row
 
 
-def _prunings(table: pd.DataFrame, subnetwork: str) -> list[str]:
+def prunings_of(table: pd.DataFrame, subnetwork: str = "LT") -> list[str]:
     """Labels of the masks in the table: IMP, OMP."""
     names = [s.partition("-") for s in table["setting"].unique()]
     return sorted({label for start, _, label in names if start in (subnetwork, "RR") and label})
 
 
-def _sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Side, Side, Side, Side]:
-    labels = [pruning] if pruning else _prunings(table, subnetwork)
+def sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Side, Side, Side, Side]:
+    """LT, RR, SDT and pretraining of a table of one experiment."""
+    labels = [pruning] if pruning else prunings_of(table, subnetwork)
     if not pruning:  # under a mask without RR, ③ could not be asked
         there = set(table["setting"])
         labels = [p for p in labels if {f"{subnetwork}-{p}", f"RR-{p}"} <= there] or labels

@@ -148,14 +148,18 @@ def arrays(cells: Sequence[Cell]) -> Cells:
     return Cells(*(np.array(column) for column in zip(*numbers, strict=True)))
 
 
-def contending(cells: Cells) -> np.ndarray:
-    """(..., cells): is the cell near the best? The typical error is the median cell's: a learning rate at the
-    edge of divergence scatters by tens of points."""
+def contending(
+    cells: Cells, points: float = CONTENTION_POINTS, errors: float = CONTENTION_ERRORS
+) -> np.ndarray:
+    """(..., cells): is the cell near the best, within some points or typical errors, whichever is more?
+
+    The typical error is the median cell's: a learning rate at the edge of divergence scatters by tens of points.
+    """
     freedom = np.maximum(cells.seeds - 1, 1)
-    errors = np.sqrt(cells.variances * freedom / _median_chi2(freedom) / cells.seeds)
+    own = np.sqrt(cells.variances * freedom / _median_chi2(freedom) / cells.seeds)
     several = cells.seeds > 1
-    typical = np.median(errors, -1) if several.all() else _median_where(errors, several)
-    reach = np.maximum(CONTENTION_POINTS, CONTENTION_ERRORS * typical)
+    typical = np.median(own, -1) if several.all() else _median_where(own, several)
+    reach = np.maximum(points, errors * typical)
     return cells.means >= cells.means.max(-1, keepdims=True) - reach[..., None]
 
 

@@ -109,7 +109,7 @@ def relate_chosen(
 
 
 def chosen(options: Side, theirs: Side) -> float:
-    """Points that the option gains on a seed which did not choose it: the mean over the seeds of all cells."""
+    """Points that the option gains on a seed which did not choose it; the mean over all cells' seeds."""
     other = max(theirs.cells, key=lambda c: c.mean)
     cells = (*options.cells, other)
     seeds = sorted(set.intersection(*(set(c.numbers) for c in cells)))
