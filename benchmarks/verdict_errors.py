@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from lthpaper.scatter import Cells
-from lthpaper.uncertainty import Paired, Rivals, contending
+from lthpaper.verdicts.scatter import Cells
+from lthpaper.verdicts.uncertainty import Paired, Rivals, contending
 
 FLAT = np.full(7, 90.0)
 SMOOTH = 90 - np.array([8, 4, 1.5, 0.4, 0, 0.5, 2.0])

@@ -18,20 +18,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import nn
 
-from lthpaper import deciding, networks, ticket_cells, tickets
+from lthpaper import deciding, networks
 from lthpaper.data import card
 from lthpaper.errors import require
-from lthpaper.forms import why_not_stacked
+from lthpaper.figures.publish import publish, sources
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
-from lthpaper.plan import Plan, plan
-from lthpaper.publish import publish, sources
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Task
-from lthpaper.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check, table
-from lthpaper.stopping import Unfinished
-from lthpaper.store import Store
-from lthpaper.sweep import execute
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Task
+from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check, table
+from lthpaper.store.store import Store
+from lthpaper.sweep.execute import execute
+from lthpaper.sweep.plan import Plan, plan
+from lthpaper.sweep.stopping import Unfinished
+from lthpaper.training.forms import why_not_stacked
+from lthpaper.verdicts import cells as ticket_cells
+from lthpaper.verdicts import tickets
 
 
 def _in(trial: Trial, cells: set[tuple[str, float, float]]) -> bool:

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from lthpaper.conditions import NO, UNDECIDED, YES, Condition
 from lthpaper.errors import require
 from lthpaper.paper import Thresholds
-from lthpaper.ticket_cells import Side
-from lthpaper.tickets import EITHER, sides, verdict
-from lthpaper.uncertainty import Cell, arrays, contending
+from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.conditions import NO, UNDECIDED, YES, Condition
+from lthpaper.verdicts.tickets import EITHER, sides, verdict
+from lthpaper.verdicts.uncertainty import Cell, arrays, contending
 
 LOOKS = (3, 5, 8, 13, 20)  # seeds
 ERRORS = 3.0  # a cell that many typical standard errors below the best gets no more seeds

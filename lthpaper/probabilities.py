@@ -5,7 +5,7 @@ prior over curves:
 
     a setting's accuracy over log10 lr     a constant + a Gaussian process, Matérn-3/2, LENGTH decades long
     its amplitude in points                one of AMPLITUDES, as the setting's own cells make them likely
-    how much cells scatter                 lthpaper.scatter, from all cells
+    how much cells scatter                 lthpaper.verdicts.scatter, from all cells
     LT and pretraining of one seed         correlated at one learning rate, as their residuals are
 
 So neighbouring learning rates inform each other, one that is missing is predicted, and the best of seven is
@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lthpaper.paper import Thresholds
-from lthpaper.scatter import ALL, Cells, Scatter, scatter
-from lthpaper.ticket_cells import Side
+from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.scatter import ALL, Cells, Scatter, scatter
 
 LENGTH = 0.5  # decades
 AMPLITUDES = (0.3, 1.0, 3.0, 10.0, 30.0)  # points
