@@ -9,6 +9,7 @@ check.verdicts(store)           # conditions ① to ⑤, the ticket's kind, and 
 
 import inspect
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,8 +33,17 @@ from lthpaper.store.store import Store
 from lthpaper.store.table import table
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.plan import Plan, plan
+from lthpaper.sweep.stopping import Unfinished
 from lthpaper.training.forms import why_not_stacked
-from lthpaper.verdicts import tickets
+from lthpaper.verdicts import cells as ticket_cells
+from lthpaper.verdicts import deciding, tickets
+
+
+def _in(trial: Trial, cells: set[tuple[str, float, float]]) -> bool:
+    return any(
+        trial.setting == setting and trial.run.recipe.lr == lr and abs(trial.sparsity - s) < 1e-9
+        for setting, s, lr in cells
+    )
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,65 @@ class SanityCheck:
         runs = [trial.run for trial in self.trials]
         signals = "ipykernel" in sys.modules  # a notebook's interrupt ends it in good order
         return execute(runs, store, data_root, device, workers, quiet=quiet, signals=signals)
+
+    def decide(
+        self,
+        store: Store,
+        data_root: str | Path | None = None,
+        device: str = "cpu",
+        workers: int | None = None,
+        most: int = deciding.LOOKS[-1],
+        level: float = 0.95,
+        budget: float | None = None,
+        told: Callable[[str], None] = lambda sentence: None,
+        quiet: bool = False,
+    ) -> pd.DataFrame:
+        """Train seeds until every verdict is decided, `most` are reached or the budget (seconds) is over.
+
+        Returns `verdicts` at the level that repeated looks ask for; attrs: seeds, how many cells were
+        trained with at most; network_epochs, trained here; finished, False if the budget ended it. Results
+        stay in the store: the same call goes on. told: is given a sentence a round.
+        """
+        at = deciding.looks(most)
+        each = deciding.level_of_a_look(at, level)
+        until = None if budget is None else time.monotonic() + budget
+        chosen = replace(self, seeds=at[0]).trials
+        cost, finished, reached = 0, True, at[0]
+        for n in at:
+            if n > at[0]:
+                wanted = self._contested(chosen, store, each)
+                if not wanted:
+                    break
+                there = set(chosen)
+                more = [t for t in replace(self, seeds=n).trials if _in(t, wanted) and t not in there]
+                chosen, reached = [*chosen, *more], n
+                told(f"{len(wanted)} cells are still open: up to {n} seeds for them")
+            runs = [trial.run for trial in chosen]
+            left = None if until is None else max(0.0, until - time.monotonic())
+            try:
+                cost += execute(
+                    runs, store, data_root, device, workers, quiet=quiet, time_limit=left, signals=True
+                ).network_epochs
+            except Unfinished as why:
+                told(f"The budget ended it: {why}")
+                finished = False
+                break
+        judged = tickets.verdicts(table(chosen, store), self.thresholds(), level=each)
+        judged.attrs |= {"seeds": reached, "network_epochs": cost, "finished": finished}
+        return judged
+
+    def _contested(
+        self, trials: Sequence[Trial], store: Store, level: float
+    ) -> set[tuple[str, float, float]]:
+        """(setting, sparsity, learning rate) of what is open; pretraining's sparsity is 0. Dense runs whose
+        descendants are asked for are trained anyway, so they count too."""
+        found = set()
+        for s, rows in ticket_cells.by_sparsity(ticket_cells.checked(table(trials, store))):
+            prunings = tickets.prunings_of(rows)
+            for setting, lr in deciding.contested(rows, self.thresholds(), prunings, level):
+                found.add((setting, 0.0 if setting == "pretraining" else s, lr))
+                found.add(("pretraining", 0.0, lr))
+        return found
 
     def table(self, store: Store) -> pd.DataFrame:
         """One row a run (store.table.COLUMNS)."""

@@ -1,5 +1,6 @@
 """The command that puts a network of one's own through the sanity check."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -48,6 +49,13 @@ def check(
         list[str] | None, typer.Option("--prunable", help="Pattern of weights to prune; may be repeated.")
     ] = None,
     train_images: Annotated[int, typer.Option("--train-images", help="Use only so many; 0: all.")] = 0,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Add seeds only where a verdict is still open.")
+    ] = False,
+    max_seeds: Annotated[int, typer.Option("--max-seeds", help="Of --until-decided.")] = 20,
+    budget: Annotated[
+        str, typer.Option("--budget", help="Time for --until-decided, such as 2h; then it reports.")
+    ] = "",
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop.")] = False,
     store: StoreFolder = "",
     data_root: DataFolder = "",
@@ -65,8 +73,10 @@ def check(
     from lthpaper.runs.recipe import Recipe
     from lthpaper.study import costs, missing_data
     from lthpaper.sweep.execute import execute
+    from lthpaper.verdicts.deciding import looks
 
-    time_left(time_limit)  # refused before anything else
+    for limit in (time_limit, budget):
+        time_left(limit)  # refused before anything else
     given = {"epochs": epochs, "batch_size": batch_size, "momentum": momentum, "precision": precision}
     given |= {"weight_decay": weight_decay, "schedule": schedule}
     recipe = Recipe(**CIFAR.arguments(epochs) | given)
@@ -89,19 +99,45 @@ def check(
     for line in _small_dense(checked):
         console.print(line)
     todo = checked.plan(results)
-    for name, value in costs(todo, chosen_device, workers or None)[""].items():
-        console.print(f"{name}: {value}")
+    if until_decided:
+        begin, most = (replace(checked, seeds=n) for n in (looks(max_seeds)[0], max_seeds))
+        console.print(
+            f"--until-decided begins with {begin.seeds} seeds a cell, and ends at most at {max_seeds}:"
+        )
+        for name, value in costs(begin.plan(results), chosen_device, workers or None)[""].items():
+            console.print(f"{name}, to begin with: {value}")
+        console.print(f"network-epochs at most: {most.plan(results).network_epochs:,}")
+    else:
+        require(not budget, "--budget belongs to --until-decided; give that too, or --time-limit instead.")
+        for name, value in costs(todo, chosen_device, workers or None)[""].items():
+            console.print(f"{name}: {value}")
     for sentence in missing_data(todo, root):
         console.print(f"data: {sentence}")
     if plan_only:
         return
+    folder = locations.home() / (out or f"runs/check/{checked.task.network.replace(':', '-')}")
+    if until_decided:
+        limit = time_left(budget or time_limit)
+        found = checked.decide(
+            results, root, chosen_device, workers or None, max_seeds, budget=limit, told=console.print
+        )
+        _verdicts(found)
+        used = found.attrs
+        console.print(f"{used['network_epochs']:,} network-epochs, up to {used['seeds']} seeds a cell.")
+        replace(checked, seeds=used["seeds"]).draw(results, folder)
+        console.print(f"The figure is in {folder}")
+        return
     runs, left = [trial.run for trial in checked.trials], time_left(time_limit)
     execute(runs, results, root, chosen_device, workers or None, time_limit=left, signals=True)
-    for verdict in checked.verdicts(results)["verdict"]:
-        console.print(str(verdict))
-    folder = locations.home() / (out or f"runs/check/{checked.task.network.replace(':', '-')}")
+    _verdicts(checked.verdicts(results))
     checked.draw(results, folder)
     console.print(f"The figure is in {folder}")
+
+
+def _verdicts(found: Any) -> None:
+    for row in found.itertuples():
+        judged = f"{row.kind}; with confidence: {row.kind_ours}"
+        console.print(f"s = {row.sparsity:.3f} {row.pruning}: {judged}. {row.reason}")
 
 
 def _small_dense(checked: Any) -> list[str]:

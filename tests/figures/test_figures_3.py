@@ -275,11 +275,12 @@ def test_a_pruning_that_diverges_at_every_learning_rate_is_worse():
     assert answers("pruning", {"LT-OMP": (NAN, NAN, NAN)}) == ("IMP", "IMP")
 
 
-def test_small_is_below_the_learning_rate_at_which_pretraining_is_best():
+def test_small_and_large_rates_lie_on_either_side_of_a_fixed_border():
     assert answers("rate", {"LT-IMP": (88.0, 91.2, 89.9)}) == ("small", "small")
     assert answers("rate", {"LT-IMP": (88.0, 89.0, 91.0)}) == ("large", "large")
-    first = {"pretraining": (93.0, 90.0, 90.0)}
-    assert answers("rate", first) == (NO_SMALLER, NO_SMALLER)
+    first = {"pretraining": (93.0, 90.0, 90.0)}  # where pretraining is best does not matter
+    assert answers("rate", first | {"LT-IMP": (88.0, 89.0, 91.0)}) == ("large", "large")
+    assert answers("rate", grid=(0.05, 0.1, 0.2)) == (NO_SMALLER, NO_SMALLER)
 
 
 def test_theta0_matters_where_lt_is_above_rr():
