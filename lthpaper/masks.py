@@ -4,6 +4,7 @@ A mask is a dict from parameter name to a bool tensor of that parameter's shape,
 is kept, in the order of the network's parameters. Every count here is exact to the weight.
 """
 
+import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -77,6 +78,33 @@ def global_magnitude(weights: Mapping[str, Tensor], mask: Mapping[str, Tensor], 
     pieces = alive.split([mask[n].numel() for n in names])
     pruned = dict(zip(names, pieces, strict=True))
     return {n: pruned[n].view(mask[n].shape) for n in mask}
+
+
+def apportioned(total: int, shares: Mapping[str, float], most: Mapping[str, int]) -> dict[str, int]:
+    """How many weights each layer keeps so that it is `total` in all, exactly.
+
+    Densities are in proportion to `shares` (above 0); a layer whose density would be above 1 keeps all its
+    `most[name]` weights, and the others share the rest. What rounding down leaves goes to the largest
+    remainders, of equal ones to the first name. Raises ValueError if there are fewer than `total` weights.
+    """
+    if not 0 <= total <= sum(most.values()):
+        raise ValueError(f"cannot keep {total} of {sum(most.values())} weights")
+    full: set[str] = set()
+    while True:
+        open_ = [n for n in most if n not in full]
+        left = total - sum(most[n] for n in full)
+        weight = math.fsum(shares[n] * most[n] for n in open_)
+        factor = left / weight if weight else 0.0
+        over = {n for n in open_ if factor * shares[n] > 1}
+        if not over:
+            break
+        full |= over
+    exact = {n: float(most[n]) if n in full else min(factor * shares[n], 1) * most[n] for n in most}
+    counts = {n: min(math.floor(exact[n]), most[n]) for n in most}
+    for n in sorted(most, key=lambda n: (counts[n] - exact[n], n)):
+        if sum(counts.values()) < total and counts[n] < most[n]:
+            counts[n] += 1
+    return counts
 
 
 def check_sparsity(value: float) -> None:

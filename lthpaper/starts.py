@@ -7,12 +7,10 @@ from typing import Any, Protocol
 
 import torch
 
-from lthpaper import networks
-from lthpaper.augment import derived_seed
+from lthpaper import networks, pruning
 from lthpaper.engine import Start, Weights
-from lthpaper.forms import tensors
 from lthpaper.masks import Mask, dense_mask, prunable
-from lthpaper.runs import Fresh, Run
+from lthpaper.runs import Fresh, Rewind, Run
 
 Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a run after an epoch (None: T)
 
@@ -20,19 +18,29 @@ Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a 
 def initial_weights(run: Run) -> Weights:
     """θ0 (or θ0′) of a run with a fresh start: the same bits for the same seed and draw."""
     assert isinstance(run.init, Fresh)
-    seed = derived_seed("init", run.init.seed, run.init.draw)
-    return tensors(networks.build_seeded(seed, **run.task.shape))
+    return run.init.weights(run.task)
 
 
 def start(run: Run, load: Load | None) -> Start:
     """θ ⊙ m from which a run trains; `load` gives its ancestors' weights and masks."""
-    weights = initial_weights(run) if isinstance(run.init, Fresh) else load(run.init.to, run.init.epoch)[0]
-    if run.mask is None:
+    mask = None if run.mask is None else made_mask(run, load)
+    weights = run.init.weights(run.task, mask, load)
+    if mask is None:
         return Start(weights, None)
-    trained, mask = load(run.mask.after, None)
-    names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
-    mask = run.mask.prune(trained, mask or dense_mask(trained, names))
     return Start({n: w.where(mask[n], 0) if n in mask else w for n, w in weights.items()}, mask)
+
+
+def made_mask(run: Run, load: Load | None) -> Mask:
+    """The run's mask, by its rule, from what that reads."""
+    source, mask = pruning.source(run.mask), None
+    if isinstance(source, Run):
+        weights, mask = load(source, None)
+    elif isinstance(source, Rewind):
+        weights, mask = load(source.to, source.epoch)
+    else:
+        weights = (source or Fresh()).weights(run.task, None, load)
+    names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
+    return run.mask.prune(weights, mask or dense_mask(weights, names))
 
 
 @dataclass(frozen=True)

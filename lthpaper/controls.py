@@ -1,0 +1,191 @@
+"""Controls: runs that differ from a subnetwork in one property, and so say what a ticket is made of.
+
+A setting's name is START-MASK. Beside the paper's LT (θ0) and RR (θ0′), the starts are
+
+    LT@RRnorms   θ0 at the L2 norms of θ0′ ⊙ m, layer by layer        what of LT is more than its norms?
+    RR@LTnorms   θ0′ at the norms of θ0 ⊙ m                           what of RR's deficit are its norms?
+    LT@RRsigns   |θ0| with the signs of θ0′                           what is left of LT without its signs?
+    RR@LTsigns   |θ0′| with the signs of θ0                           what do θ0's signs alone do (Zhou 2019)?
+
+and beside IMP and OMP, the masks are
+
+    shuffled-IMP, shuffled-OMP   as many weights of every layer, at random places (Su 2020, Frankle 2021)
+    random-global, -uniform, -erk   random masks that need no pretraining (Liu 2022); always from a draw of θ0
+
+A random mask knows nothing of any weights, so LT and RR mean the same under it, and only one is trained.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lthpaper import ticket_cells
+from lthpaper.conditions import Condition, condition
+from lthpaper.errors import require
+from lthpaper.inits.norms import NormMatched
+from lthpaper.inits.signs import Signs
+from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
+from lthpaper.paper import thresholds as of_paper
+from lthpaper.pruning.random import LAYERS, Random
+from lthpaper.pruning.shuffled import Shuffled
+from lthpaper.recipe import Recipe
+from lthpaper.runs import Run, Task, setting
+from lthpaper.settings import (
+    Trial,
+    imp_sparsity,
+    lt_imp,
+    lt_omp,
+    pretraining,
+    random_reinit,
+    small_dense,
+)
+
+MASKS = ("IMP", "OMP")
+
+
+def at_norms_of(run: Run, other: Run) -> Run:
+    """The run from its own start, at the norms that the other's start has under the mask, layer by layer."""
+    return run.with_(init=NormMatched(of=run.init, norms=other.init))
+
+
+def with_signs_of(run: Run, other: Run) -> Run:
+    """The run from the magnitudes of its own start with the signs of the other's."""
+    return run.with_(init=Signs(of=run.init, signs=other.init))
+
+
+def shuffled(run: Run, draw: int = 0) -> Run:
+    """The run with its mask shuffled within every layer; draw: another shuffle of the same seed."""
+    return run.with_(mask=Shuffled(of=run.mask, seed=run.seed, draw=draw))
+
+
+def random_mask(dense: Run, sparsity: float, layers: str = "erk", draw: int = 0) -> Run:
+    """The dense run's start under a random mask that no training was needed for."""
+    return dense.with_(mask=Random(sparsity, layers, dense.seed, draw))
+
+
+OF_A_SUBNETWORK: dict[str, Callable[[Run], Run]] = {  # name without its mask -> control of an LT run
+    "LT": lambda lt: lt,
+    "RR": random_reinit,
+    "LT@RRnorms": lambda lt: at_norms_of(lt, random_reinit(lt)),
+    "RR@LTnorms": lambda lt: at_norms_of(random_reinit(lt), lt),
+    "LT@RRsigns": lambda lt: with_signs_of(lt, random_reinit(lt)),
+    "RR@LTsigns": lambda lt: with_signs_of(random_reinit(lt), lt),
+    "LT-shuffled": shuffled,
+}
+OF_A_DENSE_RUN: dict[str, Callable[[Run, float], Run]] = {
+    "SDT": lambda dense, s: small_dense(lt_omp(dense, s)),
+    **{f"random-{way}": lambda dense, s, way=way: random_mask(dense, s, way) for way in LAYERS},
+}
+SETTINGS = (
+    "pretraining",
+    *(f"{name}-{mask}" for mask in MASKS for name in OF_A_SUBNETWORK),
+    *OF_A_DENSE_RUN,
+)
+
+
+def controls(
+    task: Task,
+    recipe: Recipe,
+    learning_rates: Sequence[float],
+    rounds: Sequence[int],
+    seeds: int,
+    settings: Iterable[str] = SETTINGS,
+    rate: float = PRUNED_PER_ROUND,
+) -> Iterator[Trial]:
+    """Every control at every learning rate, sparsity (by its number of IMP rounds) and seed.
+
+    Raises InputError for an unknown setting.
+    """
+    wanted = set(settings)
+    unknown = ", ".join(sorted(map(str, wanted - set(SETTINGS))))
+    require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(SETTINGS)}.")
+    for lr in learning_rates:
+        for seed in range(seeds):
+            dense = pretraining(task, recipe.with_(lr=lr), seed)
+            made = [Trial("pretraining", 0.0, dense)]
+            for k in rounds:
+                s = imp_sparsity(k, rate)
+                for lt in (lt_imp(dense, k, rate), lt_omp(dense, s)):
+                    made += [Trial("", s, make(lt)) for make in OF_A_SUBNETWORK.values()]
+                made += [Trial(name, s, make(dense, s)) for name, make in OF_A_DENSE_RUN.items()]
+            named = (Trial(trial.setting or setting(trial.run), trial.sparsity, trial.run) for trial in made)
+            yield from (trial for trial in named if trial.setting in wanted)
+
+
+COMPARED = (  # (ours, against, the question); "-" stands for the mask where a setting has one
+    ("LT-", "RR-", "start: a ticket against a random start"),
+    ("LT@RRnorms-", "RR-", "start: both at RR's norms"),
+    ("LT-", "RR@LTnorms-", "start: both at LT's norms"),
+    ("LT-", "LT@RRnorms-", "norms of LT alone"),
+    ("LT-", "LT@RRsigns-", "signs of LT alone"),
+    ("RR@LTsigns-", "RR-", "signs of LT given to RR"),
+    ("LT-", "LT-shuffled-", "start and places: against shuffled places"),
+    ("RR-", "LT-shuffled-", "places alone, from random starts"),
+    ("LT-", "random-erk", "against ERK, no pretraining"),
+    ("LT-", "random-uniform", "against uniform density, no pretraining"),
+    ("LT-", "random-global", "against a random mask, no pretraining"),
+    ("LT-", "SDT", "against a small dense network"),
+)
+
+
+def differences(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """One row a mask, comparison of COMPARED and learning rate: mean difference of accuracies, in points.
+
+    Seeds are paired: a subnetwork and its control share data order, and whatever of θ0 and the mask they
+    have in common. low, high: Student's interval of the paired differences, NaN for one seed. n: pairs.
+    diverged: a seed of either did, and the mean is NaN. table: settings.COLUMNS, of any networks.
+    """
+    table = ticket_cells.checked(table)
+    table = table[ticket_cells.trained(table)]
+    about = ["network", "data", "epochs", "sparsity", "lr"]
+    by_setting = {s: rows.set_index([*about, "seed"])["accuracy"] for s, rows in table.groupby("setting")}
+    rows = []
+    for mask in MASKS:
+        for ours, against, question in COMPARED:
+            a, b = (name + mask if name.endswith("-") else name for name in (ours, against))
+            if a in by_setting and b in by_setting:
+                pairs = pd.concat([by_setting[a], by_setting[b]], axis=1, join="inner")
+                gaps = pairs.iloc[:, 0] - pairs.iloc[:, 1]
+                for cell, gap in gaps.groupby(level=about):
+                    named = dict(zip(about, cell, strict=True))
+                    rows.append({"mask": mask, "ours": a, "against": b, "question": question} | named)
+                    rows[-1] |= _interval(gap.to_numpy(), level)
+    return pd.DataFrame(rows, columns=list(DIFFERENCES))
+
+
+DIFFERENCES = (
+    *("mask", "ours", "against", "question", "network", "data", "epochs", "sparsity", "lr"),
+    *("difference", "low", "high", "n", "diverged"),
+)
+
+
+def _interval(gaps: np.ndarray, level: float) -> dict[str, float]:
+    n, mean = len(gaps), float(gaps.mean())  # NaN if a seed diverged
+    half = stats.t.ppf((1 + level) / 2, n - 1) * gaps.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+    found = {"difference": mean, "low": mean - half, "high": mean + half}
+    return found | {"n": n, "diverged": bool(np.isnan(gaps).any())}
+
+
+def beats_shuffled(
+    table: pd.DataFrame, mask: str = "IMP", thresholds: Thresholds | None = None, level: float = 0.95
+) -> Condition:
+    """③m: is the ticket better than every random mask of equal layer counts, by the gap of ③?
+
+        max_η A_LT(η) − max_η A_LT-shuffled(η) > γ
+
+    in both readings, as `tickets.verdict` judges ③ against RR. table: tidy, of one network, data set, number
+    of epochs and sparsity. Several draws of the shuffle in one table are refused: a verdict takes one a seed.
+    """
+    table = ticket_cells.checked(table)
+    ticket_cells.one_experiment(table)
+    limits = thresholds or of_paper(table["data"].iloc[0])
+    grid = set(table["lr"])
+    lt, other = (
+        ticket_cells.side(name, [name], table, grid) for name in (f"LT-{mask}", f"LT-shuffled-{mask}")
+    )
+    found = condition(3, lt, other, limits.gap, level)
+    return replace(found, sentence=found.sentence.replace("③", "③m", 1))
