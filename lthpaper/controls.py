@@ -132,8 +132,10 @@ COMPARED = (  # (ours, against, the question); "-" stands for the mask where a s
 )
 
 
-def differences(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """One row a mask, comparison of COMPARED and learning rate: mean difference of accuracies, in points.
+def differences(
+    table: pd.DataFrame, level: float = 0.95, compared: Sequence[tuple[str, str, str]] = COMPARED
+) -> pd.DataFrame:
+    """One row a mask, comparison and learning rate: mean difference of test accuracies, in points.
 
     Seeds are paired: a subnetwork and its control share data order, and whatever of θ0 and the mask they
     have in common. low, high: Student's interval of the paired differences, NaN for one seed. n: pairs.
@@ -145,7 +147,7 @@ def differences(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     by_setting = {s: rows.set_index([*about, "seed"])["accuracy"] for s, rows in table.groupby("setting")}
     rows = []
     for mask in MASKS:
-        for ours, against, question in COMPARED:
+        for ours, against, question in compared:
             a, b = (name + mask if name.endswith("-") else name for name in (ours, against))
             if a in by_setting and b in by_setting:
                 pairs = pd.concat([by_setting[a], by_setting[b]], axis=1, join="inner")
@@ -170,22 +172,88 @@ def _interval(gaps: np.ndarray, level: float) -> dict[str, float]:
     return found | {"n": n, "diverged": bool(np.isnan(gaps).any())}
 
 
-def beats_shuffled(
-    table: pd.DataFrame, mask: str = "IMP", thresholds: Thresholds | None = None, level: float = 0.95
+def beats(
+    table: pd.DataFrame,
+    control: str,
+    ticket: str = "LT-IMP",
+    thresholds: Thresholds | None = None,
+    level: float = 0.95,
 ) -> Condition:
-    """③m: is the ticket better than every random mask of equal layer counts, by the gap of ③?
+    """Is the ticket clearly better than a control? ③ with the control in the place of RR:
 
-        max_η A_LT(η) − max_η A_LT-shuffled(η) > γ
+        max_η A_ticket(η) − max_η A_control(η) > γ
 
-    in both readings, as `tickets.verdict` judges ③ against RR. table: tidy, of one network, data set, number
-    of epochs and sparsity. Several draws of the shuffle in one table are refused: a verdict takes one a seed.
+    in both readings, as `tickets.verdict` judges ③. table: tidy, of one network, data set, number of epochs
+    and sparsity, with one run a learning rate and seed of either setting.
     """
     table = ticket_cells.checked(table)
     ticket_cells.one_experiment(table)
     limits = thresholds or of_paper(table["data"].iloc[0])
     grid = set(table["lr"])
-    lt, other = (
-        ticket_cells.side(name, [name], table, grid) for name in (f"LT-{mask}", f"LT-shuffled-{mask}")
-    )
-    found = condition(3, lt, other, limits.gap, level)
+    ours, theirs = (ticket_cells.side(name, [name], table, grid) for name in (ticket, control))
+    return condition(3, ours, theirs, limits.gap, level)
+
+
+def beats_shuffled(
+    table: pd.DataFrame, mask: str = "IMP", thresholds: Thresholds | None = None, level: float = 0.95
+) -> Condition:
+    """③m: does the ticket beat every random mask of equal layer counts? Arguments: of `beats`."""
+    found = beats(table, f"LT-shuffled-{mask}", f"LT-{mask}", thresholds, level)
     return replace(found, sentence=found.sentence.replace("③", "③m", 1))
+
+
+JUDGED = (  # (ticket, control) of `verdicts`
+    *(("LT-", against) for against in ("RR-", "RR@LTnorms-", "RR@LTsigns-", "LT-shuffled-")),
+    ("LT@RRnorms-", "RR-"),
+    *(("LT-", name) for name in OF_A_DENSE_RUN),
+)
+
+
+def verdicts(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """One row a mask and control: does the ticket beat it (`beats`), by the means and by the seeds?"""
+    rows = []
+    for mask in MASKS:
+        for pair in JUDGED:
+            ticket, control = (name + mask if name.endswith("-") else name for name in pair)
+            if {ticket, control} <= set(table["setting"]):
+                found = beats(table, control, ticket, level=level)
+                rows.append(
+                    {
+                        "ticket": ticket,
+                        "control": control,
+                        "by the means": found.holds,
+                        "by the seeds": found.holds_ours,
+                        "difference of the bests": found.difference,
+                        "low": found.low,
+                        "high": found.high,
+                        "confidence": found.confidence,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def seen(table: pd.DataFrame, level: float = 0.95) -> str:
+    """What norms do to the gap between LT and RR, a sentence a mask and learning rate, from the table."""
+    found = differences(table, level)
+    asked = (("LT-", "RR-", ""), ("LT@RRnorms-", "RR-", "at RR's norms "), ("LT-", "RR@LTnorms-", "at LT's "))
+    lines = []
+    for mask in MASKS:
+        for lr in sorted(found["lr"].unique()):
+            cell = found[(found["mask"] == mask) & (found["lr"] == lr)]
+            said = []
+            for ours, against, words in asked:
+                row = cell[(cell["ours"] == ours + mask) & (cell["against"] == against + mask)]
+                if len(row) == 1:
+                    said.append(words + _with_interval(row.iloc[0]))
+            if said:
+                lines.append(f"{mask}, learning rate {lr:g}: LT − RR is {'; '.join(said)}.")
+    return "\n".join(lines) or "Nothing has run yet."
+
+
+def _with_interval(row: pd.Series) -> str:
+    if row["diverged"]:
+        return "lost: a seed diverged"
+    text = f"{row['difference']:+.2f}"
+    if math.isfinite(row["low"]):
+        text += f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return text.replace("-", "−")

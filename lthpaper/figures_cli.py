@@ -102,13 +102,15 @@ def _report(outcomes: list[Any], options: list[str]) -> None:
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="figures, scales, networks, data, pruning or runs.")] = "",
+    what: Annotated[
+        str, typer.Argument(help="figures, scales, networks, data, pruning, inits or runs.")
+    ] = "",
     store: StoreFolder = "",
 ) -> None:
     """Names that other commands take, or (list runs) what the store holds."""
     import dataclasses
 
-    from lthpaper import data, networks, pruning
+    from lthpaper import data, inits, networks, pruning
     from lthpaper.figures import FIGURES
     from lthpaper.scales import SCALES
 
@@ -130,6 +132,7 @@ def list_(
         "pruning": lambda: {
             name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()
         },
+        "inits": lambda: {name: (kind.__doc__ or "").splitlines()[0] for name, kind in inits.INITS.items()},
     }
     if what == "runs":
         _list_runs(store)

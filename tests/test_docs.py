@@ -58,7 +58,7 @@ def test_what_adding_md_adds_is_found_by_its_name_and_trains(tmp_path):
     shutil.copytree(ROOT / "lthpaper", tmp_path / "lthpaper", ignore=shutil.ignore_patterns("__pycache__"))
     parts = blocks(ROOT / "docs" / "adding.md")
     added = {name: text for name, text in parts if name}
-    places = {"networks", "data", "pruning", "figures"}
+    places = {"networks", "data", "pruning", "inits", "figures"}
     assert places == {Path(name).parts[1] for name in added if name.startswith("lthpaper/")}
     for name, text in added.items():
         assert not (tmp_path / name).exists()
