@@ -50,6 +50,11 @@ def kept(mask: Mapping[str, Tensor]) -> int:
     return sum(int(m.sum()) for m in mask.values())
 
 
+def collapsed(mask: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The layers of which nothing is left: no signal passes them, but beside them, by a residual."""
+    return tuple(name for name, m in mask.items() if not m.any())
+
+
 def sparsity(mask: Mapping[str, Tensor]) -> float:
     """s, the fraction of prunable weights that the mask removes (Table 1)."""
     return 1 - kept(mask) / sum(m.numel() for m in mask.values())
@@ -67,13 +72,18 @@ def global_magnitude(weights: Mapping[str, Tensor], mask: Mapping[str, Tensor], 
     masks everywhere, in whatever order a file held the layers; a NaN counts as largest. Raises ValueError
     if fewer than `count` weights are left.
     """
+    return remove_lowest({n: weights[n].detach().cpu().double().abs() for n in mask}, mask, count)
+
+
+def remove_lowest(scores: Mapping[str, Tensor], mask: Mapping[str, Tensor], count: int) -> Mask:
+    """Remove the `count` weights with the lowest scores; ties, NaN and errors as in `global_magnitude`."""
     names = sorted(mask)
     alive = torch.cat([mask[n].reshape(-1).cpu() for n in names])
-    magnitudes = torch.cat([weights[n].detach().reshape(-1).cpu().double().abs() for n in names])
+    values = torch.cat([scores[n].detach().reshape(-1).cpu() for n in names])
     candidates = alive.nonzero().squeeze(1)
     if not 0 <= count <= len(candidates):
         raise ValueError(f"cannot prune {count} of {len(candidates)} weights")
-    order = torch.argsort(magnitudes[candidates], stable=True)
+    order = torch.argsort(values[candidates], stable=True)
     alive[candidates[order[:count]]] = False
     pieces = alive.split([mask[n].numel() for n in names])
     pruned = dict(zip(names, pieces, strict=True))

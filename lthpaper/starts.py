@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import torch
 
 from lthpaper import networks, pruning
+from lthpaper.data import DataSet
 from lthpaper.engine import Start, Weights
 from lthpaper.masks import Mask, dense_mask, prunable
+from lthpaper.pruning.seen import Seen
 from lthpaper.runs import Fresh, Rewind, Run
 
 Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a run after an epoch (None: T)
@@ -21,16 +23,17 @@ def initial_weights(run: Run) -> Weights:
     return run.init.weights(run.task)
 
 
-def start(run: Run, load: Load | None) -> Start:
-    """θ ⊙ m from which a run trains; `load` gives its ancestors' weights and masks."""
-    mask = None if run.mask is None else made_mask(run, load)
+def start(run: Run, load: Load | None, data: DataSet | None = None) -> Start:
+    """θ ⊙ m from which a run trains; `load` gives its ancestors' weights and masks. data: the run's, for
+    masks that are made from images."""
+    mask = None if run.mask is None else made_mask(run, load, data)
     weights = run.init.weights(run.task, mask, load)
     if mask is None:
         return Start(weights, None)
     return Start({n: w.where(mask[n], 0) if n in mask else w for n, w in weights.items()}, mask)
 
 
-def made_mask(run: Run, load: Load | None) -> Mask:
+def made_mask(run: Run, load: Load | None, data: DataSet | None = None) -> Mask:
     """The run's mask, by its rule, from what that reads."""
     source, mask = pruning.source(run.mask), None
     if isinstance(source, Run):
@@ -40,7 +43,7 @@ def made_mask(run: Run, load: Load | None) -> Mask:
     else:
         weights = (source or Fresh()).weights(run.task, None, load)
     names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
-    return run.mask.prune(weights, mask or dense_mask(weights, names))
+    return pruning.pruned(run.mask, weights, mask or dense_mask(weights, names), Seen(run.task, data))
 
 
 @dataclass(frozen=True)
@@ -92,16 +95,16 @@ def shares(
     load: Load | None,
     keep: Mapping[Run, frozenset[int]],
     checkpoints: Keeper | None,
-    fingerprint: str,
+    data: DataSet,
 ) -> Iterator[list[Begun]]:
     """Packs of at most `largest` runs that stand at one place of their recipe.
 
-    keep: epochs after which weights are wanted. fingerprint: of the data set.
+    keep: epochs after which weights are wanted.
     """
     places: dict[tuple[int, int], list[Begun]] = {}
     for run in runs:
-        begin = start(run, load)
-        found = checkpoints.load(run, fingerprint) if checkpoints else None
+        begin = start(run, load, data)
+        found = checkpoints.load(run, data.fingerprint) if checkpoints else None
         if found is not None and not goes_on_from(run, begin, found, keep.get(run, frozenset())):
             found = None
         begun = Begun(run, begin, found)

@@ -10,6 +10,10 @@ that its description carries, and has
 Not every mask comes from a trained run. A rule may have `at` instead, an init whose weights it prunes (θ0,
 or θt of a run), or neither, if it reads no weights. A field whose type is written "Rule" or "Init" holds
 another rule or an init; a rule that passes on what another one reads has a property `source`.
+
+A rule that looks at more than weights has, in the place of `prune`,
+
+    prune_seeing(weights, mask, seen) -> mask     seen: pruning.seen.Seen, the network and training images
 """
 
 from typing import Any
@@ -29,6 +33,13 @@ def source(rule: Rule) -> Any:
         if getattr(rule, field, None) is not None:
             return getattr(rule, field)
     return None
+
+
+def pruned(rule: Rule, weights: Any, mask: Any, seen: Any) -> Any:
+    """The mask that a rule makes. seen: what it may look at beside the weights (pruning.seen.Seen)."""
+    if hasattr(rule, "prune_seeing"):
+        return rule.prune_seeing(weights, mask, seen)
+    return rule.prune(weights, mask)
 
 
 def check_rule(what: str, value: object) -> None:

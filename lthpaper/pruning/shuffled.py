@@ -1,7 +1,7 @@
 """A mask shuffled within its layers: is a mask more than how much it keeps of each layer?"""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from lthpaper.augment import derived_seed
 from lthpaper.inits.fresh import check_seed
 from lthpaper.masks import Mask
-from lthpaper.pruning import check_rule, register, source
+from lthpaper.pruning import check_rule, pruned, register, source
 
 if TYPE_CHECKING:
     from lthpaper.inits import Init
@@ -43,8 +43,8 @@ class Shuffled:
     def label(self) -> str:
         return f"shuffled-{self.of.label}"
 
-    def prune(self, weights: dict[str, Tensor], mask: Mask) -> Mask:
-        counts = {name: int(m.sum()) for name, m in self.of.prune(weights, mask).items()}
+    def prune_seeing(self, weights: dict[str, Tensor], mask: Mask, seen: Any = None) -> Mask:
+        counts = {name: int(m.sum()) for name, m in pruned(self.of, weights, mask, seen).items()}
         return {
             name: drawn(mask[name].shape, count, derived_seed("shuffled", self.seed, self.draw, name))
             for name, count in counts.items()
