@@ -94,9 +94,10 @@ def seen(table: pd.DataFrame, level: float = 0.95) -> str:
     found = places(table, level)
     lines = []
     for name, cells in found.groupby("ours", sort=False):
+        mean = f"{cells['difference'].mean():+.2f}".replace("-", "−")
         helps, hurts = int((cells["low"] > 0).sum()), int((cells["high"] < 0).sum())
         lines.append(
             f"{name}: its places help at {helps} and hurt at {hurts} of {len(cells)} learning rates and "
-            f"sparsities; the mean difference from the shuffled mask is {cells['difference'].mean():+.2f} points."
+            f"sparsities; the mean difference from the shuffled mask is {mean} points."
         )
-    return "\n".join(lines).replace(" -", " −") or "Nothing has run yet."
+    return "\n".join(lines) or "Nothing has run yet."

@@ -119,7 +119,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
         text = f"{cell['accuracy'].mean():.1f}" + (f" ± {std:.1f}" if np.isfinite(std) else "")
         if cell["collapsed"].max() > 0:
             text += f" ({cell['collapsed'].max():.0f} empty)"
-        rows.setdefault((f"{lr:g}", setting), {})[percent(s) or "0"] = text
+        rows.setdefault((f"{lr:g}", setting), {})[percent(s) if s else "0"] = text
     names = pd.MultiIndex.from_tuples(rows, names=["lr", "setting"])
     return pd.DataFrame(list(rows.values()), index=names).fillna("–")
 
