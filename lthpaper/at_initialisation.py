@@ -14,15 +14,15 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from lthpaper import controls
-from lthpaper.controls import random_mask, shuffled
-from lthpaper.pruning.grasp import Grasp
-from lthpaper.pruning.magnitude import Magnitude
-from lthpaper.pruning.snip import Snip
-from lthpaper.pruning.synflow import Synflow
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Rewind, Run, Task
-from lthpaper.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
+from lthpaper.runs.pruning.grasp import Grasp
+from lthpaper.runs.pruning.magnitude import Magnitude
+from lthpaper.runs.pruning.snip import Snip
+from lthpaper.runs.pruning.synflow import Synflow
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Rewind, Run, Task
+from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
+from lthpaper.verdicts import controls
+from lthpaper.verdicts.controls import random_mask, shuffled
 
 EARLY = 0.1  # of the epochs
 

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from lthpaper import networks
-from lthpaper.augment import derived_seed, normalised
 from lthpaper.data import DataSet, Images
-from lthpaper.engine import Weights
+from lthpaper.data.augment import derived_seed, normalised
 from lthpaper.errors import require
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Rewind, Run, Task
-from lthpaper.settings import Trial, pretraining
-from lthpaper.store import Store
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Rewind, Run, Task
+from lthpaper.runs.settings import Trial, pretraining
+from lthpaper.store.store import Store
+from lthpaper.training.pack import Weights
 
 POINTS = 11  # of a line
 SHARES = (0.0, 0.0125, 0.05, 0.2)  # of the epochs, k: 0, 2, 8 and 32 of 160

@@ -10,22 +10,23 @@ from hypothesis import strategies as st
 from plain_loop import few_digits
 from torch import nn
 
-from lthpaper import networks, pruning
-from lthpaper.controls import shuffled
+from lthpaper import networks
 from lthpaper.errors import InputError
-from lthpaper.inits.norms import NormMatched
-from lthpaper.masks import collapsed, dense_mask, kept, prunable
-from lthpaper.plan import plan
-from lthpaper.pruning.grasp import Grasp
-from lthpaper.pruning.magnitude import Magnitude
-from lthpaper.pruning.seen import Seen
-from lthpaper.pruning.snip import Snip
-from lthpaper.pruning.synflow import Synflow
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Fresh, Rewind, Task, from_json, setting, to_json
-from lthpaper.settings import lt_omp, pretraining, random_reinit
-from lthpaper.starts import start
-from lthpaper.training import train
+from lthpaper.runs import pruning
+from lthpaper.runs.inits.norms import NormMatched
+from lthpaper.runs.masks import collapsed, dense_mask, kept, prunable
+from lthpaper.runs.pruning.grasp import Grasp
+from lthpaper.runs.pruning.magnitude import Magnitude
+from lthpaper.runs.pruning.seen import Seen
+from lthpaper.runs.pruning.snip import Snip
+from lthpaper.runs.pruning.synflow import Synflow
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Fresh, Rewind, Task, from_json, setting, to_json
+from lthpaper.runs.settings import lt_omp, pretraining, random_reinit
+from lthpaper.sweep.plan import plan
+from lthpaper.training.loop import train
+from lthpaper.training.start import start
+from lthpaper.verdicts.controls import shuffled
 
 RECIPE = Recipe(epochs=2, lr=0.05, batch_size=20, milestones=(1,))
 FEW = few_digits(train=30, test=20)
@@ -70,7 +71,7 @@ def removed_in_order(of) -> list[int]:
 
 
 def batch(images: int = 20):
-    from lthpaper.augment import derived_seed
+    from lthpaper.data.augment import derived_seed
 
     return SEEN.batch(images, derived_seed("batch", 0, 0))
 

@@ -9,12 +9,12 @@ from plain_loop import few_digits
 
 from lthpaper import networks, stability
 from lthpaper.figures import FIGURES
-from lthpaper.plan import plan
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Fresh, Task
-from lthpaper.scales import scale
-from lthpaper.settings import pretraining
-from lthpaper.training import train
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Fresh, Task
+from lthpaper.runs.scales import scale
+from lthpaper.runs.settings import pretraining
+from lthpaper.sweep.plan import plan
+from lthpaper.training.loop import train
 
 TASK = Task("resnet8", "digits")
 DENSE = pretraining(TASK, Recipe(epochs=3, lr=0.05, batch_size=20, milestones=(2,)), seed=3)
