@@ -105,7 +105,9 @@ def _report(outcomes: list[Any], options: list[str]) -> None:
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="figures, scales, networks, data, pruning or runs.")] = "",
+    what: Annotated[
+        str, typer.Argument(help="figures, scales, networks, data, pruning, inits or runs.")
+    ] = "",
     store: StoreFolder = "",
 ) -> None:
     """Names that other commands take, or (list runs) what the store holds."""
@@ -166,7 +168,20 @@ def _pruning() -> dict[str, str]:
     return {name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()}
 
 
-KINDS = {"figures": _figures, "scales": _scales, "networks": _networks, "data": _data, "pruning": _pruning}
+def _inits() -> dict[str, str]:
+    from lthpaper.runs import inits
+
+    return {name: (kind.__doc__ or "").splitlines()[0] for name, kind in inits.INITS.items()}
+
+
+KINDS = {
+    "figures": _figures,
+    "scales": _scales,
+    "networks": _networks,
+    "data": _data,
+    "pruning": _pruning,
+    "inits": _inits,
+}
 
 
 def _list_runs(folder: str) -> None:

@@ -4,6 +4,7 @@ A mask is a dict from parameter name to a bool tensor of that parameter's shape,
 is kept, in the order of the network's parameters. Every count here is exact to the weight.
 """
 
+import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -74,6 +75,11 @@ def kept(mask: Mapping[str, Tensor]) -> int:
     return sum(int(m.sum()) for m in mask.values())
 
 
+def collapsed(mask: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The layers of which nothing is left: no signal passes them, but beside them, by a residual."""
+    return tuple(name for name, m in mask.items() if not m.any())
+
+
 def sparsity(mask: Mapping[str, Tensor]) -> float:
     """s, the fraction of prunable weights that the mask removes (Table 1)."""
     return 1 - kept(mask) / sum(m.numel() for m in mask.values())
@@ -91,17 +97,49 @@ def global_magnitude(weights: Mapping[str, Tensor], mask: Mapping[str, Tensor], 
     masks everywhere, in whatever order a file held the layers; a NaN counts as largest. Raises ValueError
     if fewer than `count` weights are left.
     """
+    return remove_lowest({n: weights[n].detach().cpu().double().abs() for n in mask}, mask, count)
+
+
+def remove_lowest(scores: Mapping[str, Tensor], mask: Mapping[str, Tensor], count: int) -> Mask:
+    """Remove the `count` weights with the lowest scores; ties, NaN and errors as in `global_magnitude`."""
     names = sorted(mask)
     alive = torch.cat([mask[n].reshape(-1).cpu() for n in names])
-    magnitudes = torch.cat([weights[n].detach().reshape(-1).cpu().double().abs() for n in names])
+    values = torch.cat([scores[n].detach().reshape(-1).cpu() for n in names])
     candidates = alive.nonzero().squeeze(1)
     if not 0 <= count <= len(candidates):
         raise ValueError(f"cannot prune {count} of {len(candidates)} weights")
-    order = torch.argsort(magnitudes[candidates], stable=True)
+    order = torch.argsort(values[candidates], stable=True)
     alive[candidates[order[:count]]] = False
     pieces = alive.split([mask[n].numel() for n in names])
     pruned = dict(zip(names, pieces, strict=True))
     return {n: pruned[n].view(mask[n].shape) for n in mask}
+
+
+def apportioned(total: int, shares: Mapping[str, float], most: Mapping[str, int]) -> dict[str, int]:
+    """How many weights each layer keeps so that it is `total` in all, exactly.
+
+    Densities are in proportion to `shares` (above 0); a layer whose density would be above 1 keeps all its
+    `most[name]` weights, and the others share the rest. What rounding down leaves goes to the largest
+    remainders, of equal ones to the first name. Raises ValueError if there are fewer than `total` weights.
+    """
+    if not 0 <= total <= sum(most.values()):
+        raise ValueError(f"cannot keep {total} of {sum(most.values())} weights")
+    full: set[str] = set()
+    while True:
+        open_ = [n for n in most if n not in full]
+        left = total - sum(most[n] for n in full)
+        weight = math.fsum(shares[n] * most[n] for n in open_)
+        factor = left / weight if weight else 0.0
+        over = {n for n in open_ if factor * shares[n] > 1}
+        if not over:
+            break
+        full |= over
+    exact = {n: float(most[n]) if n in full else min(factor * shares[n], 1) * most[n] for n in most}
+    counts = {n: min(math.floor(exact[n]), most[n]) for n in most}
+    for n in sorted(most, key=lambda n: (counts[n] - exact[n], n)):
+        if sum(counts.values()) < total and counts[n] < most[n]:
+            counts[n] += 1
+    return counts
 
 
 def check_sparsity(value: float) -> None:

@@ -21,49 +21,15 @@ from lthpaper.errors import InputError, require
 from lthpaper.runs import pruning
 from lthpaper.runs.digest import describe, rebuild
 from lthpaper.runs.digest import digest as digest_of
+from lthpaper.runs.inits import INITS, Init
+from lthpaper.runs.inits.fresh import Fresh, check_seed
+from lthpaper.runs.inits.rewind import Rewind
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.task import Task
 
-
-def _check_seed(what: str, value: Any) -> None:
-    require(
-        type(value) is int and 0 <= value < 2**63, f"{what} is {value!r}; it must be a whole number from 0."
-    )
-
-
-@dataclass(frozen=True)
-class Fresh:
-    """Weights drawn from the initial distribution: θ0 (draw 0) or θ0′ (draw 1) of a seed."""
-
-    seed: int = 0
-    draw: int = 0
-
-    def __post_init__(self):
-        _check_seed("seed", self.seed)
-        _check_seed("draw", self.draw)
-
-
-@dataclass(frozen=True)
-class Rewind:
-    """The weights θt of run `to` after `epoch` epochs (Appendix D); training goes on from there.
-
-    epoch equal to `to`'s number of epochs is fine-tuning or, with `restart`, learning-rate rewinding:
-    the whole schedule again from θT.
-    """
-
-    to: "Run"
-    epoch: int
-    restart: bool = False
-
-    def __post_init__(self):
-        require(
-            type(self.epoch) is int and 0 <= self.epoch <= self.to.recipe.epochs,
-            f"The epoch to rewind to is {self.epoch}; the run has epochs 0 to {self.to.recipe.epochs}.",
-        )
-        require(isinstance(self.restart, bool), f"restart is {self.restart!r}; it must be true or false.")
-
-
-INITS = {"fresh": Fresh, "rewind": Rewind}
+PARTS = {"Init": INITS, "Rule": pruning.RULES}  # what a field of such a type holds, of an init or a rule
+DEEPEST = 8  # parts within parts that a description may have
+THETA0 = Fresh()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +38,12 @@ class Run:
 
     task: Task
     recipe: Recipe
-    init: Fresh | Rewind = Fresh()
+    init: Init = THETA0
     mask: Any = None  # None, or a rule of lthpaper.runs.pruning
     seed: int = 0
 
     def __post_init__(self):
-        _check_seed("seed", self.seed)
+        check_seed("seed", self.seed)
         _ = self.digest  # while the ancestors' are known: first asked for later, it would recurse
 
     def with_(self, **changes) -> "Run":
@@ -118,7 +84,13 @@ class Run:
     @property
     def first_epoch(self) -> int:
         """Epoch at which the schedule starts: 0, or the epoch rewound to."""
-        return self.init.epoch if isinstance(self.init, Rewind) and not self.init.restart else 0
+        return self.init.first_epoch
+
+    @property
+    def rewinds(self) -> tuple[Rewind, ...]:
+        """The weights of runs on their way that this one's start or mask needs."""
+        parts = (*_parts_of(self.init), *_parts_of(self.mask))
+        return tuple(part for part in parts if isinstance(part, Rewind))
 
     @property
     def cost(self) -> int:
@@ -152,16 +124,31 @@ def ancestors(runs: Iterable[Run]) -> Iterator[Run]:
 
 
 def setting(run: Run) -> str:
-    """The paper's name of what the run is: pretraining, SDT, LT-IMP, RR-OMP, ... (§2.1)."""
+    """The paper's name of what the run is: pretraining, SDT, LT-IMP, RR-OMP, ... (§2.1).
+
+    A control's is made of the same parts: "RR@LTnorms-IMP" starts from θ0′ at θ0's norms under IMP's mask,
+    "LT-shuffled-IMP" from θ0 under IMP's mask shuffled. A mask that comes from no weights stands alone:
+    "random-erk".
+    """
     if run.mask is None:
         return "SDT" if run.task.width < 1 else "pretraining"
-    if isinstance(run.init, Rewind):
-        tuned = run.init.epoch == run.init.to.recipe.epochs
-        return f"{'FT' if tuned else 'WR'}-{run.mask.label}"
-    dense = run
-    while dense.mask is not None:
-        dense = dense.mask.after
-    return f"{'LT' if run.init == dense.init else 'RR'}-{run.mask.label}"  # θ0 is the pretraining's own
+    theta0 = _pretrained_from(run)
+    if theta0 is None and isinstance(run.init, Fresh):
+        return run.mask.label
+    start = run.init.name(lambda init: "LT" if init == theta0 else "RR")  # θ0 is the pretraining's own
+    return f"{start}-{run.mask.label}"
+
+
+def _pretrained_from(run: Run) -> Init | None:
+    """θ0 of the dense run that the mask comes from; None if it comes from no weights."""
+    while run.mask is not None:
+        found = pruning.source(run.mask)
+        if isinstance(found, Rewind):
+            found = found.to
+        if not isinstance(found, Run):
+            return found
+        run = found
+    return run.init
 
 
 def to_json(run: Run) -> dict[str, Any]:
@@ -222,15 +209,30 @@ def _rebuild_run(described: dict[str, Any], known: dict[str, Run]) -> Run:
 
 def _named_in(described: dict[str, Any]) -> set[str]:
     """Digests of the runs that a run's description names."""
+    found: set[str] = set()
     parts = [part for part in (described["init"], described["mask"]) if part is not None]
-    return {value["run"] for part in parts for value in part.values() if isinstance(value, dict)}
+    while parts:
+        for value in parts.pop().values():
+            if isinstance(value, dict) and "run" in value:
+                found.add(value["run"])
+            elif isinstance(value, dict):
+                parts.append(value)
+    return found
+
+
+def _parts_of(part: Any) -> Iterator[Any]:
+    """An init or a rule, and those within it."""
+    if part is not None:
+        yield part
+        for f in dataclasses.fields(part):
+            if f.type in PARTS:
+                yield from _parts_of(getattr(part, f.name))
 
 
 def _runs_in(part: Any) -> Iterator[Run]:
-    for f in dataclasses.fields(part) if part is not None else ():
-        value = getattr(part, f.name)
-        if isinstance(value, Run):
-            yield value
+    for some in _parts_of(part):
+        values = (getattr(some, f.name) for f in dataclasses.fields(some))
+        yield from (value for value in values if isinstance(value, Run))
 
 
 def _describe_part(part: Any, kinds: typing.Mapping[str, type]) -> dict[str, Any]:
@@ -242,17 +244,28 @@ def _describe_part(part: Any, kinds: typing.Mapping[str, type]) -> dict[str, Any
         value = getattr(part, f.name)
         if "absent" in f.metadata and value == f.metadata["absent"]:
             continue
-        described[f.name] = {"run": value.digest} if isinstance(value, Run) else value
+        if isinstance(value, Run):
+            value = {"run": value.digest}
+        elif f.type in PARTS:
+            value = _describe_part(value, PARTS[f.type])
+        described[f.name] = value
     return described
 
 
-def _rebuild_part(described: dict[str, Any], kinds: typing.Mapping[str, type], known: dict[str, Run]) -> Any:
+def _rebuild_part(
+    described: dict[str, Any], kinds: typing.Mapping[str, type], known: dict[str, Run], depth: int = 1
+) -> Any:
+    require(depth <= DEEPEST, f"The description has more than {DEEPEST} inits or rules within each other.")
     cls = kinds[described["kind"]]
-    values = {
-        name: known[value["run"]] if isinstance(value, dict) else value
-        for name, value in described.items()
-        if name != "kind"
-    }
+    holds = {f.name: PARTS[f.type] for f in dataclasses.fields(cls) if f.type in PARTS}
+    values = {}
+    for name, value in described.items():
+        if name in holds:
+            value = _rebuild_part(value, holds[name], known, depth + 1)
+        elif isinstance(value, dict):
+            value = known[value["run"]]
+        if name != "kind":
+            values[name] = value
     for f in dataclasses.fields(cls):
         if f.type in (Run, "Run"):
             given = values.get(f.name)

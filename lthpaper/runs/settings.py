@@ -64,6 +64,19 @@ def rewound(subnetwork: Run, dense: Run, epoch: int) -> Run:
     return subnetwork.with_(init=Rewind(to=dense, epoch=epoch))
 
 
+def rewound_rounds(dense: Run, rounds: int, epoch: int, rate: float = PRUNED_PER_ROUND) -> Run:
+    """IMP rewound in every round (Frankle 2020): each round trains from the dense run's θt, the last one too.
+
+    `rewound(lt_imp(dense, rounds), dense, epoch)` rewinds at the end alone: its mask is that of rounds from
+    θ0. The settings are WR-IMPrewound and WR-IMP; after one round they are the same run.
+    """
+    check_rounds((rounds,))
+    run = dense
+    for _ in range(rounds):
+        run = dense.with_(mask=Imp(after=run, rate=rate), init=Rewind(to=dense, epoch=epoch))
+    return run
+
+
 def fine_tuned(subnetwork: Run, dense: Run) -> Run:
     """Learning-rate rewinding: θT ⊙ m, trained with the whole recipe again."""
     return subnetwork.with_(init=Rewind(to=dense, epoch=dense.recipe.epochs, restart=True))

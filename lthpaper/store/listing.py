@@ -9,6 +9,7 @@ import pandas as pd
 from lthpaper.errors import require
 from lthpaper.runs.run import Rewind, setting
 from lthpaper.store.store import Result
+from lthpaper.store.table import pretrained
 
 COLUMNS = [
     *("run", "setting", "network", "data", "width", "train_images", "epochs", "lr", "pretraining_lr"),
@@ -48,7 +49,7 @@ def write(frame: pd.DataFrame, path: str | Path) -> Path:
 
 
 def _row(result: Result) -> dict[str, object]:
-    run = result.run
+    run, before = result.run, pretrained(result.run)
     return {
         "run": run.name,
         "setting": setting(run),
@@ -58,7 +59,7 @@ def _row(result: Result) -> dict[str, object]:
         "train_images": run.task.train_images,
         "epochs": run.recipe.epochs,
         "lr": run.recipe.lr,
-        "pretraining_lr": math.nan if run.mask is None else run.mask.after.recipe.lr,
+        "pretraining_lr": math.nan if before is None else before.recipe.lr,
         "sparsity": result.sparsity,
         "seed": run.seed,
         "draw": getattr(run.init, "draw", math.nan),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from lthpaper.runs import convergence
+from lthpaper.runs import convergence, pruning
 from lthpaper.runs.run import Rewind, Run, setting
 from lthpaper.runs.settings import Trial, nonzeros
 from lthpaper.store.store import Result, Store
@@ -41,16 +41,22 @@ def mask_diverged(run: Run, results: Callable[[Run], Result | None]) -> bool:
     The mask made of them is there, but goes by the order of the layers; nor does an accuracy that was
     reached with it say anything of LT or RR.
     """
-    while run.mask is not None:
-        run = run.mask.after
+    while (run := pretrained(run)) is not None:
         result = results(run)
         if result is not None and math.isnan(result.accuracy):
             return True
     return False
 
 
+def pretrained(run: Run) -> Run | None:
+    """The run that the mask comes from, or None."""
+    found = None if run.mask is None else pruning.source(run.mask)
+    found = found.to if isinstance(found, Rewind) else found
+    return found if isinstance(found, Run) else None
+
+
 def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, object]:
-    run = trial.run
+    run, before = trial.run, pretrained(trial.run)
     row: dict[str, object] = {
         "setting": trial.setting or setting(run),
         "network": run.task.network,
@@ -58,7 +64,7 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
         "width": run.task.width,
         "epochs": run.recipe.epochs,
         "lr": run.recipe.lr,
-        "pretraining_lr": math.nan if run.mask is None else run.mask.after.recipe.lr,
+        "pretraining_lr": math.nan if before is None else before.recipe.lr,
         "sparsity": trial.sparsity,
         "seed": run.seed,
         "rewind": run.init.epoch if isinstance(run.init, Rewind) else math.nan,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lthpaper.errors import require
-from lthpaper.runs.run import Rewind, Run, ancestors
+from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.store.store import Store
 
@@ -65,8 +65,8 @@ def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
             wanted |= set(run.parents)
             for parent in run.parents:  # a published result may come without them
                 needed.setdefault(parent, set()).add(parent.recipe.epochs)
-            if isinstance(run.init, Rewind):
-                needed.setdefault(run.init.to, set()).add(run.init.epoch)
+            for rewind in run.rewinds:
+                needed.setdefault(rewind.to, set()).add(rewind.epoch)
     order = tuple(run for run in graph if run in todo)
     kept = {run: frozenset(needed[run]) - {run.recipe.epochs} for run in order if run in needed}
     return Plan(graph, order, {run: epochs for run, epochs in kept.items() if epochs})

@@ -56,7 +56,7 @@ def train(
     ways = _Ways(device, keep or {}, on_epoch, checkpoints, stop, team, curve_points)
 
     def packs(runs: list[Run], largest: int) -> list[list[Begun]]:
-        return list(shares(runs, largest, load, ways.keep, checkpoints, data.fingerprint))
+        return list(shares(runs, largest, load, ways.keep, checkpoints, data))
 
     waiting = packs(runs, largest)
     while waiting:

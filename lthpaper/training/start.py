@@ -8,29 +8,41 @@ from typing import Any
 import torch
 
 from lthpaper import networks
-from lthpaper.data.augment import derived_seed
-from lthpaper.runs.masks import dense_mask, prunable
-from lthpaper.runs.run import Fresh, Run
-from lthpaper.training.forms import tensors
+from lthpaper.data import DataSet
+from lthpaper.runs import pruning
+from lthpaper.runs.masks import Mask, dense_mask, prunable
+from lthpaper.runs.pruning.seen import Seen
+from lthpaper.runs.run import Fresh, Rewind, Run
 from lthpaper.training.result import Checkpoint, Keeper, Load, Start, Weights
 
 
 def initial_weights(run: Run) -> Weights:
     """θ0 (or θ0′) of a run with a fresh start: the same bits for the same seed and draw."""
     assert isinstance(run.init, Fresh)
-    seed = derived_seed("init", run.init.seed, run.init.draw)
-    return tensors(networks.build_seeded(seed, **run.task.shape))
+    return run.init.weights(run.task)
 
 
-def start(run: Run, load: Load | None) -> Start:
-    """θ ⊙ m from which a run trains; `load` gives its ancestors' weights and masks."""
-    weights = initial_weights(run) if isinstance(run.init, Fresh) else load(run.init.to, run.init.epoch)[0]
-    if run.mask is None:
+def start(run: Run, load: Load | None, data: DataSet | None = None) -> Start:
+    """θ ⊙ m from which a run trains; `load` gives its ancestors' weights and masks. data: the run's, for
+    masks that are made from images."""
+    mask = None if run.mask is None else made_mask(run, load, data)
+    weights = run.init.weights(run.task, mask, load)
+    if mask is None:
         return Start(weights, None)
-    trained, mask = load(run.mask.after, None)
-    names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
-    mask = run.mask.prune(trained, mask or dense_mask(trained, names))
     return Start({n: w.where(mask[n], 0) if n in mask else w for n, w in weights.items()}, mask)
+
+
+def made_mask(run: Run, load: Load | None, data: DataSet | None = None) -> Mask:
+    """The run's mask, by its rule, from what that reads."""
+    source, mask = pruning.source(run.mask), None
+    if isinstance(source, Run):
+        weights, mask = load(source, None)
+    elif isinstance(source, Rewind):
+        weights, mask = load(source.to, source.epoch)
+    else:
+        weights = (source or Fresh()).weights(run.task, None, load)
+    names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
+    return pruning.pruned(run.mask, weights, mask or dense_mask(weights, names), Seen(run.task, data))
 
 
 @dataclass(frozen=True)
@@ -53,16 +65,16 @@ def shares(
     load: Load | None,
     keep: Mapping[Run, frozenset[int]],
     checkpoints: Keeper | None,
-    fingerprint: str,
+    data: DataSet,
 ) -> Iterator[list[Begun]]:
     """Packs of at most `largest` runs that stand at one place of their recipe.
 
-    keep: epochs after which weights are wanted. fingerprint: of the data set.
+    keep: epochs after which weights are wanted.
     """
     places: dict[tuple[int, int], list[Begun]] = {}
     for run in runs:
-        begin = start(run, load)
-        found = checkpoints.load(run, fingerprint) if checkpoints else None
+        begin = start(run, load, data)
+        found = checkpoints.load(run, data.fingerprint) if checkpoints else None
         if found is not None and not goes_on_from(run, begin, found, keep.get(run, frozenset())):
             found = None
         begun = Begun(run, begin, found)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from lthpaper.errors import require
 from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.runs.digest import coerce_floats
+from lthpaper.runs.inits.rewind import Rewind
 from lthpaper.runs.masks import Mask, global_magnitude, kept
 from lthpaper.runs.pruning import register
 
@@ -23,11 +24,16 @@ class Imp:
 
     after: "Run"
     rate: float = PRUNED_PER_ROUND
-    label = "IMP"
 
     def __post_init__(self):
         coerce_floats(self)
         require(0 < self.rate < 1, f"The IMP rate is {self.rate}; it must be between 0 and 1.")
+
+    @property
+    def label(self) -> str:
+        """IMP; IMPrewound where the round before was itself trained from rewound weights (Frankle 2020)."""
+        rewound = self.after.mask is not None and isinstance(self.after.init, Rewind)
+        return "IMPrewound" if rewound else "IMP"
 
     @property
     def sparsity(self) -> float:

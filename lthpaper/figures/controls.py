@@ -1,0 +1,135 @@
+"""Controls: what a ticket is made of. Differences of accuracy with their intervals, a panel a mask."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lthpaper.figures import FigureSpec, register
+from lthpaper.figures.style import CROSS, PAGE, paper_style, percent
+from lthpaper.runs import controls as runs_of
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.verdicts import controls
+from lthpaper.verdicts.cells import trained
+
+HEIGHT = 0.52  # inches a comparison
+INTERVAL = 0.95
+
+
+def trials(scale: Scale) -> list[Trial]:
+    """All controls of the scale's network over its grid, at the middle one of its panels' sparsities."""
+    rounds = (scale.panels[len(scale.panels) // 2],)
+    grid = scale.grid_for(scale.data)
+    return list(runs_of.controls(scale.task, scale.recipe_for(scale.data), grid, rounds, scale.seeds))
+
+
+def plot(table: pd.DataFrame, scale: Scale) -> Figure:
+    """A forest plot: one group a comparison, in it one line a learning rate, small rates at the top."""
+    found = controls.differences(table, INTERVAL)
+    rates = sorted(table["lr"].unique())
+    colours = dict(zip(rates, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rates))), strict=True))
+    questions = [question for *_, question in controls.COMPARED]
+    with paper_style():
+        fig, axes = plt.subplots(
+            1,
+            len(runs_of.MASKS),
+            figsize=(PAGE, 1 + HEIGHT * len(questions)),
+            sharex=True,
+            sharey=True,
+            layout="constrained",
+        )
+        for ax, mask in zip(axes, runs_of.MASKS, strict=True):
+            panel(ax, found[found["mask"] == mask], rates, colours)
+            ax.set_title(f"under {mask}'s mask")
+            ax.set_xlabel("difference of test accuracies (points)")
+        axes[0].set_yticks(range(len(questions)), [_label(*row) for row in controls.COMPARED])
+        axes[0].set_ylim(len(questions) - 0.5, -0.5)
+        _limits(axes[0], found)
+        marks = [Line2D([], [], color=colours[lr], marker="o", markersize=3, label=f"{lr:g}") for lr in rates]
+        fig.legend(handles=marks, title="initial learning rate", loc="outside lower center", ncols=len(marks))
+        fig.suptitle(_note(table, found), fontsize=8)
+    return fig
+
+
+def panel(ax: Axes, found: pd.DataFrame, rates: list[float], colours: dict[float, np.ndarray]) -> Axes:
+    """One mask's comparisons. found: rows of controls.differences."""
+    ax.axvline(0, color="#444444", linewidth=0.8, zorder=1)
+    offsets = dict(zip(rates, np.linspace(-0.33, 0.33, len(rates)) if len(rates) > 1 else [0.0], strict=True))
+    places = {question: i for i, (*_, question) in enumerate(controls.COMPARED)}
+    for row in found.itertuples():
+        y = places[row.question] + offsets[row.lr]
+        if row.diverged:
+            ax.plot(0.99, y, "x", color=colours[row.lr], markersize=3, transform=ax.get_yaxis_transform())
+            continue
+        if np.isfinite(row.low):
+            ax.plot([row.low, row.high], [y, y], color=colours[row.lr], linewidth=1, zorder=2)
+        ax.plot(row.difference, y, "o", color=colours[row.lr], markersize=2.8, zorder=3)
+    for i in range(1, len(places)):
+        ax.axhline(i - 0.5, color="#cccccc", linewidth=0.5)
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def _label(ours: str, against: str, question: str) -> str:
+    names = [name.rstrip("-") for name in (ours, against)]
+    return f"{names[0]} − {names[1]}\n({question})"
+
+
+def _limits(ax: Axes, found: pd.DataFrame) -> None:
+    """Every mean within the panel, and of each interval what fits: with two seeds some are endless."""
+    means = found["difference"].dropna()
+    if means.empty:
+        return
+    low, high = min(means.min(), 0.0), max(means.max(), 0.0)
+    ends = found[["low", "high"]].to_numpy(float)
+    ends = ends[np.isfinite(ends).all(axis=1)]
+    reach = (high - low) or 1.0
+    if len(ends):
+        low, high = (max(ends.min(), low - reach), min(ends.max(), high + reach))
+    low, high = min(low, means.min(), 0.0), max(high, means.max(), 0.0)
+    ax.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+
+def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
+    ran = trained(table)
+    sparsity = percent(table["sparsity"].max())
+    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, s = {sparsity}, "
+    about += f"{table['epochs'].iloc[0]} epochs"
+    if not ran.any():
+        return f"{about}; nothing has run yet"
+    low, high = (int(found["n"].min()), int(found["n"].max())) if len(found) else (0, 0)
+    pairs = f"{high}" if low == high else f"{low} to {high}"
+    about += f"\nmean and 95 % interval over {pairs} seed{'s' * (high != 1)}, paired"
+    if found["diverged"].any():
+        about += f"; {CROSS}"
+    return about if ran.all() else f"{about}; {(~ran).sum():,} of {len(ran):,} runs are still missing"
+
+
+def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """A row a comparison and mask, a column a learning rate: "+2.3 ± 0.6" (half the 95 % interval)."""
+    found = controls.differences(table, INTERVAL)
+    if found.empty:
+        return pd.DataFrame()
+    written = [
+        "diverged" if row.diverged else _points(row.difference, row.high - row.difference)
+        for row in found.itertuples()
+    ]
+    found = found.assign(written=written, what=found["ours"] + " − " + found["against"])
+    order = list(dict.fromkeys(zip(found["mask"], found["what"], strict=True)))
+    wide = found.pivot_table(index=["mask", "what"], columns="lr", values="written", aggfunc="first")
+    return wide.reindex(order).rename(columns=lambda lr: f"{lr:g}").fillna("–")
+
+
+def _points(mean: float, half: float) -> str:
+    return (f"{mean:+.1f}" + (f" ± {half:.1f}" if np.isfinite(half) else "")).replace("-", "−")
+
+
+register(
+    "controls",
+    FigureSpec(
+        "LT minus each control: norms, signs, shuffled and random masks", trials, plot, tabulate=tabulate
+    ),
+)

@@ -1,0 +1,108 @@
+"""Controls: runs that differ from a subnetwork in one property, and so say what a ticket is made of.
+
+A setting's name is START-MASK. Beside the paper's LT (θ0) and RR (θ0′), the starts are
+
+    LT@RRnorms   θ0 at the L2 norms of θ0′ ⊙ m, layer by layer        what of LT is more than its norms?
+    RR@LTnorms   θ0′ at the norms of θ0 ⊙ m                           what of RR's deficit are its norms?
+    LT@RRsigns   |θ0| with the signs of θ0′                           what is left of LT without its signs?
+    RR@LTsigns   |θ0′| with the signs of θ0                           what do θ0's signs alone do (Zhou 2019)?
+
+and beside IMP and OMP, the masks are
+
+    shuffled-IMP, shuffled-OMP   as many weights of every layer, at random places (Su 2020, Frankle 2021)
+    random-global, -uniform, -erk   random masks that need no pretraining (Liu 2022); always from a draw of θ0
+
+A random mask knows nothing of any weights, so LT and RR mean the same under it, and only one is trained.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from lthpaper.errors import require
+from lthpaper.paper import PRUNED_PER_ROUND
+from lthpaper.runs.inits.norms import NormMatched
+from lthpaper.runs.inits.signs import Signs
+from lthpaper.runs.pruning.random import LAYERS, Random
+from lthpaper.runs.pruning.shuffled import Shuffled
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Run, setting
+from lthpaper.runs.settings import (
+    Trial,
+    imp_sparsity,
+    lt_imp,
+    lt_omp,
+    pretraining,
+    random_reinit,
+    small_dense,
+)
+from lthpaper.runs.task import Task
+
+MASKS = ("IMP", "OMP")
+
+
+def at_norms_of(run: Run, other: Run) -> Run:
+    """The run from its own start, at the norms that the other's start has under the mask, layer by layer."""
+    return run.with_(init=NormMatched(of=run.init, norms=other.init))
+
+
+def with_signs_of(run: Run, other: Run) -> Run:
+    """The run from the magnitudes of its own start with the signs of the other's."""
+    return run.with_(init=Signs(of=run.init, signs=other.init))
+
+
+def shuffled(run: Run, draw: int = 0) -> Run:
+    """The run with its mask shuffled within every layer; draw: another shuffle of the same seed."""
+    return run.with_(mask=Shuffled(of=run.mask, seed=run.seed, draw=draw))
+
+
+def random_mask(dense: Run, sparsity: float, layers: str = "erk", draw: int = 0) -> Run:
+    """The dense run's start under a random mask that no training was needed for."""
+    return dense.with_(mask=Random(sparsity, layers, dense.seed, draw))
+
+
+OF_A_SUBNETWORK: dict[str, Callable[[Run], Run]] = {  # name without its mask -> control of an LT run
+    "LT": lambda lt: lt,
+    "RR": random_reinit,
+    "LT@RRnorms": lambda lt: at_norms_of(lt, random_reinit(lt)),
+    "RR@LTnorms": lambda lt: at_norms_of(random_reinit(lt), lt),
+    "LT@RRsigns": lambda lt: with_signs_of(lt, random_reinit(lt)),
+    "RR@LTsigns": lambda lt: with_signs_of(random_reinit(lt), lt),
+    "LT-shuffled": shuffled,
+}
+OF_A_DENSE_RUN: dict[str, Callable[[Run, float], Run]] = {
+    "SDT": lambda dense, s: small_dense(lt_omp(dense, s)),
+    **{f"random-{way}": lambda dense, s, way=way: random_mask(dense, s, way) for way in LAYERS},
+}
+SETTINGS = (
+    "pretraining",
+    *(f"{name}-{mask}" for mask in MASKS for name in OF_A_SUBNETWORK),
+    *OF_A_DENSE_RUN,
+)
+
+
+def controls(
+    task: Task,
+    recipe: Recipe,
+    learning_rates: Sequence[float],
+    rounds: Sequence[int],
+    seeds: int,
+    settings: Iterable[str] = SETTINGS,
+    rate: float = PRUNED_PER_ROUND,
+) -> Iterator[Trial]:
+    """Every control at every learning rate, sparsity (by its number of IMP rounds) and seed.
+
+    Raises InputError for an unknown setting.
+    """
+    wanted = set(settings)
+    unknown = ", ".join(sorted(map(str, wanted - set(SETTINGS))))
+    require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(SETTINGS)}.")
+    for lr in learning_rates:
+        for seed in range(seeds):
+            dense = pretraining(task, recipe.with_(lr=lr), seed)
+            made = [Trial("pretraining", 0.0, dense)]
+            for k in rounds:
+                s = imp_sparsity(k, rate)
+                for lt in (lt_imp(dense, k, rate), lt_omp(dense, s)):
+                    made += [Trial("", s, make(lt)) for make in OF_A_SUBNETWORK.values()]
+                made += [Trial(name, s, make(dense, s)) for name, make in OF_A_DENSE_RUN.items()]
+            named = (Trial(trial.setting or setting(trial.run), trial.sparsity, trial.run) for trial in made)
+            yield from (trial for trial in named if trial.setting in wanted)

@@ -1,0 +1,157 @@
+"""Controls compared: what LT gains over each of them, seed by seed, and ③ against shuffled masks."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lthpaper.paper import Thresholds
+from lthpaper.paper import thresholds as of_paper
+from lthpaper.runs.controls import MASKS, OF_A_DENSE_RUN
+from lthpaper.verdicts import cells
+from lthpaper.verdicts.conditions import Condition, condition
+
+COMPARED = (  # (ours, against, the question); "-" stands for the mask where a setting has one
+    ("LT-", "RR-", "start: a ticket against a random start"),
+    ("LT@RRnorms-", "RR-", "start: both at RR's norms"),
+    ("LT-", "RR@LTnorms-", "start: both at LT's norms"),
+    ("LT-", "LT@RRnorms-", "norms of LT alone"),
+    ("LT-", "LT@RRsigns-", "signs of LT alone"),
+    ("RR@LTsigns-", "RR-", "signs of LT given to RR"),
+    ("LT-", "LT-shuffled-", "start and places: against shuffled places"),
+    ("RR-", "LT-shuffled-", "places alone, from random starts"),
+    ("LT-", "random-erk", "against ERK, no pretraining"),
+    ("LT-", "random-uniform", "against uniform density, no pretraining"),
+    ("LT-", "random-global", "against a random mask, no pretraining"),
+    ("LT-", "SDT", "against a small dense network"),
+)
+
+
+def differences(
+    table: pd.DataFrame, level: float = 0.95, compared: Sequence[tuple[str, str, str]] = COMPARED
+) -> pd.DataFrame:
+    """One row a mask, comparison and learning rate: mean difference of test accuracies, in points.
+
+    Seeds are paired: a subnetwork and its control share data order, and whatever of θ0 and the mask they
+    have in common. low, high: Student's interval of the paired differences, NaN for one seed. n: pairs.
+    diverged: a seed of either did, and the mean is NaN. table: settings.COLUMNS, of any networks.
+    """
+    table = cells.checked(table)
+    table = table[cells.trained(table)]
+    about = ["network", "data", "epochs", "sparsity", "lr"]
+    by_setting = {s: rows.set_index([*about, "seed"])["accuracy"] for s, rows in table.groupby("setting")}
+    rows = []
+    for mask in MASKS:
+        for ours, against, question in compared:
+            a, b = (name + mask if name.endswith("-") else name for name in (ours, against))
+            if a in by_setting and b in by_setting:
+                pairs = pd.concat([by_setting[a], by_setting[b]], axis=1, join="inner")
+                gaps = pairs.iloc[:, 0] - pairs.iloc[:, 1]
+                for cell, gap in gaps.groupby(level=about):
+                    named = dict(zip(about, cell, strict=True))
+                    rows.append({"mask": mask, "ours": a, "against": b, "question": question} | named)
+                    rows[-1] |= _interval(gap.to_numpy(), level)
+    return pd.DataFrame(rows, columns=list(DIFFERENCES))
+
+
+DIFFERENCES = (
+    *("mask", "ours", "against", "question", "network", "data", "epochs", "sparsity", "lr"),
+    *("difference", "low", "high", "n", "diverged"),
+)
+
+
+def _interval(gaps: np.ndarray, level: float) -> dict[str, float]:
+    n, mean = len(gaps), float(gaps.mean())  # NaN if a seed diverged
+    half = stats.t.ppf((1 + level) / 2, n - 1) * gaps.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+    found = {"difference": mean, "low": mean - half, "high": mean + half}
+    return found | {"n": n, "diverged": bool(np.isnan(gaps).any())}
+
+
+def beats(
+    table: pd.DataFrame,
+    control: str,
+    ticket: str = "LT-IMP",
+    thresholds: Thresholds | None = None,
+    level: float = 0.95,
+) -> Condition:
+    """Is the ticket clearly better than a control? ③ with the control in the place of RR:
+
+        max_η A_ticket(η) − max_η A_control(η) > γ
+
+    in both readings, as `tickets.verdict` judges ③. table: tidy, of one network, data set, number of epochs
+    and sparsity, with one run a learning rate and seed of either setting.
+    """
+    table = cells.checked(table)
+    cells.one_experiment(table)
+    limits = thresholds or of_paper(table["data"].iloc[0])
+    grid = set(table["lr"])
+    ours, theirs = (cells.side(name, [name], table, grid) for name in (ticket, control))
+    return condition(3, ours, theirs, limits.gap, level)
+
+
+def beats_shuffled(
+    table: pd.DataFrame, mask: str = "IMP", thresholds: Thresholds | None = None, level: float = 0.95
+) -> Condition:
+    """③m: does the ticket beat every random mask of equal layer counts? Arguments: of `beats`."""
+    found = beats(table, f"LT-shuffled-{mask}", f"LT-{mask}", thresholds, level)
+    return replace(found, sentence=found.sentence.replace("③", "③m", 1))
+
+
+JUDGED = (  # (ticket, control) of `verdicts`
+    *(("LT-", against) for against in ("RR-", "RR@LTnorms-", "RR@LTsigns-", "LT-shuffled-")),
+    ("LT@RRnorms-", "RR-"),
+    *(("LT-", name) for name in OF_A_DENSE_RUN),
+)
+
+
+def verdicts(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """One row a mask and control: does the ticket beat it (`beats`), by the means and by the seeds?"""
+    rows = []
+    for mask in MASKS:
+        for pair in JUDGED:
+            ticket, control = (name + mask if name.endswith("-") else name for name in pair)
+            if {ticket, control} <= set(table["setting"]):
+                found = beats(table, control, ticket, level=level)
+                rows.append(
+                    {
+                        "ticket": ticket,
+                        "control": control,
+                        "by the means": found.holds,
+                        "by the seeds": found.holds_ours,
+                        "difference of the bests": found.difference,
+                        "low": found.low,
+                        "high": found.high,
+                        "confidence": found.confidence,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def seen(table: pd.DataFrame, level: float = 0.95) -> str:
+    """What norms do to the gap between LT and RR, a sentence a mask and learning rate, from the table."""
+    found = differences(table, level)
+    asked = (("LT-", "RR-", ""), ("LT@RRnorms-", "RR-", "at RR's norms "), ("LT-", "RR@LTnorms-", "at LT's "))
+    lines = []
+    for mask in MASKS:
+        for lr in sorted(found["lr"].unique()):
+            cell = found[(found["mask"] == mask) & (found["lr"] == lr)]
+            said = []
+            for ours, against, words in asked:
+                row = cell[(cell["ours"] == ours + mask) & (cell["against"] == against + mask)]
+                if len(row) == 1:
+                    said.append(words + _with_interval(row.iloc[0]))
+            if said:
+                lines.append(f"{mask}, learning rate {lr:g}: LT − RR is {'; '.join(said)}.")
+    return "\n".join(lines) or "Nothing has run yet."
+
+
+def _with_interval(row: pd.Series) -> str:
+    if row["diverged"]:
+        return "lost: a seed diverged"
+    text = f"{row['difference']:+.2f}"
+    if math.isfinite(row["low"]):
+        text += f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return text.replace("-", "−")
