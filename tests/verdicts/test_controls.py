@@ -17,7 +17,7 @@ from lthpaper.data.augment import derived_seed
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.networks import skeleton
-from lthpaper.runs import controls, inits, pruning, settings
+from lthpaper.runs import controls, inits, pruning
 from lthpaper.runs.inits.norms import NormMatched
 from lthpaper.runs.inits.signs import Signs
 from lthpaper.runs.masks import apportioned, dense_mask, kept, prunable
@@ -29,6 +29,7 @@ from lthpaper.runs.run import Fresh, Rewind, Run, ancestors, from_json, setting,
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import fine_tuned, lt_imp, lt_omp, pretraining, random_reinit, rewound
 from lthpaper.runs.task import Task
+from lthpaper.store import table as tidy
 from lthpaper.store.store import Store
 from lthpaper.sweep.plan import plan
 from lthpaper.training.loop import train
@@ -449,7 +450,7 @@ def test_the_figure_draws_what_there_is_and_says_what_is_missing(tmp_path):
     of = scale("smoke", grid=(0.01, 0.1), seeds=3)
     spec = FIGURES["controls"]
     assert {t.setting for t in spec.trials(of)} == set(controls.SETTINGS)
-    nothing = settings.table(spec.trials(of), Store(tmp_path / "nowhere"))
+    nothing = tidy.table(spec.trials(of), Store(tmp_path / "nowhere"))
     assert "nothing has run" in spec.plot(nothing, of)._suptitle.get_text()
     assert spec.tabulate(nothing, of).empty
     some = results(LT_IMP=90, RR_IMP=88, LTatRRnorms_IMP=91)
