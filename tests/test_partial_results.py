@@ -7,12 +7,13 @@ import matplotlib.pyplot as plt
 import pyarrow as pa
 import pytest
 
-from lthpaper import published, tables
 from lthpaper.figures import FIGURES
-from lthpaper.published import MANIFEST, RUNS, to_row
-from lthpaper.runs import ancestors
-from lthpaper.scales import scale
-from lthpaper.store import MASK, WEIGHTS, Result, Store
+from lthpaper.runs.run import ancestors
+from lthpaper.runs.scales import scale
+from lthpaper.store import published, tables
+from lthpaper.store.entry import MASK, WEIGHTS
+from lthpaper.store.published import MANIFEST, RUNS, to_row
+from lthpaper.store.store import Result, Store
 
 OF = scale("smoke", seeds=3, grid=(0.01, 0.1), learning_rates=(0.01, 0.1))
 PRINT = "0123456789abcdef"

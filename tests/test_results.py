@@ -14,22 +14,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthpaper import cli, published, tables
+from lthpaper.cli import main as cli
 from lthpaper.data import load
-from lthpaper.entries import MASK, WEIGHTS, Damaged
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
-from lthpaper.masks import kept
-from lthpaper.plan import plan
-from lthpaper.published import MANIFEST, RUNS
-from lthpaper.results_check import faults
-from lthpaper.results_export import export
-from lthpaper.runs import ancestors
-from lthpaper.scales import SCALES, scale
-from lthpaper.settings import lt_omp
-from lthpaper.store import Store
-from lthpaper.store_merge import bring
-from lthpaper.sweep import execute
+from lthpaper.report.results_export import export
+from lthpaper.runs.masks import kept
+from lthpaper.runs.run import ancestors
+from lthpaper.runs.scales import SCALES, scale
+from lthpaper.runs.settings import lt_omp
+from lthpaper.store import published, tables
+from lthpaper.store.entry import MASK, WEIGHTS, Damaged
+from lthpaper.store.merge import bring
+from lthpaper.store.published import MANIFEST, RUNS
+from lthpaper.store.results_check import faults
+from lthpaper.store.store import Store
+from lthpaper.sweep.execute import execute
+from lthpaper.sweep.plan import plan
 
 TINY = scale("smoke", train_images=60, grid=(0.05,), epochs=3, learning_rates=(0.05,), rounds=(1, 2))
 NAMES = ["fig1", "fig4", "fig6"]

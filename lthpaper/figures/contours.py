@@ -19,16 +19,17 @@ from matplotlib.patches import Circle
 from lthpaper import data
 from lthpaper.errors import require
 from lthpaper.figures.style import PAGE, paper_style, percent
-from lthpaper.landscape import Plane, moving_weights, trajectory_plane, window
-from lthpaper.measurements import key_of, measured
+from lthpaper.measures.planes import Plane, moving_weights, trajectory_plane, window
+from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
+from lthpaper.measures.surfaces import Evaluator, losses, sample, sample_name, surface
 from lthpaper.networks import skeleton
 from lthpaper.paper import SPARSITIES
-from lthpaper.ruggedness import basin_area, basin_share, non_convexity, roughness
-from lthpaper.runs import Run, Task
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
-from lthpaper.store import WEIGHTS, Store
-from lthpaper.surfaces import Evaluator, losses, sample, sample_name, surface
+from lthpaper.runs.run import Run, Task
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
+from lthpaper.store.entry import WEIGHTS
+from lthpaper.store.measurements import key_of, measured
+from lthpaper.store.store import Store
 
 ROUNDS = SPARSITIES[0.945]
 RATES = (0.01, 0.1)
