@@ -59,15 +59,15 @@ SCHEMA = pa.schema(
 
 def of(folder: Path | None) -> "Published":
     """What is published in a folder; nothing where it is not there. Read again only if it has changed."""
-    found = [] if folder is None else sorted(Path(folder).glob(f"*/{MANIFEST}"))
-    seen = tuple((str(path), path.lstat().st_mtime_ns, path.lstat().st_size) for path in found)
-    return _of(folder, seen)
+    found = [] if folder is None else sorted(p.parent for p in Path(folder).glob(f"*/{MANIFEST}"))
+    scales = tuple(path for path in found if SCALE.fullmatch(path.name))
+    looks = [(path, path.lstat()) for scale in scales for path in sorted(scale.iterdir())]
+    return _of(scales, tuple((path, look.st_mtime_ns, look.st_size) for path, look in looks))
 
 
 @functools.lru_cache(maxsize=4)
-def _of(folder: Path | None, seen: tuple) -> "Published":
-    paths = [Path(path) for path, *_ in seen]
-    return Published({p.parent.name: Scale(p.parent) for p in paths if SCALE.fullmatch(p.parent.name)})
+def _of(scales: tuple[Path, ...], seen: tuple) -> "Published":
+    return Published({path.name: Scale(path) for path in scales})
 
 
 class Published:
