@@ -23,7 +23,7 @@ from lthpaper.settings import lt_imp, lt_omp, pretraining, random_reinit
 from lthpaper.store import Store
 from lthpaper.sweep import execute
 
-TASK = Task("resnet8", "digits", width=0.5, train_images=200)
+TASK = Task("resnet8", "digits", train_images=200)
 DENSE = pretraining(TASK, Recipe(epochs=3, lr=0.05, batch_size=20, milestones=(2,)))
 LT, RR = lt_omp(DENSE, 0.6), random_reinit(lt_omp(DENSE, 0.6))
 
