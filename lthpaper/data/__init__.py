@@ -248,7 +248,7 @@ def load(name: str, root: str | Path | None = None, train_images: int = 0) -> Da
 
 
 def look_for(name: str, root: str | Path | None = None) -> None:
-    """Raise InputError, as `load` does, unless a data set's files are where `load` looks; decodes no image."""
+    """Raise InputError, as `load` does, unless a data set is where `load` looks; decodes no image."""
     root = data_root(root).resolve()
     source(name, root).load(root)
 
