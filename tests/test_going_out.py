@@ -14,14 +14,17 @@ from safetensors.torch import load_file
 from torch.nn.utils import prune
 from typer.testing import CliRunner
 
-from lthpaper import data, networks, store_table, store_tools, ticket_export
-from lthpaper.cli import app
+from lthpaper import data, networks
+from lthpaper.cli.main import app
 from lthpaper.errors import InputError
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Task
-from lthpaper.settings import lt_imp, lt_omp, pretraining, random_reinit
-from lthpaper.store import Store
-from lthpaper.sweep import execute
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Task
+from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit
+from lthpaper.store import listing
+from lthpaper.store import prune as store_tools
+from lthpaper.store import ticket as ticket_export
+from lthpaper.store.store import Store
+from lthpaper.sweep.execute import execute
 
 TASK = Task("resnet8", "digits", train_images=200)
 DENSE = pretraining(TASK, Recipe(epochs=3, lr=0.05, batch_size=20, milestones=(2,)))
@@ -154,7 +157,7 @@ def test_the_command_writes_a_ticket_and_never_over_another(results, tmp_path, m
 
 def test_the_table_has_a_row_a_run_and_says_what_it_is(results):
     table = results.table()
-    assert list(table.columns) == store_table.COLUMNS
+    assert list(table.columns) == listing.COLUMNS
     assert sorted(table["setting"]) == ["LT-IMP", "LT-OMP", "RR-OMP", "pretraining"]
     row = table.set_index("digest").loc[LT.digest]
     assert (row["lr"], row["seed"], row["draw"], row["epochs"]) == (0.05, 0, 0, 3)
@@ -164,7 +167,7 @@ def test_the_table_has_a_row_a_run_and_says_what_it_is(results):
 
 
 def test_the_table_of_an_empty_store_is_empty(store):
-    assert list(store.table().columns) == store_table.COLUMNS
+    assert list(store.table().columns) == listing.COLUMNS
     assert store.table().empty
 
 

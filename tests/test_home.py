@@ -18,15 +18,19 @@ from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
-from lthpaper import cli, figures_cli, masks, networks, options, page, places, tickets
+from lthpaper import locations, networks, study
 from lthpaper.check import SanityCheck
-from lthpaper.cli import app
+from lthpaper.cli import figures, options
+from lthpaper.cli import main as cli
+from lthpaper.cli.main import app
 from lthpaper.data import Images, load
 from lthpaper.errors import InputError
-from lthpaper.page import Page
-from lthpaper.plan import plan
-from lthpaper.recipe import Recipe
-from lthpaper.stopping import Unfinished
+from lthpaper.runs import masks
+from lthpaper.runs.recipe import Recipe
+from lthpaper.study import Study
+from lthpaper.sweep.plan import plan
+from lthpaper.sweep.stopping import Unfinished
+from lthpaper.verdicts import tickets
 
 RECIPE = Recipe(epochs=1, batch_size=30, milestones=())
 ONE = {"learning_rates": (0.1,), "rounds": (1,), "seeds": 1, "train_images": 60}
@@ -232,7 +236,7 @@ def test_without_a_gpu_none_was_found(said):
 
 
 def test_list_has_every_notebook_in_the_papers_order_and_imports_no_torch(tmp_path):
-    script = "import sys; from lthpaper.cli import main; sys.argv = ['lthpaper', 'list', 'figures']\n"
+    script = "import sys; from lthpaper.cli.main import main; sys.argv = ['lthpaper', 'list', 'figures']\n"
     script += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -246,8 +250,8 @@ def test_list_has_every_notebook_in_the_papers_order_and_imports_no_torch(tmp_pa
 
 def test_list_and_claims_are_no_wider_than_the_terminal(monkeypatch):
     narrow = Console(width=60, soft_wrap=True, file=io.StringIO())
-    monkeypatch.setattr(figures_cli, "console", narrow)
-    figures_cli.list_("scales")
+    monkeypatch.setattr(figures, "console", narrow)
+    figures.list_("scales")
     assert max(map(len, narrow.file.getvalue().splitlines())) <= 60
 
 
@@ -282,7 +286,7 @@ def test_a_plan_says_when_the_data_is_missing_and_how_to_get_it(said):
 def test_in_a_notebook_missing_data_fails_at_the_plan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="cifar10 was not found"):
-        Page("fig1", data="cifar10", **FIELDS).costs()
+        Study("fig1", data="cifar10", **FIELDS).costs()
 
 
 def test_a_figure_that_is_named_twice_counts_once():
@@ -293,7 +297,7 @@ def test_a_figure_that_is_named_twice_counts_once():
 
 def test_small_dense_networks_are_one_line_and_called_so(store):
     todo = plan([t.run for t in SanityCheck.of("mlp", "digits", RECIPE, (0.1,), (1, 4), 2).trials], store)
-    lines = page.trainings(todo)
+    lines = study.trainings(todo)
     assert len(lines) == 2
     assert "trainings of mlp on digits, 1 epoch" in lines[0]
     assert re.search(
@@ -303,8 +307,8 @@ def test_small_dense_networks_are_one_line_and_called_so(store):
 
 
 def test_large_amounts_are_in_gigabytes():
-    assert page.amount(180_599_200_000) == "180.6 GB"
-    assert page.amount(12_340_000) == "12.3 MB"
+    assert study.amount(180_599_200_000) == "180.6 GB"
+    assert study.amount(12_340_000) == "12.3 MB"
 
 
 # --- another folder for other parameters ---
@@ -312,15 +316,15 @@ def test_large_amounts_are_in_gigabytes():
 
 def test_changed_parameters_draw_into_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folders = [Page("fig1", seeds=seeds).folder.name for seeds in (0, 1, 2)]
+    folders = [Study("fig1", seeds=seeds).folder.name for seeds in (0, 1, 2)]
     assert folders == ["smoke", "smoke", "smoke,seeds=2"]  # the scale has one seed
-    several = Page("fig1", learning_rates=[0.01, 0.1], data="digits", epochs=3).folder.name
+    several = Study("fig1", learning_rates=[0.01, 0.1], data="digits", epochs=3).folder.name
     assert several == "smoke,epochs=3,learning_rates=0.01+0.1"
-    assert Page("fig1", seeds=2, out="mine").folder == tmp_path / "mine"
+    assert Study("fig1", seeds=2, out="mine").folder == tmp_path / "mine"
 
 
 def test_a_folders_name_stays_short_and_apart():
-    many = [places.changed("smoke", {"grid": [i / 1000 for i in range(n)]}) for n in (90, 91)]
+    many = [locations.changed("smoke", {"grid": [i / 1000 for i in range(n)]}) for n in (90, 91)]
     assert max(map(len, many)) <= 80
     assert many[0] != many[1]
 
@@ -355,9 +359,9 @@ def test_an_interrupt_in_a_notebook_ends_a_training_in_good_order(tmp_path, monk
             signal.raise_signal(number)
 
     monkeypatch.setenv("LTHPAPER_CHECKPOINT_SECONDS", "0")
-    monkeypatch.setattr("lthpaper.checkpoints.Checkpoints.save", lambda self, *a: interrupted(*a))
+    monkeypatch.setattr("lthpaper.store.checkpoints.Checkpoints.save", lambda self, *a: interrupted(*a))
     with pytest.raises(Unfinished, match="Stopped in good order, since SIGINT asked for it"):
-        Page("fig1", **FIELDS | {"epochs": 2}, workers=1).train(quiet=True)
+        Study("fig1", **FIELDS | {"epochs": 2}, workers=1).train(quiet=True)
 
 
 def test_a_factory_for_colour_images_brings_a_hint_on_grey_ones(store):

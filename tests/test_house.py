@@ -198,7 +198,7 @@ def test_every_notebook_is_stripped_and_has_parameters_that_papermill_can_read()
 
 
 def test_no_notebook_rounds_a_whole_table():
-    """It would round learning rates and sparsities away: lthpaper.readable does not."""
+    """It would round learning rates and sparsities away: lthpaper.report.readable does not."""
     found = [p.name for p in NOTEBOOKS if ".round(" in p.read_text()]
     assert not found
 

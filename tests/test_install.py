@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lthpaper import notebooks, places
-from lthpaper.cli import app
+from lthpaper import locations
+from lthpaper.cli.main import app
 from lthpaper.errors import InputError
+from lthpaper.report import notebooks
 
 wheel_builder = pytest.importorskip("hatchling.builders.wheel", reason="the extra 'dev' is not installed")
 
@@ -71,7 +72,7 @@ def test_a_wheel_carries_the_notebooks_and_the_results_and_works_in_an_empty_fol
     empty = tmp_path / "empty"
     empty.mkdir()
     said = python(
-        "from lthpaper import notebooks, places; print(places.published_folder()); "
+        "from lthpaper.report.html import notebooks; from lthpaper import locations; print(places.published_folder()); "
         "print(len(notebooks.find(places.notebook_folder())))",
         empty,
         PYTHONPATH=str(site),
@@ -79,7 +80,9 @@ def test_a_wheel_carries_the_notebooks_and_the_results_and_works_in_an_empty_fol
     shipped = site / "lthpaper" / "shipped"
     assert said == [str(shipped / "results"), str(len(list((ROOT / "notebooks").glob("*.ipynb"))))]
     assert (shipped / "results" / "index.json").read_text() == "{}"
-    copied = python("from lthpaper.cli import app; app(['notebooks', 'copy'])", empty, PYTHONPATH=str(site))
+    copied = python(
+        "from lthpaper.cli.main import app; app(['notebooks', 'copy'])", empty, PYTHONPATH=str(site)
+    )
     assert "notebooks copied to" in copied
     assert {p.name for p in (empty / "notebooks").iterdir()} == {
         p.name for p in (ROOT / "notebooks").glob("*.ipynb")
@@ -101,4 +104,4 @@ def test_copying_notebooks_keeps_what_is_there_unless_told_otherwise(tmp_path, m
 
 def test_notebooks_are_not_copied_onto_themselves():
     with pytest.raises(InputError, match="already; name another folder"):
-        notebooks.copy(places.notebook_folder())
+        notebooks.copy(locations.notebook_folder())

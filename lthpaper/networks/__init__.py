@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from lthpaper.errors import InputError, as_module, require
 from lthpaper.registry import Registry
-from lthpaper.torchvision_import import make_importable
+from lthpaper.torchvision_compat import make_importable
 
 THIRD_PARTY = ("torch", "torchvision")  # their releases are in a result's provenance
 # part of such a network's architecture: once they were not pruned, and the same run would have another mask

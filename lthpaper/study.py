@@ -1,0 +1,177 @@
+"""What a notebook works with: one figure at one scale, from the plan to the picture."""
+
+import dataclasses
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lthpaper import data, locations
+from lthpaper.errors import InputError, require
+from lthpaper.figures import FigureSpec
+from lthpaper.figures import figure as figure_named
+from lthpaper.figures.publish import fingerprint_warning, publish, sources
+from lthpaper.runs.recipe import epochs_said
+from lthpaper.runs.scales import SCALES, Scale, scale
+from lthpaper.runs.settings import Trial
+from lthpaper.store.store import Store
+from lthpaper.sweep import simulate
+from lthpaper.sweep.execute import execute
+from lthpaper.sweep.plan import Plan, plan
+from lthpaper.verdicts import paper_beside_ours
+
+
+class Page:
+    """A figure at a scale.
+
+        page = Page("fig1", "laptop", seeds=5)
+        page.plan      # what is left to train, and its cost
+        page.train()   # train it
+        page.table     # one row a run
+        page.draw()    # the figure, written to page.folder too
+
+    Fields of the scale are given by name; 0, "" and [] mean: as the scale has it. Raises InputError for
+    an unknown figure, scale, field or value before anything starts.
+    """
+
+    def __init__(
+        self,
+        figure: str,
+        scale_name: str = "smoke",
+        *,
+        store: str = "",
+        data_root: str = "",
+        out: str = "",
+        device: str = "",
+        workers: int = 0,
+        **fields: Any,
+    ):
+        self.name = figure.replace(":", "-")  # of files too
+        self.spec: FigureSpec = figure_named(figure)
+        given = {name: value for name, value in fields.items() if value not in (0, "", [], ())}
+        self.scale: Scale = scale(scale_name, **given)
+        self.store = Store(locations.store_folder(store), locations.published_folder())
+        self.data_root = locations.data_folder(data_root)
+        self.folder = locations.figures_folder(scale_name, out, changes(self.scale))
+        self.device = locations.device(device)
+        self.workers = workers or None
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """The runs that the figure shows, with their places in it."""
+        return self.spec.trials(self.scale)
+
+    @property
+    def plan(self) -> Plan:
+        """What the store still lacks for this figure."""
+        return plan([trial.run for trial in self.trials], self.store, self.spec.keep(self.scale))
+
+    def costs(self) -> pd.DataFrame:
+        """The plan in numbers: runs, network-epochs, hours on this device, disk.
+
+        Raises InputError if the data that is left to train on is not there, or a network fails on it.
+        """
+        todo = self.plan
+        require(not (missing := missing_data(todo, self.data_root)), " ".join(missing))
+        return costs(todo, self.device, self.workers)
+
+    def train(self, quiet: bool = False) -> None:
+        """Train what is missing, with a progress bar."""
+        runs = [trial.run for trial in self.trials]
+        keep = self.spec.keep(self.scale)
+        where = (self.store, self.data_root, self.device, self.workers)
+        points = self.scale.curve_points
+        execute(runs, *where, keep, quiet, curve_points=points, signals=in_a_notebook())
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The tidy table that the figure draws."""
+        return self.spec.measure(self.trials, self.store, self.scale, self.data_root)
+
+    def draw(self) -> Figure:
+        """The figure; PNG, PDF, table and provenance go to `folder`."""
+        fig = self.spec.plot(self.table, self.scale)
+        about = sources(self.name, self.scale, self.trials, self.store)
+        if warning := fingerprint_warning(about):
+            fig.text(0.01, 0.01, warning, fontsize=6, color="#D55E00")
+        publish(fig, self.table, about, self.folder, self.tabulated)
+        return fig
+
+    @property
+    def tabulated(self) -> pd.DataFrame | None:
+        """The table as the paper prints it; None for a figure."""
+        return self.spec.tabulate(self.table, self.scale) if self.spec.tabulate else None
+
+    def paper_beside_ours(self, place: str) -> pd.DataFrame:
+        """The paper's stated accuracies of a place ("Fig. 1") beside ours."""
+        return paper_beside_ours.beside(self.table, self.scale, place)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the figure was drawn from."""
+        return sources(self.name, self.scale, self.trials, self.store)
+
+
+def in_a_notebook() -> bool:
+    """Whether a person's interrupt is Jupyter's: it then ends a training in good order, in a sentence."""
+    return "ipykernel" in sys.modules
+
+
+def changes(of: Scale) -> dict[str, Any]:
+    """The fields in which a scale is not what its name says."""
+    own = SCALES[of.name]
+    names = (field.name for field in dataclasses.fields(of))
+    return {name: getattr(of, name) for name in names if getattr(of, name) != getattr(own, name)}
+
+
+def missing_data(todo: Plan, root: str | Path | None = None) -> list[str]:
+    """A sentence a data set to train on that is not there: where it was looked for, how to get it."""
+    said = []
+    for name in sorted({run.task.data for run in todo.todo}):
+        try:
+            data.look_for(name, root)
+        except InputError as error:
+            said.append(str(error))
+    return said
+
+
+def amount(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def trainings(todo: Plan) -> list[str]:
+    """A line a kind of network, data and length: "12 trainings of resnet20 on cifar10, 160 epochs".
+
+    Small dense networks have a width for each sparsity; they are one line.
+    """
+    counted: dict[tuple[str, str, int], list[float]] = {}
+    for run in todo.todo:
+        small = " made narrow (SDT)" if run.task.width < 1 else ""
+        key = (f"{run.task.network}{small}", run.task.data, run.recipe.epochs)
+        counted.setdefault(key, []).append(run.task.width)
+    said = []
+    for (network, name, epochs), widths in counted.items():
+        low, high = min(widths), max(widths)
+        width = f", width {low:.3g}" + (f" to {high:.3g}" if high > low else "") if low < 1 else ""
+        many = f"{len(widths):,} training{'s' * (len(widths) != 1)}"
+        said.append(f"{many} of {network} on {name}, {epochs_said(epochs)}{width}")
+    return said
+
+
+def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
+    """A plan in numbers, one column; what is in the store already costs nothing. device "": no time."""
+    rows = {
+        "runs": f"{len(todo.runs)}",
+        "in the store": f"{len(todo.runs) - len(todo.todo)}",
+        "to train": f"{len(todo.todo)}",
+        "network-epochs": f"{todo.network_epochs:,}",
+        "disk": amount(todo.disk),
+    }
+    if device:
+        seconds = simulate.here(todo, device, workers).makespan
+        rows[f"predicted time on {device}"] = simulate.duration(seconds)
+    return pd.DataFrame({"": rows})

@@ -1,0 +1,164 @@
+"""How far an execution is, over all its workers: a bar for a person, now and then a line for a log."""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from lthpaper.runs.run import Run, setting
+from lthpaper.sweep.plan import Plan
+
+SECONDS_BETWEEN_LINES = 60.0  # of a log
+SECONDS_BETWEEN_LOOKS = 0.5  # of a person
+BAR = 10  # columns of the bar itself
+WIDGET = "{percentage:3.0f}%{bar}{desc}"  # a notebook's bar is drawn beside the text, not in it
+NOTEBOOK_COLUMNS = 120
+PACKS_NAMED = 3  # in the bar; of a cluster's hundred it says the number
+
+
+class Bar:
+    """One view of all workers: the time left; what is done, trains, waits and failed; how fast; where.
+
+    In a terminal and in a notebook a bar, and beside it as much as fits, the time left first; where output
+    goes to a file, a line at the beginning, one a minute and one at the end. What checkpoints had done
+    is said.
+    """
+
+    def __init__(self, todo: Plan, quiet: bool):
+        self.quiet, self.watched = quiet, sys.stderr.isatty() or "ipykernel" in sys.modules
+        self.runs, self.total, self.network_epochs = len(todo.todo), todo.network_epochs, 0
+        self.began = self._next = time.monotonic()
+        self.counts = {"done": 0, "training": 0, "waiting": self.runs, "failed": 0}
+        self._skipped = 0  # network-epochs that checkpoints had done
+        self._packs = ""
+        self.bar = tqdm(
+            total=self.total,
+            unit=" network-epochs",
+            disable=quiet or not self.watched,
+            mininterval=SECONDS_BETWEEN_LOOKS,
+            dynamic_ncols=True,
+            bar_format=WIDGET if _shows_widgets() else f"{{percentage:3.0f}}%|{{bar:{BAR}}}| {{desc}}",
+        )
+
+    def __enter__(self) -> "Bar":
+        self._show()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._show(last=True)
+        self.bar.close()
+
+    def say(self, what: str) -> None:
+        """A line of its own, above the bar."""
+        if not self.quiet:
+            tqdm.write(what, file=sys.stderr)
+
+    def state(self, scheduler: Any, hosts: Mapping[int, str] | None = None) -> None:
+        """What has become of the scheduler's runs; hosts: where each pack trains, by its number."""
+        training = sum(map(len, scheduler.training.values()))
+        done, failed = len(scheduler.done) + len(scheduler.found), len(scheduler.lost)
+        waiting = self.runs - done - failed - training
+        self.counts = {"done": done, "training": training, "waiting": waiting, "failed": failed}
+        self._packs = _named(scheduler.training, hosts or {})
+        self._show()
+
+    def advance(self, network_epochs: int, trained: bool = True) -> None:
+        """Count epochs done; fewer than none where a pack failed and its epochs are lost.
+
+        trained: False for those that a checkpoint had done, which say nothing of the speed.
+        """
+        self.network_epochs += network_epochs
+        if not trained:
+            self._skipped += network_epochs
+        self.bar.update(network_epochs)
+        self._show()
+
+    def leave_out(self, network_epochs: int) -> None:
+        """What will not be trained after all."""
+        self.total -= network_epochs
+        self.bar.total = self.total
+        self._show()
+
+    @property
+    def per_hour(self) -> float:
+        """Network-epochs, since the beginning."""
+        trained, seconds = self.network_epochs - self._skipped, time.monotonic() - self.began
+        return max(0.0, 3600 * trained / seconds) if seconds > 0 else 0.0
+
+    @property
+    def left(self) -> str:
+        """The time left, at the speed since the beginning; "" before anything is known of it."""
+        rest = self.total - self.network_epochs
+        return f"{_clock(3600 * rest / self.per_hour)} left" if self.per_hour and rest else ""
+
+    @property
+    def _parts(self) -> list[str]:
+        """What there is to say, the most important first."""
+        done, *rest = (f"{count} {what}" for what, count in self.counts.items() if count or what == "done")
+        epochs = f"{self.network_epochs:,} of {self.total:,} network-epochs"
+        resumed = f" ({self._skipped:,} resumed)" if self._skipped else ""
+        speed = f"{self.per_hour:,.0f} an hour" if self.per_hour else ""
+        return [
+            part for part in (self.left, f"{self.runs} runs: {done}", *rest, epochs + resumed, speed) if part
+        ]
+
+    def __str__(self) -> str:
+        return ", ".join(self._parts)
+
+    def fitted(self, columns: int) -> str:
+        """As many of the parts as fit, and what trains if there is still room."""
+        said = ""
+        for part in [*self._parts, *([f"training {self._packs}"] if self._packs else [])]:
+            longer = f"{said}, {part}" if said else part
+            if len(longer) > columns:
+                break
+            said = longer
+        return said
+
+    def _show(self, last: bool = False) -> None:
+        if self.quiet:
+            return
+        now = time.monotonic()
+        if not last and now < self._next:
+            return
+        self._next = now + (SECONDS_BETWEEN_LOOKS if self.watched else SECONDS_BETWEEN_LINES)
+        packs = f"; {self._packs}" if self._packs and not last else ""
+        if self.watched:
+            room = NOTEBOOK_COLUMNS if _shows_widgets() else shutil.get_terminal_size().columns
+            self.bar.set_description_str(self.fitted(room - BAR - len("100%||  ")))
+        else:
+            print(f"lthpaper: {self}{packs}", file=sys.stderr, flush=True)
+
+
+def _shows_widgets() -> bool:
+    """Whether tqdm.auto draws with a notebook's widgets."""
+    return any("notebook" in kind.__module__ for kind in tqdm.__mro__)
+
+
+def _named(training: Mapping[int, tuple[Run, ...]], hosts: Mapping[int, str]) -> str:
+    """What trains, the first packs by name: "8× LT-IMP resnet8 lr 0.1 on node7"."""
+    names = []
+    for number, pack in list(training.items())[:PACKS_NAMED]:
+        rates = sorted({run.recipe.lr for run in pack})
+        lr = f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g}–{rates[-1]:g}"
+        kinds = _kinds(pack)
+        where = f" on {hosts[number]}" if number in hosts else ""
+        names.append(f"{len(pack)}× {kinds} {pack[0].task.network} lr {lr}{where}")
+    if len(training) > PACKS_NAMED:
+        names.append(f"{len(training) - PACKS_NAMED} packs more")
+    return " | ".join(names)
+
+
+def _kinds(pack: Iterable[Run]) -> str:
+    kinds = sorted({setting(run) for run in pack})
+    return kinds[0] if len(kinds) == 1 else f"{kinds[0]} …"
+
+
+def _clock(seconds: float) -> str:
+    """1:02:03, or 2:03 of minutes."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
