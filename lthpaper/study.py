@@ -134,7 +134,7 @@ def missing_data(todo: Plan, root: str | Path | None = None) -> list[str]:
     said = []
     for name in sorted({run.task.data for run in todo.todo}):
         try:
-            data.load(name, root)
+            data.look_for(name, root)
         except InputError as error:
             said.append(str(error))
     return said

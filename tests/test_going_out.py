@@ -26,7 +26,7 @@ from lthpaper.store import ticket as ticket_export
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
 
-TASK = Task("resnet8", "digits", width=0.5, train_images=200)
+TASK = Task("resnet8", "digits", train_images=200)
 DENSE = pretraining(TASK, Recipe(epochs=3, lr=0.05, batch_size=20, milestones=(2,)))
 LT, RR = lt_omp(DENSE, 0.6), random_reinit(lt_omp(DENSE, 0.6))
 

@@ -247,6 +247,12 @@ def load(name: str, root: str | Path | None = None, train_images: int = 0) -> Da
     return _load(name, data_root(root).resolve(), train_images)
 
 
+def look_for(name: str, root: str | Path | None = None) -> None:
+    """Raise InputError, as `load` does, unless a data set is where `load` looks; decodes no image."""
+    root = data_root(root).resolve()
+    source(name, root).load(root)
+
+
 def download(name: str, root: str | Path | None = None) -> None:
     """Fetch a data set's published files, checked against their checksums, to where `load` looks.
 

@@ -138,8 +138,8 @@ def seen(table: pd.DataFrame, stable: float = 2.0) -> str:
         later = means[means.index > above.index.max()] if len(above) else means
         when = f"stable from epoch {later.index.min()} on" if len(later) else "not stable at any k tried"
         lines.append(
-            f"Learning rate {lr:g}: {when}; the mean barrier of the test error falls from {means.iloc[0]:.1f} "
-            f"points at k = {means.index[0]} to {means.iloc[-1]:.1f} at k = {means.index[-1]}."
+            f"Learning rate {lr:g}: {when}; the mean barrier of the test error falls from {means.iloc[0]:.1f}"
+            f" points at k = {means.index[0]} to {means.iloc[-1]:.1f} at k = {means.index[-1]}."
             if means.iloc[-1] < means.iloc[0]
             else f"Learning rate {lr:g}: {when}; the mean barrier of the test error is {means.iloc[0]:.1f} "
             f"points at k = {means.index[0]} and {means.iloc[-1]:.1f} at k = {means.index[-1]}."

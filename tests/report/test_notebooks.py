@@ -1,12 +1,14 @@
 """Notebooks in batch: parameters are checked before anything starts, and a failure says how to repeat it."""
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
+from lthpaper import locations
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.report import notebooks
@@ -56,7 +58,8 @@ def test_values_become_what_the_notebook_declares(notebook):
 
 def test_an_unknown_parameter_is_refused_with_those_that_there_are(notebook):
     with pytest.raises(
-        InputError, match=r"01_tiny_words.ipynb has no parameter 'word'. It has: words, count"
+        InputError,
+        match=r"01_tiny_words.ipynb has no parameter 'word'. Did you mean 'words'\? It has: words, count",
     ):
         notebooks.checked(notebook, {"word": "x"})
 
@@ -130,7 +133,9 @@ def test_a_failing_notebook_gives_cell_exception_path_and_a_command_that_can_be_
 
     status, out, _ = figures(*words)
     assert status == 1
-    executed = tmp_path / "runs" / "notebooks" / "smoke" / notebook.name
+    folder = locations.changed("smoke", {"words": INJECTION, "count": "7"})
+    assert re.fullmatch(r"smoke,count=7,words=[\w=.,+-]+", folder)
+    executed = tmp_path / "runs" / "notebooks" / folder / notebook.name
     assert executed.exists()
     row = next(line for line in out.splitlines() if "LookupError" in line)
     assert f"LookupError: [/{INJECTION}] 7" in row

@@ -267,7 +267,8 @@ def test_a_pack_form_is_used_only_where_it_is_right(name):
 
 @pytest.mark.parametrize("channels", [3, 6, 16])
 def test_a_normed_networks_bits_do_not_depend_on_its_slot_or_its_pack_mates(channels):
-    """Widths that fill no vector instruction are where they would."""
+    """A lone run trains beside a copy of itself, so a pair is the smallest pack. Three channels fill no
+    vector instruction."""
     layers = (nn.Conv2d(1, channels, 3), nn.GroupNorm(3 if channels % 3 == 0 else 4, channels), nn.ReLU())
     network = nn.Sequential(
         *layers, nn.Flatten(), nn.Linear(channels * 36, 24), nn.LayerNorm(24), nn.Linear(24, 10)
@@ -282,7 +283,7 @@ def test_a_normed_networks_bits_do_not_depend_on_its_slot_or_its_pack_mates(chan
         forward(state, x[places], training=True).square().sum().backward()
         return [{n: t.grad[slot] for n, t in state.items()} for slot in range(len(places))]
 
-    alone = [bits([i])[0] for i in range(5)]
+    alone = [bits([i, i])[0] for i in range(5)]
     for places in ([0, 1, 2, 3, 4], [4, 2, 0], [3, 1]):
         for place, found in zip(places, bits(places), strict=True):
             assert all(torch.equal(found[name], alone[place][name]) for name in found)
