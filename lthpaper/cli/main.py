@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from lthpaper.cli import check, figures, run, terminal
 from lthpaper.cli.store import store_app
 from lthpaper.errors import InputError, require
 from lthpaper.sweep import stopping
-from lthpaper.sweep.processes import WorkFailed
+from lthpaper.sweep.executor import WorkFailed
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +25,7 @@ app = typer.Typer(
     epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback. "
     "What a time limit or SIGTERM ended in good order exits with status 75; the same command goes on.",
 )
+command: Callable[..., None]
 for command in (run.plan, run.run, figures.figures):
     app.command()(command)
 app.command("list")(figures.list_)
@@ -58,6 +60,8 @@ def _sentence(error: Exception) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, WorkFailed):
         return _failed_training(str(error)), 1
+    if not isinstance(error, OSError):
+        return "", 1
     where = f"{error.filename or 'The disk'} cannot be used ({error.strerror})"
     if error.errno in NOT_WRITABLE:
         return f"{where}. Free some space or name a folder that can be read and written, and run again.", 2

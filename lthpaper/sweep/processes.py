@@ -1,8 +1,6 @@
 """Worker processes that end with their parent, and say what they die of.
 
-An executor does jobs, in these processes, in this one, or on a cluster, and has one interface: a context
-manager with `count` (jobs at once), `submit`, `reports`, `done` and `stop`. A job is done by a function
-`do(job, on_epoch, stop)`, which raises errors.Stopped where `stop()` told it to end.
+See executor.py for what all executors do.
 """
 
 import multiprocessing
@@ -12,49 +10,21 @@ import queue
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
-from typing import Any
+from typing import Any, Self
 
-from lthpaper.errors import InputError, Stopped
+from lthpaper.errors import InputError
+from lthpaper.sweep.executor import Do, OnThisMachine, WorkerDied, as_failure
 
 SECONDS_TO_CLEAN_UP = 5
-MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # as torch says it
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 STOP = b""  # instead of a job: end the one at hand in good order
 
-Do = Callable[[Any, Callable, Callable[[], bool]], None]
 
-
-class WorkFailed(RuntimeError):
-    """A job's own error, with the traceback of the worker as its text."""
-
-
-class OutOfMemory(WorkFailed):
-    """A job that needs more memory than there is."""
-
-
-class WorkerDied(WorkFailed):
-    """A job whose worker was ended from outside."""
-
-
-def as_failure(error: Exception) -> Exception:
-    """What an executor says of a job's error: as text, since not every exception can travel.
-
-    Bad input and errors.Stopped stay what they are.
-    """
-    if isinstance(error, InputError | Stopped):
-        return error
-    memory = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY)
-    )
-    return (OutOfMemory if memory else WorkFailed)("".join(traceback.format_exception(error)))
-
-
-class InThisProcess:
+class InThisProcess(OnThisMachine):
     """The executor without workers: a job is done while `done` waits.
 
     tell: called with (number, network-epochs) as they are made; asked: whether to end in good order.
@@ -66,7 +36,7 @@ class InThisProcess:
         self._tell, self._asked = tell, asked
         self._jobs: list[tuple[int, Any, Do]] = []
 
-    def __enter__(self) -> "InThisProcess":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -103,7 +73,7 @@ class InThisProcess:
         """`asked` says it to the job."""
 
 
-class Workers:
+class Workers(OnThisMachine):
     """Processes, each with a pipe. On leaving the block, by whatever way, every process has ended."""
 
     def __init__(self, count: int):
@@ -114,10 +84,10 @@ class Workers:
         self._workers: list[_Worker] = []
         self._reports: list[tuple[int, int]] = []
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, *error: object) -> None:
+    def __exit__(self, *error: object) -> None:
         for worker in self._workers:  # at work only if interrupted: an hour of training is not waited for
             worker.connection.close()
         until = time.monotonic() + SECONDS_TO_CLEAN_UP + 1
@@ -150,18 +120,20 @@ class Workers:
 
         The error of a job whose worker died is WorkerDied; another worker takes its place.
         """
-        busy = {worker.connection: worker for worker in self._workers if worker.number is not None}
+        busy: dict[object, _Worker] = {w.connection: w for w in self._workers if w.number is not None}
+        connections = [worker.connection for worker in busy.values()]
         if not busy:
             time.sleep(seconds)
-        for connection in wait_for_any(list(busy), seconds) if busy else ():
+        for connection in wait_for_any(connections, seconds) if busy else ():
             worker = busy[connection]
             for what, value in worker.messages():
-                if what == "epoch":
-                    self._reports.append((worker.number, value))
+                number = worker.number
+                if what == "epoch" and number is not None:
+                    self._reports.append((number, value))
                     continue
                 if what == "died":
                     self._workers.remove(worker)
-                number, worker.number = worker.number, None
+                worker.number = None
                 if number is not None:
                     yield number, value
 
@@ -248,7 +220,7 @@ def _listen(
     except (EOFError, OSError):  # nobody waits for what is being done
         if not busy.is_set():
             os._exit(0)  # at once: to take torch down in order takes seconds, for nothing
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
 
 def _end(*signal_: object) -> None:
