@@ -23,13 +23,13 @@ from lthpaper.figures.style import (
     spread,
 )
 from lthpaper.paper import Thresholds
-from lthpaper.runs import experiments
+from lthpaper.runs.experiments import sanity_checks
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS
 from lthpaper.verdicts.cells import trained
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, Verdict, verdict
 
-trials = experiments.sanity_checks
+trials = sanity_checks
 
 TICKETS = {SECONDARY: "#228833", EITHER: "#228833", JACKPOT: "#AA3377"}  # the paper's box is green
 SURE, BY_MEANS = 0.45, 0.18  # opacity

@@ -63,10 +63,13 @@ def _rows(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -
             yield about | {"pair": pair, "p": MAIN, "pooled": WITHIN}
         return
     if mask_diverged(run, results):
+        lost = results(run)
+        survivors = None if lost is None else lost.kept
         for pair, p in itertools.product(PAIRS, SHARES):
-            yield about | {"pair": pair, "p": p, "pooled": WITHIN, "survivors": results(run).kept}
+            yield about | {"pair": pair, "p": p, "pooled": WITHIN, "survivors": survivors}
         return
     trained, mask = store.weights(dense)[0], store.weights(run)[1]
+    assert mask is not None, "a trial with a sparsity has a mask"
     for pair, start in zip(PAIRS, (dense, random_reinit(dense)), strict=True):
         for p in SHARES:
             for row in _overlaps(initial_weights(start), trained, mask, p, run.task.prunable_weights):

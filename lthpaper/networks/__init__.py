@@ -86,7 +86,8 @@ def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
     parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(network))]
     parts += [f"{n} {tuple(t.shape)}" for n, t in (*network.named_parameters(), *network.named_buffers())]
     written = {type(m) for m in network.modules() if type(m).__module__.split(".")[0] not in THIRD_PARTY}
-    for thing in sorted({factory(name), *written}, key=lambda t: (t.__module__, t.__qualname__)):
+    things: set[Any] = {factory(name), *written}
+    for thing in sorted(things, key=lambda t: (t.__module__, t.__qualname__)):
         if thing.__module__.split(".")[0] not in THIRD_PARTY:
             with contextlib.suppress(OSError, TypeError):  # typed at a prompt: there is no source to read
                 parts.append(inspect.getsource(thing))

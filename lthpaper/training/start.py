@@ -24,9 +24,14 @@ def initial_weights(run: Run) -> Weights:
 
 def start(run: Run, load: Load | None) -> Start:
     """θ ⊙ m from which a run trains; `load` gives its ancestors' weights and masks."""
-    weights = initial_weights(run) if isinstance(run.init, Fresh) else load(run.init.to, run.init.epoch)[0]
+    if isinstance(run.init, Fresh):
+        weights = initial_weights(run)
+    else:
+        assert load is not None, "a rewound run needs its ancestors' weights"
+        weights = load(run.init.to, run.init.epoch)[0]
     if run.mask is None:
         return Start(weights, None)
+    assert load is not None, "a mask needs its ancestors' weights"
     trained, mask = load(run.mask.after, None)
     names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
     mask = run.mask.prune(trained, mask or dense_mask(trained, names))
