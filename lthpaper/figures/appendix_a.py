@@ -1,5 +1,7 @@
 """Appendix A: Figure 1 over all sparsities."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,7 +15,7 @@ from lthpaper.runs.scales import Scale
 
 trials = experiments.all_rounds
 
-LINES = ("-", (0, (3, 1.5)))  # sufficient, insufficient epochs
+LINES: tuple[Any, ...] = ("-", (0, (3, 1.5)))  # sufficient, insufficient epochs
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -32,7 +34,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 for setting in ("LT-IMP", "RR-IMP"):
                     # equal steps for equal factors of density: every round is as wide as every other
                     data = part.assign(density=1 / (1 - part["sparsity"]))
-                    look = {} if fill is None else {"markerfacecolor": fill}
+                    look: dict[str, Any] = {} if fill is None else {"markerfacecolor": fill}
                     curve(ax, data, "density", setting, linestyle=line, **look)
             shown = sorted(s for s in table["sparsity"].unique() if s > 0)
             ticks = shown[:: max(1, len(shown) // 5)]

@@ -4,6 +4,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -101,7 +102,7 @@ def _tried(board: pd.DataFrame) -> str:
     return "; ".join(f"{', '.join(names)} on {data}" for data, names in found.items())
 
 
-def _lines(row: dict[str, object]) -> dict[str, list[str]]:
+def _lines(row: dict[str, Any]) -> dict[str, list[str]]:
     """A row's cells as lines of text that fit their columns."""
     symbol = LOOKS[row["status"]][0]
     status = [f"{symbol} {row['status']}"]

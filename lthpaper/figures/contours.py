@@ -1,5 +1,7 @@
 """What Figures 4 and 5 share: how their four panels are drawn from the table of measures/contours.py."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -41,7 +43,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
                 filled = shown[0]
         if len(summary):
             bar = fig.colorbar(filled, ax=axes, shrink=0.7, aspect=35, label="training loss (nats)")
-            bar.set_ticks(levels[::4], labels=_distinct(levels[::4]))
+            bar.set_ticks(levels[::4].tolist(), labels=_distinct(levels[::4]))
             bar.minorticks_off()
             _describe(fig, measured)
     return fig
@@ -108,7 +110,7 @@ def _describe(fig: Figure, measured: pd.DataFrame) -> None:
         + (f"; numbers are means of {seeds} seeds, contours seed {row['seed']}" if seeds > 1 else ""),
         fontsize=8,
     )
-    look = {"color": PATH, "markeredgecolor": "white"}
+    look: dict[str, Any] = {"color": PATH, "markeredgecolor": "white"}
     marks = [
         Line2D([], [], marker="s", linestyle="", markersize=5, label="start, θ0 ⊙ m", **look),
         Line2D([], [], marker="*", linestyle="", markersize=10, label="end, θT", **look),

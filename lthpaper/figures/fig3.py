@@ -1,6 +1,7 @@
 """Figure 3: accuracy against learning rate, a curve a setting, a panel an experiment, tickets marked."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -144,10 +145,19 @@ def _outside(ax: Axes, cells: pd.DataFrame, low: float, shift: float) -> None:
     """Triangles at the foot for learning rates whose mean is below the range."""
     below = cells[cells["mean"] < low]
     if len(below):
-        where = {"transform": ax.get_xaxis_transform(), "linestyle": "", "clip_on": False, "zorder": 5}
-        look = {"color": COLOURS[below["setting"].iloc[0]], "markerfacecolor": "white", "markersize": 3.2}
+        where: dict[str, Any] = {
+            "transform": ax.get_xaxis_transform(),
+            "linestyle": "",
+            "clip_on": False,
+            "zorder": 5,
+        }
+        look: dict[str, Any] = {
+            "color": COLOURS[below["setting"].iloc[0]],
+            "markerfacecolor": "white",
+            "markersize": 3.2,
+        }
         x = below["lr"].to_numpy(float) * shift
-        ax.plot(x, np.full(len(x), 0.01), marker="v", markeredgewidth=0.8, **look, **where)
+        ax.plot(x, np.full(len(x), 0.01), marker="v", linestyle="", markeredgewidth=0.8, **look, **where)
 
 
 def _ticket(ax: Axes, v: Verdict, cells: pd.DataFrame, low: float) -> None:
@@ -156,7 +166,11 @@ def _ticket(ax: Axes, v: Verdict, cells: pd.DataFrame, low: float) -> None:
         return
     lt = cells[(cells["setting"] == f"LT-{v.pruning}") & (cells["mean"] >= low)].set_index("lr")["mean"]
     lrs = sorted((set(v.lrs) & set(v[3].lrs)) or set(v.lrs))
-    look = {"color": TICKETS[v.kind], "alpha": SURE if v.kind_ours == v.kind else BY_MEANS, "zorder": 1}
+    look: dict[str, Any] = {
+        "color": TICKETS[v.kind],
+        "alpha": SURE if v.kind_ours == v.kind else BY_MEANS,
+        "zorder": 1,
+    }
     for run in neighbours([lr for lr in lrs if lr in lt.index], sorted(cells["lr"].unique())):
         ends = [run[0] / 1.12, *run, run[-1] * 1.12]  # a single learning rate is a stroke too
         heights = [lt[run[0]], *lt[run], lt[run[-1]]]

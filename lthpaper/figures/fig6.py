@@ -4,6 +4,8 @@
 m the mask of IMP at s = 0.832, and θ0′ an independent draw.
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -68,7 +70,7 @@ def _against_rate(ax: Axes, table: pd.DataFrame, p: float) -> Axes:
         there = table[(table["pair"] == pair) & table["survivors"].notna()]
         cells = spread(there, "lr", "overlap")
         shown = cells.dropna(subset="mean")
-        look = {"color": COLOURS[setting], "marker": MARKERS[setting]}
+        look: dict[str, Any] = {"color": COLOURS[setting], "marker": MARKERS[setting]}
         ax.errorbar(
             shown["lr"], shown["mean"], yerr=shown["std"].fillna(0), capsize=2, elinewidth=0.8, **look
         )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -39,7 +40,7 @@ MARKERS = {
     "FT-OMP": ">",
 }
 
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -86,12 +87,21 @@ def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | N
     """× at the foot of the panel where a seed of a setting diverged. x: data, unless `transform` says."""
     x = list(x)
     if x:
-        where = {"transform": transform or ax.get_xaxis_transform(), "clip_on": False, "zorder": 5}
-        look = {"color": COLOURS[setting], "marker": "x", "markersize": 3.2, "markeredgewidth": 0.8}
+        where: dict[str, Any] = {
+            "transform": transform or ax.get_xaxis_transform(),
+            "clip_on": False,
+            "zorder": 5,
+        }
+        look: dict[str, Any] = {
+            "color": COLOURS[setting],
+            "marker": "x",
+            "markersize": 3.2,
+            "markeredgewidth": 0.8,
+        }
         ax.plot(x, [0.01] * len(x), linestyle="", **look, **where)
 
 
-def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: object) -> None:
+def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: Any) -> None:
     """A level line at the mean accuracy of a setting's rows (of one learning rate); × if a seed diverged."""
     for cell in spread(table[table["setting"] == setting], "lr").itertuples():
         if cell.diverged:
@@ -100,7 +110,7 @@ def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: 
             ax.axhline(cell.mean, **{"color": COLOURS[setting], "linewidth": 1} | style)
 
 
-def curve(ax: Axes, table: pd.DataFrame, x: str, setting: str, shift: float = 1.0, **style: object) -> Axes:
+def curve(ax: Axes, table: pd.DataFrame, x: str, setting: str, shift: float = 1.0, **style: Any) -> Axes:
     """Mean accuracy of one setting against column x, bars of one standard deviation over seeds; × where a
     seed diverged.
 

@@ -103,11 +103,12 @@ def verdict(
     require(bool(sparsities), "The table holds pretraining only; a verdict needs a subnetwork.")
     s, epochs = sparsities[0][0], int(about["epochs"])
     lt, rr, sdt, dense = _sides(table, pruning, subnetwork)
+    fourth, fifth = (condition(n, lt, dense, -limits.similar, level) for n in (4, 5))
     conditions = (
         first(s, epochs, limits, sufficient_epochs),
         condition(2, lt, sdt, limits.gap, level),
         condition(3, lt, rr, limits.gap, level),
-        *imply(*(condition(n, lt, dense, -limits.similar, level) for n in (4, 5)), lt, dense),
+        *imply(fourth, fifth, lt, dense),
     )
     assumed = f" (T = {epochs} epochs assumed sufficient)" if sufficient_epochs is None else ""
     kind, kind_ours = _kind([c.holds for c in conditions]), _kind([c.holds_ours for c in conditions])
@@ -173,8 +174,11 @@ def _sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[S
     grid = set(table["lr"])
     lt = [f"{subnetwork}-{label}" for label in labels]
     rr = [f"RR-{label}" for label in labels]
-    wanted = (lt or [subnetwork], rr or ["RR"], ["SDT"], ["pretraining"])
-    return tuple(cells.side(" or ".join(settings), settings, table, grid) for settings in wanted)
+
+    def side(settings: list[str]) -> Side:
+        return cells.side(" or ".join(settings), settings, table, grid)
+
+    return side(lt or [subnetwork]), side(rr or ["RR"]), side(["SDT"]), side(["pretraining"])
 
 
 def _kind(holds: Sequence[str]) -> str:

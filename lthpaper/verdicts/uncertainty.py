@@ -206,8 +206,8 @@ def _judged(
     effect = abs(found.difference - margin)
     more = 0 if confidence >= level else _more_seeds(effect, found, k, spread, level)
     low_c, high_c = (critical(chance, spread.freedom, level) for chance in chances)
-    bounds = {"low": float(low(low_c)), "high": float(high(high_c))}
-    return replace(found, confidence=confidence, more_seeds=more, **bounds)
+    bounds = float(low(low_c)), float(high(high_c))
+    return replace(found, confidence=confidence, more_seeds=more, low=bounds[0], high=bounds[1])
 
 
 def _more_seeds(effect: float, found: Comparison, k: int, spread: _Spread, level: float) -> int | None:

@@ -49,7 +49,10 @@ def claim_5(results: Results) -> Outcome:
         f"{q.network}, s = {q.sparsity}: best LT-IMP − best pretraining {q.relation} "
         f"{signed(q.difference, 1)}"
         for q in QUOTES
-        if q.place == "§3.1" and (q.network, q.minus) in NO_JACKPOT and q.lr is None
+        if q.place == "§3.1"
+        and (q.network, q.minus) in NO_JACKPOT
+        and q.lr is None
+        and q.difference is not None
     )
     return Outcome(CLAIMS[4], tuple(parts), ours and f"by the means {ours}", paper)
 
@@ -73,7 +76,7 @@ def claim_6(results: Results) -> Outcome:
         if pair[0].data == pair[1].data and pair[0].parameters != pair[1].parameters
     ]
     parts = [_exists([p for found in prizes.values() for p in found])] if prizes else []
-    parts += [part for pair in pairs if (part := _grows(*pair, prizes)) is not None]
+    parts += [part for pair in pairs if (part := _grows(pair[0], pair[1], prizes)) is not None]
     note = "" if pairs or not parts else "One network only: whether it grows with capacity is not tried."
     ours = "; ".join(
         f"{known.network} {f'up to {reached:.3f}' if reached else 'none'}"
