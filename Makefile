@@ -31,7 +31,7 @@ help:
 	@echo "make faults    kill the command hundreds of times and look at what it leaves (Linux)"
 	@echo "make fuzz      thousands of command lines and damaged files"
 	@echo "make install   only install, into .venv"
-	@echo "make lint      check style, format and which package imports which"
+	@echo "make lint      check style, format, types and which package imports which"
 	@echo "make lock      write requirements.lock anew"
 	@echo "make uv-lock   write uv.lock, which make install then uses (needs uv and PyTorch's own index)"
 	@echo "make clean     remove .venv and caches; what was trained under runs/ stays"
@@ -70,6 +70,7 @@ lint: $(READY)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports --no-cache > build/imports.txt || { cat build/imports.txt; exit 1; }
+	@$(BIN)/mypy
 
 test: lint
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)

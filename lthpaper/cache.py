@@ -8,13 +8,16 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
 # what numpy raises on files that are damaged
-NO_ARRAYS = (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, MemoryError, RuntimeError)
-NO_ARRAYS += (zipfile.BadZipFile, zlib.error, struct.error)
+NO_ARRAYS = (
+    *(OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 def place(name: str) -> Path:
@@ -37,10 +40,11 @@ def arrays(what: str, about: str, make: Callable[[], Arrays]) -> Arrays:
     with suppress(*NO_ARRAYS), open(file, "rb") as opened, np.load(opened) as known:
         return {name: known[name] for name in known.files}
     found = make()
+    values: dict[str, Any] = {**found}  # as keywords of savez, one of which is a bool
 
     def write(path: Path) -> None:
         with open(path, "wb") as target:
-            np.savez(target, **found)
+            np.savez(target, **values)
 
     keep(file, write)
     return found

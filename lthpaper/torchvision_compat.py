@@ -31,12 +31,12 @@ def _load_binary_part() -> None:
             f"({torch.__version__})."
         )
     suffixes = importlib.machinery.EXTENSION_SUFFIXES
-    for folder in spec.submodule_search_locations:
+    for folder in spec.submodule_search_locations or ():
         finder = importlib.machinery.FileFinder(
             folder, (importlib.machinery.ExtensionFileLoader, list(suffixes))
         )
         binary = finder.find_spec("_C")
-        if binary is not None:
+        if binary is not None and binary.origin is not None:
             with contextlib.suppress(OSError):  # built for another torch: what this module is for
                 torch.ops.load_library(binary.origin)
 

@@ -18,7 +18,7 @@ from lthpaper.cli.store import store_app
 from lthpaper.cli.ticket import ticket_app
 from lthpaper.errors import InputError, require
 from lthpaper.sweep import stopping
-from lthpaper.sweep.processes import WorkFailed
+from lthpaper.sweep.executor import WorkFailed
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -93,6 +93,8 @@ def _sentence(error: Exception) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, WorkFailed):
         return _failed_training(str(error)), 1
+    if not isinstance(error, OSError):
+        return "", 1
     where = f"{error.filename or 'The disk'} cannot be used ({error.strerror})"
     if error.errno in NOT_WRITABLE:
         return f"{where}. Free some space or name a folder that can be read and written, and run again.", 2

@@ -37,7 +37,8 @@ def verify(
 
     own = store_at(store)
     folder = check.existing(own.folder)
-    table, counts = _table("entry", "status", "what"), Counter()
+    table = _table("entry", "status", "what")
+    counts: Counter[str] = Counter()
     for checked in check.check_store(own):
         counts[checked.status] += 1
         if not (quiet and checked.status == check.GOOD):
@@ -96,7 +97,8 @@ def export(
 def _bring(brought: "Iterable[Brought]", folder: Path, dry_run: bool) -> None:
     from lthpaper.store import merge as merging
 
-    table, counts = _table("entry", "outcome", "what"), Counter()
+    table = _table("entry", "outcome", "what")
+    counts: Counter[str] = Counter()
     for one in brought:
         counts[one.outcome] += 1
         if one.outcome != merging.THERE:

@@ -177,7 +177,7 @@ def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
     }
     for part, (pixels, labels, count) in parts.items():
         expected = (count, about.size, about.size, about.channels)
-        if not isinstance(images, Images):
+        if not isinstance(pixels, Tensor):
             require(
                 len(pixels) == count,
                 f"{where} has {len(pixels):,} {part} images; expected {count:,}. The copy is incomplete or "

@@ -8,6 +8,7 @@ import tempfile
 import urllib.request
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from lthpaper.errors import InputError
 
@@ -79,7 +80,7 @@ def extract(archive: Path, checksum: str, folder: str, files: Collection[str]) -
                         raise InputError(
                             f"{member.name} in {archive} is not a plain file: download it again."
                         )
-                    with tar.extractfile(member) as source, open(beside / name, "wb") as target:
+                    with open_member(tar, member) as source, open(beside / name, "wb") as target:
                         shutil.copyfileobj(source, target)
                     del wanted[member.name]
             if wanted:
@@ -90,3 +91,11 @@ def extract(archive: Path, checksum: str, folder: str, files: Collection[str]) -
         raise InputError(
             f"{archive} could not be unpacked beside itself ({error}); unpack it by hand."
         ) from error
+
+
+def open_member(tar: tarfile.TarFile, member: tarfile.TarInfo | str) -> IO[bytes]:
+    """A plain file of an archive, to be read. Raises KeyError if it is not there or is no plain file."""
+    opened = tar.extractfile(member)
+    if opened is None:
+        raise KeyError(f"{member} is not a plain file")
+    return opened

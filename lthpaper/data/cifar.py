@@ -10,6 +10,7 @@ The first that is there is read; a damaged copy is an error, never a reason to t
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,24 +35,24 @@ class Cifar:
     parquet_folder: str  # the hub's name for the configuration, a folder in some copies
 
 
-def vision_class(cifar: Cifar) -> type:
+def vision_class(cifar: Cifar) -> Any:
     """torchvision's class, which carries the published checksums."""
     return getattr(torchvision().datasets, cifar.torchvision_name)
 
 
-def _files(vision: type) -> dict[str, str]:
+def _files(vision: Any) -> dict[str, str]:
     """Name and MD5 of every file that torchvision unpickles."""
     return dict(vision.train_list + vision.test_list) | {vision.meta["filename"]: vision.meta["md5"]}
 
 
-def download(root: Path, vision: type) -> None:
+def download(root: Path, vision: Any) -> None:
     """Fetch and unpack the published archive, unless the unpacked folder is there."""
     if not (root / vision.base_folder).exists():
         archives.download(vision.url, root / vision.filename, vision.tgz_md5)
         archives.extract(root / vision.filename, vision.tgz_md5, vision.base_folder, _files(vision))
 
 
-def check_batches(folder: Path, vision: type) -> None:
+def check_batches(folder: Path, vision: Any) -> None:
     """Raise InputError unless every file has its published MD5. Only then may it be unpickled."""
     again = f"Remove {folder} and unpack {vision.filename} again"
     require(folder.is_dir(), f"{folder} is not a folder. {again}.")
@@ -69,7 +70,7 @@ def check_batches(folder: Path, vision: type) -> None:
     )
 
 
-def from_batches(root: Path, vision: type) -> Images:
+def from_batches(root: Path, vision: Any) -> Images:
     """torchvision's layout. The batches are pickles: checked against the published MD5s first."""
     if not (root / vision.base_folder).exists():
         archives.extract(root / vision.filename, vision.tgz_md5, vision.base_folder, _files(vision))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from lthpaper.data import Card
 from lthpaper.data.augment import crop_flip, derived_seed, padded
@@ -42,7 +43,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Dataset[Tensor | str]):
     """The images of a data set by piece; travels to the loader processes."""
 
     train: Encoded
@@ -69,6 +70,8 @@ class Pictures:
         whole = decode(encoded, len(encoded), card.size, card.channels)
         if not training:
             return whole
+        assert piece.shift is not None
+        assert piece.flip is not None
         here = torch.arange(len(encoded))[None]
         crops = crop_flip(padded(whole, card.pad), here, piece.shift[None], piece.flip[None], card.size)
         return crops[0].permute(0, 2, 3, 1)
@@ -106,7 +109,8 @@ def begin(number: int) -> None:
     warnings.filterwarnings("ignore", module="PIL")  # on photographs' EXIF, once a process
 
     def end_with_parent() -> None:
-        connection.wait([parent_process().sentinel])
-        os._exit(1)
+        if parent := parent_process():
+            connection.wait([parent.sentinel])
+            os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -57,8 +57,8 @@ def _wrong_at_the_ends(items: Encoded, share: range) -> list[str]:
     found = []
     for i in share:
         try:
-            _, start, end = items.ends(i)
-            if not start.startswith(JPEG_START) or JPEG_END not in end:
+            ends = items.ends(i)
+            if ends is None or not ends[1].startswith(JPEG_START) or JPEG_END not in ends[2]:
                 photograph(*items[i], resize=1)
         except InputError as error:
             found.append(str(error))
@@ -90,8 +90,8 @@ def every_image(name: str, root: str | Path | None = None, processes: int = 1) -
     ImageNet takes some four hours of one core. processes: this many share it.
     Raises InputError if the data set is unknown, missing or incomplete.
     """
-    found = data.source(name, root).load(data.data_root(root).resolve())
-    card = data.source(name, root).card
+    source = data.source(name, None if root is None else Path(root))
+    found, card = source.load(data.data_root(root).resolve()), source.card
     data.check(name, card, found, data.data_root(root))
     if not isinstance(found, Files):
         return  # decoded, all of it

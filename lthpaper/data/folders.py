@@ -49,8 +49,9 @@ def files(folder: Path) -> Files:
     found = [name for name in TESTS if (folder / name).is_dir()]
     require(bool(found), f"{folder} has no folder test/ or val/; it holds {contents(folder)}.")
     check_classes(folder, found[0], classes)
-    train, test = (class_folders(folder / part, classes) for part in ("train", found[0]))
-    return Files(*train, *test, classes, f"class folders in {folder.name}/")
+    train, labels = class_folders(folder / "train", classes)
+    test, test_labels = class_folders(folder / found[0], classes)
+    return Files(train, labels, test, test_labels, classes, f"class folders in {folder.name}/")
 
 
 def read(folder: Path, size: int, channels: int) -> Images:

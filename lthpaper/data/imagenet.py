@@ -76,8 +76,8 @@ def _wnids(folder: Path, classes: set[str]) -> list[str]:
     archives.check(archive, _published())
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            truth = tar.extractfile(f"{KIT}/data/ILSVRC2012_validation_ground_truth.txt").read()
-            synsets = loadmat(io.BytesIO(tar.extractfile(f"{KIT}/data/meta.mat").read()))["synsets"]
+            truth = archives.open_member(tar, f"{KIT}/data/ILSVRC2012_validation_ground_truth.txt").read()
+            synsets = loadmat(io.BytesIO(archives.open_member(tar, f"{KIT}/data/meta.mat").read()))["synsets"]
         wnid = {int(row["ILSVRC2012_ID"].item()): str(row["WNID"].item()) for row in synsets.flat}
         labels = [wnid[int(line)] for line in truth.split()]
     except (OSError, EOFError, tarfile.TarError, KeyError, ValueError) as error:
@@ -112,12 +112,15 @@ def from_parquet(folder: Path) -> Files:
 
 def from_tars(folder: Path) -> Files:
     """WebDataset's shards. Raises InputError."""
-    parts = []
-    for pattern in ("*train*.tar", "*val*.tar"):
-        shards = sorted(folder.glob(pattern))
-        require(bool(shards), f"{folder} has no files {pattern}; it holds {contents(folder)}.")
-        parts += tars.read(shards)
-    return Files(*parts, _numbered(parts[1]), f"tar files in {folder.name}/")
+    train, labels = tars.read(_shards(folder, "*train*.tar"))
+    test, test_labels = tars.read(_shards(folder, "*val*.tar"))
+    return Files(train, labels, test, test_labels, _numbered(labels), f"tar files in {folder.name}/")
+
+
+def _shards(folder: Path, pattern: str) -> list[Path]:
+    shards = sorted(folder.glob(pattern))
+    require(bool(shards), f"{folder} has no files {pattern}; it holds {contents(folder)}.")
+    return shards
 
 
 def _numbered(labels: Tensor) -> tuple[str, ...]:

@@ -48,8 +48,8 @@ PHOTOGRAPHS = Card(  # what photographs are trained on as; the numbers are fille
 def card_of(images: Images | Files) -> Card:
     """The card that images imply. Raises InputError unless arrays are square, uint8 and varied."""
     if isinstance(images, Files):
-        many = {"num_classes": len(images.classes), "train": len(images.train), "test": len(images.test)}
-        return replace(PHOTOGRAPHS, **many)
+        classes, count, test = len(images.classes), len(images.train), len(images.test)
+        return replace(PHOTOGRAPHS, num_classes=classes, train=count, test=test)
     train = images.train.numpy()
     require(
         train.ndim == 4 and train.dtype == np.uint8 and train.shape[1] == train.shape[2],

@@ -31,8 +31,8 @@ def shards(folder: Path, part: str) -> list[Path]:
     files = sorted(folder.glob(f"{part}-*.parquet"))
     if not files:
         raise InputError(f"{folder} has parquet files but none named {part}-*.parquet; put them there too.")
-    numbered = [_SHARD.search(file.name) for file in files]
-    if all(numbered):
+    numbered = [found for file in files if (found := _SHARD.search(file.name))]
+    if len(numbered) == len(files):
         totals = {int(found[2]) for found in numbered}
         present = sorted(int(found[1]) for found in numbered)
         if len(totals) > 1 or present != list(range(max(totals))):
@@ -137,8 +137,11 @@ def read(
 ) -> Images:
     """Both parts of a data set. most: images in a file. Raises InputError if a file lacks, is damaged or of
     another layout."""
-    parts = []
-    for part in ("train", "test"):
+
+    def joined(part: str) -> tuple[Tensor, Tensor]:
         files = [read_file(path, label, size, channels, classes, most) for path in shards(folder, part)]
-        parts += [torch.cat(tensors) for tensors in zip(*files, strict=True)]
-    return Images(*parts, tuple(classes), f"parquet files in {folder.name}/")
+        return torch.cat([images for images, _ in files]), torch.cat([labels for _, labels in files])
+
+    (train, train_labels), (test, test_labels) = joined("train"), joined("test")
+    origin = f"parquet files in {folder.name}/"
+    return Images(train, train_labels, test, test_labels, tuple(classes), origin)

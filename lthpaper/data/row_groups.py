@@ -31,7 +31,7 @@ class RowGroups(Encoded):
         self.rows = np.concatenate(rows).astype(np.int64)
         self.sizes = np.concatenate(sizes).astype(np.int64)
         self.first = np.cumsum(self.rows) - self.rows
-        self.groups = np.repeat(np.arange(len(self.rows)), self.rows)
+        self.groups: np.ndarray = np.repeat(np.arange(len(self.rows)), self.rows)
         self._kept: OrderedDict = OrderedDict()
 
     def __getstate__(self) -> dict:
@@ -72,7 +72,10 @@ def read(shards: Sequence[Path]) -> tuple[RowGroups, Tensor, tuple[str, ...]]:
 
     Raises InputError if a file is damaged, of another layout, or has a row without a label.
     """
-    rows, sizes, labels, classes = [], [], [], ()
+    rows: list[list[int]] = []
+    sizes: list[list[int]] = []
+    labels: list[Tensor] = []
+    classes: tuple[str, ...] = ()
     for path in shards:
         with parquet.opened(path, "label", classes, "image") as file:
             about = [file.metadata.row_group(g) for g in range(file.num_row_groups)]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lthpaper import cache
 from lthpaper.cache import Arrays
+from lthpaper.data.archives import open_member
 from lthpaper.data.decode import SUFFIXES
 from lthpaper.data.files import Encoded
 from lthpaper.errors import InputError, require
@@ -93,7 +94,7 @@ def _members(shard: Path) -> tuple[dict[str, tuple[str, int, int]], dict[str, in
                 if not member.isreg() or member.issparse():
                     raise InputError(f"{member.name} in {shard} is not a plain file: replace the shard.")
                 if suffix == ".cls":
-                    labels[key] = _label(member.name, shard, tar.extractfile(member).read(20))
+                    labels[key] = _label(member.name, shard, open_member(tar, member).read(20))
                     continue
                 end = member.offset_data + member.size
                 require(
@@ -102,7 +103,7 @@ def _members(shard: Path) -> tuple[dict[str, tuple[str, int, int]], dict[str, in
                 )
                 require(key not in images, f"{shard} has two images of the key {key}: replace the shard.")
                 images[key] = (member.name, member.offset_data, member.size)
-                tar.members = []  # a hundred thousand headers would stay in memory
+                tar.members = []  # type: ignore[attr-defined]  # typeshed lacks it. A hundred thousand headers would stay in memory
             _check_end(shard, tar.offset)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(

@@ -87,7 +87,8 @@ def read(folder: Path) -> Files:
         f"{folder} holds {contents(folder)}; expected train/<wnid>/images/ and val/. Unpack {ZIP} again.",
     )
     test, test_labels = _validation(folder / "val", classes)  # first: the quicker way to find a bad copy
-    return Files(*_train(train, classes), test, test_labels, classes, f"{folder.name}/")
+    images, labels = _train(train, classes)
+    return Files(images, labels, test, test_labels, classes, f"{folder.name}/")
 
 
 @register("tiny-imagenet", CARD)

@@ -5,6 +5,8 @@ rewinding). Masks are those of LT: no IMP round is rewound. The appendix is not 
 network, Figure 1's learning rates and the scale's highest sparsity are ours.
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -33,7 +35,7 @@ from lthpaper.verdicts.tickets import Verdict, verdict
 trials = experiments.rewinding
 
 PRUNINGS = ("IMP", "OMP")
-LINES = {"IMP": "-", "OMP": (0, (4, 1.5))}
+LINES: dict[str, Any] = {"IMP": "-", "OMP": (0, (4, 1.5))}
 
 
 def verdicts(table: pd.DataFrame) -> list[tuple[str, str, Verdict]]:
@@ -137,7 +139,7 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
             crosses(ax, [x + shift] * int(cells["diverged"].sum()), setting)
             for cell in cells.dropna(subset="mean").itertuples():
                 error = np.nan_to_num(cell.std)
-                look = {"color": COLOURS[setting], "marker": MARKERS[setting], "zorder": 3}
+                look: dict[str, Any] = {"color": COLOURS[setting], "marker": MARKERS[setting], "zorder": 3}
                 ax.errorbar(x + shift, cell.mean, yerr=error, capsize=2, elinewidth=0.8, **look)
                 points += [(x + shift, cell.mean)] if x else []  # θ0′ stands apart
         if points:

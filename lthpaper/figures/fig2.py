@@ -4,6 +4,7 @@ The curves are sketches, no data. What is marked on them is what `lthpaper.verdi
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -121,7 +122,7 @@ def _curves(ax: Axes, rows: pd.DataFrame, found: Verdict) -> None:
     ax.grid(visible=False)
     ax.tick_params(left=False, labelleft=False, which="both")
     ax.tick_params(bottom=False, labelbottom=False, which="both")
-    note = {"fontsize": 6, "color": "#777777", "style": "italic"}
+    note: dict[str, Any] = {"fontsize": 6, "color": "#777777", "style": "italic"}
     ax.text(10**-1.5, LOW + 0.25, "sketch, no data", ha="center", **note)
 
 
@@ -132,7 +133,10 @@ def _conditions(ax: Axes, rows: pd.DataFrame, found: Verdict) -> None:
         ax.plot([lr, GUTTER], [best, best], color=COLOURS[setting], linewidth=0.6, alpha=0.8)
         ax.plot([lr], [best], "o", color=COLOURS[setting], markersize=3)
     for n, x in ((5, 3.4), (3, 1.35), (2, 3.4)):
-        (lt, _), (other, _) = found[n].best, found[n].against
+        ours, theirs = found[n].best, found[n].against
+        assert ours is not None
+        assert theirs is not None
+        (lt, _), (other, _) = ours, theirs
         ends = _best(rows, other), _best(rows, lt)
         _arrow(ax, x, *ends)
         ax.text(x * 1.15, sum(ends) / 2, SYMBOLS[n - 1], va="center", ha="left", fontsize=10)
@@ -157,7 +161,9 @@ def _ticket(ax: Axes, rows: pd.DataFrame, found: Verdict) -> None:
     text, height = ("Jackpot", 92.9) if jackpot else ("secondary\nprize", 91.75)
     ax.text(RATES[0] * 1.12, height, text, fontweight="bold", fontsize=7, va="center")
     if not jackpot:
-        lr = found[5].best[1]
+        best = found[5].best
+        assert best is not None
+        lr = best[1]
         _arrow(ax, lr, _best(rows, "LT-IMP"), _best(rows, "pretraining"))
         ax.text(lr * 0.87, _best(rows, "pretraining") - 0.4, f"{SYMBOLS[4]} fails", va="center", ha="right")
 
@@ -176,7 +182,7 @@ def _strip(ax: Axes, found: Verdict) -> None:
     ax.tick_params(which="both", length=0)
     ax.set_xticks([])
     ax.set_xticks([], minor=True)
-    ends = {"y": -0.85, "va": "top", "fontsize": 7}
+    ends: dict[str, Any] = {"y": -0.85, "va": "top", "fontsize": 7}
     ax.text(x=RATES[0], s="small", ha="left", **ends)
     ax.text(x=RATES[-1], s="large", ha="right", **ends)
     ax.text(x=10**-1.5, s="learning rate", ha="center", **ends)

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -333,7 +334,7 @@ def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | N
         ax.plot(x, [0.01] * len(x), linestyle="", **look, **where)
 
 
-def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: object) -> None:
+def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: Any) -> None:
     """A level line at the mean accuracy of a setting's rows (of one learning rate); × if a seed diverged."""
     for cell in spread(table[table["setting"] == setting], "lr").itertuples():
         if cell.diverged:

@@ -7,6 +7,7 @@ data set's own classes, which is what is trained here, stands beside it.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def measure(trials: list[Trial], store: Store, scale: Scale, data_root: str | Pa
 def _paper_row(stated: NetworkRow, name: str) -> dict[str, object]:
     ours = OURS.get((stated.network, name), stated.network)
     count = networks.count_parameters(ours, stated.classes)
-    said = {"printed": stated.printed, "head": stated.classes, "count": count}
+    said: dict[str, object] = {"printed": stated.printed, "head": stated.classes, "count": count}
     said |= {"implied": stated.count, "agrees": agreement(count, stated.printed)}
     if name in data_sets.SOURCES:
         return _row(Task(ours, name)) | {"in_paper": True} | said
@@ -67,7 +68,11 @@ def _row(task: Task) -> dict[str, object]:
     about = data_sets.card(task.data)
     names = {"network": task.network, "data": task.data, "in_paper": False, "registered": True}
     facts = {"train": task.images, "test": about.test, "classes": about.num_classes, "size": about.size}
-    lacking = {"printed": float("nan"), "head": about.num_classes, "count": task.parameters}
+    lacking: dict[str, object] = {
+        "printed": float("nan"),
+        "head": about.num_classes,
+        "count": task.parameters,
+    }
     lacking |= {"implied": task.parameters, "agrees": ""}
     return names | facts | _counts(task.shape, sum(task.prunable_weights.values())) | lacking
 
@@ -77,7 +82,7 @@ def prunable_of(network: str) -> int:
     return sum(Task(network, "cifar10").prunable_weights.values())
 
 
-def _counts(shape: dict[str, object], prunable: int) -> dict[str, int]:
+def _counts(shape: dict[str, Any], prunable: int) -> dict[str, int]:
     return {
         "parameters": networks.count_parameters(**shape),
         "prunable": prunable,
@@ -85,7 +90,7 @@ def _counts(shape: dict[str, object], prunable: int) -> dict[str, int]:
     }
 
 
-def residual_count(shape: dict[str, object]) -> int:
+def residual_count(shape: dict[str, Any]) -> int:
     """Residual connections of a network described as for `networks.build`."""
     image = (shape["in_channels"], shape["size"], shape["size"])
     return residual_connections(networks.skeleton(**shape), image)

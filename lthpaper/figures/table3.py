@@ -26,7 +26,7 @@ ROWS = {
     "rate": "preferred learning rate",
     "theta0": "initial weights matter",
 }
-CLASSES = {  # kind -> is it one? None: open
+CLASSES: dict[str, dict[str, bool | None]] = {  # kind -> is it one? None: open
     "Jackpot ticket, up to s": {JACKPOT: True, EITHER: None, SECONDARY: False, NONE: False},
     "secondary prize, up to s": {JACKPOT: True, EITHER: True, SECONDARY: True, NONE: False},
 }

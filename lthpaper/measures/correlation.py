@@ -12,7 +12,7 @@ scales, independent weights give p, and the exact distribution is that of a sum 
 counts (`chance_band`). Figure 6 and claim 10 read this one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ from scipy.stats import hypergeom
 from torch import Tensor
 
 from lthpaper.errors import InputError, require
-
-Weights = Mapping[str, Tensor]
+from lthpaper.training.result import Weights
 
 
 def overlap(a: Weights, b: Weights, mask: Weights | None = None, p: float = 0.1) -> float:
@@ -104,7 +103,8 @@ def _surviving(a: Weights, b: Weights, mask: Weights | None, p: float) -> dict[s
             f"{shapes[1]} and, in the mask, {shapes[2]}; they must be of one network.",
         )
         if keep.any():
-            pairs[name] = tuple(t.detach().cpu().double()[keep.cpu()].abs() for t in (a[name], b[name]))
+            left, right = (t.detach().cpu().double()[keep.cpu()].abs() for t in (a[name], b[name]))
+            pairs[name] = (left, right)
     require(bool(pairs), "R_p needs at least one surviving weight; the mask leaves none.")
     return pairs
 

@@ -45,12 +45,13 @@ def fold(network: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
 
 @torch.no_grad()
 def _fold_pair(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    gamma = norm.weight.double() if norm.affine else torch.ones_like(norm.running_var).double()
+    mean, var = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
+    gamma = norm.weight.double() if norm.affine else torch.ones_like(var)
     beta = norm.bias.double() if norm.affine else torch.zeros_like(gamma)
-    factor = gamma / torch.sqrt(norm.running_var.double() + norm.eps)
+    factor = gamma / torch.sqrt(var + norm.eps)
     bias = 0 if conv.bias is None else conv.bias.double()
     dtype = conv.weight.dtype
-    conv.bias = nn.Parameter(((bias - norm.running_mean.double()) * factor + beta).to(dtype))
+    conv.bias = nn.Parameter(((bias - mean) * factor + beta).to(dtype))
     factor = factor[:, None, None, None]
     conv.weight = nn.Parameter((conv.weight.double() * factor).to(dtype))
     return factor

@@ -4,6 +4,8 @@ A surface is a grid of losses, (rows of y, columns of x), equally spaced. Losses
 outside every basin, and what touches them is left out of roughness and non-convexity.
 """
 
+from functools import partial
+
 import numpy as np
 
 FLAT = 1e-3  # nats: losses that differ by less over a window are one plateau, neither rough nor concave
@@ -20,10 +22,12 @@ def basin_share(loss: np.ndarray, within: float = 0.5, fine: int = 8) -> float:
     top = filled.min() + within
     for axis, n in enumerate(filled.shape):
         centres = (np.arange((n - 1) * fine) + 0.5) / fine
-        filled = np.apply_along_axis(
-            lambda line, c=centres: np.interp(c, np.arange(len(line)), line), axis, filled
-        )
+        filled = np.apply_along_axis(partial(_interpolated, centres), axis, filled)
     return float((filled <= top).mean())
+
+
+def _interpolated(places: np.ndarray, line: np.ndarray) -> np.ndarray:
+    return np.interp(places, np.arange(len(line)), line)
 
 
 def basin_area(loss: np.ndarray, x: np.ndarray, y: np.ndarray, within: float = 0.5) -> float:

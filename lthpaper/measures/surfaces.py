@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -174,7 +175,7 @@ def losses(
 
 
 def surface(
-    evaluate: Evaluator, x: np.ndarray, y: np.ndarray, file: str | Path | None = None, **options: object
+    evaluate: Evaluator, x: np.ndarray, y: np.ndarray, file: str | Path | None = None, **options: Any
 ) -> Surface:
     """The losses on the grid of x and y; options as in `losses`."""
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)  # rows of y, columns of x
@@ -215,7 +216,7 @@ def _packs_line(
     return losses(Evaluator(task, plane, sample, device), points, quiet=True)
 
 
-def _oracle_line(*arguments: object) -> np.ndarray:
+def _oracle_line(*arguments: Any) -> np.ndarray:
     from lthpaper.measures.oracle import interpolated  # imports loss_landscapes: only for those who ask
 
     return interpolated(*arguments)

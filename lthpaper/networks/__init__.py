@@ -89,7 +89,8 @@ def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
     if any(isinstance(m, nn.MultiheadAttention) for m in network.modules()):
         parts.append(ATTENTION)
     written = {type(m) for m in network.modules() if type(m).__module__.split(".")[0] not in THIRD_PARTY}
-    for thing in sorted({factory(name), *written}, key=lambda t: (t.__module__, t.__qualname__)):
+    things: set[Any] = {factory(name), *written}
+    for thing in sorted(things, key=lambda t: (t.__module__, t.__qualname__)):
         if thing.__module__.split(".")[0] not in THIRD_PARTY:
             with contextlib.suppress(OSError, TypeError):  # typed at a prompt: there is no source to read
                 parts.append(inspect.getsource(thing))

@@ -15,17 +15,18 @@ from lthpaper.networks import register, scaled
 def mlp(num_classes: int = 10, width: float = 1.0, in_channels: int = 3, size: int = 32) -> nn.Module:
     """images (B, in_channels, size, size) -> logits (B, num_classes)."""
     first, second = scaled(300, width), scaled(100, width)
+    fc1, fc2 = nn.Linear(in_channels * size * size, first), nn.Linear(first, second)
     network = nn.Sequential(
         OrderedDict(
             flatten=nn.Flatten(),
-            fc1=nn.Linear(in_channels * size * size, first),
+            fc1=fc1,
             relu1=nn.ReLU(),
-            fc2=nn.Linear(first, second),
+            fc2=fc2,
             relu2=nn.ReLU(),
             fc3=nn.Linear(second, num_classes),
         )
     )
-    for layer in (network.fc1, network.fc2):
+    for layer in (fc1, fc2):
         # fan-in, since no batch-norm follows: it keeps the activations' variance in 3,072 -> 300 -> 100
         nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
         nn.init.zeros_(layer.bias)

@@ -9,13 +9,15 @@ convolution of stride 1 replaces the 7×7 of stride 2, and there is no max-pool.
 ResNet-18 has 11.68M parameters, as Table 2 prints; ResNet-50 has 25.55M where it prints 25.56M.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from lthpaper.networks import he_fan_out, register, scaled
 
 
-def _stage(block: type, inputs: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+def _stage(block: Any, inputs: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
     outputs = planes * block.expansion
     shortcut = None
     if stride != 1 or inputs != outputs:

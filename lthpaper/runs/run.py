@@ -239,7 +239,7 @@ def _describe_part(part: Any, kinds: typing.Mapping[str, type]) -> dict[str, Any
     kind = next((name for name, cls in kinds.items() if type(part) is cls), None)
     if kind is None:
         raise TypeError(f"{part!r} is none of {', '.join(kinds)}")
-    described = {"kind": kind}
+    described: dict[str, Any] = {"kind": kind}
     for f in dataclasses.fields(part):
         value = getattr(part, f.name)
         if "absent" in f.metadata and value == f.metadata["absent"]:

@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lthpaper import paper
 from lthpaper.errors import InputError, require, suggestion
@@ -133,9 +134,9 @@ class Scale:
 
     def with_(self, **changes: object) -> "Scale":
         """The scale with fields changed. Raises InputError for an unknown field or a wrong type."""
-        typed = {name: _typed(name, value) for name, value in changes.items()}
+        typed: dict[str, Any] = {name: _typed(name, value) for name, value in changes.items()}
         kept = tuple(field for field in self.as_paper if field not in typed)
-        return replace(self, **{"as_paper": kept, **typed})
+        return replace(self, **({"as_paper": kept} | typed))
 
 
 SMOKE = Scale(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lthpaper import networks
-from lthpaper.errors import require
+from lthpaper.errors import InputError, require
 from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.runs.pruning.imp import Imp
 from lthpaper.runs.pruning.omp import Omp
@@ -42,7 +42,8 @@ def lt_omp(dense: Run, sparsity: float) -> Run:
 
 def random_reinit(run: Run) -> Run:
     """RR-IMP or RR-OMP: the same mask on θ0′, drawn independently of θ0."""
-    require(isinstance(run.init, Fresh), f"{run} starts from rewound weights; only θ0 can be drawn anew.")
+    if not isinstance(run.init, Fresh):
+        raise InputError(f"{run} starts from rewound weights; only θ0 can be drawn anew.")
     return run.with_(init=Fresh(run.init.seed, draw=run.init.draw + 1))
 
 

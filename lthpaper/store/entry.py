@@ -32,8 +32,10 @@ LARGEST = 8 * 2**20  # bytes of a description: a thousand epochs take 100 kB
 SHAPES = "shapes"  # of a mask's tensors, in its file
 FORMAT = 1  # of the files; a reader refuses a newer one
 NOT_AS_WRITTEN = "does not have the checksum it was written with"
-NO_TENSORS = (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
-NO_TENSORS += (RuntimeError, MemoryError, OSError)  # RecursionError is a RuntimeError
+NO_TENSORS = (
+    *(SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError),
+    *(RuntimeError, MemoryError, OSError),  # RecursionError is a RuntimeError
+)
 
 
 class Damaged(InputError):

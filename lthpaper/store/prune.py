@@ -65,7 +65,9 @@ def removals(
     beside = check_store(store) if drafts or orphans or checkpoints else ()
     gone = {removal.path for removal in found}
     for checked in beside:
-        (path,) = checked.paths or (None,)
+        if not checked.paths:
+            continue
+        (path,) = checked.paths
         if checked.status == DRAFT and drafts and time.time() - _newest(path) > IN_USE:
             found.append(Removal(path, DRAFT, _size(path)))
         elif checked.status == DONE and checkpoints:
@@ -103,7 +105,8 @@ def repair(store: Store, foreign: bool = False, dry_run: bool = False) -> list[t
     existing(store.folder)
     wanted = (DAMAGED, FOREIGN) if foreign else (DAMAGED,)
     found = [c for c in check_store(store) if c.status in wanted]
-    moved, gone = [], set()
+    moved: list[tuple[Checked, Path | None]] = []
+    gone: set[Path] = set()
     for checked in found:
         (path,) = checked.paths
         if gone.isdisjoint((path, path.parent)):

@@ -56,7 +56,7 @@ def estimated(runs: Iterable[Run], device: Estimate, pessimistic: bool = False) 
 def floor(run: Run, device: Estimate) -> float:
     """Seconds an image of training that no program goes below: products, or what crosses the memory."""
     operations, activations = flops.per_image(run.task)
-    traffic = activations * flops.ACCESSES * ITEM[run.recipe.precision]
+    traffic: float = activations * flops.ACCESSES * ITEM[run.recipe.precision]
     traffic += PARAMETER_BYTES * run.task.parameters / run.recipe.batch_size
     return max(operations / device.operations[run.recipe.precision], traffic / device.bandwidth)
 

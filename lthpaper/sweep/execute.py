@@ -2,11 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,8 +20,9 @@ from lthpaper.store.locks import Locks
 from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import Store
 from lthpaper.sweep import ray_address, torchrun
+from lthpaper.sweep.executor import Executor, Job, WorkerDied
 from lthpaper.sweep.plan import Keep, Plan, plan, worker_count
-from lthpaper.sweep.processes import InThisProcess, WorkerDied, Workers
+from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
 from lthpaper.sweep.stopping import Stopping, Unfinished
@@ -34,20 +34,6 @@ from lthpaper.training.result import Progress
 
 SECONDS_TO_LOOK_AGAIN = 0.5  # for what another process was training
 SECONDS_TO_STOP = 60.0  # for packs to end in good order
-
-
-@dataclass(frozen=True)
-class Job:
-    """One pack for a worker, in values that travel between processes."""
-
-    runs: tuple[dict[str, Any], ...]  # runs.to_json
-    keep: tuple[tuple[int, ...], ...]
-    store: str
-    published: str | None  # Store's layer that is only read
-    data_root: str | None
-    device: str
-    left: float | None = None  # seconds from its begin in which to stop in good order
-    curve_points: int = CURVE_POINTS
 
 
 def perform(
@@ -170,20 +156,16 @@ class _Execution:
         self.curve_points = curve_points
         self.left_out = 0  # that the bar shows
         self.locks, self.rates = Locks(store.folder), Rates(self.device, workers, not on)
-        self._where: Callable[[], Mapping[int, str]] = dict  # hosts of a cluster by the number of their pack
+        self.executor = self._choose_executor()
         position = Checkpoints(store.folder).position
-        self.scheduler = Scheduler(
-            todo, lambda run: self._limits(run), position, self._claim, self.locks.leave, self._seconds
-        )
+        self.scheduler = Scheduler(todo, self._limits, position, self._claim, self.locks.leave, self._seconds)
 
     def finish(self) -> set[Run]:
         """Train everything and return it; raises the first failure when nothing else is left."""
         training, stopped, look = self.scheduler.training, 0.0, time.monotonic() + SECONDS_TO_LOOK_AGAIN
-        with self.locks, self._executor() as executor:
-            self._limits = getattr(executor, "limits", self._limits)
-            self._where = getattr(executor, "where", dict)
-            if dashboard := getattr(executor, "dashboard", ""):
-                self.bar.say(f"Ray's dashboard: {dashboard}")
+        with self.locks, self.executor as executor:
+            if executor.dashboard:
+                self.bar.say(f"Ray's dashboard: {executor.dashboard}")
             while True:
                 if self.stopping() and not stopped:
                     executor.stop()
@@ -222,7 +204,7 @@ class _Execution:
             f"({scheduler.remaining_epochs:,} network-epochs).{failed}"
         )
 
-    def _executor(self) -> Any:
+    def _choose_executor(self) -> Executor:
         """A cluster's workers, processes, or this process where one worker is enough."""
         todo = self.plan.todo
         own = any(networks.is_local(run.task.network) for run in todo)  # no other process can build it
@@ -233,12 +215,13 @@ class _Execution:
             return RayWorkers(self.on, str(self.device))
         if team := torchrun.executor(self._count, self.stopping):
             return team
-        if own or self.workers <= 1 or len(todo) <= self._limits(todo[0])[0]:
+        if own or self.workers <= 1 or len(todo) <= pack_limits(todo[0], self.device)[0]:
             return InThisProcess(self._count, self.stopping)
         return Workers(self.workers)
 
     def _limits(self, run: Run) -> tuple[int, int]:
-        return (1, 1) if torchrun.joined() else pack_limits(run, self.device)
+        """(smallest, largest) pack of a run's shape."""
+        return self.executor.limits(run) or pack_limits(run, self.device)
 
     def _claim(self, run: Run) -> str:
         """Lock a run, unless another process has it or has brought its result."""
@@ -300,7 +283,7 @@ class _Execution:
         self._show()
 
     def _show(self) -> None:
-        self.bar.state(self.scheduler, self._where())
+        self.bar.state(self.scheduler, self.executor.where())
         left_out = self.scheduler.left_out
         if left_out != self.left_out:
             self.bar.leave_out(left_out - self.left_out)

@@ -31,7 +31,7 @@ def _counted(task: Task) -> tuple[int, int, int]:
     counted: list[tuple[int, int]] = []  # (multiply-accumulates, outputs) by layer in order
 
     def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        weight = layer.weight
+        weight: torch.Tensor = layer.get_parameter("weight")
         products = output.numel() // weight.shape[0] * weight.numel()
         counted.append((products, output.numel() if isinstance(layer, nn.Conv2d) else 0))
 

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,13 +184,21 @@ def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float
     steps, tests = 1, min(whole[1], 20)
     for _ in range(2):
         pack = _pack(runs, device, steps, tests)
-        per_step = _mean_seconds(lambda pack=pack: float(pack.train_epoch().sum()), device) / steps
-        per_image = _mean_seconds(lambda pack=pack: float(pack.evaluate()[0].sum()), device) / tests
+        per_step = _mean_seconds(partial(_train_epoch, pack), device) / steps
+        per_image = _mean_seconds(partial(_evaluate, pack), device) / tests
         fits = (min(int(BLOCK / per_step), whole[0]), min(int(BLOCK / per_image), whole[1]))
         if fits[0] <= steps and fits[1] <= tests:
             break
         steps, tests = max(steps, fits[0]), max(tests, fits[1])
     return per_step, per_image
+
+
+def _train_epoch(pack: Pack) -> None:
+    float(pack.train_epoch().sum())  # waits for the device
+
+
+def _evaluate(pack: Pack) -> None:
+    float(pack.evaluate()[0].sum())
 
 
 def _train_little(run: Run, device: torch.device, folder: Path) -> None:

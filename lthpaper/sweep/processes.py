@@ -1,60 +1,42 @@
 """Worker processes that end with their parent, and say what they die of.
 
-An executor does jobs, in these processes, in this one, or on a cluster, and has one interface: a context
-manager with `count` (jobs at once), `submit`, `reports`, `done` and `stop`. A job is done by a function
-`do(job, on_epoch, stop)`, which raises errors.Stopped where `stop()` told it to end.
+See executor.py for what all executors do. A worker is a fresh interpreter: a fork of a process with torch's
+threads can hang, and multiprocessing's spawn imports the script that calls us, which runs it again unless it
+has a guard. loky starts workers as we do, but one that dies takes all others and their jobs with it, whose
+job it was is not told, and there is no way to ask a job to stop.
 """
 
-import multiprocessing
+import json
 import os
 import pickle
 import queue
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
-from typing import Any
+from typing import Any, Self
 
-from lthpaper.errors import InputError, Stopped
+from lthpaper.errors import InputError
+from lthpaper.sweep.executor import Do, OnThisMachine, WorkerDied, as_failure
 
 SECONDS_TO_CLEAN_UP = 5
-MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # as torch says it
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
-STOP = b""  # instead of a job: end the one at hand in good order
-
-Do = Callable[[Any, Callable, Callable[[], bool]], None]
-
-
-class WorkFailed(RuntimeError):
-    """A job's own error, with the traceback of the worker as its text."""
-
-
-class OutOfMemory(WorkFailed):
-    """A job that needs more memory than there is."""
+STOP = b""  # instead of a job: end the one at hand cleanly
+FAILED_STARTS = 2  # of workers, with none started in between, that end the work
+BEGIN = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from lthpaper.sweep.processes import begin; begin(int(sys.argv[2]), int(sys.argv[3]))"
+)
 
 
-class WorkerDied(WorkFailed):
-    """A job whose worker was ended from outside."""
-
-
-def as_failure(error: Exception) -> Exception:
-    """What an executor says of a job's error: as text, since not every exception can travel.
-
-    Bad input and errors.Stopped stay what they are.
-    """
-    if isinstance(error, InputError | Stopped):
-        return error
-    memory = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY)
-    )
-    return (OutOfMemory if memory else WorkFailed)("".join(traceback.format_exception(error)))
-
-
-class InThisProcess:
+class InThisProcess(OnThisMachine):
     """The executor without workers: a job is done while `done` waits.
 
     tell: called with (number, network-epochs) as they are made; asked: whether to end in good order.
@@ -66,7 +48,7 @@ class InThisProcess:
         self._tell, self._asked = tell, asked
         self._jobs: list[tuple[int, Any, Do]] = []
 
-    def __enter__(self) -> "InThisProcess":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -103,29 +85,28 @@ class InThisProcess:
         """`asked` says it to the job."""
 
 
-class Workers:
+class Workers(OnThisMachine):
     """Processes, each with a pipe. On leaving the block, by whatever way, every process has ended."""
 
     def __init__(self, count: int):
         self.count = count
-        self._context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork of a process with torch's threads can hang
         self._workers: list[_Worker] = []
+        self._failed_starts = 0  # since a worker has started
         self._reports: list[tuple[int, int]] = []
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, *error: object) -> None:
+    def __exit__(self, *error: object) -> None:
         for worker in self._workers:  # at work only if interrupted: an hour of training is not waited for
-            worker.connection.close()
+            worker.close()
         until = time.monotonic() + SECONDS_TO_CLEAN_UP + 1
         for worker in self._workers:
-            worker.process.join(max(0.0, until - time.monotonic()))
-            if worker.process.is_alive():
+            try:
+                worker.process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
                 worker.process.kill()
-                worker.process.join()
+                worker.process.wait()
 
     def submit(self, number: int, job: Any, do: Do) -> None:
         """Have `do(job, on_epoch, stop)` done; `number` names it in what `reports` and `done` say.
@@ -135,10 +116,9 @@ class Workers:
         idle = next((worker for worker in self._workers if worker.number is None), None)
         if idle is None:
             assert len(self._workers) < self.count
-            idle = _Worker(self._context)
+            idle = _Worker()
             self._workers.append(idle)
-        idle.number = number
-        idle.send(pickle.dumps((job, do)))
+        idle.begin(number, pickle.dumps((job, do)))
 
     def reports(self) -> Iterator[tuple[int, int]]:
         """(number, network-epochs) of the progress that `done` has heard of since the last look."""
@@ -148,25 +128,48 @@ class Workers:
     def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
         """(number, its error) of jobs that ended; waits for one, for a moment.
 
-        The error of a job whose worker died is WorkerDied; another worker takes its place.
+        The error of a job whose worker died is WorkerDied; another worker takes its place. Raises WorkerDied
+        where workers end as they start.
         """
-        busy = {worker.connection: worker for worker in self._workers if worker.number is not None}
+        busy: dict[object, _Worker] = {w.connection: w for w in self._workers if w.number is not None}
+        connections = [worker.connection for worker in busy.values()]
         if not busy:
             time.sleep(seconds)
-        for connection in wait_for_any(list(busy), seconds) if busy else ():
+        for connection in wait_for_any(connections, seconds) if busy else ():
             worker = busy[connection]
             for what, value in worker.messages():
-                if what == "epoch":
-                    self._reports.append((worker.number, value))
+                number = worker.number
+                if what == "epoch" and number is not None:
+                    self._reports.append((number, value))
+                    continue
+                if what == "ready":
+                    self._failed_starts = 0
                     continue
                 if what == "died":
                     self._workers.remove(worker)
-                number, worker.number = worker.number, None
+                    if self._begun_elsewhere(worker, value):
+                        continue
+                worker.number = None
                 if number is not None:
                     yield number, value
 
+    def _begun_elsewhere(self, dead: "_Worker", error: WorkerDied) -> bool:
+        """Whether another worker does the job of one that died before it could begin. Raises the error where
+        no worker starts: the next one would die of the same."""
+        if dead.ready or dead.number is None:
+            return False
+        self._failed_starts += 1
+        if self._failed_starts < FAILED_STARTS:
+            another = _Worker()
+            self._workers.append(another)
+            another.begin(dead.number, dead.job)
+            return True
+        if not any(worker.ready for worker in self._workers):
+            raise error
+        return False
+
     def stop(self) -> None:
-        """Ask every job to end in good order; each that does so ends with errors.Stopped."""
+        """Ask every job to end cleanly; each that does so ends with errors.Stopped."""
         for worker in self._workers:
             if worker.number is not None:
                 worker.send(STOP)
@@ -175,33 +178,66 @@ class Workers:
 class _Worker:
     """A process as its parent sees it."""
 
-    def __init__(self, context: multiprocessing.context.SpawnContext):
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs,))
+    def __init__(self) -> None:
+        self.number: int | None = None  # of the job at hand
+        self.job = b""
+        self.ready = False
+        self.connection, theirs = Pipe()
+        # what it says until it is ready: its last words if it dies
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # `close` does
+        errors = os.dup(2)  # where what it says later goes
+        words = [json.dumps([str(path) for path in sys.path]), str(theirs.fileno()), str(errors)]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # inherited, until the worker handles them
         try:
-            self.process.start()
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", BEGIN, *words],
+                stdin=subprocess.DEVNULL,
+                stderr=self._said,
+                pass_fds=(theirs.fileno(), errors),
+            )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        self.number: int | None = None  # of the job at hand
+            os.close(errors)
+            theirs.close()
+
+    def begin(self, number: int, job: bytes) -> None:
+        """Have it do a job."""
+        self.number, self.job = number, job
+        self.send(job)
 
     def send(self, message: bytes) -> None:
         with suppress(OSError):  # where it has died, `messages` says so
             self.connection.send_bytes(message)
 
     def messages(self) -> Iterator[tuple[str, Any]]:
-        """("epoch", network-epochs), ("done", the job's error), ("died", WorkerDied): what it has sent."""
+        """("ready", None), ("epoch", network-epochs), ("done", the job's error), ("died", WorkerDied)."""
         try:
             while self.connection.poll():
-                yield self.connection.recv()
+                what, value = self.connection.recv()
+                if what == "ready":
+                    self.ready = True
+                    self._said.close()
+                yield what, value
         except (EOFError, OSError):
-            self.process.join()
-            self.connection.close()
-            yield (
-                "died",
-                WorkerDied(f"A worker process was ended from outside ({_exit(self.process.exitcode)})."),
-            )
+            self.process.wait()
+            why = self._why()
+            self.close()
+            yield "died", why
+
+    def _why(self) -> WorkerDied:
+        how = _exit(self.process.returncode)
+        if self.ready:
+            return WorkerDied(f"A worker process was ended from outside ({how}).")
+        self._said.seek(0)
+        words = self._said.read().decode(errors="replace").strip()
+        last = words.rpartition("\n")[2] or "nothing"
+        sentence = f"A worker process ended as it started ({how}); its last words: {last}"
+        return WorkerDied(f"{words}\n{sentence}".strip())
+
+    def close(self) -> None:
+        """Have it end: it hears that nobody waits for it."""
+        self.connection.close()
+        self._said.close()
 
 
 def _exit(code: int | None) -> str:
@@ -215,8 +251,12 @@ def _exit(code: int | None) -> str:
 # --- within a worker ---
 
 
-def _work(connection: Connection) -> None:
-    """Do one job after the other, until the parent closes the pipe or ends."""
+def begin(connected: int, errors: int) -> None:
+    """Do one job after the other, until the parent closes the pipe or ends.
+
+    connected, errors: file descriptors of the pipe, and of what the parent takes for its standard error.
+    """
+    connection = Connection(connected)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     stop, busy = threading.Event(), threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent acts on it
@@ -224,7 +264,10 @@ def _work(connection: Connection) -> None:
         signal.signal(asked, lambda *_: stop.set())
     signal.signal(signal.SIGALRM, _end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    os.dup2(errors, 2)
+    os.close(errors)
     threading.Thread(target=_listen, args=(connection, jobs, stop, busy), daemon=True).start()
+    _say(connection, "ready", None)
     while True:
         message = jobs.get()
         busy.set()
@@ -248,7 +291,7 @@ def _listen(
     except (EOFError, OSError):  # nobody waits for what is being done
         if not busy.is_set():
             os._exit(0)  # at once: to take torch down in order takes seconds, for nothing
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
 
 def _end(*signal_: object) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -21,7 +21,7 @@ from lthpaper.runs.run import Run, from_json, to_json
 from lthpaper.runs.shape import shape_key
 from lthpaper.store import transfer
 from lthpaper.store.store import Store
-from lthpaper.sweep.processes import Do, OutOfMemory, WorkerDied, as_failure
+from lthpaper.sweep.executor import Do, OutOfMemory, WorkerDied, as_failure
 from lthpaper.sweep.ray_address import address_of, join
 from lthpaper.sweep.ray_node import EVERYTHING, Board, Unfit, about_here, limits_there, ray, work
 from lthpaper.training.autotune import pack_limits
@@ -56,7 +56,7 @@ class _Task:
 
 
 class RayWorkers:
-    """An executor (see processes.py) on a cluster.
+    """An executor (see executor.py) on a cluster.
 
     on: "ray" starts one on this machine and ends it on leaving; "ray:auto" and "ray:ADDRESS" join one.
     device: "cuda" gives each pack a GPU, "cpu" a core.
@@ -78,14 +78,14 @@ class RayWorkers:
         self._limits: dict[tuple, tuple[int, int]] = {}
         self._marked: dict[str, str] = {}  # store -> name of the file by which nodes know it
 
-    def __enter__(self) -> "RayWorkers":
+    def __enter__(self) -> Self:
         self._joined = self.ray.is_initialized()  # by who called us: then it stays
         self.dashboard, self._last_seen = join(self.on), time.monotonic()
         here = self.ray.get_runtime_context().get_node_id()
         self._board = self._remote(Board, node=here, num_cpus=0).remote()
         return self
 
-    def __exit__(self, kind: type | None, *error: object) -> None:
+    def __exit__(self, *error: object) -> None:
         for reference in self._tasks:  # at work only if interrupted
             self.ray.cancel(reference, force=True)
         for store, name in self._marked.items():

@@ -19,7 +19,7 @@ from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.run import Run, from_json
 from lthpaper.store import transfer
 from lthpaper.store.transfer import Parcel
-from lthpaper.sweep.processes import Do, as_failure
+from lthpaper.sweep.executor import Do, Job, as_failure
 from lthpaper.training.autotune import pack_limits
 
 EVERYTHING = ""  # instead of a data set: a node that cannot train anything
@@ -85,7 +85,7 @@ def limits_there(document: dict[str, Any]) -> tuple[int, int]:
 
 
 def work(
-    number: int, job: Any, do: Do, parcel: Parcel, marker: str, board: Any, about: dict[str, str]
+    number: int, job: Job, do: Do, parcel: Parcel, marker: str, board: Any, about: dict[str, str]
 ) -> tuple[Exception | Unfit | None, Parcel]:
     """Do a job on this node; its error, and what the driver's store does not have."""
     sys.path.insert(0, os.getcwd())  # networks and data sets of one's own, as in the command itself
@@ -98,10 +98,8 @@ def work(
         job = replace(job, data_root=None)  # its own LTHPAPER_DATA
     try:
         data.load(task.data, job.data_root, task.train_images)
-    except InputError as error:
-        return Unfit(
-            task.data, f"{error} On a cluster --data or LTHPAPER_DATA must lead to it everywhere."
-        ), {}
+    except InputError as why:
+        return Unfit(task.data, f"{why} On a cluster --data or LTHPAPER_DATA must lead to it everywhere."), {}
     if torch.device(job.device).type == "cuda":
         job = replace(job, device="cuda")  # the one that Ray has given
     same_layer = job.published is None or Path(job.published).is_dir()
@@ -115,7 +113,7 @@ def work(
         return error, transfer.results(runs, Path(folder))
 
 
-def _error(job: Any, do: Do, watch: "Watch") -> Exception | None:
+def _error(job: Job, do: Do, watch: "Watch") -> Exception | None:
     """Do it; its error, as one that can travel."""
     if watch.stop():
         return Stopped("stopped before it began")
@@ -163,7 +161,8 @@ class Watch:
             now = self._changes()
             changed = {name for name, when in now.items() if self._seen.get(name) != when}
             if changed:
-                sent = {n: c for n, c in transfer.state(self.runs, self.folder).items() if n in changed}
+                state = transfer.state(self.runs, self.folder) if self.folder else {}
+                sent = {n: c for n, c in state.items() if n in changed}
                 self.board.send.remote(self.number, sent)
                 self._seen = now
 
@@ -177,7 +176,9 @@ class Watch:
     def _changes(self) -> dict[str, int]:
         """When each file was written."""
         found: dict[str, int] = {}
-        for name in transfer.state_paths(self.runs) if self.folder else ():
+        if self.folder is None:
+            return found
+        for name in transfer.state_paths(self.runs):
             with suppress(FileNotFoundError):
                 found[name] = (self.folder / name).stat().st_mtime_ns
         return found

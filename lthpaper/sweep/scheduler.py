@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lthpaper.errors import Stopped
 from lthpaper.runs.run import Run
+from lthpaper.sweep.executor import OutOfMemory, WorkerDied
 from lthpaper.sweep.plan import Plan
-from lthpaper.sweep.processes import OutOfMemory, WorkerDied
 
 OURS, ELSEWHERE, THERE = "ours", "elsewhere", "there"  # what becomes of a run that is to begin
 DEATHS = 2  # of workers that a run may have been in, and is tried again
@@ -166,7 +166,9 @@ class Scheduler:
             alone = run if run in self.alone else None
             groups.setdefault((self._shape[run], self._positions[run], alone), []).append(run)
         choices = [(mates, self._share(mates, idle)) for mates in groups.values()]
-        for mates, share in choices if left is not None else ():
+        if left is None:
+            return choices[0]
+        for mates, share in choices:
             size = share
             while size:
                 seconds = self.seconds(mates[:size])

@@ -146,10 +146,10 @@ def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
 def parse(devices: str) -> tuple[int, str]:
     """ "8xh100" -> (8, "h100"); "h100" is one. Raises InputError for anything else."""
     match = re.fullmatch(r"(?:(\d{1,5})\s*[x×])?\s*([a-z][\w -]*)", devices.strip().lower())
-    require(
-        match is not None and int(match[1] or 1) >= 1,
-        f"{devices!r} are no devices; write a number, x and a kind, for example 8xh100 or 2xcpu.",
-    )
+    if match is None or int(match[1] or 1) < 1:
+        raise InputError(
+            f"{devices!r} are no devices; write a number, x and a kind, for example 8xh100 or 2xcpu."
+        )
     return int(match[1] or 1), match[2].strip()
 
 

@@ -194,7 +194,8 @@ def entry(device: str, processes: int, run: Run, speed: Mapping[str, Any]) -> di
 
 def speed_of(entry: Mapping[str, Any]) -> Speed:
     """A measurement from its JSON form."""
-    return Speed(*(tuple(entry[name]) for name in PACKS), *(entry[name] for name in SECONDS))
+    fields: dict[str, Any] = {name: tuple(entry[name]) for name in PACKS}
+    return Speed(**fields | {name: entry[name] for name in SECONDS})
 
 
 def _sound(entry: object) -> bool:
@@ -203,7 +204,7 @@ def _sound(entry: object) -> bool:
         return False
     if "seconds" in entry:
         return _is_time(entry["seconds"])
-    packs = [entry.get(name) for name in PACKS]
+    packs: list[Any] = [entry.get(name) for name in PACKS]
     return (
         all(isinstance(values, list) and len(values) == len(packs[0]) > 0 for values in packs)
         and all(type(k) is int and k > 0 for k in packs[0])

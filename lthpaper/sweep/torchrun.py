@@ -1,8 +1,8 @@
 """Several GPUs, or processes, for one training: `torchrun --nproc-per-node 2 -m lthpaper run ...`.
 
 Process 0 is the command: it plans, schedules, writes the store and is the only one to print. The others wait
-for its jobs. All train each run together (`team`), one run after the other. A process that fails ends all:
-the others cannot finish a sum that it takes no part in.
+for its jobs. All train each run together (training/process_group.py), one run after the other. A process that
+fails ends all: the others cannot finish a sum that it takes no part in.
 """
 
 import math
@@ -22,7 +22,8 @@ from torch import distributed as dist
 from lthpaper.errors import InputError, Stopped, require
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run
-from lthpaper.sweep.processes import Do, InThisProcess, as_failure
+from lthpaper.sweep.executor import Do, as_failure
+from lthpaper.sweep.processes import InThisProcess
 from lthpaper.training.process_group import Team, TeamLost
 
 SECONDS_TO_FIND_THE_DEAD = 3.0
@@ -166,7 +167,8 @@ class _Member:
 
     def who_has_ended(self, why: TeamLost) -> str:
         """What is said of a team that has lost a process."""
-        until, dead = time.monotonic() + SECONDS_TO_FIND_THE_DEAD, []
+        dead: list[str] = []
+        until = time.monotonic() + SECONDS_TO_FIND_THE_DEAD
         while not dead and time.monotonic() < until:
             time.sleep(0.05)  # a process's number is taken until torchrun has noticed its end
             with suppress(RuntimeError):
@@ -190,7 +192,7 @@ class _Member:
 
 
 class Together(InThisProcess):
-    """The executor whose workers are a team: one job at a time, done by all. See `workers`.
+    """The executor whose workers are a team: one job at a time, done by all. See executor.py.
 
     `done` raises whatever ends the team: any error but Stopped.
     """

@@ -179,13 +179,12 @@ def _try(run: Run, form: Form, k: int, device: torch.device) -> tuple[float, int
     batches = (WARM_UP + STEPS) * run.recipe.batch_size
     images = random_data(data.card(run.task.data), batches, TEST_IMAGES)
     pack = Pack(runs, [Start(weights, None)] * k, images, device, form)
-    pack._set_rates(0, 1)
     for i, (x, labels) in enumerate(pack.feed.batches(0, 0)):
         if i == WARM_UP:
             torch.cuda.synchronize(device)
             began = time.perf_counter()
         pack.step = 0
-        pack._step(x, labels)
+        pack.train_step(x, labels)
     torch.cuda.synchronize(device)
     speed = k * STEPS * run.recipe.batch_size / (time.perf_counter() - began)
     pack.evaluate()

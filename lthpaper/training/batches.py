@@ -8,7 +8,6 @@ is enough for them; else in the host's memory; else, and always for photographs 
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -53,11 +52,13 @@ class ResidentFeed(Feed):
         order, shift, flip = (torch.stack(part).to(self.device) for part in zip(*drawn, strict=True))
         for step in range(first_step, self.steps):
             mine = self._positions(step)
-            index, *chosen = order[:, mine], shift[:, mine], flip[:, mine], card.size
+            index, shifted, flipped = order[:, mine], shift[:, mine], flip[:, mine]
             if self.compiled:
-                yield self.compiled(self.train, self.train_labels, self.values, index, *chosen)
+                yield self.compiled(
+                    self.train, self.train_labels, self.values, index, shifted, flipped, card.size
+                )
             else:
-                pixels = crop_flip(self.train, index, *chosen)
+                pixels = crop_flip(self.train, index, shifted, flipped, card.size)
                 yield normalised(pixels, self.mean, self.std, self.dtype), self.train_labels[index]
 
     def _positions(self, step: int) -> slice | Tensor:
@@ -169,6 +170,7 @@ def placed(data: DataSet, device: torch.device) -> tuple[str, str]:
 def _resident_bytes(data: DataSet) -> int:
     """What `ResidentFeed` takes: padded training images, test images, labels."""
     card, images = data.card, data.images
+    assert isinstance(images, Images)
     train = len(images.train) * (card.size + 2 * card.pad) ** 2 * card.channels
     labels = 8 * (len(images.train) + len(images.test))
     return train + images.test.numel() + labels
@@ -187,10 +189,14 @@ def feed(
     compiled: by torch.compile, where the images are on the device.
     """
     place, why = placed(data, device)
+    made: Feed
     if place == "streamed":
-        from lthpaper.training.streaming import StreamedFeed as Chosen  # starts processes, reads files
+        from lthpaper.training.streaming import StreamedFeed  # starts processes, reads files
+
+        made = StreamedFeed(runs, data, device, dtype, part)
+    elif place == "resident":
+        made = ResidentFeed(runs, data, device, dtype, part, compiled)
     else:
-        Chosen = partial(ResidentFeed, compiled=compiled) if place == "resident" else HostFeed
-    made = Chosen(runs, data, device, dtype, part)
+        made = HostFeed(runs, data, device, dtype, part)
     made.why = why
     return made

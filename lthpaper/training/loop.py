@@ -103,7 +103,7 @@ class _Training:
             for b, c in zip(share, kept, strict=True)
         ]
         losses = [c.loss if c else 0.0 for c in kept]
-        self.curves = {
+        self.curves: dict[Run, dict[str, list[float]]] = {
             b.run: c.curves if c else {name: [] for name in CURVES} for b, c in zip(share, kept, strict=True)
         }
         self.snapshots = {b.run: c.snapshots if c else {} for b, c in zip(share, kept, strict=True)}

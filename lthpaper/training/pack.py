@@ -91,31 +91,22 @@ class Pack:
 
         before_step is called before every step, when the pack is whole: it may copy it, or raise.
         """
-        steps = self.feed.steps
         batches = self.feed.batches(self.epoch, self.step)
-        for step in range(self.step, steps):
+        for step in range(self.step, self.feed.steps):
             before_step()
-            x, labels = next(batches)
-            self._set_rates(step, steps)
-            self.loss += self._step(x, labels).double() * self.feed.batch_length(step)
+            self.loss += self.train_step(*next(batches)).double() * self.feed.batch_length(step)
             self.step = step + 1
         mean = self.loss / self.feed.images
         self.epoch, self.step, self.loss = self.epoch + 1, 0, torch.zeros_like(self.loss)
         return mean
 
-    def _set_rates(self, step: int, steps: int) -> None:
-        rates = [learning_rate(run.recipe, self.epoch, step, steps) for run in self.runs]
-        if rates != self._rates_now:
-            self._rates_now = rates
-            each = torch.tensor(rates, dtype=self.dtype, pin_memory=self.device.type == "cuda")
-            each = each.to(self.device, non_blocking=True)  # else each step of a cosine would wait for it
-            torch.index_select(each, 0, self._owner, out=self.rates)
-
-    def _step(self, x: Tensor, labels: Tensor) -> Tensor:
+    def train_step(self, x: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step on images (K, B, C, H, W), in a team on this process's part of them.
 
-        Returns the mean losses of the whole batch before it, (K,).
+        It takes the learning rates of the pack's `epoch` and `step`, which stay as they are. Returns the mean
+        losses of the whole batch before it, (K,).
         """
+        self._set_rates()
         whole = self.feed.batch_length(self.step)
         if self.team is ALONE and whole <= (self.recipe.micro_batch or whole):
             return (
@@ -125,6 +116,15 @@ class Pack:
         losses = self._in_micro_batches(x, labels, whole)
         self._sgd()
         return losses
+
+    def _set_rates(self) -> None:
+        """Every weight's learning rate at this step of this epoch."""
+        rates = [learning_rate(run.recipe, self.epoch, self.step, self.feed.steps) for run in self.runs]
+        if rates != self._rates_now:
+            self._rates_now = rates
+            each = torch.tensor(rates, dtype=self.dtype, pin_memory=self.device.type == "cuda")
+            each = each.to(self.device, non_blocking=True)  # else each step of a cosine would wait for it
+            torch.index_select(each, 0, self._owner, out=self.rates)
 
     def _plain_step(self, x: Tensor, labels: Tensor) -> Tensor:
         """A step on a whole batch."""

@@ -1,4 +1,4 @@
-"""What each layer and function of a network does to a pack of K networks at once (see `packing`)."""
+"""What each layer and function of a network does to a pack of K networks at once (see stacking.py)."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 State = Mapping[str, Tensor]  # parameters and buffers by name, each (K, *shape)
-Module = Callable[["Context", nn.Module, str, Tensor], Tensor]
+Module = Callable[["Context", Any, str, Tensor], Tensor]  # of the layer, its name, its input
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,18 @@ def _linear(c: Context, m: nn.Linear, name: str, x: Tensor) -> Tensor:
 
 def _batch_norm(c: Context, m: nn.BatchNorm2d, name: str, x: Tensor) -> Tensor:
     stacked = {key: c.state.get(f"{name}.{key}") for key in ("running_mean", "running_var", "weight", "bias")}
-    flat = {key: None if value is None else value.view(-1) for key, value in stacked.items()}
+    flat: dict[str, Any] = {key: None if value is None else value.view(-1) for key, value in stacked.items()}
     vectors = x.ndim == 3
     wide = x.transpose(0, 1).flatten(1) if vectors else x  # (B, K·C, ...)
     dots = not vectors and x.shape[2:] == (1, 1)  # of which no layout is certain
     wide = wide.flatten(1).contiguous() if dots else wide
-    options = {"training": c.training or m.running_mean is None, "momentum": m.momentum, "eps": m.eps}
+    options: dict[str, Any] = {"training": c.training or m.running_mean is None}
+    options |= {"momentum": m.momentum, "eps": m.eps}
     missing = _short_of(wide.shape[1], 64 // wide.element_size(), wide) if c.k > 1 else 0  # alone: one slot
     if missing:
-        filled = {key: None if value is None else F.pad(value, (0, missing)) for key, value in flat.items()}
+        filled: dict[str, Any] = {
+            key: None if value is None else F.pad(value, (0, missing)) for key, value in flat.items()
+        }
         last = (0, 0) * (wide.ndim - 2)
         out = F.batch_norm(F.pad(wide, (*last, 0, missing)), **filled, **options)
         out = F.pad(out, (*last, 0, -missing))  # not a slice: its gradient would have another layout

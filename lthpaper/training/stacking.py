@@ -54,7 +54,7 @@ class Program:
     channels_last: bool = False  # the layout of images inside the program
     steps: list[Step] = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             graph = fx.Tracer().trace(self.network)
         except Exception as error:  # whatever a network's own code raises on a symbolic input
@@ -67,7 +67,8 @@ class Program:
             self._check(node)
             done_with = [n for n in {node, *node.all_input_nodes} if n not in used]
             used.update(done_with)
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: Value(numbers[n]))
+            values: Any = lambda n: Value(numbers[n])  # noqa: E731  # fx knows no Value
+            args, kwargs = fx.map_arg((node.args, node.kwargs), values)
             free = tuple(numbers[n] for n in done_with)
             steps.append(Step(self._operation(node), tuple(args), _renamed(kwargs), free))
         self.steps = steps[::-1]
@@ -96,7 +97,7 @@ class Program:
 
     def _operation(self, node: fx.Node) -> Callable[..., Any]:
         """What a node does to packs, as a function of the context and the node's arguments."""
-        target = node.target
+        target: Any = node.target
         if node.op == "placeholder":
             return take_input
         if node.op == "output":
@@ -118,7 +119,8 @@ class Program:
         if x.ndim == 5:
             layout = torch.channels_last if self.channels_last else torch.contiguous_format
             x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=layout)  # (B, K·C, H, W)
-        context, values = Context(k, state, training, x), {}
+        context = Context(k, state, training, x)
+        values: dict[int, Any] = {}
         for number, step in enumerate(self.steps):
             args = [values[a.number] if isinstance(a, Value) else a for a in step.args]
             kwargs = {n: values[a.number] if isinstance(a, Value) else a for n, a in step.kwargs.items()}

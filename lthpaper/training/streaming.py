@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ def test_pixels(items: Encoded, index: Sequence[int], card: Card) -> Tensor:
     return Pictures(items, items, card).pixels(Piece(torch.tensor(index, dtype=torch.int64)))
 
 
-test_pixels.__test__ = False  # the name is about test images
+test_pixels.__test__ = False  # type: ignore[attr-defined]  # the name is about test images
 
 
 class StreamedFeed(Feed):
@@ -83,7 +84,7 @@ class StreamedFeed(Feed):
         self._work = _Work()
         self._turn = 0
         count = loaders() if processes is None else processes
-        self._loader = DataLoader(
+        self._loader: DataLoader[Any] | None = DataLoader(
             Pictures(self.files.train, self.files.test, data.card),
             batch_size=None,  # a piece is a batch already
             sampler=self._work,
@@ -152,6 +153,8 @@ class StreamedFeed(Feed):
         self._turn += 1
         mine = self._turn
         self._work.pieces = pieces
+        if self._loader is None:
+            raise RuntimeError("this feed is closed")
         try:
             for found in self._loader:
                 if isinstance(found, str):

@@ -27,7 +27,7 @@ from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
 from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
 from lthpaper.verdicts.tickets import verdict
-from lthpaper.verdicts.uncertainty import best_against_best, beyond
+from lthpaper.verdicts.uncertainty import Comparison, best_against_best, beyond
 
 ALIKE = "alike"
 IMP, OMP, SMALL, LARGE, LT, RR = "IMP", "OMP", "small", "large", "LT", "RR"
@@ -64,6 +64,7 @@ def prefer(first: Side, second: Side, gap: float, level: float = 0.95) -> Prefer
     down = best_against_best(second.cells, first.cells, gap, True, level)
     d = up.difference
     answer = ALIKE
+    tests: tuple[Comparison, ...]
     if beyond(d, gap, strict=True):
         answer, tests, open_ = first.name, (up,), second.missing
     elif beyond(-d, gap, strict=True):
@@ -95,7 +96,7 @@ def observations(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def _tickets(rest: pd.DataFrame, enough: int, level: float) -> dict[str, object]:
-    row = {}
+    row: dict[str, object] = {}
     for pruning in (IMP, OMP):
         found = verdict(rest, pruning=pruning, sufficient_epochs=enough, level=level)
         lacking = any(c.holds == NOT_RUN for c in found.conditions)

@@ -87,6 +87,7 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
             paper = quote.sparsity
         else:
             continue
+        assert paper is not None, quote
         rows.append(
             {
                 "place": quote.place,
@@ -140,7 +141,10 @@ def _counterpart(quote: Quote, table: pd.DataFrame, scale: Scale) -> tuple[str, 
     return min(alike, key=order.__getitem__, default=("", ""))
 
 
-def _near(table: pd.DataFrame, sparsity: float) -> pd.Series:
+def _near(table: pd.DataFrame, sparsity: float | None) -> pd.Series:
+    """Where the sparsity is this one; nowhere for None."""
+    if sparsity is None:
+        return table["sparsity"].isna() & False
     return (table["sparsity"] - sparsity).abs() < CLOSE_SPARSITY
 
 

@@ -221,8 +221,11 @@ def sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Si
     grid = set(table["lr"])
     lt = [f"{subnetwork}-{label}" for label in labels]
     rr = [f"RR-{label}" for label in labels]
-    wanted = (lt or [subnetwork], rr or ["RR"], ["SDT"], ["pretraining"])
-    return tuple(cells.side(" or ".join(settings), settings, table, grid) for settings in wanted)
+
+    def side(settings: list[str]) -> Side:
+        return cells.side(" or ".join(settings), settings, table, grid)
+
+    return side(lt or [subnetwork]), side(rr or ["RR"]), side(["SDT"]), side(["pretraining"])
 
 
 def _kind(holds: Sequence[str], none: bool) -> str:

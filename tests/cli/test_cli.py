@@ -12,7 +12,7 @@ import pytest
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.store.entry import RESULT
-from lthpaper.sweep.processes import WorkFailed
+from lthpaper.sweep.executor import WorkFailed
 
 TINY = ["epochs=1", "insufficient_epochs=1", "rounds=1", "learning_rates=0.1", "train_images=60", "seeds=1"]
 TINY = [word for pair in TINY for word in ("--set", pair)]

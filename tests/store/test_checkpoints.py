@@ -4,6 +4,7 @@ import gc
 import json
 import math
 import shutil
+import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -167,8 +168,9 @@ def test_the_time_of_all_trainings_is_counted(tmp_path):
     kept = stopped([run], tmp_path, 4)
     before = kept.load(run, FEW.fingerprint)
     kept.save(run, replace(before, seconds=1000.0), FEW.fingerprint)
+    began = time.perf_counter()
     (result,) = train([run], FEW, checkpoints=kept)
-    assert 1000 < result.seconds < 1100
+    assert 1000 < result.seconds < 1000 + (time.perf_counter() - began)
 
 
 def test_checkpoints_come_by_time_and_not_sooner(tmp_path, monkeypatch):
@@ -236,11 +238,11 @@ def test_memory_that_does_not_hold_a_pack_holds_its_halves(monkeypatch):
     sizes = []
 
     class Small(loop.Pack):
-        def _step(self, *batch):
+        def train_step(self, *batch):
             if len(self.runs) > 2 and self.epoch == 1:
                 raise torch.OutOfMemoryError
             sizes.append(len(self.runs))
-            return super()._step(*batch)
+            return super().train_step(*batch)
 
     wanted = runs(9)  # a pack of eight, and one
     expected = list(train(wanted, FEW))

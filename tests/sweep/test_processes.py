@@ -13,7 +13,9 @@ from types import NoneType, SimpleNamespace
 import pytest
 
 from lthpaper.errors import InputError
-from lthpaper.sweep.processes import InThisProcess, OutOfMemory, WorkerDied, Workers, WorkFailed
+from lthpaper.sweep import processes
+from lthpaper.sweep.executor import OutOfMemory, WorkerDied, WorkFailed
+from lthpaper.sweep.processes import InThisProcess, Workers
 
 
 class Awkward(Exception):
@@ -125,26 +127,29 @@ def test_the_same_jobs_in_this_process_end_alike():
     assert told == [(number, 2) for number in range(5) for _ in range(3)]
 
 
-SCRIPT = """
-    import os, signal, sys, time
+JOBS = """
+    import os, time
     from pathlib import Path
-    from lthpaper.sweep.processes import Workers
 
     def work(folder, on_epoch, stop):
         mine = Path(folder) / str(os.getpid())
         mine.write_text("half")
         try:
-            time.sleep(600)
+            time.sleep(10**6)
         finally:
             mine.unlink()
+"""
+SCRIPT = """
+    import signal, sys
+    from jobs import work
+    from lthpaper.sweep.processes import Workers
 
-    if __name__ == "__main__":
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
-        with Workers(2) as workers:
-            for number in range(2):
-                workers.submit(number, sys.argv[1], work)
-            while True:
-                list(workers.done())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+    with Workers(2) as workers:
+        for number in range(2):
+            workers.submit(number, sys.argv[1], work)
+        while True:
+            list(workers.done())
 """
 
 
@@ -161,13 +166,14 @@ def alive(pid: int) -> bool:
 def test_no_worker_outlives_an_interrupt_or_its_parent(tmp_path, how):
     script, folder = tmp_path / "endless.py", tmp_path / "folder"
     script.write_text(textwrap.dedent(SCRIPT))
+    (tmp_path / "jobs.py").write_text(textwrap.dedent(JOBS))
     folder.mkdir()
     said = tmp_path / "said"
     with said.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, str(script), str(folder)], stdout=output, stderr=output, start_new_session=True
         )
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600  # a hang, on however busy a machine
     try:
         while len(workers := [int(path.name) for path in folder.iterdir()]) < 2 and time.monotonic() < until:
             time.sleep(0.05)
@@ -176,7 +182,7 @@ def test_no_worker_outlives_an_interrupt_or_its_parent(tmp_path, how):
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.send_signal(signal.SIGINT if "interrupt" in how else signal.SIGKILL)
-        process.wait(60)
+        process.wait(600)
         while any(map(alive, workers)) and time.monotonic() < until:
             time.sleep(0.05)
         assert not any(map(alive, workers))
@@ -186,3 +192,64 @@ def test_no_worker_outlives_an_interrupt_or_its_parent(tmp_path, how):
     finally:
         process.kill()
         process.wait()
+
+
+# --- scripts and starts ---
+
+
+def ended(script: Path) -> subprocess.CompletedProcess:
+    """A script, run as a person does; it hangs if it takes ten minutes."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, script.name]
+    return subprocess.run(
+        command, cwd=script.parent, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+UNGUARDED = """
+    from lthpaper.runs.recipe import Recipe
+    from lthpaper.runs.settings import lt_imp, pretraining, random_reinit
+    from lthpaper.runs.task import Task
+    from lthpaper.store.store import Store
+    from lthpaper.sweep.execute import execute
+
+    task = Task("mlp", "digits", width=0.25, train_images=100)
+    dense = pretraining(task, Recipe(epochs=2, lr=0.01, batch_size=50, milestones=(1,)))
+    ticket = lt_imp(dense, rounds=1)
+    control = random_reinit(ticket)
+    others = [pretraining(task, dense.recipe, seed) for seed in range(1, 4)]
+
+    store = Store("store")
+    execute([ticket, control, *others], store, workers=2)
+    print(store.get(ticket).accuracy, store.get(control).accuracy)
+"""
+
+
+def test_a_script_without_a_guard_trains_on_workers(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(textwrap.dedent(UNGUARDED))
+    found = ended(script)
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.split()) == 2, found.stdout  # printed once
+
+
+def until_done(workers: Workers) -> None:
+    while True:
+        list(workers.done())
+
+
+def test_workers_that_end_as_they_start_end_the_work_with_their_last_words(monkeypatch):
+    monkeypatch.setattr(processes, "BEGIN", "raise SystemExit('no such library')")
+    said = r"ended as it started \(status 1\); its last words: no such library"
+    with Workers(1) as workers:
+        workers.submit(0, "good", work)
+        with pytest.raises(WorkerDied, match=said):
+            until_done(workers)
+
+
+def test_a_worker_that_ends_as_it_starts_once_is_replaced(tmp_path, monkeypatch):
+    mark = tmp_path / "been here"
+    once = f"import os; os.path.exists({str(mark)!r}) or (open({str(mark)!r}, 'w').close(), os._exit(3)); "
+    monkeypatch.setattr(processes, "BEGIN", once + processes.BEGIN)
+    assert perform("good") == ({0: None}, 3 * 2)
+    assert mark.exists()

@@ -8,8 +8,8 @@ from lthpaper.runs.run import Run
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit, rewound, small_dense
 from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
+from lthpaper.sweep.executor import OutOfMemory, WorkerDied
 from lthpaper.sweep.plan import plan
-from lthpaper.sweep.processes import OutOfMemory, WorkerDied
 from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
 
 TASK = Task("resnet8", "digits", width=0.125, train_images=60)

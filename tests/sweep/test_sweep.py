@@ -22,8 +22,8 @@ from lthpaper.store.entry import RESULT, WEIGHTS, Unwritable
 from lthpaper.store.store import Store
 from lthpaper.sweep import execute as sweep
 from lthpaper.sweep.execute import execute
+from lthpaper.sweep.executor import WorkFailed
 from lthpaper.sweep.plan import plan
-from lthpaper.sweep.processes import WorkFailed
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.stopping import Stopping
 

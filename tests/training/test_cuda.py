@@ -125,8 +125,7 @@ def test_no_step_waits_for_the_device():
     try:
         torch.cuda.set_sync_debug_mode("error")
         for pack.step, batch in enumerate(batches):
-            pack._set_rates(pack.step, 3)
-            pack._step(*batch)
+            pack.train_step(*batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

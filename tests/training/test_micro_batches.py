@@ -154,7 +154,7 @@ def test_a_network_that_counts_its_batches_counts_steps_and_not_their_parts():
 class InParts(Pack):
     """A pack whose every step is in parts, be it in one."""
 
-    def _step(self, x: Tensor, labels: Tensor) -> Tensor:
+    def train_step(self, x: Tensor, labels: Tensor) -> Tensor:
         self.gradient.zero_()
         losses = self._in_micro_batches(x, labels, x.shape[1])
         self._sgd()

@@ -1,10 +1,12 @@
 """Streamed, sent from the host or resident, a batch is the same; photographs are cropped by torchvision."""
 
+import multiprocessing
 import os
 import signal
 import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -225,33 +227,35 @@ def test_a_bad_image_met_while_training_is_named(count, small, monkeypatch):
     feed.close()
 
 
-def processes(feed: StreamedFeed) -> list:
-    return list(feed._loader._iterator._workers)
+def new_processes(before: list[BaseProcess]) -> list[BaseProcess]:
+    """Processes of this one that were not there before: a feed's loaders."""
+    return [process for process in multiprocessing.active_children() if process not in before]
 
 
 def test_loader_processes_end_with_their_feed(small, monkeypatch):
     monkeypatch.setenv(streaming.LOADERS, "1")
     for end in ("closed", "forgotten"):
+        before = multiprocessing.active_children()
         feed = StreamedFeed([run()], small, CPU, torch.float32)
         next(feed.batches(0, 0))
-        (process,) = processes(feed)
+        (process,) = new_processes(before)
         assert process.is_alive()
         if end == "closed":
             feed.close()
         del feed
-        process.join(10)
+        process.join(600)
         assert not process.is_alive()
 
 
 def test_a_loader_that_is_killed_ends_the_training_with_a_sentence(small, monkeypatch):
     monkeypatch.setenv(streaming.LOADERS, "1")
-    waits = torch.utils.data.dataloader._MultiProcessingDataLoaderIter._try_get_data
-    monkeypatch.setattr(waits, "__defaults__", (0.1,))  # seconds until it looks again; 5 otherwise
+    before = multiprocessing.active_children()
     feed = StreamedFeed([run()], small, CPU, torch.float32)
     begun = feed.batches(0, 0)
     next(begun)
-    processes(feed)[0].kill()
-    processes(feed)[0].join()
+    (process,) = new_processes(before)
+    process.kill()
+    process.join()
     with pytest.raises(InputError, match="LTHPAPER_LOADERS"):
         list(begun)
     feed.close()
@@ -262,7 +266,8 @@ def train_and_die(folder: Path, pid: Connection) -> None:
     files = folders.files(folder)
     feed = StreamedFeed([run()], DataSet("set", own.card_of(files), files, ""), CPU, torch.float32)
     next(feed.batches(0, 0))
-    pid.send(processes(feed)[0].pid)
+    (process,) = new_processes([])
+    pid.send(process.pid)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -274,7 +279,7 @@ def test_loader_processes_end_with_a_killed_training(tmp_path, monkeypatch):
     here, there = context.Pipe(duplex=False)
     training = context.Process(target=train_and_die, args=(folder, there))
     training.start()
-    training.join(60)
+    training.join(600)
     assert training.exitcode == -signal.SIGKILL
     status = Path("/proc", str(here.recv()), "status")
 
@@ -284,7 +289,7 @@ def test_loader_processes_end_with_a_killed_training(tmp_path, monkeypatch):
         except OSError:
             return False
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 600
     while alive() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive()

@@ -53,8 +53,8 @@ def _one_thread():
 class Recorded(Pack):
     """A pack that writes down every step's losses."""
 
-    def _step(self, *batch):
-        losses = super()._step(*batch)
+    def train_step(self, *batch):
+        losses = super().train_step(*batch)
         self.__dict__.setdefault("losses", []).append(losses)
         return losses
 
@@ -252,8 +252,8 @@ def test_a_pruned_weight_and_its_velocity_are_zero_at_every_step_even_of_a_run_t
     zero_at = []
 
     class Watched(Pack):
-        def _step(self, *batch):
-            losses = super()._step(*batch)
+        def train_step(self, *batch):
+            losses = super().train_step(*batch)
             zero_at.append(
                 bool((self.flat[self.pruned] == 0).all() and (self.velocity[self.pruned] == 0).all())
             )

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from lthpaper.paper import CLAIMS
+from lthpaper.runs.run import Rewind
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
 from lthpaper.verdicts.claims.relations import relate_chosen, rows, side
 from lthpaper.verdicts.claims.results import Results
@@ -17,6 +18,7 @@ def claim_12(results: Results) -> Outcome:
     for trial in results.planned("appendix-d"):
         if trial.setting.startswith("WR-"):
             key = (trial.setting.removeprefix("WR-"), trial.sparsity, trial.run.recipe.lr)
+            assert isinstance(trial.run.init, Rewind), "WR rewinds"
             planned.setdefault(key, set()).add(trial.run.init.epoch)
     parts = []
     for (label, s, lr), epochs in planned.items():

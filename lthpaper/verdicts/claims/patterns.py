@@ -6,6 +6,7 @@ learning rates lie on either side of a fixed border, as in claims 1, 2 and 10.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ from lthpaper.paper.quotes import QUOTES
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import Characteristics, characteristics, large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
-from lthpaper.verdicts.claims.relations import ABOVE, LIKE, NOT_ABOVE, gap, relate, side, similar
+from lthpaper.verdicts.claims.relations import ABOVE, LIKE, NOT_ABOVE, gap, least, relate, side, similar
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.conditions import NO, NOT_RUN, YES
 from lthpaper.verdicts.paper_beside_ours import stated
@@ -27,7 +28,7 @@ class Experiment:
     """One network, data set and sparsity with its rows, pretraining included."""
 
     known: Characteristics
-    about: dict[str, object]
+    about: dict[str, Any]
     table: pd.DataFrame
 
     def side(self, *settings: str) -> Side:
@@ -112,8 +113,8 @@ def claim_9(results: Results) -> Outcome:
         alike = relate(e.side(*LT), LIKE, e.side(*RR), similar(e.known.data), e.about, "LT − RR")
         if prefers.by_means == YES:  # elsewhere the claim says nothing
             if alike.by_means == NO:  # which contradicts it only as surely as large rates are preferred
-                sure = (prefers.confidence, alike.confidence)
-                alike = replace(alike, confidence=None if None in sure else min(sure))
+                sure = least((prefers.confidence, alike.confidence))
+                alike = replace(alike, confidence=sure)
             parts.append(replace(alike, open=alike.open + prefers.open))
     note = "" if parts else "No experiment was found in which the subnetwork prefers large learning rates."
     vgg = next(q for q in QUOTES if q.network == "vgg16" and q.minus == "RR")

@@ -48,7 +48,10 @@ def claim_5(results: Results) -> Outcome:
     paper = "; ".join(
         f"{q.network}, s = {q.sparsity}: best LT − best pretraining {q.relation} {signed(q.difference, 1)}"
         for q in QUOTES
-        if q.place == "§3.1" and (q.network, q.minus) in NO_JACKPOT and q.lr is None
+        if q.place == "§3.1"
+        and (q.network, q.minus) in NO_JACKPOT
+        and q.lr is None
+        and q.difference is not None
     )
     return Outcome(CLAIMS[4], tuple(parts), ours and f"by the means {ours}", paper)
 

@@ -136,13 +136,19 @@ def _compared(ours: Side, relation: str, theirs: Side, margin: float, level: flo
     return _with(
         not_below,
         holds=not_below.holds and not_above.holds,
-        confidence=None if None in confidences else min(confidences),
+        confidence=least(confidences),
     )
 
 
+def least(confidences: Iterable[float | None]) -> float | None:
+    """The smallest confidence; None if one of them is not known."""
+    known = list(confidences)
+    given = [confidence for confidence in known if confidence is not None]
+    return min(given) if len(given) == len(known) else None
+
+
 def _with(found: Comparison, holds: bool, confidence: float | None) -> Comparison:
-    ends = (found.difference, holds, found.best, found.against, found.winners)
-    return Comparison(*ends, confidence, found.low, found.high)
+    return replace(found, holds=holds, confidence=confidence, more_seeds=None)
 
 
 def _negated(found: Comparison) -> Comparison:
@@ -180,12 +186,13 @@ def _said(part: Part, found: Comparison) -> Part:
     a, b = found.best, found.against
     doubt = "one seed, no spread" if part.confidence is None else f"confidence {part.confidence:.3f}"
     unfinished = f", {len(part.open)} missing cells could overturn it" if part.open else ""
+    assert part.value is not None, "both sides have a best cell"
     sentence = (
         f"{where(part.about)}{a.setting} at {a.lr:g} ({a.mean:.2f}) less {b.setting} at {b.lr:g} "
         f"({b.mean:.2f}): {signed(part.value)}, needed {part.needed}: "
         f"{'holds' if part.by_means == YES else 'fails'} by the means ({doubt}{unfinished})."
     )
-    return Part(**{**part.__dict__, "sentence": sentence})
+    return replace(part, sentence=sentence)
 
 
 def where(about: dict[str, Any]) -> str:
