@@ -1,6 +1,7 @@
 """The relations that claims are made of: the best of some cells against the best of others, with seeds."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
