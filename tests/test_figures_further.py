@@ -10,7 +10,7 @@ from hand_made import DENSE, S8, S11, SMALL, minus, rows
 
 from lthpaper import settings
 from lthpaper.conditions import NO, YES
-from lthpaper.figures import conditions, masks, sparsity, style, training
+from lthpaper.figures import claims_board, conditions, masks, sparsity, style, training
 from lthpaper.runs import Fresh
 from lthpaper.scales import scale
 from lthpaper.settings import SETTINGS
@@ -167,3 +167,33 @@ def test_masks_of_what_has_not_run_are_empty_panels():
     table = masks.measure(masks.trials(TINY), NOWHERE, TINY)
     assert set(table["kind"]) == {"missing"}
     masks.plot(table, TINY).canvas.draw()
+
+
+# --- the claims ---
+
+
+@pytest.mark.parametrize(
+    ("needed", "low", "high"),
+    [
+        ("more than +0.50", 0.5, math.inf),
+        ("at least −1.00", -1.0, math.inf),
+        ("less than −1.00", -math.inf, -1.0),
+        ("at most 0.5 either way", -0.5, 0.5),
+        ("above chance, 0.131", 0.131, math.inf),
+        ("from 0.050 to 0.150", 0.05, 0.15),
+    ],
+)
+def test_where_a_comparison_holds_is_read_from_its_words(needed, low, high):
+    assert claims_board.bounds(needed) == (low, high)
+
+
+def test_what_needs_no_number_has_no_bounds():
+    assert claims_board.bounds("no Jackpot") is None
+    assert claims_board.bounds("not below vgg-small's") is None
+
+
+def test_the_papers_numbers_are_those_of_its_text():
+    found = claims_board.of_paper()
+    assert found[1, "LT-IMP − RR-IMP"] == pytest.approx(87.4 - 82.9)
+    assert found[4, "pretraining, 160 − 78 epochs"] == pytest.approx(92.3 - 88.0)
+    assert found[8, "LT, large − small rates, no residual"] == pytest.approx(89.6 - 89.4)
