@@ -8,16 +8,16 @@ import pytest
 import torch
 from hand_made import DENSE, S8, S11, SMALL, minus, rows
 
-from lthpaper import settings
-from lthpaper.conditions import NO, YES
 from lthpaper.figures import claims_board, conditions, masks, sparsity, style, training
-from lthpaper.runs import Fresh
-from lthpaper.scales import scale
-from lthpaper.settings import SETTINGS
-from lthpaper.starts import initial_weights
-from lthpaper.store import Store
-from lthpaper.sweep import execute
-from lthpaper.tickets import verdicts
+from lthpaper.runs import settings
+from lthpaper.runs.run import Fresh
+from lthpaper.runs.scales import scale
+from lthpaper.runs.settings import SETTINGS
+from lthpaper.store.store import Store
+from lthpaper.sweep.execute import execute
+from lthpaper.training.start import initial_weights
+from lthpaper.verdicts.conditions import NO, YES
+from lthpaper.verdicts.tickets import verdicts
 
 TINY = scale("smoke", train_images=60, rounds=(1, 2), learning_rates=(0.1,), grid=(0.1,))
 NOWHERE = Store("a-store-that-is-not-there")

@@ -10,12 +10,12 @@ from hand_made import DENSE, S4, S8, S11, SMALL, minus, rows
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from lthpaper import settings
 from lthpaper.figures import FIGURES, appendix_f, fig1, fig3, style
-from lthpaper.scales import scale
-from lthpaper.settings import SETTINGS
-from lthpaper.store import Store
-from lthpaper.tickets import JACKPOT, SECONDARY
+from lthpaper.runs import settings
+from lthpaper.runs.scales import scale
+from lthpaper.runs.settings import SETTINGS
+from lthpaper.store.store import Store
+from lthpaper.verdicts.tickets import JACKPOT, SECONDARY
 
 NOWHERE = Store("a-store-that-is-not-there")
 # Machado, Oliveira and Fernandes (2009): deuteranopia, severity 1, on linear RGB

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from lthpaper.figures import FigureSpec, differences, fig1, register, style
 from lthpaper.figures.style import PAGE, paper_style
 from lthpaper.paper import thresholds
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
 
 
 def trials(scale: Scale) -> list[Trial]:

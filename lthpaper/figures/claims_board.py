@@ -14,16 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from lthpaper import claims
-from lthpaper.claims.outcome import CONTRADICTED, SUPPORTED
-from lthpaper.conditions import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.figures import FIGURES, FigureSpec, forest, register
 from lthpaper.figures.style import PAGE, PALE, paper_style, symbols
-from lthpaper.numbers import stated
-from lthpaper.runs import Run
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.store import Store
+from lthpaper.runs.run import Run
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.store.store import Store
+from lthpaper.verdicts import claims
+from lthpaper.verdicts.claims.outcome import CONTRADICTED, SUPPORTED
+from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.paper_beside_ours import stated
 
 # symbol, colour, ink: states differ in lightness and hue, and the symbol says them without colour
 LOOKS = {

@@ -7,13 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper import tickets
-from lthpaper.conditions import NO, SYMBOLS, UNDECIDED, YES
 from lthpaper.figures import FigureSpec, appendix_f, forest, register
 from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent, unfinished_note
 from lthpaper.figures.verdict_marks import SHORT
-from lthpaper.scales import Scale
-from lthpaper.tickets import Verdict
+from lthpaper.runs.scales import Scale
+from lthpaper.verdicts import tickets
+from lthpaper.verdicts.conditions import NO, SYMBOLS, UNDECIDED, YES
+from lthpaper.verdicts.tickets import Verdict
 
 ASKED = {
     2: "best rates:\nLT − SDT",

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lthpaper.figures.style import COLOURS, MARKERS, PALE, converged
-from lthpaper.uncertainty import Cell, best_against_best
+from lthpaper.verdicts.uncertainty import Cell, best_against_best
 
 
 def between(table: pd.DataFrame, ours: str, theirs: str, by: Sequence[str]) -> pd.DataFrame:

@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, differences, register, style
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
 from lthpaper.paper import thresholds
-from lthpaper.quotes import QUOTES, Quote
-from lthpaper.recipe import epochs_said
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial, sanity_check
+from lthpaper.paper.quotes import QUOTES, Quote
+from lthpaper.runs.recipe import epochs_said
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial, sanity_check
 
 SETTINGS = ("pretraining", "LT-IMP", "RR-IMP")
 DODGE = 0.66  # of a learning rate's place, which is 1 wide

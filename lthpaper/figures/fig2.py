@@ -1,6 +1,6 @@
 """Figure 2: conditions ② to ⑤ on sketched accuracy-vs-learning-rate curves; a Jackpot, a secondary prize.
 
-The curves are sketches, no data. What is marked on them is what `lthpaper.tickets` finds in them.
+The curves are sketches, no data. What is marked on them is what `lthpaper.verdicts.tickets` finds in them.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lthpaper.conditions import SYMBOLS
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import (
     COLOURS,
@@ -25,9 +24,10 @@ from lthpaper.figures.style import (
     ticket_swatch,
 )
 from lthpaper.paper import Thresholds
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.tickets import JACKPOT, SECONDARY, Verdict, verdict
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, Verdict, verdict
 
 NAMES = {"pretraining": "pretraining", "LT-IMP": "LT", "RR-IMP": "RR", "SDT": "SDT"}
 RATES = np.logspace(-3, 0, 301)

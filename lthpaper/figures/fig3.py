@@ -14,11 +14,11 @@ from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, paper_style, percent, spread
 from lthpaper.figures.verdict_marks import band, strips, words
 from lthpaper.paper import Thresholds
-from lthpaper.runs import Task
-from lthpaper.scales import Scale
-from lthpaper.settings import SETTINGS, Trial, imp_sparsity, sanity_check
-from lthpaper.ticket_cells import trained
-from lthpaper.tickets import JACKPOT, SECONDARY, verdict
+from lthpaper.runs.run import Task
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import SETTINGS, Trial, imp_sparsity, sanity_check
+from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, verdict
 
 
 def shown_rounds(task: Task, scale: Scale) -> int:

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from lthpaper.conditions import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.figures.style import PALE
+from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
 
 STATES = {  # state -> colour; apart from each other in lightness too
     YES: "#004C6D",

@@ -26,8 +26,8 @@ from lthpaper.figures.style import (
     paper_style,
     percent,
 )
-from lthpaper.scales import Scale
-from lthpaper.settings import (
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import (
     Trial,
     imp_sparsity,
     lt_imp,
@@ -37,8 +37,8 @@ from lthpaper.settings import (
     random_reinit,
     reader,
 )
-from lthpaper.starts import initial_weights
-from lthpaper.store import Store
+from lthpaper.store.store import Store
+from lthpaper.training.start import initial_weights
 
 SETTINGS = ("LT-IMP", "LT-OMP")
 LAYER, CHANNELS = "layer", "channels"

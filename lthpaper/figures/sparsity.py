@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, appendix_a, appendix_f, fig3, register, style
 from lthpaper.figures.style import PAGE, paper_style
-from lthpaper.scales import Scale
-from lthpaper.settings import SETTINGS
-from lthpaper.ticket_cells import trained
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import SETTINGS
+from lthpaper.verdicts.cells import trained
 
 trials = appendix_f.trials
 

@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import Transform
 
-from lthpaper.ticket_cells import trained
-from lthpaper.tickets import EITHER, JACKPOT, SECONDARY
+from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, SECONDARY
 
 COLUMN, PAGE = 3.25, 5.5  # inches: width of a paper's column and of its page
 SMALLEST = 6.0  # points

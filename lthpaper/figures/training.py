@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 
 from lthpaper.figures import FigureSpec, fig3, register, style
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
-from lthpaper.scales import Scale
-from lthpaper.settings import SETTINGS, Trial, mask_diverged, reader, sanity_check
-from lthpaper.store import Store
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import SETTINGS, Trial, mask_diverged, reader, sanity_check
+from lthpaper.store.store import Store
 
 CURVES = {"train_loss": "training loss (nats)", "test_accuracy": "test accuracy (%)"}
 COLUMNS = ["setting", "network", "data", "lr", "sparsity", "seed", "epoch", *CURVES, "digest"]

@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
-from lthpaper.conditions import NO, NOT_RUN, SYMBOLS, YES
 from lthpaper.figures.style import COLOURS, MARKERS, PALE, SURE, TICKETS, rate_axis, spread, ticket_band
-from lthpaper.ticket_cells import trained
-from lthpaper.tickets import EITHER, NONE, SECONDARY, Verdict
+from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.conditions import NO, NOT_RUN, SYMBOLS, YES
+from lthpaper.verdicts.tickets import EITHER, NONE, SECONDARY, Verdict
 
 ROWS = (5, 4, 3)  # conditions, from the foot of the strip up
 LINE = 8.5  # points, of a line of words
