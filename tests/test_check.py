@@ -58,7 +58,7 @@ def test_a_function_from_a_notebook_goes_from_factory_to_verdict(store, tmp_path
     assert verdicts["sparsity"].tolist() == pytest.approx([0.2, 0.2])
     pyplot.close(check.draw(store, tmp_path / "drawn"))
     written = sorted(p.suffix for p in (tmp_path / "drawn").iterdir())
-    assert written == [".csv", ".json", ".pdf", ".png"]
+    assert written == [".csv", ".json", ".pdf", ".png", ".svg"]
 
 
 def test_a_dotted_path_is_the_same_network_as_the_function(store):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hand_made import DENSE, S8, S11, SMALL, minus, rows
 
-from lthpaper.figures import conditions, masks, sparsity, style, training
+from lthpaper.figures import claims_board, conditions, masks, sparsity, style, training
 from lthpaper.runs import settings
 from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import scale
@@ -124,7 +124,7 @@ def test_a_panel_a_learning_rate_has_all_settings_over_sparsity_and_pretraining_
     fig = sparsity.plot(sanity(), SMALL)
     fig.canvas.draw()
     titled = [ax for ax in fig.axes if ax.get_title()]
-    assert [ax.get_title() for ax in titled] == [f"resnet8 · digits, learning rate {lr:g}" for lr in DENSE]
+    assert [ax.get_title() for ax in titled] == [f"resnet8 · digits, lr {lr:g}" for lr in DENSE]
     for ax, accuracy in zip(titled, DENSE.values(), strict=True):
         levels = [line.get_ydata()[0] for line in ax.lines if list(line.get_xdata()) == [0, 1]]
         assert levels == pytest.approx([accuracy])
@@ -167,3 +167,33 @@ def test_masks_of_what_has_not_run_are_empty_panels():
     table = masks.measure(masks.trials(TINY), NOWHERE, TINY)
     assert set(table["kind"]) == {"missing"}
     masks.plot(table, TINY).canvas.draw()
+
+
+# --- the claims ---
+
+
+@pytest.mark.parametrize(
+    ("needed", "low", "high"),
+    [
+        ("more than +0.50", 0.5, math.inf),
+        ("at least −1.00", -1.0, math.inf),
+        ("less than −1.00", -math.inf, -1.0),
+        ("at most 0.5 either way", -0.5, 0.5),
+        ("above chance, 0.131", 0.131, math.inf),
+        ("from 0.050 to 0.150", 0.05, 0.15),
+    ],
+)
+def test_where_a_comparison_holds_is_read_from_its_words(needed, low, high):
+    assert claims_board.bounds(needed) == (low, high)
+
+
+def test_what_needs_no_number_has_no_bounds():
+    assert claims_board.bounds("no Jackpot") is None
+    assert claims_board.bounds("not below vgg-small's") is None
+
+
+def test_the_papers_numbers_are_those_of_its_text():
+    found = claims_board.of_paper()
+    assert found[1, "LT-IMP − RR-IMP"] == pytest.approx(87.4 - 82.9)
+    assert found[4, "pretraining, 160 − 78 epochs"] == pytest.approx(92.3 - 88.0)
+    assert found[8, "LT, large − small rates, no residual"] == pytest.approx(89.6 - 89.4)

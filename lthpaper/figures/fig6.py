@@ -48,9 +48,8 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             line: list[Axes] = []
             for p in SHARES:
                 line.append(fig.add_subplot(grid[row, len(line)], sharey=line[0] if line else None))
-                _against_rate(
-                    line[-1], of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)], p
-                )
+                of_share = of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)]
+                _against_rate(line[-1], of_share, p, of_network["lr"])
                 line[-1].set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) $p$ = {p:g}")
                 line[-1].tick_params(labelleft=len(line) == 1)
             line[0].set_ylabel(f"{name}: {R_P}")
@@ -79,7 +78,7 @@ def _diverged(measured: pd.DataFrame) -> pd.Series:
     return measured["survivors"].notna() & measured["overlap"].isna()
 
 
-def _against_rate(ax: Axes, table: pd.DataFrame, p: float) -> None:
+def _against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]) -> None:
     import seaborn as sns
 
     shown = table[table["overlap"].notna()]
@@ -109,7 +108,7 @@ def _against_rate(ax: Axes, table: pd.DataFrame, p: float) -> None:
     if len(band):
         ax.fill_between(band.index, band["low"], band["high"], color=CHANCE, linewidth=0, zorder=0)
     ax.axhline(p, color=PALE, linewidth=0.8, linestyle="--")
-    style.rate_axis(ax, table["lr"])
+    style.rate_axis(ax, rates)
     ax.set(xlabel="learning rate", ylabel="", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
 
 

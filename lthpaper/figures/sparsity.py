@@ -20,7 +20,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """Means with standard deviations; pretraining is a level line. Each panel has its own range."""
     table = table.assign(density=1 / (1 - table["sparsity"]))
     panels = [
-        (f"{network} · {data}, learning rate {lr:g}", rows[rows["lr"] == lr])
+        (f"{network} · {data}, lr {lr:g}", rows[rows["lr"] == lr])
         for network, data, rows in fig3.experiments(table, scale)
         for lr in sorted(rows["lr"].unique())
     ]
