@@ -76,7 +76,7 @@ faults: $(READY)
 
 fuzz: $(READY)
 	@LTHPAPER_FUZZ_EXAMPLES=$(EXAMPLES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) \
-	--hypothesis-show-statistics tests/test_fuzz.py tests/test_faults.py
+	--hypothesis-show-statistics tests/store/test_fuzz.py tests/store/test_faults.py
 
 # Resolves in an environment of its own, so that nothing installed by hand gets in, and keeps the old lock's
 # versions where they still fit: to move one, change its line first. Without a pin of torch pip would fetch

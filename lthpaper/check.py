@@ -17,19 +17,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import nn
 
-from lthpaper import networks, tickets
+from lthpaper import networks
 from lthpaper.data import card
 from lthpaper.errors import require
-from lthpaper.forms import why_not_stacked
+from lthpaper.figures.publish import publish, sources
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
-from lthpaper.plan import Plan, plan
-from lthpaper.publish import publish, sources
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Task
-from lthpaper.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check, table
-from lthpaper.store import Store
-from lthpaper.sweep import execute
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Task
+from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check, table
+from lthpaper.store.store import Store
+from lthpaper.sweep.execute import execute
+from lthpaper.sweep.plan import Plan, plan
+from lthpaper.training.forms import why_not_stacked
+from lthpaper.verdicts import tickets
 
 
 @dataclass(frozen=True)

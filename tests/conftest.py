@@ -10,13 +10,13 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
-    from lthpaper.store import Store
+    from lthpaper.store.store import Store
 
 torch.set_num_threads(1)  # the tests run side by side
 
 try:
     from hypothesis import settings
-except ImportError:  # a GPU's machine may have no more than the tests of tests/test_cuda.py need
+except ImportError:  # a GPU's machine may have no more than the tests of tests/training/test_cuda.py need
     pass
 else:
     settings.register_profile("lthpaper", max_examples=40, deadline=None, derandomize=True)
@@ -34,7 +34,7 @@ def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) 
 @pytest.fixture
 def store(tmp_path) -> "Store":
     """An empty one of the test's own."""
-    from lthpaper.store import Store
+    from lthpaper.store.store import Store
 
     return Store(tmp_path / "store")
 
@@ -42,7 +42,7 @@ def store(tmp_path) -> "Store":
 @pytest.fixture
 def other(tmp_path) -> "Store":
     """A second one, beside it."""
-    from lthpaper.store import Store
+    from lthpaper.store.store import Store
 
     return Store(tmp_path / "other")
 

@@ -16,15 +16,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lthpaper import store_tools
-from lthpaper.checkpoints import Checkpoints
-from lthpaper.entries import MASK, RESULT, WEIGHTS, file_checksum, read_result
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Task
-from lthpaper.settings import lt_omp, pretraining
-from lthpaper.starts import Checkpoint, initial_weights
-from lthpaper.store import Store
-from lthpaper.training import Trained
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Task
+from lthpaper.runs.settings import lt_omp, pretraining
+from lthpaper.store import prune
+from lthpaper.store.checkpoints import Checkpoints
+from lthpaper.store.entry import MASK, RESULT, WEIGHTS, file_checksum, read_result
+from lthpaper.store.store import Store
+from lthpaper.training.loop import Trained
+from lthpaper.training.start import Checkpoint, initial_weights
 
 DENSE = pretraining(Task("mlp", "digits", width=0.25), Recipe(epochs=2, milestones=(1,)), 0)
 SUB = lt_omp(DENSE, 0.6)
@@ -101,14 +101,13 @@ def merging(here: Path) -> Operation:
     """`store merge` into an empty store: entries whole or absent, the source untouched."""
     other, target = filled(here / "other"), Store(here / "store")
     source = {f: sha for f, sha in files(other.folder).items() if not f.startswith(".")}
-    yield lambda: list(store_tools.bring(other.folder, target))
+    yield lambda: list(prune.bring(other.folder, target))
     found = files(target.folder) if target.folder.exists() else {}
     if not found.items() <= source.items() or any(
-        not {f for f in source if f.startswith(name)} <= found.keys()
-        for name in store_tools.names(target.folder)
+        not {f for f in source if f.startswith(name)} <= found.keys() for name in prune.names(target.folder)
     ):
         yield "half an entry came in"
-    list(store_tools.bring(other.folder, target))
+    list(prune.bring(other.folder, target))
     if files(target.folder) != source:
         yield "it does not go on"
 
@@ -117,23 +116,23 @@ def exporting(here: Path) -> Operation:
     """`store export --no-weights`."""
     own, target = filled(here / "store"), Store(here / "export")
     before = files(own.folder)
-    yield lambda: list(store_tools.bring(own.folder, target, weights=False))
+    yield lambda: list(prune.bring(own.folder, target, weights=False))
     if files(own.folder) != before:
         yield "the store was changed"
-    list(store_tools.bring(own.folder, target, weights=False))
-    if {c.status for c in store_tools.check_store(target)} - {store_tools.LEAN, store_tools.DRAFT}:
+    list(prune.bring(own.folder, target, weights=False))
+    if {c.status for c in prune.check_store(target)} - {prune.LEAN, prune.DRAFT}:
         yield "it does not go on"
-    if any(read_result(target.folder / name)["left_out"] == [] for name in store_tools.names(target.folder)):
+    if any(read_result(target.folder / name)["left_out"] == [] for name in prune.names(target.folder)):
         yield "what was left out is not said"
 
 
 def completing(here: Path) -> Operation:
     """`store merge` of weights and snapshots into entries that lack them."""
     other, target = filled(here / "other"), Store(here / "store")
-    list(store_tools.bring(other.folder, target, weights=False))
-    yield lambda: list(store_tools.bring(other.folder, target))
-    list(store_tools.bring(other.folder, target))
-    for name in store_tools.names(target.folder):
+    list(prune.bring(other.folder, target, weights=False))
+    yield lambda: list(prune.bring(other.folder, target))
+    list(prune.bring(other.folder, target))
+    for name in prune.names(target.folder):
         ours, theirs = (
             {f.name: file_checksum(f) for f in (s.folder / name).iterdir()} for s in (target, other)
         )
@@ -148,10 +147,10 @@ def pruning(here: Path) -> Operation:
     store = filled(here / "store")
     results = {r.run: (r.curves, r.kept) for r in store}
     chosen = {"weights": True, "checkpoints": True, "orphans": True}
-    yield lambda: store_tools.remove(store, store_tools.removals(store, **chosen))
+    yield lambda: prune.remove(store, prune.removals(store, **chosen))
     if {r.run: (r.curves, r.kept) for r in store} != results:
         yield "a result was lost"
-    store_tools.remove(store, store_tools.removals(store, **chosen))
+    prune.remove(store, prune.removals(store, **chosen))
     if any(f.endswith((WEIGHTS, MASK, ".part")) or "/." in f for f in files(store.folder)):
         yield "it does not go on"
 
@@ -160,7 +159,7 @@ def deleting(here: Path) -> Operation:
     """`store prune --entries --only … --yes`: whole or gone, the other entry as it was."""
     store = filled(here / "store")
     before = files(store.folder)
-    yield lambda: store_tools.remove(store, store_tools.removals(store, SUB.name, entries=True))
+    yield lambda: prune.remove(store, prune.removals(store, SUB.name, entries=True))
     left = files(store.folder)
     if left not in (before, {f: sha for f, sha in before.items() if not f.startswith(SUB.name)}):
         yield "half an entry was deleted"
@@ -172,12 +171,12 @@ def repairing(here: Path) -> Operation:
     (store.path(SUB) / RESULT).write_text("{")
     next(store.path(DENSE).glob("epoch-0001-*")).write_text("")
     before = sorted(files(store.folder).values())
-    yield lambda: store_tools.repair(store)
+    yield lambda: prune.repair(store)
     if sorted(files(store.folder).values()) != before:
         yield "a file was lost"
-    store_tools.repair(store)
-    if sorted(files(store.folder).values()) != before or store_tools.DAMAGED in {
-        c.status for c in store_tools.check_store(store)
+    prune.repair(store)
+    if sorted(files(store.folder).values()) != before or prune.DAMAGED in {
+        c.status for c in prune.check_store(store)
     }:
         yield "it does not go on"
 
@@ -214,8 +213,8 @@ OPERATIONS = {
     "put": putting,
     "checkpoint": checkpointing,
 }
-SOUND = {store_tools.GOOD, store_tools.LEAN, store_tools.DRAFT, store_tools.ORPHAN}
-SOUND |= {store_tools.CHECKPOINT, store_tools.DONE}
+SOUND = {prune.GOOD, prune.LEAN, prune.DRAFT, prune.ORPHAN}
+SOUND |= {prune.CHECKPOINT, prune.DONE}
 
 
 def every_point(folder: Path, most: int, losses: list[str]) -> collections.Counter:
@@ -226,11 +225,11 @@ def every_point(folder: Path, most: int, losses: list[str]) -> collections.Count
         while killed and not (most and kills[name] >= most):
             step += 1
             here = folder / f"{name}-{step}"
-            sound = SOUND | ({store_tools.DAMAGED} if operation is repairing else set())
+            sound = SOUND | ({prune.DAMAGED} if operation is repairing else set())
             faults = operation(here)
             killed = killed_before(step, next(faults))
             for place in filter(Path.is_dir, here.iterdir()):
-                seen = [c for c in store_tools.check_store(Store(place)) if c.status not in sound]
+                seen = [c for c in prune.check_store(Store(place)) if c.status not in sound]
                 losses += [f"{name}, killed before step {step}: {c.name} {c.what}" for c in seen]
             losses += [f"{name}, killed before step {step}: {fault}" for fault in faults]
             kills[name] += killed

@@ -30,11 +30,13 @@ from pathlib import Path
 
 import torch
 
-from lthpaper import cli, data, stopping
-from lthpaper.entries import RUN, SNAPSHOT, file_checksum, read_result
+from lthpaper import data
+from lthpaper.cli import main as cli
 from lthpaper.provenance import provenance
-from lthpaper.store import Store
-from lthpaper.store_tools import DAMAGED, FOREIGN, GOOD, check_store, names
+from lthpaper.store.check import DAMAGED, FOREIGN, GOOD, check_store, names
+from lthpaper.store.entry import RUN, SNAPSHOT, file_checksum, read_result
+from lthpaper.store.store import Store
+from lthpaper.sweep import stopping
 
 # pretraining, IMP, OMP, rewinding and its snapshots, fine-tuning: every kind of run, in a few seconds
 WORDS = ["run", "appendix-d", "--scale", "smoke", "--set", "rounds=1", "--set", "learning_rates=0.05,0.1"]

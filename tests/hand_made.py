@@ -4,10 +4,10 @@ import math
 
 import pandas as pd
 
-from lthpaper import settings
-from lthpaper.claims.results import Results
-from lthpaper.scales import Scale, scale
-from lthpaper.settings import imp_sparsity
+from lthpaper.runs import settings
+from lthpaper.runs.scales import Scale, scale
+from lthpaper.runs.settings import imp_sparsity
+from lthpaper.verdicts.claims.results import Results
 
 STEADY = (-0.05, 0.0, 0.05)  # three seeds so close that nothing is undecided
 S4, S8, S11 = (imp_sparsity(k) for k in (4, 8, 11))

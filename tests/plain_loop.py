@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from lthpaper import data, networks
-from lthpaper.augment import draws, padded
 from lthpaper.data import DataSet
-from lthpaper.engine import Weights
-from lthpaper.masks import Mask
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Run
-from lthpaper.training import Trained
+from lthpaper.data.augment import draws, padded
+from lthpaper.runs.masks import Mask
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Run
+from lthpaper.training.loop import Trained
+from lthpaper.training.pack import Weights
 
 
 def few_digits(train: int = 300, test: int = 100, **card: object) -> DataSet:

@@ -16,13 +16,13 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from lthpaper import networks
-from lthpaper.augment import draws
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Run, Task
-from lthpaper.settings import pretraining
-from lthpaper.starts import initial_weights
-from lthpaper.team import Team
-from lthpaper.training import Trained, train
+from lthpaper.data.augment import draws
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Run, Task
+from lthpaper.runs.settings import pretraining
+from lthpaper.training.loop import Trained, train
+from lthpaper.training.process_group import Team
+from lthpaper.training.start import initial_weights
 
 FEW = few_digits(train=70, test=40)  # of 16 images, the last batch of 6
 EVEN = few_digits(train=64, test=40)

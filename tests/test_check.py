@@ -5,11 +5,11 @@ import torch
 from matplotlib import pyplot
 from torch import nn
 
-from lthpaper import simulate
 from lthpaper.check import SanityCheck
 from lthpaper.errors import InputError
-from lthpaper.recipe import Recipe
-from lthpaper.settings import nonzeros
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.settings import nonzeros
+from lthpaper.sweep import simulate
 
 RECIPE = Recipe(epochs=1, batch_size=30, milestones=())
 ONE = {"learning_rates": (0.1,), "rounds": (1,), "seeds": 1, "train_images": 60}

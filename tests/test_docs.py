@@ -11,7 +11,7 @@ import click
 import pytest
 import typer
 
-from lthpaper.cli import app
+from lthpaper.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

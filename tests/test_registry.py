@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from lthpaper import pruning
 from lthpaper.data import SOURCES
 from lthpaper.errors import InputError
 from lthpaper.networks import NETWORKS
 from lthpaper.registry import Registry
+from lthpaper.runs import pruning
 
 REGISTRIES = [pruning.RULES, NETWORKS, SOURCES]
 

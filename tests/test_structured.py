@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from plain_loop import few_digits
 
 from lthpaper.errors import InputError
-from lthpaper.masks import dense_mask, kept
-from lthpaper.pruning.channels import Channels
-from lthpaper.pruning.n_of_m import NOfM
-from lthpaper.recipe import Recipe
-from lthpaper.runs import Fresh, Rewind, Task, ancestors, from_json, setting, to_json
-from lthpaper.settings import lt_imp, pretraining, random_reinit, rewound, rewound_rounds
-from lthpaper.training import train
+from lthpaper.runs.masks import dense_mask, kept
+from lthpaper.runs.pruning.channels import Channels
+from lthpaper.runs.pruning.n_of_m import NOfM
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Fresh, Rewind, Task, ancestors, from_json, setting, to_json
+from lthpaper.runs.settings import lt_imp, pretraining, random_reinit, rewound, rewound_rounds
+from lthpaper.training.loop import train
 
 DENSE = pretraining(Task("resnet8", "digits"), Recipe(epochs=2, lr=0.05, batch_size=20, milestones=(1,)))
 FEW = few_digits(train=20, test=20)

@@ -17,7 +17,7 @@ import torch
 from lthpaper.data import Card, Images, archives, folders, parquet
 from lthpaper.data.finding import DOWNLOAD, contents, may_download, not_found
 from lthpaper.errors import InputError, require
-from lthpaper.torchvision_import import torchvision
+from lthpaper.torchvision_compat import torchvision
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from lthpaper import data, remembered
+from lthpaper import cache, data
 from lthpaper.data import Card
 from lthpaper.data.decode import photograph, pixels
 from lthpaper.data.files import Encoded, Files
@@ -36,7 +36,7 @@ def look(files: Files) -> None:
         return {"images": np.array([len(files.train), len(files.test)])}
 
     # "looked" were looks that took the end of a small image in a tar file from the file behind it
-    remembered.arrays("looked-2", files.fingerprint, passes)
+    cache.arrays("looked-2", files.fingerprint, passes)
 
 
 def _quick(items: Encoded) -> list[str]:

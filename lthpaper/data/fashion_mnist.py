@@ -20,7 +20,7 @@ from torch import Tensor
 from lthpaper.data import Card, Images, archives, register
 from lthpaper.data.finding import DOWNLOAD, contents, may_download, not_found
 from lthpaper.errors import InputError, require
-from lthpaper.torchvision_import import torchvision
+from lthpaper.torchvision_compat import torchvision
 
 CARD = Card(
     num_classes=10,

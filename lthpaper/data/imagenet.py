@@ -26,7 +26,7 @@ from lthpaper.data.finding import contents, not_found
 from lthpaper.data.folders import check_classes, class_names, train_classes
 from lthpaper.data.own import PHOTOGRAPHS
 from lthpaper.errors import InputError, require
-from lthpaper.torchvision_import import torchvision
+from lthpaper.torchvision_compat import torchvision
 
 CARD = replace(PHOTOGRAPHS, num_classes=1000, train=1_281_167, test=50_000, similar=0.5)
 KIT = "ILSVRC2012_devkit_t12"

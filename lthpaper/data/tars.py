@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lthpaper import remembered
+from lthpaper import cache
+from lthpaper.cache import Arrays
 from lthpaper.data.decode import SUFFIXES
 from lthpaper.data.files import Encoded
 from lthpaper.errors import InputError, require
-from lthpaper.remembered import Arrays
 
 
 class Tars(Encoded):
@@ -61,7 +61,7 @@ def read(shards: Sequence[Path]) -> tuple[Tars, Tensor]:
     Raises InputError naming a shard that is damaged, or an image without a label.
     """
     about = "\n".join(f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in shards)
-    index = remembered.arrays("tars", about, lambda: _index(shards))
+    index = cache.arrays("tars", about, lambda: _index(shards))
     return Tars(shards, index), torch.from_numpy(index["label"])
 
 

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 
 from lthpaper.errors import InputError, require
 from lthpaper.registry import Registry
-from lthpaper.runs import Run
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial, table
-from lthpaper.store import Store
+from lthpaper.runs.run import Run
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial, table
+from lthpaper.store.store import Store
 
 Measure = Callable[[list[Trial], Store, Scale, str | Path | None], pd.DataFrame]
 

@@ -7,9 +7,9 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, fig1, register
 from lthpaper.figures.style import COLOURS, PAGE, curve, diverged_note, level, paper_style, seeds_note
-from lthpaper.recipe import epochs_said
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
+from lthpaper.runs.recipe import epochs_said
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
 
 LINES = ("-", (0, (3, 1.5)))  # sufficient, insufficient epochs
 

@@ -28,8 +28,8 @@ from lthpaper.figures.style import (
     seeds_note,
     spread,
 )
-from lthpaper.scales import Scale
-from lthpaper.settings import (
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import (
     Trial,
     fine_tuned,
     imp_sparsity,
@@ -39,7 +39,7 @@ from lthpaper.settings import (
     rewound,
     sanity_check,
 )
-from lthpaper.tickets import Verdict, verdict
+from lthpaper.verdicts.tickets import Verdict, verdict
 
 EARLY = (1 / 40, 1 / 20, 1 / 10)  # of training: epochs 4, 8 and 16 of 160
 PRUNINGS = ("IMP", "OMP")
@@ -73,7 +73,7 @@ def _rewound(scale: Scale, k: int) -> Iterator[Trial]:
 def verdicts(table: pd.DataFrame) -> list[tuple[str, str, Verdict]]:
     """(start, pruning, verdict) of LT, of each rewinding epoch and of FT.
 
-    By the generalised principles (`lthpaper.tickets`): what starts from θt stands in LT's place.
+    By the generalised principles (`lthpaper.verdicts.tickets`): what starts from θt stands in LT's place.
     """
     found = []
     for pruning in PRUNINGS:

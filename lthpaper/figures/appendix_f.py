@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from lthpaper.figures import FigureSpec, fig3, register
 from lthpaper.figures.style import PAGE, paper_style
 from lthpaper.paper import Thresholds
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.ticket_cells import by_sparsity
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.verdicts.cells import by_sparsity
 
 
 def trials(scale: Scale) -> list[Trial]:

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper import at_initialisation, settings
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, seeds_note, spread
-from lthpaper.masks import collapsed
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.store import Store
+from lthpaper.runs import at_initialisation, settings
+from lthpaper.runs.masks import collapsed
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.store.store import Store
 
 LOOKS = {  # Okabe and Ito's colours
     "LT-IMP": ("#0072B2", "o"),

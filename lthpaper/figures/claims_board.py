@@ -11,15 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lthpaper import claims
-from lthpaper.claims.outcome import CONTRADICTED, SUPPORTED
-from lthpaper.conditions import NOT_RUN, UNDECIDED
 from lthpaper.figures import FIGURES, FigureSpec, register
 from lthpaper.figures.style import PAGE, paper_style
-from lthpaper.runs import Run
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.store import Store
+from lthpaper.runs.run import Run
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.store.store import Store
+from lthpaper.verdicts import claims
+from lthpaper.verdicts.claims.outcome import CONTRADICTED, SUPPORTED
+from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
 
 # Okabe and Ito's blue, vermilion and yellow differ in lightness too; the symbol says it without colour.
 LOOKS = {

@@ -18,15 +18,15 @@ from matplotlib.patches import Circle
 
 from lthpaper import data
 from lthpaper.figures.style import PAGE, paper_style, percent
-from lthpaper.landscape import Plane, moving_weights, trajectory_plane, window
+from lthpaper.measures.planes import Plane, Sample, moving_weights, trajectory_plane, window
+from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
+from lthpaper.measures.surfaces import Evaluator, kept, losses, sample, surface
 from lthpaper.networks import skeleton
 from lthpaper.paper import SPARSITIES
-from lthpaper.ruggedness import basin_area, basin_share, non_convexity, roughness
-from lthpaper.runs import Run, Task
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
-from lthpaper.store import Store
-from lthpaper.surfaces import Evaluator, Sample, kept, losses, sample, surface
+from lthpaper.runs.run import Run, Task
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
+from lthpaper.store.store import Store
 
 ROUNDS = SPARSITIES[0.945]
 RATES = (0.01, 0.1)

@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper import controls
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import CROSS, PAGE, paper_style, percent
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.ticket_cells import trained
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.verdicts import controls
+from lthpaper.verdicts.cells import trained
 
 HEIGHT = 0.52  # inches a comparison
 INTERVAL = 0.95

@@ -21,9 +21,9 @@ from lthpaper.figures.style import (
     seeds_note,
     spread,
 )
-from lthpaper.recipe import epochs_said
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial, sanity_check
+from lthpaper.runs.recipe import epochs_said
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial, sanity_check
 
 SETTINGS = ("pretraining", "LT-IMP", "RR-IMP")
 

@@ -1,6 +1,6 @@
 """Figure 2: conditions ② to ⑤ on sketched accuracy-vs-learning-rate curves; a Jackpot, a secondary prize.
 
-The curves are sketches, no data. What is marked on them is what `lthpaper.tickets` finds in them.
+The curves are sketches, no data. What is marked on them is what `lthpaper.verdicts.tickets` finds in them.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lthpaper.conditions import SYMBOLS
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, PAGE, paper_style
 from lthpaper.paper import Thresholds
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.tickets import JACKPOT, Verdict, verdict
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.tickets import JACKPOT, Verdict, verdict
 
 NAMES = {"pretraining": "pretraining", "LT-IMP": "LT", "RR-IMP": "RR", "SDT": "SDT"}
 DASHES = {"pretraining": "-", "LT-IMP": "-", "RR-IMP": (0, (5, 1.5)), "SDT": (0, (1.5, 1.5))}

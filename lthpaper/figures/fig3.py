@@ -24,11 +24,11 @@ from lthpaper.figures.style import (
     spread,
 )
 from lthpaper.paper import Thresholds
-from lthpaper.runs import Task
-from lthpaper.scales import Scale
-from lthpaper.settings import SETTINGS, Trial, imp_sparsity, sanity_check
-from lthpaper.ticket_cells import trained
-from lthpaper.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, Verdict, verdict
+from lthpaper.runs.run import Task
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import SETTINGS, Trial, imp_sparsity, sanity_check
+from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, Verdict, verdict
 
 TICKETS = {SECONDARY: "#228833", EITHER: "#228833", JACKPOT: "#AA3377"}  # the paper's box is green
 SURE, BY_MEANS = 0.45, 0.18  # opacity

@@ -16,15 +16,14 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper.correlation import chance_band, overlap, overlap_by_layer, overlap_within_layers
-from lthpaper.engine import Weights
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import COLOURS, CROSS, MARKERS, PAGE, crosses, paper_style, percent, spread
-from lthpaper.masks import Mask
+from lthpaper.measures.correlation import chance_band, overlap, overlap_by_layer, overlap_within_layers
 from lthpaper.paper import FIGURE6
-from lthpaper.runs import Run
-from lthpaper.scales import Scale
-from lthpaper.settings import (
+from lthpaper.runs.masks import Mask
+from lthpaper.runs.run import Run
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import (
     Trial,
     imp_sparsity,
     lt_imp,
@@ -33,8 +32,9 @@ from lthpaper.settings import (
     random_reinit,
     reader,
 )
-from lthpaper.starts import initial_weights
-from lthpaper.store import Result, Store
+from lthpaper.store.store import Result, Store
+from lthpaper.training.pack import Weights
+from lthpaper.training.start import initial_weights
 
 ROUNDS, MAIN = FIGURE6.rounds, FIGURE6.share  # s = 0.832, p = 0.1
 SHARES = (MAIN / 2, MAIN, 2 * MAIN)

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, appendix_f, register
 from lthpaper.figures.drawn_table import draw_table
-from lthpaper.guideline import Guideline, guideline
-from lthpaper.scales import Scale
+from lthpaper.runs.scales import Scale
+from lthpaper.verdicts.guideline import Guideline, guideline
 
 trials = appendix_f.trials  # the evidence
 TRY, FOUND = "the paper: try", "our results"

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper import data, stability
+from lthpaper import data
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import PAGE, paper_style
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.store import Store
+from lthpaper.measures import stability
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.store.store import Store
 
 STABLE = 2.0  # points of error: Frankle 2020 calls less than 2 % no barrier
 

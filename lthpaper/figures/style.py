@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.transforms import Transform
 
-from lthpaper.ticket_cells import trained
+from lthpaper.verdicts.cells import trained
 
 COLUMN, PAGE = 3.4, 7.0  # inches: width of a paper's column and of its page
 CROSS = "×: a seed diverged"

@@ -17,10 +17,10 @@ from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.drawn_table import draw_table
 from lthpaper.networks.structure import residual_connections
 from lthpaper.paper import TABLE2, TABLE2_DATA, NetworkRow
-from lthpaper.runs import Task
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial
-from lthpaper.store import Store
+from lthpaper.runs.run import Task
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial
+from lthpaper.store.store import Store
 
 OURS = {  # the paper's name and data set -> our network, where the name differs
     ("resnet18", "tiny-imagenet"): "resnet18-tiny",

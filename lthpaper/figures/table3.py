@@ -1,20 +1,20 @@
 """Table 3: the observations over all experiments, one column a network and data set.
 
-What its rows ask is in `lthpaper.observations`. The body of the paper's table is not at hand: the rows
+What its rows ask is in `lthpaper.verdicts.observations`. The body of the paper's table is not at hand: the rows
 follow §3.1's questions.
 """
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.conditions import NOT_RUN, UNDECIDED
 from lthpaper.figures import FigureSpec, appendix_f, fig3, register
 from lthpaper.figures.drawn_table import draw_table
 from lthpaper.figures.style import percent
 from lthpaper.figures.table2 import residual_count
-from lthpaper.observations import ALIKE, IMP, LT, OMP, QUESTIONS, RR, observations
-from lthpaper.scales import Scale
-from lthpaper.tickets import EITHER, JACKPOT, NONE, SECONDARY
+from lthpaper.runs.scales import Scale
+from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.observations import ALIKE, IMP, LT, OMP, QUESTIONS, RR, observations
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY
 
 MEANS, SEEDS = "by means", "by seeds"
 READINGS = {MEANS: "", SEEDS: "_ours"}

@@ -16,8 +16,8 @@ from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, spread
-from lthpaper.scales import Scale
-from lthpaper.settings import Trial, imp_sparsity, lt_imp, pretraining, random_reinit
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, pretraining, random_reinit
 
 SETTINGS = ("LT-IMP", "RR-IMP")
 RANGE = 5.0  # points below the best that colours tell apart; a rate that fails would swallow the rest

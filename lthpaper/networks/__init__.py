@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from lthpaper.errors import InputError, require
 from lthpaper.registry import Registry
-from lthpaper.torchvision_import import make_importable
+from lthpaper.torchvision_compat import make_importable
 
 THIRD_PARTY = ("torch", "torchvision")  # their releases are in a result's provenance
 LOCAL = "local"  # the "module" of functions that were handed over in this process

@@ -27,7 +27,7 @@ def _stage(block: type, inputs: int, planes: int, blocks: int, stride: int) -> n
 def _resnet(
     block_name: str, depths: tuple[int, ...], num_classes: int, in_channels: int, width: float, small: bool
 ) -> nn.Module:
-    from lthpaper.torchvision_import import torchvision  # seconds: only those who need it wait
+    from lthpaper.torchvision_compat import torchvision  # seconds: only those who need it wait
 
     resnet = torchvision().models.resnet
     block = getattr(resnet, block_name)

@@ -1,0 +1,42 @@
+"""What is trained while the clock runs: network, batch and number of random images."""
+
+from dataclasses import dataclass
+
+from lthpaper import data
+from lthpaper.data import Card
+from lthpaper.errors import InputError
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Task
+
+
+@dataclass(frozen=True)
+class Size:
+    """images: of one timed epoch; epoch: of the network-epoch that results are stated in."""
+
+    task: Task
+    batch: int
+    images: int
+    epoch: int
+    test: int
+
+    @property
+    def card(self) -> Card:
+        return data.card(self.task.data)
+
+    def recipe(self, precision: str) -> Recipe:
+        """Never reaches an end: only single epochs of it are trained."""
+        return Recipe(epochs=10**6, lr=0.05, batch_size=self.batch, precision=precision, milestones=())
+
+
+SIZES = {
+    "digits": Size(Task("resnet8", "digits"), batch=50, images=300, epoch=300, test=1497),
+    "cifar": Size(Task("resnet20", "cifar10"), batch=64, images=512, epoch=50_000, test=1000),
+    "vgg": Size(Task("vgg16", "cifar10"), batch=64, images=512, epoch=50_000, test=1000),
+}
+
+
+def named(name: str) -> Size:
+    """Raises InputError for an unknown size."""
+    if name not in SIZES:
+        raise InputError(f"There is no size {name!r} to measure; choose from {', '.join(SIZES)}.")
+    return SIZES[name]

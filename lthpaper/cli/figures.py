@@ -1,0 +1,182 @@
+"""Commands that draw and tell: figures, list, claims."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lthpaper.cli import terminal
+from lthpaper.cli.options import (
+    Changes,
+    DataFolder,
+    Device,
+    Figures,
+    ScaleName,
+    StoreFolder,
+    TimeLimit,
+    fields,
+    store_at,
+    studies_of,
+    time_left,
+    union,
+)
+from lthpaper.errors import require
+from lthpaper.sweep.stopping import Unfinished
+
+console = terminal.console()
+
+
+def figures(
+    names: Figures = None,
+    scale: ScaleName = "smoke",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="NAME=VALUE", help="A parameter of the notebooks: --set seeds=5."
+        ),
+    ] = None,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+    device: Device = "auto",
+    time_limit: TimeLimit = "",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Notebooks at once; 0: one a core.")] = 0,
+    out: Annotated[str, typer.Option("--out", help="Folder for figures. Default: runs/figures/SCALE.")] = "",
+    notebooks: Annotated[str, typer.Option("--notebooks", help="Folder of the notebooks.")] = "",
+) -> None:
+    """Regenerate figures: train everything they lack as one plan, then execute their notebooks."""
+    from lthpaper import locations
+    from lthpaper.figures import FIGURES
+    from lthpaper.report import notebooks as batch
+    from lthpaper.runs.scales import Scale
+    from lthpaper.study import notebook_folder
+    from lthpaper.sweep.execute import execute
+    from lthpaper.sweep.plan import worker_count
+
+    time_left(time_limit)  # refused before anything else
+    chosen = batch.select(names or [], Path(notebooks) if notebooks else notebook_folder())
+    given = fields(changes)
+    folder = locations.figures_folder(scale, out)
+    fixed = {"scale": scale, "store": str(locations.store_folder(store).resolve()), "device": device}
+    fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
+    values = {name: fixed | batch.checked(path, given) for name, path in chosen.items()}
+
+    changes_of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
+    drawn = [name for name in chosen if name in FIGURES]
+    if drawn:
+        pages = studies_of(drawn, scale, changes_of_scale, store, data, device, 0)
+        runs, keep = union(pages)
+        where, left = (pages[0].store, pages[0].data_root, pages[0].device), time_left(time_limit)
+        points = pages[0].scale.curve_points
+        execute(runs, *where, keep=keep, time_limit=left, signals=True, curve_points=points)
+    if time_left(time_limit) == 0:
+        raise Unfinished("Everything is trained, but the time limit is reached: the figures are to be drawn.")
+    executed = locations.home() / "runs" / "notebooks" / scale
+    outcomes = []
+    for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
+        outcomes.append(outcome)
+        console.print(f"{outcome.name}: {'FAILED' if outcome.error else 'drawn'} in {outcome.seconds:.0f} s")
+    options = {"--store": store, "--data": data, "--out": out, "--notebooks": notebooks}
+    options |= {"--time-limit": time_limit}
+    again = ["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))]
+    again += [word for option, value in options.items() if value for word in (option, value)]
+    _report(outcomes, again if device == "auto" else [*again, "--device", device])
+    console.print(f"Figures are in {folder}")
+    if any(outcome.error for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _report(outcomes: list[Any], options: list[str]) -> None:
+    """A table of what failed: notebook, cell, exception, where to look; below it how to rerun each."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if not failed:
+        return
+    table = Table("notebook", "cell", "exception", "executed notebook")
+    for outcome in failed:
+        table.add_row(outcome.name, outcome.cell, outcome.error[:300], str(outcome.executed))
+    console.print(table)
+    console.print("Run again with")  # not in the table: a wrapped command cannot be copied
+    for outcome in failed:
+        console.print(f"  {shlex.join(['lthpaper', 'figures', outcome.name, *options])}")
+
+
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="figures, scales, networks, data, pruning, inits or runs.")
+    ] = "",
+    store: StoreFolder = "",
+) -> None:
+    """Names that other commands take, or (list runs) what the store holds."""
+    import dataclasses
+
+    from lthpaper import data, networks
+    from lthpaper.figures import FIGURES
+    from lthpaper.runs import inits, pruning
+    from lthpaper.runs.scales import SCALES
+
+    kinds = {
+        "figures": lambda: {name: spec.title for name, spec in FIGURES.items()},
+        "scales": lambda: {
+            name: ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(value).items() if k != "name")
+            for name, value in SCALES.items()
+        },
+        "networks": lambda: {
+            name: f"{networks.count_parameters(name, 10):,} parameters with 10 classes, 32×32 inputs"
+            for name in networks.NETWORKS
+        },
+        "data": lambda: {
+            name: f"{s.card.train:,} + {s.card.test:,} images of {s.card.size}×{s.card.size}, "
+            f"{s.card.num_classes} classes"
+            for name, s in data.SOURCES.items()
+        },
+        "pruning": lambda: {
+            name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()
+        },
+        "inits": lambda: {name: (kind.__doc__ or "").splitlines()[0] for name, kind in inits.INITS.items()},
+    }
+    if what == "runs":
+        _list_runs(store)
+        return
+    require(what in (*kinds, ""), f"{what!r} cannot be listed; there are {', '.join(kinds)} and runs.")
+    for kind in [what] if what else kinds:
+        table = Table(kind, "", box=None, title_justify="left")
+        for name, about in kinds[kind]().items():
+            table.add_row(name, about)
+        console.print(table)
+
+
+def _list_runs(folder: str) -> None:
+    from lthpaper.runs.run import setting
+
+    store = store_at(folder)
+    table = Table("run", "setting", "lr", "epochs", "seed", "sparsity", "accuracy", box=None)
+    for result in store:
+        r = result.run
+        values = (f"{r.recipe.lr:g}", str(r.recipe.epochs), str(r.seed), f"{result.sparsity:.3f}")
+        table.add_row(r.name, setting(r), *values, f"{result.accuracy:.2f}")
+    console.print(table)
+    console.print(f"{table.row_count} runs in {store.folder}")
+
+
+def claims(
+    scale: ScaleName = "smoke",
+    changes: Changes = None,
+    surfaces: Annotated[
+        bool, typer.Option("--surfaces", help="Compute the loss surfaces that claim 14 needs, if missing.")
+    ] = False,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+) -> None:
+    """The paper's fourteen claims against the results in the store. Trains nothing."""
+    from lthpaper import locations
+    from lthpaper.runs.scales import scale as scale_of
+    from lthpaper.verdicts import claims as board
+
+    chosen = scale_of(scale, **fields(changes))
+    found = board.scoreboard(chosen, store_at(store), locations.data_folder(data), surfaces)
+    shown = found[["claim", "words", "status", "by the means", "ours", "paper", "tried on"]]
+    table = Table(*shown.columns, show_lines=True)
+    for row in shown.itertuples(index=False):
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console.print(table)

@@ -1,0 +1,124 @@
+"""The command `lthpaper`. Bad input ends in one sentence and status 2, never in a traceback."""
+
+import errno
+import os
+import shlex
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lthpaper.cli import check as check_cli
+from lthpaper.cli import figures as figures_cli
+from lthpaper.cli import run as run_cli
+from lthpaper.cli import terminal
+from lthpaper.cli.store import store_app
+from lthpaper.errors import InputError, require
+from lthpaper.sweep import stopping
+from lthpaper.sweep.processes import WorkFailed
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The sanity checks for lottery tickets (Ma et al., NeurIPS 2021): plan, train, draw.",
+    epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback. "
+    "What a time limit or SIGTERM ended in good order exits with status 75; the same command goes on.",
+)
+for command in (run_cli.plan, run_cli.run, figures_cli.figures):
+    app.command()(command)
+app.command("list")(figures_cli.list_)
+for command in (figures_cli.claims, check_cli.check, run_cli.bench):
+    app.command()(command)
+app.add_typer(store_app, name="store")
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # an environment variable of the processes that torchrun starts
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; as LTHPAPER_DEBUG=1 does.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["LTHPAPER_DEBUG"] = "1"  # where `main` looks, and other processes too
+    require(
+        TORCHRUN not in os.environ or context.invoked_subcommand == "run",
+        f"torchrun is for `lthpaper run`; start `lthpaper {context.invoked_subcommand}` without it.",
+    )
+
+
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+NOT_A_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+
+
+def _sentence(error: Exception) -> tuple[str, int]:
+    """What a user is told of an error, and the exit status; "" for an error of ours."""
+    if isinstance(error, InputError):
+        return str(error), 2
+    if isinstance(error, WorkFailed):
+        return _failed_training(str(error)), 1
+    where = f"{error.filename or 'The disk'} cannot be used ({error.strerror})"
+    if error.errno in NOT_WRITABLE:
+        return f"{where}. Free some space or name a folder that can be read and written, and run again.", 2
+    if error.errno in NOT_A_FOLDER and error.filename:
+        return f"{where}; name another place for it.", 2
+    return "", 1
+
+
+def _failed_training(log: str) -> str:
+    """The last line of a worker's traceback, and where the whole of it lies."""
+    from lthpaper import locations
+
+    path, last = locations.home() / "runs" / "failed-training.log", log.strip().rpartition("\n")[2]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(log)
+    except OSError:  # what cannot be written is shown
+        return f"A training failed: {last}\n{log}"
+    return f"A training failed: {last.rstrip('.')}. The log is {path}; every other result is in the store."
+
+
+def _again() -> str:
+    """This command, as one would type it."""
+    name = "python -m lthpaper" if Path(sys.argv[0]).name == "__main__.py" else "lthpaper"
+    if TORCHRUN in os.environ:
+        name = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} -m lthpaper"
+    return f"{name} {shlex.join(sys.argv[1:])}"
+
+
+def main() -> None:
+    """Entry point: bad input is a sentence and status 2, a failed training status 1, an interrupt 130.
+
+    What ended in good order before it was done: status 75.
+    """
+    terminal.show_anything()
+    sys.path.insert(0, os.getcwd())  # networks and data sets of one's own lie where one works
+    together = TORCHRUN in os.environ
+    try:
+        if together:
+            from lthpaper.sweep import torchrun
+
+            torchrun.take_part(app)
+        else:
+            app()
+    except stopping.Unfinished as unfinished:
+        if not together or torchrun.speaks():
+            print(f"lthpaper: {unfinished} Go on with\n  {_again()}", file=sys.stderr)
+        raise SystemExit(stopping.STATUS) from None
+    except (InputError, OSError, WorkFailed) as error:
+        said, status = _sentence(error)
+        if not said:
+            raise
+        if os.environ.get("LTHPAPER_DEBUG"):
+            traceback.print_exc()
+        if not together or torchrun.speaks():
+            print(f"lthpaper: {said}", file=sys.stderr)
+        raise SystemExit(status) from None
+    except SystemExit as ended:  # typer makes this of an interrupt
+        if ended.code == 130:
+            print("lthpaper: stopped; results so far are kept, the same command goes on.", file=sys.stderr)
+        raise

@@ -1,0 +1,91 @@
+"""Options that several commands take, and what they stand for."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lthpaper.errors import require
+from lthpaper.sweep.stopping import seconds
+
+if TYPE_CHECKING:  # torch takes a second to import; --help should not
+    from lthpaper.store.store import Store
+
+BEGAN = time.time()  # of the command, nearly: what takes long to import comes after
+
+Figures = Annotated[
+    list[str] | None, typer.Argument(help="Figures and tables, fig1 for one; all if none is named.")
+]
+ScaleName = Annotated[str, typer.Option("--scale", help="smoke (CI), laptop (minutes) or paper (GPU).")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="FIELD=VALUE", help="Change a field of the scale: --set seeds=5."),
+]
+StoreFolder = Annotated[
+    str, typer.Option("--store", help="Folder of results. Default: LTHPAPER_STORE or runs/store.")
+]
+DataFolder = Annotated[
+    str, typer.Option("--data", help="Folder of data sets. Default: LTHPAPER_DATA or data.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a core, one on a GPU.")]
+TimeLimit = Annotated[
+    str,
+    typer.Option(
+        "--time-limit",
+        metavar="TIME",
+        help="End in good order, with status 75, after 90s, 25m, 2h, 1h30m. The same command goes on.",
+    ),
+]
+
+
+def store_at(folder: str) -> "Store":
+    """The store that `--store` names, over the project's published results."""
+    from lthpaper import locations
+    from lthpaper.store.store import Store
+
+    return Store(locations.store_folder(folder), locations.published_folder())
+
+
+def time_left(limit: str) -> float | None:
+    """Seconds that a time limit leaves; None if there is none. Raises InputError if it is no time."""
+    return max(0.0, seconds(limit) - (time.time() - BEGAN)) if limit else None
+
+
+def fields(pairs: list[str] | None) -> dict[str, str]:
+    """["a=1"] -> {"a": "1"}."""
+    for pair in pairs or []:
+        value = pair.partition("=")[2].strip()  # an empty one would quietly mean the scale's own
+        require(bool(value), f"{pair!r} is not FIELD=VALUE; for example --set seeds=5.")
+    return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs or [])}
+
+
+def pages_of(
+    names: list[str] | None,
+    scale: str,
+    changes: dict[str, str],
+    store: str,
+    data: str,
+    device: str,
+    workers: int,
+) -> list[Any]:
+    """The Pages of the figures named, of all if none is. names to workers: what the options hold.
+
+    Raises InputError for an unknown figure, scale, field or value.
+    """
+    from lthpaper.figures import FIGURES
+    from lthpaper.study import Study
+
+    wanted = names or list(FIGURES)
+    options: dict[str, Any] = {"store": store, "data_root": data, "device": device, "workers": workers}
+    return [Study(name, scale, **options, **changes) for name in wanted]
+
+
+def union(studies: list[Any]) -> tuple[list[Any], dict[Any, frozenset[int]]]:
+    """The runs of several figures, and the weights that they want kept."""
+    runs = [trial.run for study in studies for trial in study.trials]
+    keep: dict[Any, frozenset[int]] = {}
+    for study in studies:
+        for run, epochs in study.spec.keep(study.scale).items():
+            keep[run] = keep.get(run, frozenset()) | epochs
+    return runs, keep

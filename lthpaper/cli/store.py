@@ -1,0 +1,192 @@
+"""`lthpaper store …`: a folder of results checked, merged, exported, pruned, repaired. Trains nothing."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from lthpaper.cli import terminal
+from lthpaper.cli.options import StoreFolder, store_at
+from lthpaper.errors import printable, require
+
+if TYPE_CHECKING:  # torch takes a second to import; --help should not
+    from lthpaper.store.merge import Brought
+
+store_app = typer.Typer(no_args_is_help=True, help="Check, merge, export, prune and repair results.")
+console = terminal.console()
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Only = Annotated[
+    str, typer.Option("--only", metavar="PATTERN", help="Entries whose names fit, 'resnet20-*' for one.")
+]
+
+
+@store_app.command()
+def verify(
+    store: StoreFolder = "",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Leave out the good ones.")] = False,
+) -> None:
+    """Check every entry: checksums, digests against descriptions; checkpoints, drafts, orphans.
+
+    Exits with status 1 if something is damaged or cannot be read by this version.
+    """
+    from lthpaper.store import prune as tools
+
+    own = store_at(store)
+    folder = tools.existing(own.folder)
+    table, counts = _table("entry", "status", "what"), Counter()
+    for checked in tools.check_store(own):
+        counts[checked.status] += 1
+        if not (quiet and checked.status == tools.GOOD):
+            table.add_row(printable(checked.name), checked.status, printable(checked.what))
+    if table.row_count:
+        console.print(table)
+    console.print(f"{_counted(counts) or 'nothing'} in {folder}")
+    if counts[tools.DAMAGED] or counts[tools.FOREIGN]:
+        console.print(
+            "`lthpaper store repair` sets damaged entries aside; --foreign those of other versions."
+        )
+        raise typer.Exit(1)
+
+
+@store_app.command()
+def merge(
+    other: Annotated[str, typer.Argument(help="The store of another machine.")],
+    store: StoreFolder = "",
+    only: Only = "*",
+    dry_run: DryRun = False,
+) -> None:
+    """Bring in the results of another store, checked. Nothing here is overwritten.
+
+    Entries with the same content are skipped; weights and snapshots that are missing here are added.
+    Conflicts (the same run, other numbers) are shown with both accuracies. Exits with status 1 if there
+    are conflicts or damaged entries; the others are in then.
+    """
+    from lthpaper.store import prune as tools
+
+    target = store_at(store)
+    _bring(tools.bring(Path(other), target, only, dry_run=dry_run), target.folder, dry_run)
+
+
+@store_app.command()
+def export(
+    folder: Annotated[str, typer.Argument(help="Where to; made if it is not there.")],
+    weights: Annotated[
+        bool, typer.Option("--weights/--no-weights", help="Without: only descriptions and results.")
+    ] = True,
+    store: StoreFolder = "",
+    only: Only = "*",
+    dry_run: DryRun = False,
+) -> None:
+    """Copy entries into a folder, as for another machine or, without weights, for git."""
+    from lthpaper.store import prune as tools
+    from lthpaper.store.store import Store
+
+    own, target = store_at(store), Store(folder)
+    require(
+        own.folder.resolve() not in target.folder.resolve().parents,
+        f"{folder} lies inside the store {own.folder}; name a folder beside it.",
+    )
+    _bring(tools.bring(own.folder, target, only, weights, dry_run), target.folder, dry_run)
+
+
+def _bring(brought: "Iterable[Brought]", folder: Path, dry_run: bool) -> None:
+    from lthpaper.store import prune as tools
+
+    table, counts = _table("entry", "outcome", "what"), Counter()
+    for one in brought:
+        counts[one.outcome] += 1
+        if one.outcome != tools.THERE:
+            table.add_row(printable(one.name), one.outcome, printable(one.what))
+    if table.row_count:
+        console.print(table)
+    would = " (dry run: nothing was written)" if dry_run else ""
+    console.print(f"{_counted(counts) or 'no entries'}: {folder}{would}")
+    if counts[tools.CONFLICT] or counts[tools.REFUSED]:
+        raise typer.Exit(1)
+
+
+@store_app.command()
+def prune(
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Weights, masks and snapshots; results stay.")
+    ] = False,
+    snapshots: Annotated[
+        bool, typer.Option("--snapshots", help="Weights of epochs before the last.")
+    ] = False,
+    entries: Annotated[bool, typer.Option("--entries", help="Whole entries; needs --only.")] = False,
+    drafts: Annotated[
+        bool, typer.Option("--drafts", help="Drafts of killed processes, an hour old.")
+    ] = False,
+    orphans: Annotated[bool, typer.Option("--orphans", help="Files that belong to no run here.")] = False,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Checkpoints of runs whose results are here.")
+    ] = False,
+    only: Only = "*",
+    store: StoreFolder = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it: only say what would go.")] = False,
+) -> None:
+    """Delete what you choose. A dry run unless --yes is given."""
+    from lthpaper.store import prune as tools
+
+    require(
+        weights or snapshots or entries or drafts or orphans or checkpoints,
+        "Nothing was chosen; give one or more of --weights, --snapshots, --entries, --drafts, --orphans, "
+        "--checkpoints.",
+    )
+    require(
+        not entries or only != "*",
+        "--entries without --only would delete every result; say which, for example --only 'resnet20-*'.",
+    )
+    own = store_at(store)
+    chosen = tools.removals(own, only, weights, snapshots, entries, drafts, orphans, checkpoints)
+    table = _table("file or folder", "why", "MB")
+    for removal in chosen:
+        name = printable(str(removal.path.relative_to(own.folder)))
+        table.add_row(name, removal.why, f"{removal.bytes / 1e6:.2f}")
+    if chosen:
+        console.print(table)
+    if yes:
+        tools.remove(own, chosen)
+    done = "deleted" if yes else "would be deleted; --yes does it"
+    console.print(f"{len(chosen)} things, {sum(r.bytes for r in chosen) / 1e6:.1f} MB, {done}")
+
+
+@store_app.command()
+def repair(
+    foreign: Annotated[
+        bool, typer.Option("--foreign", help="Also entries that this version cannot read.")
+    ] = False,
+    store: StoreFolder = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Set damaged entries aside into the store's folder `damaged`; nothing is deleted.
+
+    The command that wanted them then trains them again.
+    """
+    from lthpaper.store import prune as tools
+
+    own = store_at(store)
+    moved = tools.repair(own, foreign, dry_run)
+    table = _table("entry", "what", "set aside as")
+    for checked, kept in moved:
+        place = "" if kept is None else str(kept.relative_to(own.folder))
+        table.add_row(printable(checked.name), printable(checked.what), printable(place))
+    if moved:
+        console.print(table)
+    done = "would be set aside" if dry_run else "set aside; run the same command again to train them anew"
+    console.print(f"{len(moved)} {done}" if moved else f"Nothing is damaged in {own.folder}")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None)
+    for name in columns:
+        table.add_column(name, overflow="fold")  # a name cut short could not be typed again
+    return table
+
+
+def _counted(counts: Counter) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if count)

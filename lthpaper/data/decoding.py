@@ -1,0 +1,112 @@
+"""What a loader process does: a few encoded images to pixels, as training or testing wants them.
+
+Random crops are drawn from a generator that starts anew for every image, from the run's seed, the epoch and
+the place in the epoch: who decodes it, and after what, changes nothing. The transforms are torchvision's.
+"""
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import connection, parent_process
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lthpaper.data import Card
+from lthpaper.data.augment import crop_flip, derived_seed, padded
+from lthpaper.data.decode import decode, photograph
+from lthpaper.data.files import Encoded
+from lthpaper.errors import InputError
+from lthpaper.torchvision_compat import torchvision
+
+v2 = torchvision().transforms.v2  # imported with this module: a server of processes then does it once for all
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Images of one batch, few enough for one process.
+
+    seeds: (run's seed, epoch, place in the epoch) of each; shift (B, 2), flip (B,): of images of one size.
+    For test images all three are left out.
+    """
+
+    index: Tensor  # (B,) int64
+    seeds: tuple[tuple[int, int, int], ...] = ()
+    shift: Tensor | None = None
+    flip: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images of a data set by piece; travels to the loader processes."""
+
+    train: Encoded
+    test: Encoded
+    card: Card
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+    def __getitem__(self, piece: Piece) -> Tensor | str:
+        """(B, size, size, C) uint8; or, as a sentence, which image cannot be used."""
+        try:
+            return self.pixels(piece)
+        except InputError as error:  # raised, it would arrive as a traceback of this process
+            return str(error)
+
+    def pixels(self, piece: Piece) -> Tensor:
+        """(B, size, size, C) uint8. Raises InputError naming the image that cannot be used."""
+        card, training = self.card, bool(piece.seeds)
+        items = self.train if training else self.test
+        encoded = [items[i] for i in piece.index.tolist()]
+        if card.streams:
+            return self._photographs(encoded, piece.seeds)
+        whole = decode(encoded, len(encoded), card.size, card.channels)
+        if not training:
+            return whole
+        here = torch.arange(len(encoded))[None]
+        crops = crop_flip(padded(whole, card.pad), here, piece.shift[None], piece.flip[None], card.size)
+        return crops[0].permute(0, 2, 3, 1)
+
+    def _photographs(
+        self, encoded: Sequence[tuple[str, bytes]], seeds: Sequence[tuple[int, int, int]]
+    ) -> Tensor:
+        card = self.card
+        out = np.empty((len(encoded), card.size, card.size, card.channels), np.uint8)
+        with torch.random.fork_rng(devices=[]):  # without loader processes this is the caller's generator
+            for i, (name, content) in enumerate(encoded):
+                image = photograph(name, content, card.resize, card.channels)
+                if seeds:
+                    torch.default_generator.manual_seed(derived_seed("image", *seeds[i]))
+                    image = self.training(image)
+                else:
+                    image = self.testing(image)
+                out[i] = np.asarray(image).reshape(out.shape[1:])
+        return torch.from_numpy(out)
+
+    @cached_property
+    def training(self) -> Callable[[Image.Image], Image.Image]:
+        """The standard transforms of ImageNet's training images."""
+        flip = [v2.RandomHorizontalFlip()] if self.card.flip else []
+        return v2.Compose([v2.RandomResizedCrop(self.card.size), *flip])
+
+    @cached_property
+    def testing(self) -> Callable[[Image.Image], Image.Image]:
+        """The middle of the image."""
+        return v2.Compose([v2.Resize(self.card.resize), v2.CenterCrop(self.card.size)])
+
+
+def begin(number: int) -> None:
+    """What a loader process does first: it will end with its parent, however that ends."""
+    warnings.filterwarnings("ignore", module="PIL")  # on photographs' EXIF, once a process
+
+    def end_with_parent() -> None:
+        connection.wait([parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()

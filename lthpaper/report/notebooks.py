@@ -1,0 +1,155 @@
+"""Notebooks in batch: strict parameters, several at once as processes, a readable table at the end."""
+
+import os
+import re
+import time
+import traceback
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from lthpaper.errors import InputError, require
+
+TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a notebook ended. error: "" or the exception in a line, with the cell that raised it."""
+
+    name: str
+    executed: Path
+    seconds: float
+    error: str = ""
+    cell: str = ""
+
+
+def find(folder: Path) -> dict[str, Path]:
+    """Figure name -> notebook, in the paper's order: NN_<name>_<words>.ipynb."""
+    named = [
+        (re.fullmatch(r"\d\d_([a-z0-9-]+)(_.*)?\.ipynb", p.name), p) for p in sorted(folder.glob("*.ipynb"))
+    ]
+    found = {match[1]: path for match, path in named if match and path.is_file()}
+    require(
+        bool(found),
+        f"There are no notebooks in {folder}. Run the command in a checkout of lthpaper, or name the folder "
+        "with --notebooks.",
+    )
+    return found
+
+
+def parameters(notebook: Path) -> dict[str, dict[str, Any]]:
+    """Name -> {"inferred_type_name", "default", "help"} of a notebook's parameters cell."""
+    try:
+        import papermill
+    except ImportError as error:  # a machine that only trains may lack it
+        raise InputError(
+            "papermill is not installed, which executes the notebooks. Install it where lthpaper's checkout "
+            "is: .venv/bin/pip install -e '.[notebooks]'"
+        ) from error
+    try:
+        return papermill.inspect_notebook(_literal(notebook))
+    except Exception as error:  # whatever a file that is no notebook does to nbformat and papermill
+        raise InputError(
+            f"{notebook} cannot be read as a notebook ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _literal(path: Path) -> str:
+    """A path for papermill, which takes braces in it for names of parameters to put in."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def checked(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
+    """Values from the command line as the types that the notebook declares.
+
+    Raises InputError for a name that it does not have or a value of another type.
+    """
+    known = parameters(notebook)
+    values = {}
+    for name, text in given.items():
+        require(
+            name in known,
+            f"{notebook.name} has no parameter {name!r}. It has: {', '.join(known)}.",
+        )
+        values[name] = _value(name, known[name]["inferred_type_name"], text)
+    return values
+
+
+def _value(name: str, kind: str, text: str) -> Any:
+    try:
+        text.encode()  # bytes that are no text cannot be written into a notebook
+        if kind == "list":
+            items = [item.strip() for item in text.strip("[]() ").split(",") if item.strip()]
+            return [_number(item) for item in items] if _of_numbers(name) else items
+        if kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        return TYPES[kind](text)
+    except (KeyError, ValueError):
+        example = {"list": "0.01,0.1", "bool": "true", "int": "3", "float": "0.1"}.get(kind, "text")
+        raise InputError(f"Parameter {name} is {text!r}; it takes a value like {example} ({kind}).") from None
+
+
+def _of_numbers(name: str) -> bool:
+    """Whether a list holds numbers, as the scale's field of that name does; patterns of weights are text."""
+    from lthpaper.runs.scales import Scale
+
+    item = typing.get_args(typing.get_type_hints(Scale).get(name))
+    return bool(item) and item[0] is not str
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def execute_all(
+    chosen: Mapping[str, Path], values: Mapping[str, Mapping[str, Any]], out: Path, jobs: int
+) -> Iterator[Outcome]:
+    """Execute notebooks, `jobs` at a time, in processes of their own; outcomes as they come."""
+    out.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(max(1, min(jobs, len(chosen))), get_context("spawn")) as pool:
+        pending = [
+            pool.submit(_execute, n, path, dict(values[n]), out / path.name) for n, path in chosen.items()
+        ]
+        for future in as_completed(pending):
+            yield future.result()
+
+
+def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) -> Outcome:
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    with open(executed.with_suffix(".log"), "w") as log:
+        os.dup2(log.fileno(), 2)  # what kernels say on stderr, which nobody wants between the lines
+    began = time.perf_counter()
+    error, cell = "", ""
+    try:
+        papermill.execute_notebook(
+            _literal(notebook),
+            _literal(executed),
+            values,
+            kernel_name="python3",
+            cwd=str(notebook.parent),
+            progress_bar=False,
+            log_output=False,
+        )
+    except PapermillExecutionError as failed:
+        error, cell = f"{failed.ename}: {failed.evalue}", f"cell {failed.exec_count}"
+    except Exception as failed:  # a kernel that cannot start, a folder that cannot be written
+        error = "".join(traceback.format_exception_only(failed)).strip()
+    return Outcome(name, executed, time.perf_counter() - began, error, cell)
+
+
+def select(names: Sequence[str], folder: Path) -> dict[str, Path]:
+    """The notebooks of some figures, all if none are named. Raises InputError for an unknown name."""
+    known = find(folder)
+    for name in names:
+        require(name in known, f"There is no figure {name!r}. There are: {', '.join(known)}.")
+    return {name: path for name, path in known.items() if not names or name in names}

@@ -1,0 +1,61 @@
+"""GraSP: keep the gradient's flow (Wang 2020)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lthpaper.data.augment import derived_seed
+from lthpaper.errors import require
+from lthpaper.runs.digest import coerce_floats
+from lthpaper.runs.inits import check_init
+from lthpaper.runs.inits.fresh import check_seed
+from lthpaper.runs.masks import Mask, check_sparsity, prunable
+from lthpaper.runs.pruning import register
+from lthpaper.runs.pruning.seen import Seen, down_to
+from lthpaper.runs.pruning.snip import check_images
+
+if TYPE_CHECKING:
+    from lthpaper.runs.inits import Init
+
+
+@register("grasp")
+@dataclass(frozen=True)
+class Grasp:
+    """Remove round(s·n) prunable weights of `at`, those with the largest −θ ⊙ Hg on one batch first.
+
+    −θq (Hg)q is, to first order, half of what ‖g‖² gains when weight q is removed. g, H: gradient and Hessian
+    of the cross-entropy of logits/temperature (200 in the authors' code) with respect to the weights of all
+    convolutions and linear layers, batch-norms with the batch's statistics.
+    """
+
+    at: "Init"
+    sparsity: float
+    images: int = 100
+    seed: int = 0
+    draw: int = 0
+    temperature: float = 200.0
+    label = "GraSP"
+
+    def __post_init__(self):
+        check_init("at", self.at)
+        check_sparsity(self.sparsity)
+        coerce_floats(self)
+        check_images(self.images)
+        check_seed("seed", self.seed)
+        check_seed("draw", self.draw)
+        hot = isinstance(self.temperature, float) and 0 < self.temperature < 1e6
+        require(hot, f"temperature is {self.temperature!r}; it must be a number above 0.")
+
+    def prune_seeing(self, weights: dict[str, Tensor], mask: Mask, seen: Seen) -> Mask:
+        images, labels = seen.batch(self.images, derived_seed("batch", self.seed, self.draw))
+        network = seen.network(weights).train()
+        names = prunable(network, ("*",))
+        thetas = [network.get_parameter(name) for name in names]
+        loss = F.cross_entropy(network(images) / self.temperature, labels)
+        gradients = torch.autograd.grad(loss, thetas, create_graph=True)
+        flow = sum((g * g.detach()).sum() for g in gradients)  # its gradient is Hg
+        products = dict(zip(names, torch.autograd.grad(flow, thetas), strict=True))
+        return down_to(self.sparsity, {n: weights[n].double() * products[n] for n in mask}, mask)

@@ -1,0 +1,59 @@
+"""What a rule that looks at more than weights may see: the network, and a batch of training images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lthpaper import networks
+from lthpaper.data import DataSet, Images
+from lthpaper.data.augment import normalised
+from lthpaper.errors import require
+from lthpaper.runs.masks import Mask, remove_lowest
+
+if TYPE_CHECKING:
+    from lthpaper.runs.run import Task
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A task's network and images, in float64 on the CPU: a mask does not depend on the device."""
+
+    task: "Task"
+    data: DataSet | None = None
+
+    def network(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """The network with these parameters and buffers."""
+        network = networks.build_seeded(0, **self.task.shape)
+        network.load_state_dict(weights)
+        return network.double()
+
+    def batch(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """`count` training images drawn by `seed`, none twice, normalised and neither cropped nor flipped:
+        (count, C, H, W), and their labels. Raises InputError if there are not so many in memory."""
+        require(self.data is not None, "This mask is made from training images; give the data set.")
+        images, card = self.data.images, self.data.card
+        require(
+            isinstance(images, Images),
+            f"A mask at initialisation is made from images in memory; {self.data.name} stays in files.",
+        )
+        there = len(images.train)
+        require(count <= there, f"The mask takes {count} images; {self.data.name} has {there} to train on.")
+        index = torch.randperm(there, generator=torch.Generator().manual_seed(seed))[:count]
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (card.mean, card.std))
+        pixels = images.train[index].permute(0, 3, 1, 2)
+        return normalised(pixels, mean, std, torch.float64), images.train_labels[index]
+
+    @property
+    def ones(self) -> Tensor:
+        """One image of ones, (1, C, H, W)."""
+        shape = self.task.shape
+        return torch.ones(1, shape["in_channels"], shape["size"], shape["size"], dtype=torch.float64)
+
+
+def down_to(sparsity: float, scores: Mapping[str, Tensor], mask: Mask) -> Mask:
+    """Remove the lowest scores until round(s·n) of the n prunable weights are gone."""
+    total, left = sum(m.numel() for m in mask.values()), sum(int(m.sum()) for m in mask.values())
+    return remove_lowest(scores, mask, max(0, left - (total - round(sparsity * total))))

@@ -1,0 +1,360 @@
+"""A run is a value: one training, described completely, doing nothing.
+
+    dense  = Run(task, recipe, init=Fresh(seed), seed=seed)            # pretraining
+    round1 = dense.with_(mask=Imp(after=dense))                        # prunes 20 % of dense's θT
+    rr     = round1.with_(init=Fresh(seed, draw=1))                    # RR-IMP: θ0′ under the same mask
+
+Masks and rewound weights are described by the runs that they come from, so a run contains its
+ancestors, and an experiment is a graph of values. Same digest, same training.
+"""
+
+import dataclasses
+import math
+import re
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import InitVar, dataclass, replace
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from lthpaper import networks
+from lthpaper.data import card
+from lthpaper.errors import InputError, require
+from lthpaper.runs import digest as canonical
+from lthpaper.runs import pruning
+from lthpaper.runs.inits import INITS, Init
+from lthpaper.runs.inits.fresh import Fresh, check_seed
+from lthpaper.runs.inits.rewind import Rewind
+from lthpaper.runs.masks import prunable
+from lthpaper.runs.recipe import Recipe
+
+PARTS = {"Init": INITS, "Rule": pruning.RULES}  # what a field of such a type holds, of an init or a rule
+DEEPEST = 8  # parts within parts that a description may have
+THETA0 = Fresh()
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which network learns which data.
+
+    width multiplies the channel counts. train_images: use only that many training images (0: all),
+    the same ones for every run. prunable: patterns of prunable weights (empty: the paper's rule).
+    architecture: filled in for a network of one's own (`package.module:function`), a hash of what it
+    builds, so that an edited network is another task and not an old result.
+
+    look_up: False for a description that is only read: networks and data sets of one's own are then not
+    imported, since whoever wrote the description would choose the module and the function that is called.
+    """
+
+    network: str = "resnet20"
+    data: str = "cifar10"
+    width: float = 1.0
+    train_images: int = 0
+    prunable: tuple[str, ...] = ()
+    architecture: str = canonical.added("", absent="")
+    look_up: InitVar[bool] = True
+
+    def __post_init__(self, look_up: bool):
+        canonical.coerce_floats(self)
+        for what, name in (("network", self.network), ("data set", self.data)):
+            require(isinstance(name, str), f"The {what} is {name!r}; it must be a name.")
+        if not (":" in self.network and (self.architecture or not look_up)):
+            networks.factory(self.network)
+        require(
+            isinstance(self.width, float) and 0 < self.width < math.inf,
+            f"width is {self.width}; it must be a number above 0.",
+        )
+        require(
+            isinstance(self.prunable, tuple | list) and all(isinstance(p, str) for p in self.prunable),
+            f"prunable is {self.prunable!r}; it must be a list of patterns such as ['blocks.*.weight'].",
+        )
+        object.__setattr__(self, "prunable", tuple(self.prunable))
+        count = self.train_images
+        require(
+            type(count) is int and count >= 0, f"train_images is {count!r}; it must be a whole number from 0."
+        )
+        if look_up or ":" not in self.data:
+            images = card(self.data).train
+            require(count <= images, f"train_images is {count}; {self.data} has {images} (0 means all).")
+        if ":" in self.network and not self.architecture:
+            require(
+                look_up, f"The description of a run with {self.network} lacks the network's architecture."
+            )
+            object.__setattr__(self, "architecture", networks.architecture(**self.shape))
+
+    def with_(self, **changes) -> "Task":
+        """The same task with some fields changed."""
+        return replace(self, **{"architecture": "", **changes})
+
+    def verify(self) -> None:
+        """Raises InputError if a network of one's own is not what it was when this task was described."""
+        if self.architecture and networks.architecture(**self.shape) != self.architecture:
+            raise InputError(
+                f"The network {self.network} has changed since this run was described: describe it again, "
+                "or bring the old network back."
+            )
+
+    @property
+    def images(self) -> int:
+        """Training images of one epoch."""
+        return self.train_images or card(self.data).train
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Arguments of `networks.build` for this task."""
+        about = card(self.data)
+        return {
+            "name": self.network,
+            "num_classes": about.num_classes,
+            "width": self.width,
+            "in_channels": about.channels,
+            "size": about.size,
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the dense network."""
+        return networks.count_parameters(**self.shape)
+
+    @cached_property
+    def prunable_weights(self) -> dict[str, int]:
+        """Name -> number of weights, for every prunable parameter."""
+        network = networks.skeleton(**self.shape)
+        sizes = {name: p.numel() for name, p in network.named_parameters()}
+        return {name: sizes[name] for name in prunable(network, self.prunable)}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training. Equal runs have equal digests; `seed` fixes batch order and augmentation."""
+
+    task: Task
+    recipe: Recipe
+    init: Init = THETA0
+    mask: Any = None  # None, or a rule of lthpaper.runs.pruning
+    seed: int = 0
+
+    def __post_init__(self):
+        check_seed("seed", self.seed)
+        _ = self.digest  # while the ancestors' are known: first asked for later, it would recurse
+
+    def with_(self, **changes) -> "Run":
+        """The same run with some fields changed."""
+        return replace(self, **changes)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that name the training."""
+        return canonical.digest(self.description)
+
+    @property
+    def name(self) -> str:
+        """Network, data and digest: what the store calls the run, always the name of one folder."""
+        parts = (
+            re.sub(r"[^A-Za-z0-9_.]+", "-", n.rpartition(":")[2])[:60]
+            for n in (self.task.network, self.task.data)
+        )
+        return f"{'-'.join(part.strip('-.') or 'own' for part in parts)}-{self.digest}"
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """The run as JSON values; ancestors by their digests."""
+        return {
+            "task": canonical.describe(self.task),
+            "recipe": canonical.describe(self.recipe),
+            "init": _describe_part(self.init, INITS),
+            "mask": None if self.mask is None else _describe_part(self.mask, pruning.RULES),
+            "seed": self.seed,
+        }
+
+    @property
+    def parents(self) -> tuple["Run", ...]:
+        """The runs whose results this one starts from, each once."""
+        found = [value for part in (self.init, self.mask) for value in _runs_in(part)]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def first_epoch(self) -> int:
+        """Epoch at which the schedule starts: 0, or the epoch rewound to."""
+        return self.init.first_epoch
+
+    @property
+    def rewinds(self) -> tuple[Rewind, ...]:
+        """The weights of runs on their way that this one's start or mask needs."""
+        parts = (*_parts_of(self.init), *_parts_of(self.mask))
+        return tuple(part for part in parts if isinstance(part, Rewind))
+
+    @property
+    def cost(self) -> int:
+        """Network-epochs of this run alone."""
+        return self.recipe.epochs - self.first_epoch
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return int(self.digest, 16)
+
+    def __repr__(self) -> str:
+        return f"Run({self.name}, {setting(self)}, lr={self.recipe.lr:g}, seed={self.seed})"
+
+
+def ancestors(runs: Iterable[Run]) -> Iterator[Run]:
+    """Every run of the graph, each once, parents before children."""
+    seen: set[Run] = set()
+    stack = [(run, False) for run in reversed(list(runs))]
+    while stack:  # no recursion: IMP chains may be long
+        run, ready = stack.pop()
+        if run in seen:
+            continue
+        if ready:
+            seen.add(run)
+            yield run
+        else:
+            stack.append((run, True))
+            stack.extend((parent, False) for parent in reversed(run.parents))
+
+
+def setting(run: Run) -> str:
+    """The paper's name of what the run is: pretraining, SDT, LT-IMP, RR-OMP, ... (§2.1).
+
+    A control's is made of the same parts: "RR@LTnorms-IMP" starts from θ0′ at θ0's norms under IMP's mask,
+    "LT-shuffled-IMP" from θ0 under IMP's mask shuffled. A mask that comes from no weights stands alone:
+    "random-erk".
+    """
+    if run.mask is None:
+        return "SDT" if run.task.width < 1 else "pretraining"
+    theta0 = _pretrained_from(run)
+    if theta0 is None and isinstance(run.init, Fresh):
+        return run.mask.label
+    start = run.init.name(lambda init: "LT" if init == theta0 else "RR")  # θ0 is the pretraining's own
+    return f"{start}-{run.mask.label}"
+
+
+def _pretrained_from(run: Run) -> Init | None:
+    """θ0 of the dense run that the mask comes from; None if it comes from no weights."""
+    while run.mask is not None:
+        found = pruning.source(run.mask)
+        if isinstance(found, Rewind):
+            found = found.to
+        if not isinstance(found, Run):
+            return found
+        run = found
+    return run.init
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """The run and its ancestors, readable: {"digest", "runs": {digest: description}}."""
+    return {"digest": run.digest, "runs": {r.digest: r.description for r in ancestors([run])}}
+
+
+def from_json(document: dict[str, Any]) -> Run:
+    """Inverse of `to_json`. Raises InputError if the description does not give its digest."""
+    built: dict[str, Run] = {}
+    try:
+        descriptions = document["runs"]
+        for digest in _parents_first(descriptions):
+            built[digest] = _rebuild_run(descriptions[digest], built)
+            require(
+                built[digest].digest == digest,
+                f"The description of run {digest} gives {built[digest].digest}: it was changed, "
+                "or comes from another version of lthpaper.",
+            )
+        return built[document["digest"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"This is not the description of a run: {error!r}.") from error
+
+
+def _parents_first(descriptions: dict[str, Any]) -> Iterator[str]:
+    """Digests in an order in which runs can be built. Raises InputError if a named one is missing."""
+    waiting = {digest: _named_in(described) for digest, described in descriptions.items()}
+    for digest, named in waiting.items():
+        require(named <= set(descriptions), f"The descriptions of the ancestors of {digest} are missing.")
+    try:
+        yield from TopologicalSorter(waiting).static_order()
+    except CycleError as error:
+        raise InputError("The description names a run as its own ancestor.") from error
+
+
+def _rebuild_run(described: dict[str, Any], known: dict[str, Run]) -> Run:
+    rest = set(described) - {"task", "recipe", "init", "mask", "seed"}
+    require(not rest, f"A run has no field {', '.join(sorted(rest))}: written by a newer lthpaper.")
+    mask = described["mask"]
+    return Run(
+        task=canonical.rebuild(Task, described["task"], look_up=False),
+        recipe=canonical.rebuild(Recipe, described["recipe"]),
+        init=_rebuild_part(described["init"], INITS, known),
+        mask=None if mask is None else _rebuild_part(mask, pruning.RULES, known),
+        seed=described["seed"],
+    )
+
+
+def _named_in(described: dict[str, Any]) -> set[str]:
+    """Digests of the runs that a run's description names."""
+    found: set[str] = set()
+    parts = [part for part in (described["init"], described["mask"]) if part is not None]
+    while parts:
+        for value in parts.pop().values():
+            if isinstance(value, dict) and "run" in value:
+                found.add(value["run"])
+            elif isinstance(value, dict):
+                parts.append(value)
+    return found
+
+
+def _parts_of(part: Any) -> Iterator[Any]:
+    """An init or a rule, and those within it."""
+    if part is not None:
+        yield part
+        for f in dataclasses.fields(part):
+            if f.type in PARTS:
+                yield from _parts_of(getattr(part, f.name))
+
+
+def _runs_in(part: Any) -> Iterator[Run]:
+    for some in _parts_of(part):
+        values = (getattr(some, f.name) for f in dataclasses.fields(some))
+        yield from (value for value in values if isinstance(value, Run))
+
+
+def _describe_part(part: Any, kinds: typing.Mapping[str, type]) -> dict[str, Any]:
+    kind = next((name for name, cls in kinds.items() if type(part) is cls), None)
+    if kind is None:
+        raise TypeError(f"{part!r} is none of {', '.join(kinds)}")
+    described = {"kind": kind}
+    for f in dataclasses.fields(part):
+        value = getattr(part, f.name)
+        if "absent" in f.metadata and value == f.metadata["absent"]:
+            continue
+        if isinstance(value, Run):
+            value = {"run": value.digest}
+        elif f.type in PARTS:
+            value = _describe_part(value, PARTS[f.type])
+        described[f.name] = value
+    return described
+
+
+def _rebuild_part(
+    described: dict[str, Any], kinds: typing.Mapping[str, type], known: dict[str, Run], depth: int = 1
+) -> Any:
+    require(depth <= DEEPEST, f"The description has more than {DEEPEST} inits or rules within each other.")
+    cls = kinds[described["kind"]]
+    holds = {f.name: PARTS[f.type] for f in dataclasses.fields(cls) if f.type in PARTS}
+    values = {}
+    for name, value in described.items():
+        if name in holds:
+            value = _rebuild_part(value, holds[name], known, depth + 1)
+        elif isinstance(value, dict):
+            value = known[value["run"]]
+        if name != "kind":
+            values[name] = value
+    for f in dataclasses.fields(cls):
+        if f.type in (Run, "Run"):
+            given = values.get(f.name)
+            require(
+                isinstance(given, Run), f"{f.name} of {described['kind']} is {given!r}; it must be a run."
+            )
+    return canonical.rebuild(cls, values)

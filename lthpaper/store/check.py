@@ -1,0 +1,213 @@
+"""A store checked: every file of every entry against its checksum and its digest. Changes nothing.
+
+What a stranger's store says is believed as far as checksums and digests go. Names in it are looked up by
+no import, paths and links in it are not followed: only the files that an entry may have are read, under
+their names.
+"""
+
+import fnmatch
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lthpaper import networks
+from lthpaper.errors import require
+from lthpaper.runs import digest as canonical
+from lthpaper.runs.masks import Mask
+from lthpaper.runs.run import Run, from_json
+from lthpaper.store import checkpoints
+from lthpaper.store.entry import (
+    ENTRY,
+    MASK,
+    NO_TENSORS,
+    RESULT,
+    RUN,
+    SNAPSHOT,
+    WEIGHTS,
+    Damaged,
+    NewerFormat,
+    Weights,
+    damaged,
+    is_file,
+    left_out,
+    load_mask,
+    load_weights,
+    read_json,
+    read_result,
+    verified,
+    verified_snapshot,
+)
+from lthpaper.store.store import Store
+
+GOOD, LEAN, FOREIGN, DAMAGED = "good", "weights left out", "foreign", "damaged"  # entries
+DRAFT, ORPHAN = "draft", "orphan"  # what a killed process left; a file that belongs to no run
+CHECKPOINT, DONE = "checkpoint", "done"  # of a run under way; of one whose result is here
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An entry, or what lies beside entries, and what is the matter with it."""
+
+    name: str
+    status: str
+    what: str = ""
+    paths: tuple[Path, ...] = ()  # that are damaged, foreign, a draft or an orphan
+
+
+def existing(folder: Path) -> Path:
+    """The folder. Raises InputError if it is not there."""
+    require(folder.is_dir(), f"There is no store {folder}; name a folder of results, as with --store.")
+    return folder
+
+
+def names(folder: Path, only: str = "*") -> list[str]:
+    """Names of a store's entries that fit a pattern (`resnet20-*`), sorted."""
+    if not folder.exists():
+        return []
+    return sorted(
+        p.name for p in folder.iterdir() if ENTRY.fullmatch(p.name) and fnmatch.fnmatchcase(p.name, only)
+    )
+
+
+# --- check ---
+
+
+def check_store(store: Store) -> Iterator[Checked]:
+    """Every entry of the store itself, then checkpoints, drafts and orphans. Reads every file."""
+    folder = store.folder
+    there = names(folder)
+    for name in there:
+        yield from check(folder / name)
+    there += names(store.published) if store.published else []
+    yield from check_checkpoints(folder / checkpoints.FOLDER, set(there))
+    for path in sorted(folder.glob(".draft-*")):
+        yield Checked(path.name, DRAFT, "left by a process that was killed, or one at work", (path,))
+    for path in sorted(folder.glob("surfaces/*.npz")):
+        if not any(name.endswith(path.name[:16]) for name in there):
+            yield Checked(
+                f"surfaces/{path.name}", ORPHAN, "the loss surface of a run that is not here", (path,)
+            )
+
+
+def check_checkpoints(folder: Path, there: set[str]) -> Iterator[Checked]:
+    """The checkpoints of runs; there: names of the entries that need none any more."""
+    for path in _inside(folder):
+        name, run = f"{folder.name}/{path.name}", path.stem
+        if path.suffix == ".part":
+            yield Checked(
+                name, DRAFT, "of a checkpoint, left by a process that was killed, or one at work", (path,)
+            )
+        elif path.is_dir():
+            for kept in _inside(path):
+                yield Checked(f"{name}/{kept.name}", ORPHAN, "a checkpoint that was set aside", (kept,))
+        elif fault := _checkpoint_fault(path):
+            if os.path.lexists(path):  # not dropped meanwhile: its run is done
+                yield Checked(name, DAMAGED, fault, (path,))
+        elif run in there:
+            yield Checked(name, DONE, "the checkpoint of a run that is here", (path,))
+        else:
+            yield Checked(name, CHECKPOINT, "of a run under way", (path,))
+
+
+def _checkpoint_fault(path: Path) -> str:
+    if not is_file(path):
+        return "is not a file"
+    try:
+        described, _ = checkpoints.read(path)
+    except NO_TENSORS as error:
+        return f"cannot be read ({error})"
+    return "" if path.stem.endswith(f"-{described['digest']}") else "is of another run"
+
+
+def check(folder: Path, name: str = "") -> Iterator[Checked]:
+    """One entry, then its damaged snapshots and files that no entry has. name: if not the folder's.
+
+    Nothing for an entry that another process set aside or deleted meanwhile.
+    """
+    name = name or folder.name
+    try:
+        found = Checked(name, *_check_entry(folder, name))
+    except NewerFormat as error:
+        found = Checked(name, FOREIGN, error.how, (folder,))
+    except Damaged as error:
+        found = Checked(name, DAMAGED, f"{error.path.name} {error.how}", (folder,))
+    if not os.path.lexists(folder):
+        return
+    yield found
+    for path in _inside(folder):
+        if SNAPSHOT.fullmatch(path.name):
+            try:
+                load_weights(verified_snapshot(path))
+            except Damaged as error:
+                yield Checked(name, DAMAGED, f"{path.name} {error.how}", (path,))
+        elif path.name not in (RESULT, RUN, WEIGHTS, MASK):
+            yield Checked(f"{name}/{path.name}", ORPHAN, "no file of an entry", (path,))
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return [] if folder.is_symlink() else sorted(folder.iterdir())
+    except OSError:  # a file under an entry's name, or one that is gone by now
+        return []
+
+
+def _check_entry(folder: Path, name: str) -> tuple[Any, ...]:
+    if not os.path.lexists(folder / RESULT):
+        raise damaged(folder, f"has no {RESULT}")
+    result = read_result(folder)
+    files = result["files"]
+    if not {RUN, WEIGHTS} <= set(files) <= {RUN, WEIGHTS, MASK}:
+        raise damaged(folder / RESULT, "lists other files than an entry has")
+    document = read_json(verified(folder / RUN, files))
+    if fault := _description_fault(document, name):
+        raise damaged(folder / RUN, fault)
+    gone = left_out(folder, result)
+    weights = None if WEIGHTS in gone else load_weights(verified(folder / WEIGHTS, files))
+    mask = None if MASK in gone or MASK not in files else load_mask(folder, files)
+    run, foreign = _readable_here(document, name)
+    if foreign:
+        return FOREIGN, foreign, (folder,)
+    if run is not None:
+        _check_fit(folder, run, weights, mask)
+    return (LEAN, f"{', '.join(gone)} left out") if gone else (GOOD,)
+
+
+def _description_fault(document: dict[str, Any], name: str) -> str:
+    """What is wrong with a description by its own digests; "" if nothing is."""
+    try:
+        for digest, described in document["runs"].items():
+            if canonical.digest(described) != digest:
+                return f"describes {canonical.digest(described)} under the name {digest}"
+        if document["digest"] not in document["runs"]:
+            return "does not describe its run"
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return "is not the description of a run"
+    return "" if name.endswith(f"-{document['digest']}") else f"holds the run {document['digest']}"
+
+
+def _readable_here(document: dict[str, Any], name: str) -> tuple[Run | None, str]:
+    """The run of a sound description, or why this version makes none of it.
+
+    Neither for networks and data sets of one's own: trying their names would import their modules.
+    """
+    try:
+        tasks = [described["task"] for described in document["runs"].values()]
+        if any(":" in str(task[what]) for task in tasks for what in ("network", "data")):
+            return None, ""
+        run = from_json(document)
+    except Exception as error:  # whatever a stranger's description does to the code that reads it
+        return None, f"describes what this version of lthpaper does not know: {str(error)[:300]}"
+    return (run, "") if run.name == name else (None, f"should be named {run.name}")
+
+
+def _check_fit(folder: Path, run: Run, weights: Weights | None, mask: Mask | None) -> None:
+    """Raise Damaged unless weights and mask are those of the run's network: its names, its shapes."""
+    task = run.task
+    if weights is not None:
+        expected = {n: t.shape for n, t in networks.skeleton(**task.shape).state_dict().items()}
+        if {n: t.shape for n, t in weights.items()} != expected:
+            raise damaged(folder / WEIGHTS, f"holds no weights of a {task.network}")
+    if mask is not None and {n: m.numel() for n, m in mask.items()} != task.prunable_weights:
+        raise damaged(folder / MASK, f"is no mask of a {task.network}")

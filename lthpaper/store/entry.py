@@ -1,0 +1,317 @@
+"""An entry of the store as files: their names, written and read again only if they are what was written.
+
+What is read may come from a stranger: a file is opened only if it is one (no link, pipe or device), sizes are
+looked at before memory is asked for, and whatever else is wrong ends in `Damaged`.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lthpaper.errors import InputError, printable
+from lthpaper.runs.masks import Mask
+
+Weights = dict[str, Tensor]
+
+RESULT, RUN, WEIGHTS, MASK = "result.json", "run.json", "weights.safetensors", "mask.safetensors"
+ENTRY = re.compile(r"\w[\w.-]*-[0-9a-f]{16}", re.ASCII)  # Run.name; other folders hold no results
+SNAPSHOT = re.compile(r"epoch-(\d{4,6})-([0-9a-f]{16})\.safetensors", re.ASCII)
+LARGEST = 8 * 2**20  # bytes of a description: a thousand epochs take 100 kB
+SHAPES = "shapes"  # of a mask's tensors, in its file
+FORMAT = 1  # of the files; a reader refuses a newer one
+NOT_AS_WRITTEN = "does not have the checksum it was written with"
+NO_TENSORS = (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
+NO_TENSORS += (RuntimeError, MemoryError, OSError)  # RecursionError is a RuntimeError
+
+
+class Damaged(InputError):
+    """An entry that is not what was written."""
+
+    path: Path
+    how: str
+
+
+class NewerFormat(Damaged):
+    """An entry that another version of lthpaper wrote."""
+
+
+class Unwritable(InputError):
+    """The store's folder cannot be written: a full disk, a read-only folder."""
+
+
+def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
+    """The error that names what is damaged, and what to do."""
+    error = kind(
+        f"The store entry {printable(f'{path} {how}')}, and cannot be trusted. Move it away (`lthpaper store "
+        "repair`) or delete it, and run the same command again: only that entry is trained anew."
+    )
+    error.path, error.how = path, how  # not arguments: exceptions travel between processes by their one
+    return error
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A disk that is full and a folder that is read-only are said in one sentence."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise Unwritable(
+            f"The store {folder} cannot be written ({error}). What is in it stays good: free some space or "
+            "make the folder writable, and run the same command again."
+        ) from error
+
+
+# --- checksums ---
+
+
+def checksum(result: dict[str, Any]) -> str:
+    """Of a result.json's content."""
+    content = {k: v for k, v in result.items() if k != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file lies there itself: no link to one elsewhere, and nothing that waits when it is read."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def plain(path: Path) -> Path:
+    """The path of a file; raises Damaged if there is none, or something else."""
+    if not is_file(path):
+        raise damaged(path, "is not a file" if os.path.lexists(path) else "is missing")
+    return path
+
+
+def verified(path: Path, files: dict[str, str]) -> Path:
+    """The path of a file that has its checksum; raises Damaged if it has not."""
+    try:
+        found = file_checksum(plain(path))
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error})") from error
+    if files.get(path.name) != found:
+        raise damaged(path, NOT_AS_WRITTEN)
+    return path
+
+
+def verified_snapshot(path: Path) -> Path:
+    """The same for a file whose checksum is in its name."""
+    match = SNAPSHOT.fullmatch(path.name)
+    try:
+        if match and file_checksum(plain(path)).startswith(match[2]):
+            return path
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error})") from error
+    raise damaged(path, NOT_AS_WRITTEN)
+
+
+def left_out(folder: Path, result: dict[str, Any]) -> list[str]:
+    """Files that an entry lists and lacks because they were left out; raises Damaged if one is lost."""
+    gone = [name for name in (MASK, WEIGHTS) if name in result["files"] and not (folder / name).exists()]
+    for name in gone:
+        if name not in result.get("left_out", ()):
+            raise damaged(folder / name, "is missing")
+    return gone
+
+
+def is_name(name: str) -> bool:
+    """Whether a file of this name belongs to an entry; it is then no path to somewhere else."""
+    return name in (RESULT, RUN, WEIGHTS, MASK) or SNAPSHOT.fullmatch(name) is not None
+
+
+def snapshot_files(folder: Path) -> dict[int, Path]:
+    """Epoch -> the file of an entry's weights after it, θT's apart."""
+    found = ((SNAPSHOT.fullmatch(path.name), path) for path in sorted(folder.glob("epoch-*"), reverse=True))
+    return {int(match[1]): path for match, path in found if match}
+
+
+# --- descriptions ---
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """A description, readable."""
+    with open(path, "w") as f:
+        json.dump(document, f, indent=1, allow_nan=False)
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """result.json, with the checksums of the files beside it and its own."""
+    files = {name: file_checksum(folder / name) for name in (RUN, WEIGHTS, MASK) if (folder / name).exists()}
+    result = {"format": FORMAT, **result, "files": files}
+    write_json(folder / RESULT, result | {"checksum": checksum(result)})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A description; raises Damaged if it is none."""
+    try:
+        if plain(path).lstat().st_size > LARGEST:
+            raise damaged(path, "is larger than any description")
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_json)
+    except Damaged:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, f"cannot be read ({error})") from error
+    if not isinstance(document, dict):
+        raise damaged(path, "is not a description")
+    return document
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """result.json as it was written; raises Damaged if it is not."""
+    if folder.is_symlink():
+        raise damaged(folder, "is a link to a folder elsewhere")
+    result = read_json(folder / RESULT)
+    version = result.get("format")
+    if type(version) is int and version > FORMAT:
+        raise damaged(folder, "was written by a newer lthpaper (another format)", NewerFormat)
+    try:
+        as_written = result.get("checksum") == checksum(result)
+    except RecursionError:
+        as_written = False
+    if not as_written:
+        raise damaged(folder / RESULT, NOT_AS_WRITTEN)
+    if not _is_result(result):  # a checksum is no proof: anyone can compute one
+        raise damaged(folder / RESULT, "is not the description of a result")
+    return result
+
+
+def _is_result(result: dict[str, Any]) -> bool:
+    kinds = {"files": dict, "curves": dict, "provenance": dict, "fingerprint": str}
+    if not all(isinstance(result.get(name), kind) for name, kind in kinds.items()):
+        return False
+    curves = result["curves"]
+    return (
+        type(result.get("kept")) is int
+        and all(_is_number(result.get(name)) for name in ("kept", "seconds", "sparsity"))
+        and bool(curves.get("test_accuracy"))
+        and all(isinstance(curve, list) for curve in curves.values())
+        and all(v is None or _is_number(v) for curve in curves.values() for v in curve)
+        and all(isinstance(checksum, str) for checksum in result["files"].values())
+        and isinstance(result.get("left_out", []), list)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    """A number that a float can be: JSON's 1e999 is read as infinity, and its integers have no end."""
+    return type(value) in (int, float) and abs(value) < 2**1000 and not math.isnan(value)
+
+
+# --- tensors ---
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file with the permissions of any other file: `save_file` gives it to its owner alone,
+    and a store may be a group's."""
+    path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+
+
+def save_weights(tensors: Weights, path: Path) -> None:
+    """Tensors by name."""
+    save_tensors(tensors, path)
+
+
+def save_mask(mask: Mask, path: Path) -> None:
+    """A mask, eight weights a byte."""
+    packed = {name: torch.from_numpy(np.packbits(m.numpy().reshape(-1))) for name, m in mask.items()}
+    shapes = {name: list(m.shape) for name, m in mask.items()}
+    # one item: safetensors writes several in any order, and equal masks would be unequal files
+    save_tensors(packed, path, {SHAPES: json.dumps(shapes, sort_keys=True)})
+
+
+def load_weights(path: Path) -> Weights:
+    """The tensors of a file; raises Damaged if it holds none."""
+    try:
+        with safe_open(plain(path), "pt") as f:
+            return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  not a dict
+    except Damaged:
+        raise
+    except NO_TENSORS as error:
+        raise damaged(path, f"holds no weights ({error})") from error
+
+
+def load_mask(folder: Path, files: dict[str, str]) -> Mask:
+    """An entry's mask; raises Damaged if its file is not what was written, or no mask."""
+    path = verified(folder / MASK, files)
+    try:
+        with safe_open(path, "pt") as f:
+            described = f.metadata()
+            if set(described) == {SHAPES}:
+                described = json.loads(described[SHAPES])
+            else:  # as it was at first, one item a tensor
+                described = {name: json.loads(shape) for name, shape in described.items()}
+            return {name: _unpacked(f.get_tensor(name), shape) for name, shape in described.items()}
+    except NO_TENSORS as error:
+        raise damaged(path, f"holds no mask ({error})") from error
+
+
+def same_bits(folder: Path, here: dict[str, Any], other: Path, there: dict[str, Any]) -> bool:
+    """Whether two entries, with their results, have one θT and one mask; equal masks were at first not
+    always equal files. Raises Damaged if such a mask is."""
+    ours, theirs = here["files"], there["files"]
+    if ours.get(WEIGHTS) != theirs.get(WEIGHTS) or (MASK in ours) != (MASK in theirs):
+        return False
+    if ours.get(MASK) == theirs.get(MASK):
+        return True
+    if not ((folder / MASK).exists() and (other / MASK).exists()):
+        return False
+    mask, their_mask = load_mask(folder, ours), load_mask(other, theirs)
+    return mask.keys() == their_mask.keys() and all(torch.equal(m, their_mask[n]) for n, m in mask.items())
+
+
+def _unpacked(packed: Tensor, shape: list[int]) -> Tensor:
+    """(bytes,) uint8 -> bool of this shape. Raises ValueError if they do not belong together."""
+    whole = all(type(n) is int and 0 <= n < 2**31 for n in shape)
+    count = math.prod(shape) if whole else -1
+    if packed.dtype != torch.uint8 or tuple(packed.shape) != (-(-count // 8),):
+        raise ValueError(f"{tuple(packed.shape)} bytes for the shape {str(shape)[:80]}")
+    return torch.from_numpy(np.unpackbits(packed.numpy(), count=count).astype(bool)).view(shape)
+
+
+# --- on the disk ---
+
+
+def sync(folder: Path) -> None:
+    """On the disk before the rename: else a power cut could leave a folder of empty files."""
+    for path in folder.iterdir():
+        with open(path, "rb") as f:
+            os.fsync(f.fileno())
+    sync_names(folder)
+
+
+def sync_names(folder: Path) -> None:
+    """The folder's list of names on the disk, so that a rename in it outlives a power cut."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # a folder that can be written and not read
+        return
+    try:
+        os.fsync(handle)
+    except OSError:  # file systems that know no such thing; the files themselves are there
+        pass
+    finally:
+        os.close(handle)

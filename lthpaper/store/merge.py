@@ -1,0 +1,152 @@
+"""Results travel between stores: copied beside, checked again, renamed. Nothing is overwritten."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lthpaper.errors import require
+from lthpaper.store.check import DAMAGED, FOREIGN, check, existing, names
+from lthpaper.store.entry import (
+    MASK,
+    RESULT,
+    RUN,
+    WEIGHTS,
+    Damaged,
+    checksum,
+    is_name,
+    left_out,
+    read_result,
+    same_bits,
+    snapshot_files,
+    sync,
+    sync_names,
+    verified,
+    verified_snapshot,
+    write_json,
+)
+from lthpaper.store.store import Store
+
+ADDED, COMPLETED, THERE, CONFLICT, REFUSED = "added", "completed", "there", "conflict", "refused"
+SAME = ("curves", "kept", "sparsity", "fingerprint")  # besides the checksums of weights and mask
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What became of an entry of another store."""
+
+    name: str
+    outcome: str
+    what: str = ""
+
+
+def bring(
+    source: Path, target: Store, only: str = "*", weights: bool = True, dry_run: bool = False
+) -> Iterator[Brought]:
+    """Copy what `target` lacks from `source`, entry by entry, whole or not at all. Overwrites nothing.
+
+    weights: False copies descriptions and results only, and marks them so. Raises InputError if either
+    is no folder or both are one, Unwritable if the target cannot be written.
+    """
+    existing(source)
+    require(
+        source.resolve() != target.folder.resolve(),
+        f"{source} and {target.folder} are the same folder; name the store of another place.",
+    )
+    for name in names(source, only):
+        yield _bring(source / name, target, weights, dry_run)
+
+
+def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
+    name, final = entry.name, target.folder / entry.name
+    for place, where in ((entry, "there"), (final, "here")):
+        faults = [c for c in check(place) if c.status in (DAMAGED, FOREIGN)]
+        if faults:
+            return Brought(name, REFUSED, f"{where}: {'; '.join(c.what for c in faults)}")
+    if final.exists():
+        return _complete(entry, final, target, weights, dry_run)
+    if dry_run:
+        return Brought(name, ADDED)
+    with target.draft(name) as draft:
+        _copy(entry, draft, [p.name for p in entry.iterdir() if weights or p.name in (RESULT, RUN)])
+        if not weights:
+            leave_out(draft)
+        faults = [c for c in check(draft, name) if c.status == DAMAGED]
+        if faults:  # it changed, or the disk lies
+            return Brought(name, REFUSED, f"while it was copied: {'; '.join(c.what for c in faults)}")
+        sync(draft)
+        try:
+            draft.rename(final)
+        except OSError:
+            if not final.exists():
+                raise
+            return _complete(entry, final, target, weights, dry_run)  # another process was faster
+        sync_names(target.folder)
+    return Brought(name, ADDED)
+
+
+def _complete(entry: Path, final: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
+    """Add weights and snapshots to an entry that has the same content; say so where it has not."""
+    here, there = read_result(final), read_result(entry)
+    if any(here[key] != there[key] for key in SAME) or not same_bits(final, here, entry, there):
+        return Brought(entry.name, CONFLICT, f"here {_about(here)}; there {_about(there)}")
+    lacking = []
+    if weights:
+        gone = left_out(entry, there)
+        lacking = [name for name in left_out(final, here) if name not in gone]
+        if not gone:
+            kept = snapshot_files(final)
+            lacking += sorted(p.name for epoch, p in snapshot_files(entry).items() if epoch not in kept)
+    if not lacking:
+        return Brought(entry.name, THERE)
+    if not dry_run:
+        with target.draft(entry.name) as draft:
+            _copy(entry, draft, lacking)
+            try:
+                for path in draft.iterdir():
+                    if path.name in (WEIGHTS, MASK):
+                        verified(path, here["files"])
+                    else:
+                        verified_snapshot(path)
+            except Damaged as error:
+                return Brought(entry.name, REFUSED, f"while it was copied: {error.path.name} {error.how}")
+            sync(draft)
+            for file in lacking:
+                (draft / file).replace(final / file)
+            sync_names(final)
+    return Brought(entry.name, COMPLETED, ", ".join(lacking))
+
+
+def _about(result: dict[str, Any]) -> str:
+    """An accuracy and where it came from."""
+    last, origin = result["curves"]["test_accuracy"][-1], result["provenance"]
+    versions = origin.get("versions")
+    version = versions.get("torch", "?") if isinstance(versions, dict) else "?"
+    accuracy = "diverged" if last is None else f"{last:.2f} %"
+    parts = (origin.get("device", "?"), f"torch {version}", f"revision {origin.get('revision') or '?'}")
+    return f"{accuracy} ({', '.join(map(str, parts))}, data {result['fingerprint'][:8] or '?'})"
+
+
+def _copy(entry: Path, draft: Path, files: list[str]) -> None:
+    """Those of the files that an entry may have; a name in an entry is never a path."""
+    for name in files:
+        if is_name(name):
+            shutil.copyfile(entry / name, draft / name)
+
+
+def leave_out(folder: Path) -> None:
+    """Mark an entry's weights and mask as left out; the files themselves are not touched."""
+    result = read_result(folder)
+    result["left_out"] = [name for name in (WEIGHTS, MASK) if name in result["files"]]
+    beside = folder / f".{RESULT}-{uuid.uuid4().hex[:8]}"
+    try:
+        write_json(beside, result | {"checksum": checksum(result)})
+        with open(beside, "rb") as f:
+            os.fsync(f.fileno())
+        beside.replace(folder / RESULT)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_names(folder)

@@ -1,0 +1,174 @@
+"""What a store no longer needs deleted, what is damaged in it set aside: `lthpaper store prune`, `repair`."""
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lthpaper.store.check import (
+    CHECKPOINT,
+    DAMAGED,
+    DONE,
+    DRAFT,
+    FOREIGN,
+    GOOD,
+    LEAN,
+    ORPHAN,
+    Checked,
+    check,
+    check_store,
+    existing,
+    names,
+)
+from lthpaper.store.entry import MASK, SNAPSHOT, WEIGHTS, Damaged, file_checksum, read_result, writing
+from lthpaper.store.merge import ADDED, COMPLETED, CONFLICT, REFUSED, THERE, Brought, bring, leave_out
+from lthpaper.store.store import Store
+
+__all__ = [
+    "ADDED",
+    "CHECKPOINT",
+    "COMPLETED",
+    "CONFLICT",
+    "DAMAGED",
+    "DONE",
+    "DRAFT",
+    "FOREIGN",
+    "GOOD",
+    "LEAN",
+    "ORPHAN",
+    "REFUSED",
+    "THERE",
+    "Brought",
+    "Checked",
+    "Removal",
+    "bring",
+    "check",
+    "check_store",
+    "existing",
+    "file_checksum",
+    "leave_out",
+    "names",
+    "removals",
+    "remove",
+    "repair",
+]
+IN_USE = 3600.0  # seconds: a younger draft may be one that a process is writing
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Something to delete, its bytes, and why it may go."""
+
+    path: Path
+    why: str
+    bytes: int
+
+
+def removals(
+    store: Store,
+    only: str = "*",
+    weights: bool = False,
+    snapshots: bool = False,
+    entries: bool = False,
+    drafts: bool = False,
+    orphans: bool = False,
+    checkpoints: bool = False,
+) -> list[Removal]:
+    """What these choices would delete. weights: θT, masks and snapshots; results stay readable.
+
+    checkpoints: of runs whose results are there. Damaged entries and checkpoints are not among it (`repair`
+    sets them aside), nor drafts younger than an hour.
+    """
+    found = []
+    for name in names(existing(store.folder), only):
+        folder = store.folder / name
+        if entries:
+            found.append(Removal(folder, "entry", _size(folder)))
+            continue
+        for path in sorted(folder.iterdir()) if _is_sound(folder) else ():
+            if SNAPSHOT.fullmatch(path.name) and (weights or snapshots):
+                found.append(Removal(path, "snapshot", _size(path)))
+            elif path.name in (WEIGHTS, MASK) and weights:
+                found.append(Removal(path, "weights", _size(path)))
+    beside = check_store(store) if drafts or orphans or checkpoints else ()
+    gone = {removal.path for removal in found}
+    for checked in beside:
+        (path,) = checked.paths or (None,)
+        if checked.status == DRAFT and drafts and time.time() - _newest(path) > IN_USE:
+            found.append(Removal(path, DRAFT, _size(path)))
+        elif checked.status == DONE and checkpoints:
+            found.append(Removal(path, "checkpoint", _size(path)))
+        elif checked.status == ORPHAN and orphans and gone.isdisjoint((path, path.parent)):
+            found.append(Removal(path, ORPHAN, _size(path)))
+    return found
+
+
+def remove(store: Store, chosen: list[Removal]) -> None:
+    """Delete. An entry is out of sight before its files go; weights go after the mark that says so."""
+    with writing(store.folder):
+        for folder in {removal.path.parent for removal in chosen if removal.why == "weights"}:
+            leave_out(folder)
+        for removal in chosen:
+            with suppress(FileNotFoundError):  # another process was faster
+                _delete(store, removal)
+
+
+def _delete(store: Store, removal: Removal) -> None:
+    if removal.why == "entry":
+        with store.draft(removal.path.name) as draft, suppress(FileNotFoundError):
+            removal.path.rename(draft / "entry")
+    elif removal.path.is_dir() and not removal.path.is_symlink():
+        shutil.rmtree(removal.path)
+    else:
+        removal.path.unlink()
+
+
+def repair(store: Store, foreign: bool = False, dry_run: bool = False) -> list[tuple[Checked, Path | None]]:
+    """Set damaged entries and snapshots aside into `damaged/`, and say where each went.
+
+    foreign: those too that this version cannot read. Deletes nothing; they are trained again when asked for.
+    """
+    existing(store.folder)
+    wanted = (DAMAGED, FOREIGN) if foreign else (DAMAGED,)
+    found = [c for c in check_store(store) if c.status in wanted]
+    moved, gone = [], set()
+    for checked in found:
+        (path,) = checked.paths
+        if gone.isdisjoint((path, path.parent)):
+            gone.add(path)
+            with writing(store.folder), suppress(FileNotFoundError):  # another process was faster
+                moved.append((checked, None if dry_run else store.set_aside(path, "damaged")))
+    return moved
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        read_result(folder)
+    except Damaged:
+        return False
+    return True
+
+
+def _parts(path: Path) -> Iterator[Path]:
+    yield path
+    if path.is_dir() and not path.is_symlink():
+        yield from path.rglob("*")
+
+
+def _looks(path: Path) -> Iterator[os.stat_result]:
+    """Of the file, or of all below the folder; those that vanish meanwhile are left out."""
+    for part in _parts(path):
+        with suppress(FileNotFoundError):
+            yield part.lstat()
+
+
+def _size(path: Path) -> int:
+    return sum(look.st_size for look in _looks(path) if not stat.S_ISDIR(look.st_mode))
+
+
+def _newest(path: Path) -> float:
+    return max((look.st_mtime for look in _looks(path)), default=0.0)

@@ -1,0 +1,318 @@
+"""Results by digest. A folder a run: described, checksummed, whole or absent. No pickle is ever read.
+
+<store>/<network>-<data>-<digest>/
+    run.json              the run and its ancestors (runs.to_json)
+    result.json           curves, provenance, checksums of the files above and below
+    weights.safetensors   θT: parameters and buffers
+    mask.safetensors      the mask, eight weights a byte
+    epoch-0004-<checksum>.safetensors  weights after 4 epochs, where someone asked for them
+
+Snapshots may come later than the rest and from several processes at once, so each carries its checksum
+in its own name, and no file is ever written twice.
+
+weights.safetensors and mask.safetensors may be left out of an entry (`lthpaper store export`, `prune`):
+result.json then says so in "left_out" and still lists their checksums, so that only those weights come back.
+"""
+
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lthpaper.errors import InputError, require
+from lthpaper.runs.masks import Mask
+from lthpaper.runs.run import Run, from_json, to_json
+from lthpaper.store.entry import (
+    ENTRY,
+    FORMAT,
+    MASK,
+    RESULT,
+    RUN,
+    SNAPSHOT,
+    WEIGHTS,
+    Damaged,
+    NewerFormat,
+    Unwritable,
+    checksum,
+    damaged,
+    file_checksum,
+    left_out,
+    load_mask,
+    load_weights,
+    read_json,
+    read_result,
+    same_bits,
+    save_mask,
+    save_weights,
+    snapshot_files,
+    sync,
+    sync_names,
+    verified,
+    verified_snapshot,
+    write_json,
+    write_result,
+    writing,
+)
+from lthpaper.training.loop import Trained
+from lthpaper.training.pack import Weights
+
+__all__ = [
+    "ENTRY",
+    "FORMAT",
+    "MASK",
+    "RESULT",
+    "RUN",
+    "SNAPSHOT",
+    "WEIGHTS",
+    "Damaged",
+    "NewerFormat",
+    "Result",
+    "Store",
+    "Unwritable",
+    "checksum",
+    "damaged",
+    "file_checksum",
+    "left_out",
+    "load_mask",
+    "load_weights",
+    "read_json",
+    "read_result",
+    "sync",
+    "verified",
+    "write_json",
+    "writing",
+]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the store knows of a run without opening its weights. Accuracies in percent."""
+
+    run: Run
+    curves: dict[str, list[float]]  # per epoch: train_loss, test_loss, test_accuracy; NaN: not tested
+    kept: int  # prunable weights left by the mask
+    sparsity: float  # s as it came out, after rounding to whole weights
+    fingerprint: str  # of the data set's content
+    seconds: float  # of training, this run's share of its pack
+    provenance: dict[str, Any]
+    folder: Path
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy after the last epoch; NaN if the run diverged."""
+        return self.curves["test_accuracy"][-1]
+
+    @property
+    def best_accuracy(self) -> float:
+        """Of the epoch best on the test images: recorded, never used (that would be peeking)."""
+        return max((a for a in self.curves["test_accuracy"] if not math.isnan(a)), default=math.nan)
+
+
+class Store:
+    """Results in a folder; several processes may use it at once.
+
+    published: a folder of the same kind that is only read, for runs that are not in the store itself. One
+    entry serves a run, never parts of two: they may come from trainings with other bits.
+    """
+
+    def __init__(self, folder: str | Path, published: str | Path | None = None):
+        self.folder = Path(folder)
+        self.published = None if published is None else Path(published)
+        for place in filter(None, (self.folder, self.published)):
+            require(
+                place.is_dir() or not place.exists(),
+                f"The store {place} is a file; it must be a folder, there or to be made.",
+            )
+
+    def path(self, run: Run) -> Path:
+        """The run's folder in the store itself, there or not."""
+        return self.folder / run.name
+
+    def entry(self, run: Run) -> Path:
+        """The folder that a run is read from: the store's own, else the published one."""
+        own = self.path(run)
+        if self.published is None or own.exists():
+            return own
+        published = self.published / run.name
+        return published if published.exists() else own
+
+    def __contains__(self, run: Run) -> bool:
+        """Raises InputError if the run's folder is there without its result (a copy that was cut off)."""
+        folder = self.entry(run)
+        if not folder.exists():  # first: entries appear whole, but between two looks
+            return False
+        if not os.path.lexists(folder / RESULT):
+            raise damaged(folder, f"has no {RESULT}")
+        return True
+
+    def snapshots(self, run: Run) -> set[int]:
+        """Epochs whose weights are kept, θT's apart."""
+        return set(snapshot_files(self.entry(run)))
+
+    def has_weights(self, run: Run) -> bool:
+        """Whether the run is there with θT and its mask. Raises InputError if its entry is damaged."""
+        if run not in self:
+            return False
+        folder = self.entry(run)
+        return not left_out(folder, read_result(folder))
+
+    def holds(self, run: Run, epochs: Iterable[int] = ()) -> bool:
+        """Whether the run is there, with its weights after these epochs (the last: θT and the mask)."""
+        epochs = set(epochs)
+        if not epochs:
+            return run in self
+        return self.has_weights(run) and epochs - {run.recipe.epochs} <= self.snapshots(run)
+
+    def put(self, trained: Trained, fingerprint: str, provenance: dict[str, Any]) -> Result:
+        """Keep a result: written beside and renamed, so that it is whole or absent.
+
+        A run that is there already gains the snapshots and weights it lacked; its other files stay as they
+        are. Of two trainings with other bits one is kept aside whole (`_complete`). Raises Unwritable if the
+        folder cannot be written.
+        """
+        final = self.path(trained.run)
+        with self.draft(trained.run.name) as draft:
+            self._write(draft, trained, fingerprint, provenance)
+            sync(draft)
+            try:
+                draft.rename(final)
+            except OSError:
+                if trained.run not in Store(self.folder):
+                    raise
+                self._complete(final, draft)
+            sync_names(self.folder)
+        return self.get(trained.run)
+
+    @contextmanager
+    def draft(self, name: str) -> Iterator[Path]:
+        """A folder to write in, beside the entries; gone afterwards unless it was renamed to one."""
+        draft = self.folder / f".draft-{name}-{uuid.uuid4().hex[:8]}"
+        try:
+            with writing(self.folder):
+                draft.mkdir(parents=True)
+                yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _complete(self, final: Path, draft: Path) -> None:
+        """Give an entry what it lacks, from a second training of its run.
+
+        Two trainings of other bits, as on two devices, are never mixed. The first stays unless it lacks what
+        the second was for: it would lack that for ever. The other one is set aside.
+        """
+        ours, theirs = read_result(final), read_result(draft)
+        there = snapshot_files(final)
+        lacking = [draft / name for name in left_out(final, ours)]
+        lacking += [path for epoch, path in snapshot_files(draft).items() if epoch not in there]
+        if same_bits(final, ours, draft, theirs):
+            for path in lacking:
+                path.replace(final / path.name)
+            sync_names(final)
+        elif lacking:
+            self.set_aside(final, "replaced")
+            draft.rename(final)
+        else:
+            self.set_aside(draft, "replaced")
+
+    def set_aside(self, path: Path, where: str) -> Path:
+        """Move an entry, or a file of one, to the folder `where` of the store; nothing is deleted."""
+        entry = path if path.parent == self.folder else path.parent
+        kept = self.folder / where / f"{entry.name.lstrip('.')}-{uuid.uuid4().hex[:8]}"
+        kept.parent.mkdir(exist_ok=True)
+        if path != entry:
+            kept.mkdir()
+            kept = kept / path.name
+        return path.rename(kept)
+
+    def _write(self, draft: Path, trained: Trained, fingerprint: str, provenance: dict[str, Any]) -> None:
+        save_weights(trained.weights, draft / WEIGHTS)
+        for epoch, weights in trained.snapshots.items():
+            path = draft / "snapshot"
+            save_weights(weights, path)
+            path.rename(draft / f"epoch-{epoch:04d}-{file_checksum(path)[:16]}.safetensors")
+        total = sum(trained.run.task.prunable_weights.values())
+        kept = total
+        if trained.mask is not None:
+            kept = sum(int(m.sum()) for m in trained.mask.values())
+            save_mask(trained.mask, draft / MASK)
+        write_json(draft / RUN, to_json(trained.run))
+        result = {
+            "curves": {name: [_json_float(v) for v in curve] for name, curve in trained.curves.items()},
+            "kept": kept,
+            "sparsity": 1 - kept / total,
+            "fingerprint": fingerprint,
+            "seconds": trained.seconds / trained.pack,
+            "provenance": {
+                **provenance,
+                "pack": trained.pack,
+                "not_stacked": trained.packed,
+                "form": trained.form,
+                "images": trained.images,
+                "resumed": list(trained.resumed),
+            },
+        }
+        write_result(draft, result)
+
+    def get(self, run: Run) -> Result:
+        """Raises KeyError if the run is not there, InputError if its entry is damaged."""
+        if run not in self:
+            raise KeyError(run)
+        return self._read(self.entry(run), run)
+
+    def _read(self, folder: Path, run: Run | None = None) -> Result:
+        result = read_result(folder)
+        described = read_json(verified(folder / RUN, result["files"]))
+        if described.get("digest") != folder.name[-16:]:
+            raise damaged(folder, f"holds the run {str(described.get('digest'))[:40]!r}")
+        try:
+            run = run or from_json(described)
+        except (InputError, RecursionError) as error:
+            how = f"describes what this version of lthpaper does not know ({str(error)[:200]})"
+            raise damaged(folder, how, NewerFormat) from error
+        curves = {k: [math.nan if v is None else v for v in c] for k, c in result["curves"].items()}
+        fields = {name: result[name] for name in ("kept", "sparsity", "fingerprint", "seconds", "provenance")}
+        return Result(run, curves, **fields, folder=folder)
+
+    def weights(self, run: Run, epoch: int | None = None) -> tuple[Weights, Mask | None]:
+        """θT (or the snapshot after an epoch) and the mask, checksums verified.
+
+        Raises KeyError if they are not there or were left out, InputError if they are damaged.
+        """
+        if run not in self:
+            raise KeyError(f"{run} is not in {self.folder}")
+        folder = self.entry(run)
+        result = read_result(folder)
+        files = result["files"]
+        if gone := left_out(folder, result):
+            raise KeyError(
+                f"{' and '.join(gone)} of {run} were left out of {folder}: merge a store that has them, or "
+                "train the run again"
+            )
+        mask = load_mask(folder, files) if MASK in files else None
+        if epoch is None or epoch == run.recipe.epochs:
+            return load_weights(verified(folder / WEIGHTS, files)), mask
+        kept = sorted(folder.glob(f"epoch-{epoch:04d}-*.safetensors"))
+        if not kept:
+            raise KeyError(f"{run} has no weights after epoch {epoch}")
+        return load_weights(verified_snapshot(kept[0])), mask
+
+    def __iter__(self) -> Iterator[Result]:
+        """Every result, by name. Raises InputError at a damaged one."""
+        places = [place for place in (self.published, self.folder) if place is not None]
+        found = {p.parent.name: p.parent for place in places for p in place.glob(f"*/{RESULT}")}
+        for name in sorted(found):
+            if ENTRY.fullmatch(name):  # not a draft
+                yield self._read(found[name])
+
+    def size(self, run: Run) -> int:
+        """Bytes on disk."""
+        return sum(p.stat().st_size for p in self.entry(run).iterdir())
+
+
+def _json_float(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

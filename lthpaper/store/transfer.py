@@ -1,0 +1,90 @@
+"""Entries and checkpoints as bytes, for machines without a common folder. What arrives is checked.
+
+A parcel maps a path in a store, "<entry>/<file>" or ".checkpoints/<file>", to the file's content.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from lthpaper.errors import InputError
+from lthpaper.runs.run import Run
+from lthpaper.store.checkpoints import FOLDER as CHECKPOINTS
+from lthpaper.store.entry import is_name
+from lthpaper.store.logs import FOLDER as LOGS
+from lthpaper.store.merge import CONFLICT, REFUSED, bring
+from lthpaper.store.store import Store
+
+Parcel = dict[str, bytes]
+
+
+def needed(runs: Iterable[Run], store: Store) -> Parcel:
+    """What another machine needs to train these runs: their parents' entries, their own state."""
+    parents = {parent for run in runs for parent in run.parents}
+    parcel: Parcel = {}
+    for parent in parents:
+        for path in store.entry(parent).iterdir():
+            if is_name(path.name):
+                parcel[f"{parent.name}/{path.name}"] = path.read_bytes()
+    return parcel | state(runs, store.folder)
+
+
+def state(runs: Iterable[Run], folder: Path) -> Parcel:
+    """Checkpoints and logs of runs under way."""
+    parcel: Parcel = {}
+    for name in state_paths(runs):
+        try:
+            parcel[name] = (folder / name).read_bytes()
+        except FileNotFoundError:  # none yet, or replaced by the result just now
+            continue
+    return parcel
+
+
+def state_paths(runs: Iterable[Run]) -> list[str]:
+    """Where in a store the checkpoints and logs of runs are."""
+    return [
+        name for run in runs for name in (f"{CHECKPOINTS}/{run.name}.safetensors", f"{LOGS}/{run.name}.log")
+    ]
+
+
+def results(runs: Iterable[Run], folder: Path) -> Parcel:
+    """The entries of runs that are done, and the state of those that are not."""
+    runs = list(runs)
+    parcel = state(runs, folder)
+    for run in runs:
+        for path in (folder / run.name).glob("*"):
+            parcel[f"{run.name}/{path.name}"] = path.read_bytes()
+    return parcel
+
+
+def unpack(parcel: Parcel, folder: Path, runs: Iterable[Run]) -> None:
+    """Write a parcel into a folder: only files that entries and checkpoints of these runs can have."""
+    runs = list(runs)
+    entries = {run.name for run in runs} | {parent.name for run in runs for parent in run.parents}
+    states = set(state_paths(runs))
+    for name, content in parcel.items():
+        first, _, file = name.partition("/")
+        if name in states or (first in entries and is_name(file)):
+            path = folder / first / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+            draft.write_bytes(content)
+            draft.replace(path)
+
+
+def take_in(parcel: Parcel, store: Store, runs: Iterable[Run]) -> None:
+    """Bring results of another machine into the store. Raises InputError where one is refused."""
+    runs = list(runs)
+    names = {run.name for run in runs}
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".draft-parcel-", dir=store.folder) as folder:
+        entries = {name: content for name, content in parcel.items() if name.partition("/")[0] in names}
+        unpack(entries, Path(folder), runs)
+        for brought in bring(Path(folder), store):
+            if brought.outcome in (REFUSED, CONFLICT):
+                raise InputError(
+                    f"The result {brought.name} that another machine sent is not taken: {brought.what}. "
+                    "The same command trains it again."
+                )
+    unpack({name: content for name, content in parcel.items() if name not in entries}, store.folder, runs)

@@ -1,0 +1,306 @@
+"""Execution of a plan: ready runs in packs, on an executor's workers, every result kept as it comes."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lthpaper import data, networks
+from lthpaper.errors import Stopped, require
+from lthpaper.provenance import provenance
+from lthpaper.runs.recipe import CURVE_POINTS
+from lthpaper.runs.run import Run, from_json, to_json
+from lthpaper.store.checkpoints import Checkpoints
+from lthpaper.store.entry import Damaged, Unwritable
+from lthpaper.store.locks import Locks
+from lthpaper.store.logs import Logged, log_of, note
+from lthpaper.store.store import Store
+from lthpaper.sweep import ray_address, torchrun
+from lthpaper.sweep.plan import Keep, Plan, plan, worker_count
+from lthpaper.sweep.processes import InThisProcess, WorkerDied, Workers
+from lthpaper.sweep.progress import Bar
+from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
+from lthpaper.sweep.stopping import Stopping, Unfinished
+from lthpaper.sweep.throughput import Rates
+from lthpaper.training.autotune import pack_limits
+from lthpaper.training.loop import Progress, train
+from lthpaper.training.process_group import ALONE, Alone
+
+SECONDS_TO_LOOK_AGAIN = 0.5  # for what another process was training
+SECONDS_TO_STOP = 60.0  # for packs to end in good order
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pack for a worker, in values that travel between processes."""
+
+    runs: tuple[dict[str, Any], ...]  # runs.to_json
+    keep: tuple[tuple[int, ...], ...]
+    store: str
+    published: str | None  # Store's layer that is only read
+    data_root: str | None
+    device: str
+    left: float | None = None  # seconds from its begin in which to stop in good order
+    curve_points: int = CURVE_POINTS
+
+
+def perform(
+    job: Job,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+    team: Alone = ALONE,
+) -> None:
+    """Train a job's pack and put the results into the store; all processes of a team do so, one writes.
+
+    A run that is there by now is left out: another process may have trained it, or this one before a
+    pack-mate failed. Raises training.Stopped where `stop` says so or the job's time is over, InputError if a
+    network fails on the images or a parent's entry is damaged.
+    """
+    until = math.inf if job.left is None else time.monotonic() + job.left  # of no other machine's clock
+    store, own, checkpoints = Store(job.store, job.published), Store(job.store), Checkpoints(job.store)
+    runs = [from_json(document) for document in job.runs]
+    keep = {run: frozenset(epochs) for run, epochs in zip(runs, job.keep, strict=True)}
+    runs = [run for run in runs if not own.holds(run, keep[run] | {run.recipe.epochs})]
+    if not runs:
+        return
+
+    def over() -> bool:
+        return stop() or time.monotonic() >= until
+
+    task = runs[0].task
+    images = data.load(task.data, job.data_root, task.train_images)
+    about = provenance(job.device) | ({"processes": team.size} if team.size > 1 else {})
+    team.any(False)  # all have loaded the images: nobody waits for that in the midst of a sum
+    with Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
+        told = logged.around(on_epoch)
+        how = (told, checkpoints, over, team, job.curve_points)
+        for trained in train(runs, images, store.weights, job.device, keep, *how):
+            if team.rank == 0:
+                store.put(trained, images.fingerprint, about)
+                checkpoints.drop(trained.run)
+
+
+def execute(
+    runs: Iterable[Run],
+    store: Store,
+    data_root: str | Path | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    keep: Keep | None = None,
+    quiet: bool = False,
+    time_limit: float | None = None,
+    on: str = "",
+    signals: bool = False,
+    curve_points: int = CURVE_POINTS,
+) -> Plan:
+    """Train what `runs` and their ancestors still lack, and return the plan of what was trained here.
+
+    One bar shows network-epochs, the time left and what is training. A run that fails stops nothing
+    else: what does not depend on it is trained first, then its error is raised. What another process
+    trains meanwhile is left to it.
+
+    time_limit: seconds after which packs keep checkpoints and end. on: "" for this machine, "ray" or
+    "ray:ADDRESS" for a cluster. signals: SIGTERM, SIGUSR1 and a first Ctrl-C end it in the same good order;
+    so they do where a time limit is given. Raises stopping.Unfinished after such an end. curve_points: tests
+    of a run on its way, at most.
+
+    Raises InputError before anything starts if a data set cannot be loaded. Whatever ends it, the results
+    so far are in the store and the workers have ended.
+    """
+    if on:
+        ray_address.address_of(on)
+    stopping = Stopping(time_limit)
+    workers = worker_count(device, workers)
+    with stopping.signals() if signals or time_limit is not None else nullcontext():
+        todo = plan(runs, store, keep)
+        _same_data(todo, store, data_root)
+        if not todo.todo:
+            return todo
+        torchrun.check(todo.todo, device)
+        with Bar(todo, quiet) as bar:
+            execution = _Execution(todo, store, data_root, device, workers, bar, stopping, on, curve_points)
+            done = execution.finish()
+    return replace(todo, todo=tuple(run for run in todo.todo if run in done))
+
+
+def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
+    """Raise InputError where results in the store and the images at hand are of different copies.
+
+    A mask cut from a training on one copy must not meet a training on another. Data sets are loaded
+    where something is left to train, and always where they are functions of one's own.
+    """
+    needed = {(run.task.data, run.task.train_images) for run in todo.todo}
+    needed |= {(run.task.data, run.task.train_images) for run in todo.runs if ":" in run.task.data}
+    here = {name: data.load(name, root, count).fingerprint for name, count in sorted(needed)}
+    left = set(todo.todo)
+    for run in (run for run in todo.runs if run not in left and run in store):
+        found = store.get(run).fingerprint  # which raises for a result that cannot be read
+        require(
+            found == here.get(run.task.data, found),
+            f"The store {store.folder} holds results on another copy of {run.task.data} "
+            f"(fingerprint {found}; the one at hand is {here.get(run.task.data)}). Results of different "
+            "copies do not mix: name another folder with --store, or bring the first copy back.",
+        )
+
+
+class _Execution:
+    """One `execute`: a scheduler's packs on an executor, as the bar shows them."""
+
+    def __init__(
+        self,
+        todo: Plan,
+        store: Store,
+        root: str | Path | None,
+        device: str,
+        workers: int,
+        bar: Bar,
+        stopping: Stopping,
+        on: str = "",
+        curve_points: int = CURVE_POINTS,
+    ):
+        self.plan, self.store, self.root, self.device = todo, store, root, torch.device(device)
+        self.workers, self.bar, self.stopping, self.on = workers, bar, stopping, on
+        self.counted: dict[int, int] = {}  # network-epochs that the bar shows of a pack
+        self.curve_points = curve_points
+        self.left_out = 0  # that the bar shows
+        self.locks, self.rates = Locks(store.folder), Rates(self.device, workers, not on)
+        self._where: Callable[[], Mapping[int, str]] = dict  # hosts of a cluster by the number of their pack
+        position = Checkpoints(store.folder).position
+        self.scheduler = Scheduler(
+            todo, lambda run: self._limits(run), position, self._claim, self.locks.leave, self._seconds
+        )
+
+    def finish(self) -> set[Run]:
+        """Train everything and return it; raises the first failure when nothing else is left."""
+        training, stopped, look = self.scheduler.training, 0.0, time.monotonic() + SECONDS_TO_LOOK_AGAIN
+        with self.locks, self._executor() as executor:
+            self._limits = getattr(executor, "limits", self._limits)
+            self._where = getattr(executor, "where", dict)
+            if dashboard := getattr(executor, "dashboard", ""):
+                self.bar.say(f"Ray's dashboard: {dashboard}")
+            while True:
+                if self.stopping() and not stopped:
+                    executor.stop()
+                    stopped = time.monotonic()
+                if time.monotonic() >= look:
+                    self.scheduler.look_again()
+                    look = time.monotonic() + SECONDS_TO_LOOK_AGAIN
+                while len(training) < executor.count and not self.stopping.too_late:
+                    begun = self._begin(executor.count - len(training))
+                    if begun is None:
+                        break
+                    executor.submit(*begun, perform)
+                self.locks.wait(executor.count - len(training) if self.scheduler.elsewhere else 0)
+                late = stopped and time.monotonic() > stopped + SECONDS_TO_STOP
+                if late or (not training and (self.stopping.too_late or not self.scheduler.elsewhere)):
+                    break
+                for number, error in executor.done():
+                    self._end(number, error)
+                for number, network_epochs in executor.reports():
+                    self._count(number, network_epochs)
+        self._raise()
+        return self.scheduler.done
+
+    def _raise(self) -> None:
+        """Say why not everything is done, if it is not."""
+        scheduler = self.scheduler
+        remaining = scheduler.remaining
+        if not remaining:
+            if scheduler.failed:
+                raise scheduler.failed[0]
+            return
+        failed = f" {len(scheduler.failed)} failed: {scheduler.failed[0]}" if scheduler.failed else ""
+        raise Unfinished(
+            f"Stopped in good order, since {self.stopping.why or 'too little time is left'}: "
+            f"{len(scheduler.done)} runs were trained, {len(remaining)} remain "
+            f"({scheduler.remaining_epochs:,} network-epochs).{failed}"
+        )
+
+    def _executor(self) -> Any:
+        """A cluster's workers, processes, or this process where one worker is enough."""
+        todo = self.plan.todo
+        own = any(networks.is_local(run.task.network) for run in todo)  # no other process can build it
+        if self.on:
+            require(not own, "A network that is a function of this process cannot be trained on a cluster.")
+            from lthpaper.sweep.ray_driver import RayWorkers  # ray is an extra
+
+            return RayWorkers(self.on, str(self.device))
+        if team := torchrun.executor(self._count, self.stopping):
+            return team
+        if own or self.workers <= 1 or len(todo) <= self._limits(todo[0])[0]:
+            return InThisProcess(self._count, self.stopping)
+        return Workers(self.workers)
+
+    def _limits(self, run: Run) -> tuple[int, int]:
+        return (1, 1) if torchrun.joined() else pack_limits(run, self.device)
+
+    def _claim(self, run: Run) -> str:
+        """Lock a run, unless another process has it or has brought its result."""
+        if not self.locks.take(run):
+            return ELSEWHERE
+        try:
+            there = Store(self.store.folder).holds(run, {*self.plan.keep.get(run, ()), run.recipe.epochs})
+        except Damaged:  # since the plan was made: its job says so
+            return OURS
+        if there:
+            self.locks.leave(run)
+        return THERE if there else OURS
+
+    def _seconds(self, pack: Sequence[Run]) -> float | None:
+        return self.rates.seconds(pack, sum(self.scheduler.left(run) for run in pack))
+
+    def _begin(self, idle: int) -> tuple[int, Job] | None:
+        """The next pack's number and job."""
+        others = self.locks.waited_for()
+        if others:
+            self.scheduler.look_around()
+        begun = self.scheduler.begin(idle + others, self.stopping.left)
+        if begun is None:
+            self._show()  # of what others have brought
+            return None
+        number, pack = begun
+        self.counted[number] = sum(self.scheduler.done_epochs(run) for run in pack)
+        self.bar.advance(self.counted[number], trained=False)
+        self.rates.begin(number, pack, sum(self.scheduler.left(run) for run in pack))
+        self._show()
+        keep = tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack)
+        root = None if self.root is None else str(self.root)
+        published = None if self.store.published is None else str(self.store.published)
+        runs, store = tuple(map(to_json, pack)), str(self.store.folder)
+        how = (root, str(self.device), self.stopping.left, self.curve_points)
+        return number, Job(runs, keep, store, published, *how)
+
+    def _count(self, number: int, network_epochs: int) -> None:
+        if number in self.counted:  # a report may arrive after its pack's end
+            self.counted[number] += network_epochs
+            self.bar.advance(network_epochs)
+
+    def _end(self, number: int, error: Exception | None) -> None:
+        """A pack is done, stopped, or failed and its epochs are lost."""
+        if isinstance(error, Unwritable):  # no result can be kept
+            raise error
+        if isinstance(error, WorkerDied):  # which could not write its last words
+            note(self.store.folder, self.scheduler.training[number], str(error))
+        done = 0 if error else sum(run.cost for run in self.scheduler.training[number])
+        if not isinstance(error, Stopped):
+            self._count(number, done - self.counted[number])
+        del self.counted[number]
+        self.rates.end(number, error)
+        pack, failures = self.scheduler.training[number], len(self.scheduler.failed)
+        self.scheduler.ended(number, error)
+        if len(self.scheduler.failed) > failures:  # a pack of one: it is not tried again
+            log = log_of(self.store.folder, pack[0])
+            self.bar.say(f"lthpaper: {pack[0]} failed, and what needs it is left out; its log is {log}")
+        self._show()
+
+    def _show(self) -> None:
+        self.bar.state(self.scheduler, self._where())
+        left_out = self.scheduler.left_out
+        if left_out != self.left_out:
+            self.bar.leave_out(left_out - self.left_out)
+            self.left_out = left_out

@@ -1,0 +1,176 @@
+"""The clock of the cost model: what a shape costs on the device at hand, as it will be used.
+
+It runs in as many processes at once as will train, for they slow each other down; at the smallest, a middle
+and the largest pack, for half-full packs cost more a network; and besides the steps it times what surrounds
+them: the start of a process, the first pack of a shape, the evaluation, the writing of results.
+"""
+
+import json
+import math
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lthpaper import data
+from lthpaper.data.noise import random_data
+from lthpaper.errors import InputError
+from lthpaper.provenance import device_name
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Fresh, Run, Task, from_json, to_json
+from lthpaper.runs.settings import lt_omp
+from lthpaper.store.store import Store
+from lthpaper.sweep.processes import Workers
+from lthpaper.sweep.speeds import PACKS, SECONDS, Speed, entry, entry_key, start_key
+from lthpaper.training.autotune import choose, pack_limits
+from lthpaper.training.loop import Trained
+from lthpaper.training.pack import Pack, repeatable
+from lthpaper.training.start import start
+
+MINUTE = 60.0  # seconds that all of a plan's shapes may take; what is left is scaled from its like
+BLOCK = 0.1  # seconds that one speed is timed at least, where a step is shorter
+PIXELS = {"cpu": 2**20, "cuda": 2**23}  # of a step that is timed; a batch of photographs may not fit at all
+
+
+def measure(runs: Sequence[Run], device: torch.device | str, processes: int) -> dict[str, dict[str, Any]]:
+    """Entries of the file for these shapes, most important first, measured in all processes at once."""
+    name = device_name(device)
+    with tempfile.TemporaryDirectory() as folder:
+        document = {"runs": [to_json(run) for run in runs], "device": str(device), "folder": folder}
+        document["data"] = sorted({run.task.data for run in runs})
+        jobs = [document | {"number": n, "is_new": processes > 1} for n in range(processes)]
+        if processes == 1:
+            _measure_here(jobs[0])
+        else:
+            with Workers(processes) as workers:
+                for number, job in enumerate(jobs):
+                    workers.submit(number, job, _measure_here)
+                left = processes
+                while left:
+                    for _, error in workers.done():
+                        if error is not None:
+                            raise error
+                        left -= 1
+        found = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
+    about = {"device": name, "processes": processes}
+    start_up = statistics.mean(each["start"] for each in found)
+    entries = {start_key(name, processes): about | {"seconds": start_up}}
+    for data_set in found[0]["loading"]:
+        seconds = statistics.mean(each["loading"][data_set] for each in found)
+        entries[start_key(name, processes, data_set)] = about | {"seconds": seconds}
+    for run, *measured in zip(runs, *(each["speeds"] for each in found), strict=False):  # the slowest's few
+        mean = {what: np.mean([m[what] for m in measured], axis=0).tolist() for what in (*PACKS, *SECONDS)}
+        mean["sizes"] = measured[0]["sizes"]
+        entries[entry_key(name, run, processes)] = entry(name, processes, run, mean)
+    return entries
+
+
+def _measure_here(job: Mapping[str, Any], *told: Callable) -> None:
+    """What one process measures, into a file of its own."""
+    began, folder, device = time.time(), Path(job["folder"]), torch.device(job["device"])
+    born = time.process_time() if job["is_new"] else 0.0  # what its imports took
+    with repeatable(device):
+        first = Run(Task("resnet8", "digits"), Recipe(epochs=2, milestones=()))
+        cold, warm = (_seconds(lambda: _train_little(first, device, folder), device) for _ in range(2))
+        loading = {name: _time_loading(name, device) for name in job["data"]}
+        speeds: list[Speed] = []
+        for document in job["runs"]:
+            if speeds and time.time() - began > MINUTE:
+                break
+            speeds.append(_time_shape(from_json(document), device, folder))
+    found = {
+        "start": born + max(0.0, cold - warm),
+        "loading": loading,
+        "speeds": [{n: getattr(speed, n) for n in (*PACKS, *SECONDS)} for speed in speeds],
+    }
+    path = folder / f"{job['number']}.json"
+    path.with_suffix(".draft").write_text(json.dumps(found))
+    path.with_suffix(".draft").rename(path)
+
+
+def _time_loading(name: str, device: torch.device) -> float:
+    """Seconds to load a data set for the first time; 0 where it is not here."""
+    with suppress(InputError):
+        return _seconds(lambda: data.load(name), device)
+    return 0.0
+
+
+def _time_shape(run: Run, device: torch.device, folder: Path) -> Speed:
+    """Speed of a run's shape in this process."""
+    smallest, largest = pack_limits(run, device)
+    sizes = sorted({smallest, round(math.sqrt(smallest * largest)), largest})
+    part = timed_images(run, device)
+    recipe = run.recipe.with_(
+        epochs=2, schedule="step", milestones=(), warmup_epochs=0.0, batch_size=part, micro_batch=0
+    )
+    runs = [Run(run.task, recipe, Fresh(i), seed=i) for i in range(largest)]
+    cold, warm = (_seconds(lambda: _pack(runs[:smallest], device).evaluate(), device) for _ in range(2))
+    step, image = zip(*(_time_epoch(runs[:k], device) for k in sizes), strict=True)
+    result = min(_seconds(lambda: _train_little(runs[0], device, folder), device) for _ in range(2))
+    result -= warm + step[0]
+    whole = tuple(seconds * run.recipe.batch_size / part for seconds in step)
+    return Speed(tuple(sizes), whole, image, max(0.0, cold - warm), warm, max(0.0, result))
+
+
+def timed_images(run: Run, device: torch.device) -> int:
+    """Images of the steps that are timed: a batch, or so many of it as PIXELS allows, which take their share
+    of its time."""
+    most = max(1, PIXELS.get(device.type, PIXELS["cuda"]) // data.card(run.task.data).size ** 2)
+    return min(run.recipe.micro_batch or run.recipe.batch_size, most)
+
+
+def _pack(runs: Sequence[Run], device: torch.device, steps: int = 1, tests: int = 1) -> Pack:
+    """A pack that stands ready, on random images."""
+    first, starts = runs[0], [start(run, None) for run in runs]
+    images = random_data(data.card(first.task.data), steps * first.recipe.batch_size, tests)
+    return Pack(runs, starts, images, device, choose(first, device).form)
+
+
+def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float]:
+    """(seconds a step, seconds a test image) of a pack, by as many of each as a block of time holds."""
+    run = runs[0]
+    whole = math.ceil(run.task.images / run.recipe.batch_size), data.card(run.task.data).test
+    steps, tests = 1, min(whole[1], 20)
+    for _ in range(2):
+        pack = _pack(runs, device, steps, tests)
+        per_step = _mean_seconds(lambda pack=pack: float(pack.train_epoch().sum()), device) / steps
+        per_image = _mean_seconds(lambda pack=pack: float(pack.evaluate()[0].sum()), device) / tests
+        fits = (min(int(BLOCK / per_step), whole[0]), min(int(BLOCK / per_image), whole[1]))
+        if fits[0] <= steps and fits[1] <= tests:
+            break
+        steps, tests = max(steps, fits[0]), max(tests, fits[1])
+    return per_step, per_image
+
+
+def _train_little(run: Run, device: torch.device, folder: Path) -> None:
+    """One step of a run, its result into a store and out of it into the start of a pruned one."""
+    pack = _pack([run], device)
+    pack.train_epoch()
+    curves = {name: [0.0] for name in ("train_loss", "test_loss", "test_accuracy")}
+    store = Store(folder / uuid.uuid4().hex)
+    store.put(Trained(run, pack.weights(0), None, curves, {}, 0.0, 1, ""), "", {})
+    start(lt_omp(run, 0.5), store.weights)
+
+
+def _seconds(action: Callable[[], object], device: torch.device) -> float:
+    """On a CPU those of this process's work alone: what else the machine does just now is not remembered."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    began = clock()
+    action()
+    return clock() - began
+
+
+def _mean_seconds(action: Callable[[], object], device: torch.device) -> float:
+    """Of an action that is warm, repeated for a block of time."""
+    action()
+    times = [_seconds(action, device)]
+    while sum(times) < BLOCK:
+        times.append(_seconds(action, device))
+    return statistics.mean(times)

@@ -1,0 +1,96 @@
+"""A plan: what is left to train for a list of runs, and in which order. What it takes: `simulate.py`."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from lthpaper.errors import require
+from lthpaper.runs.run import Run, ancestors
+from lthpaper.store.store import Store
+from lthpaper.training.loop import check_trainable, shape_key
+
+Keep = Mapping[Run, frozenset[int]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """runs: what was asked for and all ancestors, parents first. todo: those that the store lacks."""
+
+    runs: tuple[Run, ...]
+    todo: tuple[Run, ...]
+    keep: dict[Run, frozenset[int]] = field(default_factory=dict)  # epochs whose weights are needed
+
+    @property
+    def network_epochs(self) -> int:
+        """Cost of what is left: networks trained for one epoch."""
+        return sum(run.cost for run in self.todo)
+
+    @property
+    def disk(self) -> int:
+        """Bytes that what is left will take: float32 weights, packed masks, snapshots."""
+        total = 0
+        for run in self.todo:
+            copies = 1 + len(self.keep.get(run, ()))
+            total += 4 * run.task.parameters * copies + sum(run.task.prunable_weights.values()) // 8 + 20_000
+        return total
+
+    @property
+    def shapes(self) -> dict[tuple, list[Run]]:
+        """What is left by what can share a pack."""
+        grouped: dict[tuple, list[Run]] = {}
+        for run in self.todo:
+            grouped.setdefault(shape_key(run), []).append(run)
+        return grouped
+
+
+def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
+    """What `runs` and their ancestors still need. keep: snapshots asked for, beside those that
+    rewound runs start from. A run in the store without weights that are needed is trained again: θT and
+    its mask for its children, a snapshot for who rewinds to it.
+
+    Raises InputError if a run has nothing to train, a snapshot lies outside its run's epochs, or the
+    store holds half an entry.
+    """
+    asked = list(runs)
+    graph = tuple(ancestors(asked))
+    needed = {run: set(epochs) for run, epochs in (keep or {}).items()}
+    wanted = {*asked, *needed}
+    todo: set[Run] = set()
+    for run in reversed(graph):  # children first: what a stored run came from is not needed for its sake
+        check_trainable(run)
+        if run in wanted and not _stored(run, needed.get(run, set()), store):
+            todo.add(run)
+            wanted |= set(run.parents)
+            for parent in run.parents:  # a published result may come without them
+                needed.setdefault(parent, set()).add(parent.recipe.epochs)
+            for rewind in run.rewinds:
+                needed.setdefault(rewind.to, set()).add(rewind.epoch)
+    order = tuple(run for run in graph if run in todo)
+    kept = {run: frozenset(needed[run]) - {run.recipe.epochs} for run in order if run in needed}
+    return Plan(graph, order, {run: epochs for run, epochs in kept.items() if epochs})
+
+
+def _stored(run: Run, epochs: set[int], store: Store) -> bool:
+    """Whether the store has a run, and its weights after these epochs."""
+    wrong = sorted(e for e in epochs if not run.first_epoch <= e <= run.recipe.epochs)
+    require(
+        not wrong,
+        f"The weights after epoch {', '.join(map(str, wrong))} of {run} are asked for; it trains from "
+        f"epoch {run.first_epoch} to {run.recipe.epochs}.",
+    )
+    return store.holds(run, epochs)
+
+
+def worker_count(device: torch.device | str, workers: int | None = None) -> int:
+    """One process a core on a CPU, one on a GPU, unless told otherwise."""
+    if workers is not None:
+        require(
+            type(workers) is int and workers >= 1,
+            f"The number of workers is {workers!r}; it must be a whole number from 1.",
+        )
+        return workers
+    if torch.device(device).type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

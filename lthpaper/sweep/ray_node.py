@@ -1,0 +1,183 @@
+"""What a Ray cluster's nodes do: a job, with a line to the driver beside it."""
+
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lthpaper import data
+from lthpaper.errors import InputError, Stopped
+from lthpaper.runs.run import Run, from_json
+from lthpaper.store import transfer
+from lthpaper.store.transfer import Parcel
+from lthpaper.sweep.processes import Do, as_failure
+from lthpaper.training.autotune import pack_limits
+
+EVERYTHING = ""  # instead of a data set: a node that cannot train anything
+SECONDS_BETWEEN_QUESTIONS = 0.5  # whether to stop; and whether there is a new checkpoint to be sent
+
+
+def ray() -> Any:
+    """The module. Raises InputError if it is not installed."""
+    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}.items():
+        os.environ.setdefault(name, value)  # nothing is sent to Ray's makers; CPU tasks see no GPU
+    logging.getLogger("ray").setLevel(logging.ERROR)  # what matters of the rest is said here
+    try:
+        import ray as module
+    except ImportError as error:
+        raise InputError(
+            "Training on a cluster needs Ray, which is not installed here. Install it where lthpaper's "
+            "checkout is (.venv/bin/pip install -e '.[cluster]')."
+        ) from error
+    return module
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A node's answer to a task that it cannot do."""
+
+    what: str
+    why: str
+
+
+class Board:
+    """An actor beside the driver: what tasks tell it, and whether they are to stop."""
+
+    def __init__(self):
+        self._told: list[tuple[int, int]] = []
+        self._sent: list[tuple[int, Parcel]] = []
+        self._stop = False
+
+    def tell(self, number: int, network_epochs: int) -> None:
+        self._told.append((number, network_epochs))
+
+    def send(self, number: int, parcel: Parcel) -> None:
+        self._sent.append((number, parcel))
+
+    def take(self) -> tuple[list[tuple[int, int]], list[tuple[int, Parcel]]]:
+        taken = self._told, self._sent
+        self._told, self._sent = [], []
+        return taken
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def stopping(self) -> bool:
+        return self._stop
+
+
+def about_here() -> dict[str, str]:
+    """What must be alike on all nodes, or the same run gives other bits."""
+    return {"lthpaper": version("lthpaper"), "torch": torch.__version__.partition("+")[0]}
+
+
+def limits_there(document: dict[str, Any]) -> tuple[int, int]:
+    return pack_limits(from_json(document), torch.device("cuda"))
+
+
+def work(
+    number: int, job: Any, do: Do, parcel: Parcel, marker: str, board: Any, about: dict[str, str]
+) -> tuple[Exception | Unfit | None, Parcel]:
+    """Do a job on this node; its error, and what the driver's store does not have."""
+    sys.path.insert(0, os.getcwd())  # networks and data sets of one's own, as in the command itself
+    other = [f"{name} {value}" for name, value in about_here().items() if about[name] != value]
+    if other:
+        return Unfit(EVERYTHING, f"it has {' and '.join(other)}; the driver has {about}"), {}
+    runs = [from_json(document) for document in job.runs]
+    task = runs[0].task
+    if job.data_root is not None and not Path(job.data_root).is_dir():
+        job = replace(job, data_root=None)  # its own LTHPAPER_DATA
+    try:
+        data.load(task.data, job.data_root, task.train_images)
+    except InputError as error:
+        return Unfit(
+            task.data, f"{error} On a cluster --data or LTHPAPER_DATA must lead to it everywhere."
+        ), {}
+    if torch.device(job.device).type == "cuda":
+        job = replace(job, device="cuda")  # the one that Ray has given
+    same_layer = job.published is None or Path(job.published).is_dir()
+    if (Path(job.store) / marker).exists() and same_layer:
+        with Watch(number, board) as watch:
+            return _error(job, do, watch), {}
+    with tempfile.TemporaryDirectory(prefix="lthpaper-") as folder:
+        transfer.unpack(parcel, Path(folder), runs)
+        with Watch(number, board, Path(folder), runs) as watch:
+            error = _error(replace(job, store=folder, published=None), do, watch)
+        return error, transfer.results(runs, Path(folder))
+
+
+def _error(job: Any, do: Do, watch: "Watch") -> Exception | None:
+    """Do it; its error, as one that can travel."""
+    if watch.stop():
+        return Stopped("stopped before it began")
+    try:
+        do(job, watch.on_epoch, watch.stop)
+    except Exception as error:
+        failure = as_failure(error)
+        return InputError(str(failure)) if isinstance(failure, InputError) else failure
+    return None
+
+
+class Watch:
+    """The line between a job and the driver, on a thread beside the training.
+
+    folder: of a store that the driver does not see: new checkpoints and logs of the runs are sent to it.
+    """
+
+    def __init__(self, number: int, board: Any, folder: Path | None = None, runs: Iterable[Run] = ()):
+        self.number, self.board, self.folder, self.runs = number, board, folder, list(runs)
+        self.ray = ray()
+        self._asked, self._over = threading.Event(), threading.Event()
+        self._seen: dict[str, int] = self._changes()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._ask()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def stop(self) -> bool:
+        """Whether the driver wants an end."""
+        return self._asked.is_set()
+
+    def on_epoch(self, progress: Any) -> None:
+        """Tell the driver."""
+        self.board.tell.remote(self.number, len(progress.runs))
+
+    def _look(self) -> None:
+        while not self._over.wait(SECONDS_BETWEEN_QUESTIONS):
+            self._ask()
+            now = self._changes()
+            changed = {name for name, when in now.items() if self._seen.get(name) != when}
+            if changed:
+                sent = {n: c for n, c in transfer.state(self.runs, self.folder).items() if n in changed}
+                self.board.send.remote(self.number, sent)
+                self._seen = now
+
+    def _ask(self) -> None:
+        try:
+            if self.ray.get(self.board.stopping.remote()):
+                self._asked.set()
+        except self.ray.exceptions.RayError:  # nobody waits for this any more
+            self._asked.set()
+
+    def _changes(self) -> dict[str, int]:
+        """When each file was written."""
+        found: dict[str, int] = {}
+        for name in transfer.state_paths(self.runs) if self.folder else ():
+            with suppress(FileNotFoundError):
+                found[name] = (self.folder / name).stat().st_mtime_ns
+        return found

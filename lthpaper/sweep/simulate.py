@@ -1,0 +1,197 @@
+"""How long a plan takes on any number of devices: its own scheduler, on a clock that only counts."""
+
+import heapq
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lthpaper import networks
+from lthpaper.errors import InputError, require
+from lthpaper.runs.run import Run
+from lthpaper.sweep import assumed_speeds
+from lthpaper.sweep import speeds as cost
+from lthpaper.sweep.plan import Plan, worker_count
+from lthpaper.sweep.scheduler import Scheduler
+from lthpaper.sweep.speeds import Speeds, speed_key
+from lthpaper.training.autotune import pack_limits
+
+Limits = Callable[[Run], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a simulation finds. Seconds; sources: of what kind the speeds are (cost.Speed.source)."""
+
+    devices: int
+    makespan: float
+    busy: float  # of all devices together
+    critical_path: float  # the longest chain of runs, each in the smallest pack: more devices do not help
+    network_epochs: int
+    packs: int
+    sources: frozenset[str]
+
+    @property
+    def device_hours(self) -> float:
+        """That the devices are held, busy or not, until the last one has ended."""
+        return self.devices * self.makespan / 3600
+
+    @property
+    def utilisation(self) -> float:
+        """Share of that time in which they train."""
+        return self.busy / (self.devices * self.makespan) if self.makespan else 0.0
+
+
+def simulate(todo: Plan, speeds: Speeds, count: int, limits: Limits | None = None) -> Prediction:
+    """The plan's packs on `count` devices of these speeds, begun and ended as `sweep.execute` does.
+
+    limits: (smallest, largest) pack of a run's shape; None: the sizes that were measured.
+    """
+    scheduler = Scheduler(todo, limits or speeds.limits)
+    idle = [_Process(speeds) for _ in range(count)]
+    running: list[tuple[float, int, _Process]] = []  # by the time at which a pack ends
+    now, busy = 0.0, 0.0
+    if count > 1:  # the process that was typed looks at the images before it starts others
+        now = sum(speeds.loading.get(name, 0.0) for name in {run.task.data for run in todo.todo})
+    while True:
+        while idle and (begun := scheduler.begin(len(idle))) is not None:
+            number, pack = begun
+            process = idle.pop()
+            seconds = process.seconds(pack)
+            busy += seconds
+            heapq.heappush(running, (now + seconds, number, process))
+        if not running:
+            break
+        now, number, process = heapq.heappop(running)
+        scheduler.ended(number)
+        idle.append(process)
+    used = {speed_key(run) for run in todo.todo}
+    sources = frozenset(speeds.by_shape[key].source for key in used)
+    path = _critical_path(todo, speeds)
+    return Prediction(count, now, busy, path, todo.network_epochs, scheduler.packs, sources)
+
+
+@dataclass
+class _Process:
+    """What a process has behind it, and need not do again."""
+
+    speeds: Speeds
+    seen: set[Any] = field(default_factory=set)
+
+    def seconds(self, pack: tuple[Run, ...]) -> float:
+        """From being given a pack to its results."""
+        key, data = speed_key(pack[0]), pack[0].task.data
+        seconds = self.speeds.of(pack[0]).seconds(pack, first=key not in self.seen)
+        if not self.seen:
+            seconds += self.speeds.start
+        if data not in self.seen:
+            seconds += self.speeds.loading.get(data, 0.0)
+        self.seen |= {key, data}
+        return seconds
+
+
+def _critical_path(todo: Plan, speeds: Speeds) -> float:
+    """Seconds of the longest chain of ancestors."""
+    ends: dict[Run, float] = {}
+    for run in todo.todo:  # parents first
+        begin = max((ends[parent] for parent in run.parents if parent in ends), default=0.0)
+        ends[run] = begin + speeds.of(run).seconds([run])
+    return max(ends.values(), default=0.0)
+
+
+# --- on what ---
+
+
+def here(todo: Plan, device: torch.device | str = "cpu", workers: int | None = None) -> Prediction:
+    """The plan on this machine, as `execute` would do it."""
+    count, chosen = worker_count(device, workers), torch.device(device)
+    if not todo.todo:
+        return Prediction(count, 0.0, 0.0, 0.0, 0, 0, frozenset())
+
+    def limits(run: Run) -> tuple[int, int]:
+        return pack_limits(run, chosen)
+
+    own = any(networks.is_local(run.task.network) for run in todo.todo)  # no other process can build it
+    if own or len(todo.todo) <= limits(todo.todo[0])[0]:
+        count = 1
+    return simulate(todo, cost.speeds(todo.todo, device, count), count, limits)
+
+
+def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
+    """The plan on devices like "8xh100" or "2xcpu": one prediction, or an optimistic and a pessimistic one.
+
+    speed: a file of speeds measured on such a device. Raises InputError for devices of which nothing is
+    known.
+    """
+    count, kind = parse(devices)
+    if not todo.todo:
+        return [Prediction(count, 0.0, 0.0, 0.0, 0, 0, frozenset())]
+    if speed:
+        return [simulate(todo, _from_file(todo, speed, kind), count)]
+    if kind == "cpu":
+        return [simulate(todo, cost.speeds(todo.todo, "cpu", min(count, worker_count("cpu"))), count)]
+    require(
+        kind in assumed_speeds.DEVICES,
+        f"Nothing is known of the speed of {kind!r}; there are cpu (measured here) and "
+        f"{', '.join(assumed_speeds.DEVICES)} (estimated). For another, name a file of speeds measured on it with "
+        "--speed: `lthpaper plan` writes one there.",
+    )
+    device = assumed_speeds.DEVICES[kind]
+    return [simulate(todo, assumed_speeds.estimated(todo.todo, device, p), count) for p in (False, True)]
+
+
+def parse(devices: str) -> tuple[int, str]:
+    """ "8xh100" -> (8, "h100"); "h100" is one. Raises InputError for anything else."""
+    match = re.fullmatch(r"(?:(\d{1,5})\s*[x×])?\s*([a-z][\w -]*)", devices.strip().lower())
+    require(
+        match is not None and int(match[1] or 1) >= 1,
+        f"{devices!r} are no devices; write a number, x and a kind, for example 8xh100 or 2xcpu.",
+    )
+    return int(match[1] or 1), match[2].strip()
+
+
+def _from_file(todo: Plan, file: str | Path, kind: str) -> Speeds:
+    """Speeds of the file's device of this kind."""
+    known = cost.given(file)
+    measured = [(entry["device"], entry["processes"]) for entry in known.values() if "sizes" in entry]
+    fitting = [pair for pair in measured if kind in pair[0].lower()] or measured * (kind == "cpu")
+    if not fitting:
+        names = ", ".join(sorted({name for name, _ in measured}))
+        raise InputError(f"{file} holds speeds of {names}, none of {kind}; name a device of the file.")
+    name, processes = max(fitting, key=lambda pair: (measured.count(pair), pair[1]))
+    return cost.from_file(known, cost.by_shape(todo.todo).values(), name, processes)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:,.1f} h"
+
+
+def table(predictions: list[Prediction], price: float = 0.0) -> dict[str, str]:
+    """What is predicted, by name; a range where speeds are estimated. price: dollars a device-hour."""
+    require(0 <= price < math.inf, f"The price is {price}; it must be a number from 0.")
+
+    def span(of: Callable[[Prediction], Any], write: Callable[[Any], str] = str) -> str:
+        return " to ".join(dict.fromkeys(write(of(p)) for p in predictions))
+
+    rows = {
+        "makespan": span(lambda p: p.makespan, duration),
+        "device-hours": span(lambda p: p.device_hours, lambda v: f"{v:,.2f}"),
+        "utilisation": span(lambda p: p.utilisation, lambda v: f"{v:.0%}"),
+        "critical path": span(lambda p: p.critical_path, duration),
+        "packs": span(lambda p: p.packs),
+    }
+    if price:
+        rows["cost"] = span(lambda p: p.device_hours * price, lambda v: f"${v:,.2f}")
+    sources = {source for p in predictions for source in p.sources}
+    if sources:
+        rows["speeds"] = ", ".join(f"{s}: NOT MEASURED" if s == "estimated" else s for s in sorted(sources))
+    return rows

@@ -1,0 +1,262 @@
+"""What a pack costs in seconds on a device: measured there, remembered, and read from a file.
+
+`timing.py` holds the clock, `estimates.py` what is assumed of devices on which nothing was measured.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lthpaper import cache, data
+from lthpaper.errors import require
+from lthpaper.provenance import device_name
+from lthpaper.runs import digest
+from lthpaper.runs.recipe import is_tested
+from lthpaper.runs.run import Run
+from lthpaper.sweep import flops
+
+FORMAT = 2  # of the file of speeds
+PACKS, SECONDS = ("sizes", "step", "image"), ("first", "pack", "run")  # of a Speed in it
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of packs of one shape on one device.
+
+    step, image: of an optimizer step and of a test image, for a whole pack of each of `sizes`.
+    """
+
+    sizes: tuple[int, ...]
+    step: tuple[float, ...]
+    image: tuple[float, ...]
+    first: float = 0.0  # more for the first pack of the shape in a process: the pack's program
+    pack: float = 0.0  # before and after the epochs of any pack
+    run: float = 0.0  # for each run of it: its start, its result on the disk
+    source: str = "measured"  # or "scaled" from a shape that was measured, or "estimated"
+
+    def epoch(self, run: Run, k: int) -> float:
+        """One epoch of a pack of k runs like this one, with an epoch's share of the tests."""
+        k = max(k, self.sizes[0])  # a smaller pack is filled up with copies
+        steps = math.ceil(run.task.images / run.recipe.batch_size)
+        per_step, per_image = (_at(k, self.sizes, values) for values in (self.step, self.image))
+        epochs = run.recipe.epochs
+        tests = sum(is_tested(epoch + 1, epochs) for epoch in range(epochs)) / epochs
+        return steps * per_step + tests * data.card(run.task.data).test * per_image
+
+    def seconds(self, runs: Sequence[Run], first: bool = False) -> float:
+        """A pack from its start to its results in the store. first: of its shape in its process."""
+        epochs = runs[0].cost * self.epoch(runs[0], len(runs))
+        return epochs + self.pack + len(runs) * self.run + (self.first if first else 0.0)
+
+    def like(self, operations: float, batch: float) -> "Speed":
+        """The speed of a shape with so many times the operations an image, and the images a step."""
+        step = tuple(value * operations * batch for value in self.step)
+        image = tuple(value * operations for value in self.image)
+        return replace(self, step=step, image=image, source="scaled")
+
+
+def _at(k: int, sizes: Sequence[int], values: Sequence[float]) -> float:
+    """Linear between sizes that were measured, and beyond the largest in proportion."""
+    return values[-1] * k / sizes[-1] if k > sizes[-1] else float(np.interp(k, sizes, values))
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Of every shape of a plan, on one kind of device.
+
+    start: seconds until a new process can train; loading: of each data set, once a process.
+    """
+
+    device: str
+    by_shape: Mapping[tuple, Speed]
+    start: float = 0.0
+    loading: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, run: Run) -> Speed:
+        return self.by_shape[speed_key(run)]
+
+    def limits(self, run: Run) -> tuple[int, int]:
+        """(smallest, largest) pack that was measured, or that is assumed to fit."""
+        sizes = self.of(run).sizes
+        return sizes[0], sizes[-1]
+
+    @property
+    def sources(self) -> set[str]:
+        """Of what kind the numbers are: measured, scaled, estimated."""
+        return {speed.source for speed in self.by_shape.values()}
+
+
+def speed_key(run: Run) -> tuple:
+    """Runs with equal keys train equally fast in packs of equal size."""
+    return (run.task, run.recipe.batch_size, run.recipe.precision)
+
+
+def speeds(runs: Iterable[Run], device: torch.device | str, processes: int = 1) -> Speeds:
+    """Speeds on this device with so many processes at once: remembered, else measured within about a minute.
+
+    What the minute is too short for is scaled from the shape most like it.
+    """
+    shapes = by_shape(runs)
+    name = device_name(device)
+    known = read(calibration_file())
+    missing = [run for key, run in shapes.items() if entry_key(name, run, processes) not in known]
+    if missing or start_key(name, processes) not in known:
+        from lthpaper.sweep.measure import measure  # which needs this module
+
+        measured = measure(sorted(missing, key=_importance(runs)), device, processes)
+        known = read(calibration_file()) | measured
+        _write(known)
+    return from_file(known, shapes.values(), name, processes)
+
+
+def by_shape(runs: Iterable[Run]) -> dict[tuple, Run]:
+    """One run of each shape."""
+    return {speed_key(run): run for run in reversed(list(runs))}
+
+
+def _importance(runs: Iterable[Run]) -> Callable[[Run], float]:
+    """Most work first: if the minute is over, what is left matters least."""
+    total: dict[tuple, float] = {}
+    for run in runs:
+        images = run.cost * run.task.images
+        total[speed_key(run)] = total.get(speed_key(run), 0.0) - images * flops.per_image(run.task)[0]
+    return lambda run: total[speed_key(run)]
+
+
+def from_file(known: Mapping[str, Any], runs: Iterable[Run], device: str, processes: int) -> Speeds:
+    """Speeds of these shapes from a file's measurements; a missing one is scaled from the most alike.
+
+    Raises KeyError if nothing was measured on the device.
+    """
+    like = [
+        (entry, speed_of(entry))
+        for entry in known.values()
+        if "sizes" in entry and (entry["device"], entry["processes"]) == (device, processes)
+    ]
+    found = {}
+    for run in runs:
+        entry = known.get(entry_key(device, run, processes))
+        if entry is not None:
+            found[speed_key(run)] = speed_of(entry)
+            continue
+        if not like:
+            raise KeyError(device)
+        nearest, speed = min(like, key=lambda pair: _distance(pair[0], run))
+        batch = run.recipe.batch_size / nearest["batch_size"]
+        if any(_distance(nearest, run)) or batch != 1:
+            speed = speed.like(flops.per_image(run.task)[0] / nearest["operations"], batch)
+        found[speed_key(run)] = speed
+    names = {"", *(key[0].data for key in found)}
+    starts = {name: known.get(start_key(device, processes, name), {}).get("seconds", 0.0) for name in names}
+    return Speeds(device, found, starts.pop(""), starts)
+
+
+def _distance(entry: Mapping[str, Any], run: Run) -> tuple[float, ...]:
+    """How unlike a measured shape is: another precision, another network or data set, another size."""
+    return (
+        entry["precision"] != run.recipe.precision,
+        entry["data"] != run.task.data,
+        entry["network"] != run.task.network,
+        abs(math.log(entry["operations"] / flops.per_image(run.task)[0])),
+    )
+
+
+# --- the file ---
+
+
+def calibration_file() -> Path:
+    """Where measured speeds are remembered."""
+    return cache.place("speed.json")
+
+
+def entry_key(device: str, run: Run, processes: int) -> str:
+    """Name of a shape's speed in the file."""
+    return _key(device, processes, digest.describe(run.task), run.recipe.batch_size, run.recipe.precision)
+
+
+def start_key(device: str, processes: int, data_set: str = "") -> str:
+    """Name of the time that a process takes to start, or to load a data set."""
+    return _key(device, processes, data_set)
+
+
+def _key(device: str, *what: object) -> str:
+    described = json.dumps([device, torch.__version__.partition("+")[0], *what], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def read(file: Path) -> dict[str, dict[str, Any]]:
+    """Measurements by key; none from a file that is not there or is none of ours: it is only a cache."""
+    try:
+        document = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    entries = (
+        document.get("speeds") if isinstance(document, dict) and document.get("format") == FORMAT else {}
+    )
+    return (
+        {key: entry for key, entry in entries.items() if _sound(entry)} if isinstance(entries, dict) else {}
+    )
+
+
+def entry(device: str, processes: int, run: Run, speed: Mapping[str, Any]) -> dict[str, Any]:
+    """A measurement in its JSON form, with what describes its shape."""
+    return {
+        "device": device,
+        "processes": processes,
+        "network": run.task.network,
+        "width": run.task.width,
+        "data": run.task.data,
+        "batch_size": run.recipe.batch_size,
+        "precision": run.recipe.precision,
+        "operations": flops.per_image(run.task)[0],
+        **{name: speed[name] for name in PACKS + SECONDS},
+    }
+
+
+def speed_of(entry: Mapping[str, Any]) -> Speed:
+    """A measurement from its JSON form."""
+    return Speed(*(tuple(entry[name]) for name in PACKS), *(entry[name] for name in SECONDS))
+
+
+def _sound(entry: object) -> bool:
+    """Whether it is a measurement, of a start or of a shape."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("device"), str):
+        return False
+    if "seconds" in entry:
+        return _is_time(entry["seconds"])
+    packs = [entry.get(name) for name in PACKS]
+    return (
+        all(isinstance(values, list) and len(values) == len(packs[0]) > 0 for values in packs)
+        and all(type(k) is int and k > 0 for k in packs[0])
+        and all(_is_time(n) for values in packs[1:] for n in values)
+        and all(_is_time(entry.get(name)) for name in SECONDS)
+        and all(_is_time(entry.get(name)) and entry[name] > 0 for name in ("batch_size", "operations"))
+        and all(isinstance(entry.get(name), str) for name in ("network", "data", "precision"))
+    )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf
+
+
+def _write(known: Mapping[str, Any]) -> None:
+    document = json.dumps({"format": FORMAT, "speeds": known}, indent=1)
+    cache.keep(calibration_file(), lambda draft: draft.write_text(document))
+
+
+def given(file: str | Path) -> dict[str, dict[str, Any]]:
+    """A file of speeds that someone names. Raises InputError if it holds none."""
+    known = read(Path(file))
+    require(
+        any("sizes" in entry for entry in known.values()),
+        f"{file} holds no measured speeds; name the speed.json that `lthpaper plan` wrote on the device "
+        f"(here it would be {calibration_file()}).",
+    )
+    return known

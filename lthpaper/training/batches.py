@@ -1,0 +1,246 @@
+"""Where a pack's batches come from: normalised images on the device, one batch after the other.
+
+What a batch holds depends on a run's seed, the epoch and the step alone, so that a training can begin in the
+middle of an epoch, and it is the same wherever the images lie: on the device, if half of its free memory
+is enough for them; else in the host's memory; else, and always for photographs of any size, in files
+(`streaming`).
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lthpaper import memory
+from lthpaper.data import DataSet, Images
+from lthpaper.data.augment import crop_flip, draws, normalised, padded
+from lthpaper.runs.run import Run
+from lthpaper.training.forms import by_compiler
+
+EVALUATION_BATCH = 500
+
+Part = Callable[[int], Tensor]  # positions, in a batch of so many images, that this process trains on
+
+
+class Feed(ABC):
+    """Batches of a pack of runs that share network, data and batch size.
+
+    why: where the images are, in words and numbers.
+    """
+
+    why: str = ""
+
+    def __init__(
+        self, runs: Sequence[Run], data: DataSet, device: torch.device, dtype: torch.dtype, part: Part | None
+    ):
+        self.runs, self.data, self.device, self.dtype = list(runs), data, device, dtype
+        self.batch_size, self.part = runs[0].recipe.batch_size, part
+        self.mean = torch.tensor(data.card.mean, device=device, dtype=torch.float64)
+        self.std = torch.tensor(data.card.std, device=device, dtype=torch.float64)
+
+    @property
+    @abstractmethod
+    def images(self) -> int:
+        """Training images of an epoch."""
+
+    @property
+    @abstractmethod
+    def test_images(self) -> int:
+        """Images of `test_batches` together."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of an epoch; the last batch may be smaller."""
+        return math.ceil(self.images / self.batch_size)
+
+    def batch_length(self, step: int) -> int:
+        """Images of a step's batch, over all processes."""
+        return min(self.batch_size, self.images - step * self.batch_size)
+
+    @abstractmethod
+    def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of every batch from a step on: images (K, B, C, H, W), labels (K, B)."""
+
+    @abstractmethod
+    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (B, C, H, W), the same for every run, and labels (B,). every: one batch in so many."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what is not memory. The feed gives no batches any more."""
+
+
+class ResidentFeed(Feed):
+    """All images on the device, as uint8; cropped, flipped and normalised there.
+
+    compiled: by torch.compile, as two kernels instead of about fifteen, with the same bits.
+    """
+
+    def __init__(self, runs, data, device, dtype, part=None, compiled=False):
+        super().__init__(runs, data, device, dtype, part)
+        images = data.images
+        self.compiled = by_compiler(_looked_up) if compiled else None
+        pixels = torch.arange(256, dtype=torch.uint8, device=device).expand(data.card.channels, 1, 256)
+        self.values = normalised(pixels, self.mean, self.std, dtype).flatten(1)
+        self.train = padded(images.train, data.card.pad).to(device)
+        self.train_labels = images.train_labels.to(device)
+        self.test, self.test_labels = images.test.to(device), images.test_labels.to(device)
+
+    @property
+    def images(self) -> int:
+        return len(self.train)
+
+    @property
+    def test_images(self) -> int:
+        return len(self.test)
+
+    def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        card = self.data.card
+        drawn = [draws(run.seed, epoch, self.images, card.pad, card.flip) for run in self.runs]
+        order, shift, flip = (torch.stack(part).to(self.device) for part in zip(*drawn, strict=True))
+        for step in range(first_step, self.steps):
+            mine = self._positions(step)
+            index, *chosen = order[:, mine], shift[:, mine], flip[:, mine], card.size
+            if self.compiled:
+                yield self.compiled(self.train, self.train_labels, self.values, index, *chosen)
+            else:
+                pixels = crop_flip(self.train, index, *chosen)
+                yield normalised(pixels, self.mean, self.std, self.dtype), self.train_labels[index]
+
+    def _positions(self, step: int) -> slice | Tensor:
+        """Places of this process's part of a step's batch in the epoch."""
+        first, length = step * self.batch_size, self.batch_length(step)
+        if self.part is None:
+            return slice(first, first + length)
+        return self.part(length).to(self.device) + first
+
+    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        for begin in range(first * EVALUATION_BATCH, self.test_images, every * EVALUATION_BATCH):
+            part = slice(begin, begin + EVALUATION_BATCH)
+            pixels = self.test[part].permute(0, 3, 1, 2)
+            yield normalised(pixels, self.mean, self.std, self.dtype), self.test_labels[part]
+
+
+def _looked_up(
+    images: Tensor, labels: Tensor, values: Tensor, index: Tensor, shift: Tensor, flip: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
+    """Crops (K, B, C, size, size) of padded images, and their labels (K, B).
+
+    values: what a pixel becomes, (C, 256). Nothing is computed that a compiler could round otherwise.
+    """
+    channels = torch.arange(len(values), device=values.device)[:, None, None]
+    return values[channels, crop_flip(images, index, shift, flip, size).long()], labels[index]
+
+
+class HostFeed(Feed):
+    """All images in the host's memory; each batch is cropped and flipped there, one ahead, and sent over as
+    uint8. The bits are those of `ResidentFeed`: the same pixels are normalised in the same layout."""
+
+    def __init__(self, runs, data, device, dtype, part=None):
+        super().__init__(runs, data, device, dtype, part)
+        self.all: Images = data.images
+
+    @property
+    def images(self) -> int:
+        return len(self.all.train)
+
+    @property
+    def test_images(self) -> int:
+        return len(self.all.test)
+
+    def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        card = self.data.card
+        drawn = [draws(run.seed, epoch, self.images, card.pad, card.flip) for run in self.runs]
+        order, shift, flip = (torch.stack(part) for part in zip(*drawn, strict=True))
+
+        def made(step: int) -> tuple[Tensor, Tensor]:
+            length = self.batch_length(step)
+            mine = torch.arange(length) if self.part is None else self.part(length)
+            mine = mine + step * self.batch_size
+            index = order[:, mine]  # (K, B)
+            here = torch.arange(index.numel()).view_as(index)
+            few = padded(self.all.train[index.flatten()], card.pad)
+            pixels = crop_flip(few, here, shift[:, mine], flip[:, mine], card.size)
+            return pixels, self.all.train_labels[index]
+
+        yield from self._sent(made, range(first_step, self.steps))
+
+    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        def made(begin: int) -> tuple[Tensor, Tensor]:
+            part = slice(begin, begin + EVALUATION_BATCH)
+            return self.all.test[part].permute(0, 3, 1, 2), self.all.test_labels[part]
+
+        begins = range(first * EVALUATION_BATCH, self.test_images, every * EVALUATION_BATCH)
+        yield from self._sent(made, begins)
+
+    def _sent(
+        self, made: Callable[[int], tuple[Tensor, Tensor]], names: Sequence[int]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """made(name) for each name, on the device and normalised."""
+        with ThreadPoolExecutor(1) as ahead:
+            coming = [ahead.submit(made, name) for name in names[:1]]
+            for following in (*names[1:], None):
+                pixels, labels = coming.pop().result()
+                if following is not None:
+                    coming.append(ahead.submit(made, following))
+                if self.device.type == "cuda":
+                    pixels, labels = pixels.pin_memory(), labels.pin_memory()
+                pixels = pixels.to(self.device, non_blocking=True)
+                yield (
+                    normalised(pixels, self.mean, self.std, self.dtype),
+                    labels.to(self.device, non_blocking=True),
+                )
+
+
+def placed(data: DataSet, device: torch.device) -> tuple[str, str]:
+    """Where the images of a data set are for a training ("resident", "host", "streamed"), and why, with the
+    numbers.
+
+    Images of one size are on the device if they need no more than half of its free memory, or than
+    LTHPAPER_RESIDENT_BYTES.
+    """
+    if not isinstance(data.images, Images):
+        why = "photographs of any size" if data.card.streams else "more than the host's memory is to hold"
+        images = len(data.images.train) + len(data.images.test)
+        return "streamed", f"{data.name}: {images:,} images, {why}: streamed from files"
+    needed = _resident_bytes(data)
+    limit = memory.limit(memory.RESIDENT, device)
+    place = "resident" if needed <= limit else "host"
+    where = "resident" if place == "resident" else "in the host's memory"
+    return place, (
+        f"{data.name}: {memory.gb(needed)} of images, {memory.gb(limit)} allowed "
+        f"({memory.why(memory.RESIDENT, device)}): {where}"
+    )
+
+
+def _resident_bytes(data: DataSet) -> int:
+    """What `ResidentFeed` takes: padded training images, test images, labels."""
+    card, images = data.card, data.images
+    train = len(images.train) * (card.size + 2 * card.pad) ** 2 * card.channels
+    labels = 8 * (len(images.train) + len(images.test))
+    return train + images.test.numel() + labels
+
+
+def feed(
+    runs: Sequence[Run],
+    data: DataSet,
+    device: torch.device,
+    dtype: torch.dtype,
+    part: Part | None = None,
+    compiled: bool = False,
+) -> Feed:
+    """The feed for a pack. part: the positions of a batch that this process trains on; all, if None.
+
+    compiled: by torch.compile, where the images are on the device.
+    """
+    place, why = placed(data, device)
+    if place == "streamed":
+        from lthpaper.training.streaming import StreamedFeed as Chosen  # it is built on this module
+    else:
+        Chosen = partial(ResidentFeed, compiled=compiled) if place == "resident" else HostFeed
+    made = Chosen(runs, data, device, dtype, part)
+    made.why = why
+    return made

@@ -1,0 +1,104 @@
+"""In which form a pack computes: stacked or one by one, in which layout, compiled, recorded."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from lthpaper import networks
+from lthpaper.errors import InputError, require
+from lthpaper.runs.run import Task
+from lthpaper.training.stacking import OneByOne, Program, Separately, program, stack
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a pack computes: what it computes is the same up to rounding.
+
+    stacked: one program over all networks (grouped convolutions); else the networks one after the other.
+    channels_last: the layout of images inside the program. compiled: by torch.compile, which fuses
+    batch-norm, ReLU and additions. graphed: steps are recorded once as CUDA graphs and replayed.
+    """
+
+    stacked: bool = True
+    channels_last: bool = False
+    compiled: bool = False
+    graphed: bool = False
+
+    def __str__(self) -> str:
+        words = (
+            "stacked" if self.stacked else "one by one",
+            "channels-last" if self.channels_last else "plain",
+        )
+        also = [word for word in ("compiled", "graphed") if getattr(self, word)]
+        return ", ".join((*words, *also))
+
+
+def usual_form(device: torch.device) -> Form:
+    """What is used where nothing was measured; on a CPU always, so that bits do not hang on a clock."""
+    return Form(channels_last=device.type == "cpu")
+
+
+@lru_cache(maxsize=16)
+def _pack_form(task: Task, factory: Callable, channels_last: bool) -> tuple[Program | OneByOne, str]:
+    """factory: so that a redefined network is looked at again."""
+    shape = task.shape
+    network = networks.build_seeded(0, **shape)
+    example = torch.randn(
+        4, shape["in_channels"], shape["size"], shape["size"], generator=torch.Generator().manual_seed(0)
+    )
+    try:
+        form = program(network, example, channels_last)
+        logits = form[0](stack([tensors(network)]), example[None], False)[0]
+    except Exception as error:  # whatever the network's own code raises
+        raise InputError(
+            f"Network {task.network!r} fails on a batch {tuple(example.shape)} of the images of {task.data}: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    require(
+        tuple(logits.shape) == (4, shape["num_classes"]),
+        f"Network {task.network!r} gives {tuple(logits.shape)} on four images of {task.data}; "
+        f"expected logits {(4, shape['num_classes'])}.",
+    )
+    return form
+
+
+def pack_form(task: Task, channels_last: bool) -> tuple[Program | OneByOne, str]:
+    """The task's network as a pack, and why it is the slow form ("" if it is not).
+
+    Decided on one seeded draw and seeded noise, never on the weights of a pack's runs, so that the form
+    does not depend on who shares the pack. Raises InputError if the network fails on the images.
+    """
+    return _pack_form(task, networks.factory(task.network), channels_last)
+
+
+def forward_of(task: Task, form: Form) -> tuple[Callable, torch.nn.Module, str]:
+    """The forward pass of packs in this form, the network's skeleton, and why it is not stacked (or "")."""
+    program, why = pack_form(task, form.channels_last)
+    if not isinstance(program, Program):
+        return program, program.network, why
+    forward = by_compiler(program, dynamic=False) if form.compiled else program
+    if not form.stacked:
+        return Separately(forward), program.network, "one by one is faster on this device"
+    return forward, program.network, ""
+
+
+def by_compiler(function: Callable, dynamic: bool | None = None) -> Callable:
+    """By torch.compile. dynamic=False: anew for each size of a pack and of a batch, more often than torch
+    allows by itself."""
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # off on purpose: float32 is float32
+    torch._dynamo.config.recompile_limit = max(256, torch._dynamo.config.recompile_limit)
+    return torch.compile(function, dynamic=dynamic)
+
+
+def why_not_stacked(task: Task) -> str:
+    """Why networks of this task train one by one and not as packs; "" if they are stacked."""
+    return pack_form(task, True)[1]
+
+
+def tensors(network: torch.nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name."""
+    return {n: t.detach() for n, t in (*network.named_parameters(), *network.named_buffers())}

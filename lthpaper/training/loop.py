@@ -1,0 +1,264 @@
+"""Training: `train` turns runs into results, packed. The only place with a training loop."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from lthpaper.data import DataSet
+from lthpaper.errors import require
+from lthpaper.runs.masks import Mask
+from lthpaper.runs.recipe import CURVE_POINTS, is_tested
+from lthpaper.runs.run import Run
+from lthpaper.training.autotune import choose, smallest_pack
+from lthpaper.training.pack import Pack, Weights, repeatable
+from lthpaper.training.process_group import ALONE, Alone
+from lthpaper.training.start import Begun, Checkpoint, Keeper, Load, hash_of, shares
+
+CURVES = ("train_loss", "test_loss", "test_accuracy")
+SECONDS_BETWEEN_CHECKPOINTS = 120.0  # LTHPAPER_CHECKPOINT_SECONDS
+SHARE_OF_CHECKPOINTS = 0.01  # of the time, at most
+STEPS_BETWEEN_QUESTIONS = 16  # of a team to its processes: whether to stop, or to keep a checkpoint
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves. Losses are means over images, accuracies percent on the test images.
+
+    curves: per epoch, "train_loss", "test_loss", "test_accuracy". The last two are NaN after epochs without a
+    test, and once logits are not finite; the last epoch is always tested.
+    snapshots: epoch -> weights after that many epochs, as asked for.
+    """
+
+    run: Run
+    weights: Weights  # θT
+    mask: Mask | None
+    curves: dict[str, list[float]]
+    snapshots: dict[int, Weights]
+    seconds: float  # of the pack, shared by its runs
+    pack: int  # how many runs shared it
+    packed: str  # "" or why the network was not stacked
+    form: str = ""  # how the pack computed
+    images: str = ""  # where the images were: on the device, in the host's memory, in files; and why
+    resumed: tuple[str, ...] = ()  # devices of the trainings that this one went on from
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy after the last epoch, percent; NaN if the run diverged."""
+        return self.curves["test_accuracy"][-1]
+
+
+class Stopped(Exception):
+    """A training was asked to stop before its end; what it had done is in its checkpoint, if it keeps one."""
+
+
+def shape_key(run: Run) -> tuple:
+    """Runs with equal keys can share a pack: all but learning rate, start, mask and seed are equal."""
+    return (run.task, run.recipe.with_(lr=1.0, schedule="step", milestones=()), run.first_epoch)
+
+
+def check_trainable(run: Run) -> None:
+    """Raise InputError if a run begins where its recipe ends: it would have no accuracy."""
+    require(
+        run.cost >= 1,
+        f"{run} begins after epoch {run.first_epoch} of a recipe of {run.recipe.epochs}: nothing is left to "
+        "train. Rewind to an earlier epoch, or restart the schedule.",
+    )
+
+
+@dataclass
+class Progress:
+    """What `train` reports after every epoch of a pack."""
+
+    runs: Sequence[Run]
+    epoch: int  # epochs done
+    curves: Mapping[Run, Mapping[str, list[float]]] = field(default_factory=dict)
+
+
+def train(
+    runs: Sequence[Run],
+    data: DataSet,
+    load: Load | None = None,
+    device: torch.device | str = "cpu",
+    keep: Mapping[Run, frozenset[int]] | None = None,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    checkpoints: Keeper | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    team: Alone = ALONE,
+    curve_points: int = CURVE_POINTS,
+) -> Iterator[Trained]:
+    """Train runs of one shape, in packs, and yield each result when its pack is done.
+
+    keep: epochs after which a run's weights are kept as snapshots (0 is the start); asking never
+    changes a result. checkpoints: where runs are kept on the way, and go on from. stop: asked before every
+    step; when it says so, Stopped is raised and the checkpoints are as late as can be. curve_points: tests of
+    a run on its way, at most; they change its curves and nothing else. A pack that the
+    device's memory does not hold is halved. Raises ValueError if the runs cannot share a pack, InputError
+    if one has nothing left to train or its network fails on the images.
+    """
+    device, runs = torch.device(device), list(dict.fromkeys(runs))
+    for run in runs:
+        check_trainable(run)
+    for task in {run.task for run in runs}:
+        task.verify()
+    if len({shape_key(run) for run in runs}) > 1:
+        raise ValueError("these runs differ in more than learning rate, start, mask and seed")
+    largest = choose(runs[0], device, team).largest if runs else 1
+    ways = _Ways(device, keep or {}, on_epoch, checkpoints, stop, team, curve_points)
+
+    def packs(runs: list[Run], largest: int) -> list[list[Begun]]:
+        return list(shares(runs, largest, load, ways.keep, checkpoints, data))
+
+    waiting = packs(runs, largest)
+    while waiting:
+        share = waiting.pop(0)
+        training = None  # the memory of the pack before
+        try:
+            with repeatable(device):
+                training = _Training(share, data, ways)
+                training.finish()
+        except torch.OutOfMemoryError:
+            if len(share) == 1:
+                raise
+            rest = [begun.run for some in (share, *waiting) for begun in some]
+            waiting = packs(rest, len(share) // 2)
+        else:
+            yield from training.results()
+        finally:
+            if training is not None:
+                training.pack.feed.close()
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """What all packs of one `train` share."""
+
+    device: torch.device
+    keep: Mapping[Run, frozenset[int]]
+    on_epoch: Callable[[Progress], None]
+    checkpoints: Keeper | None
+    stop: Callable[[], bool]
+    team: Alone
+    curve_points: int
+
+
+class _Training:
+    """One pack from its start, or its checkpoints, to its end."""
+
+    def __init__(self, share: list[Begun], data: DataSet, ways: _Ways):
+        self.share, self.ways, self.fingerprint = share, ways, data.fingerprint
+        self.runs, self.masks = [begun.run for begun in share], [begun.start.mask for begun in share]
+        kept = [begun.checkpoint for begun in share]
+        starts = [
+            b.start if c is None else replace(b.start, weights=c.weights, velocity=c.velocity)
+            for b, c in zip(share, kept, strict=True)
+        ]
+        losses = [c.loss if c else 0.0 for c in kept]
+        self.curves = {
+            b.run: c.curves if c else {name: [] for name in CURVES} for b, c in zip(share, kept, strict=True)
+        }
+        self.snapshots = {b.run: c.snapshots if c else {} for b, c in zip(share, kept, strict=True)}
+        self.before = [c.seconds if c else 0.0 for c in kept]
+        self.resumed = [c.devices if c else () for c in kept]
+        copies = max(0, smallest_pack(self.runs[0], ways.device) - len(self.runs))
+        runs = self.runs + self.runs[:1] * copies
+        form = choose(runs[0], ways.device, ways.team).form_of(runs[0])
+        self.pack = Pack(runs, starts + starts[:1] * copies, data, ways.device, form, ways.team)
+        self.pack.epoch, self.pack.step = share[0].place
+        self.pack.loss.copy_(torch.tensor(losses + losses[:1] * copies, dtype=torch.float64))
+        self.kept_at = (self.pack.epoch, self.pack.step)
+        self.began = time.perf_counter()
+        self.pause = _seconds_between_checkpoints()
+        self.next_checkpoint = self.began + self.pause
+
+    def finish(self) -> None:
+        """Train to the end of the recipe. Raises Stopped when asked to."""
+        self._snap()
+        while self.pack.epoch < self.pack.recipe.epochs:
+            train_loss = self.pack.train_epoch(self._before_step)
+            test_loss, accuracy = self._test()
+            for i, run in enumerate(self.runs):
+                for name, values in zip(CURVES, (train_loss, test_loss, accuracy), strict=True):
+                    self.curves[run][name].append(float(values[i]))
+            self._snap()
+            self.ways.on_epoch(Progress(self.runs, self.pack.epoch, self.curves))
+        self.seconds = time.perf_counter() - self.began
+
+    def _test(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Test loss and accuracy, (K,) each; NaN where this epoch has no point in the curves."""
+        if is_tested(self.pack.epoch, self.pack.recipe.epochs, self.ways.curve_points):
+            return self.pack.evaluate()
+        untested = torch.full((len(self.pack.runs),), math.nan)
+        return untested, untested
+
+    def results(self) -> Iterator[Trained]:
+        """What is left of every run."""
+        k = len(self.runs)
+        for i, run in enumerate(self.runs):
+            yield Trained(
+                run,
+                self.pack.weights(i),
+                self.masks[i],
+                self.curves[run],
+                self.snapshots[run],
+                self.seconds + k * self.before[i],
+                k,
+                self.pack.not_stacked,
+                str(self.pack.form),
+                self.pack.feed.why,
+                self.resumed[i],
+            )
+
+    def _snap(self) -> None:
+        for i, run in enumerate(self.runs):
+            if self.pack.step == 0 and self.pack.epoch in self.ways.keep.get(run, ()):
+                self.snapshots[run][self.pack.epoch] = self.pack.weights(i)
+
+    def _before_step(self) -> None:
+        team = self.ways.team
+        if team.size > 1 and self.pack.step % STEPS_BETWEEN_QUESTIONS:
+            return
+        stop = team.any(self.ways.stop())
+        if stop or team.any(time.perf_counter() >= self.next_checkpoint):
+            self._checkpoint()
+        if stop:
+            raise Stopped(f"stopped after {self.pack.epoch} epochs and {self.pack.step} steps")
+
+    def _checkpoint(self) -> None:
+        place = (self.pack.epoch, self.pack.step)
+        if self.ways.checkpoints is None or place == self.kept_at:
+            return
+        began = time.perf_counter()
+        if self.ways.team.rank == 0:
+            for i, run in enumerate(self.runs):
+                self.ways.checkpoints.save(run, self._state(i, float(self.pack.loss[i])), self.fingerprint)
+        self.kept_at, now = place, time.perf_counter()
+        self.next_checkpoint = now + max(self.pause, (now - began) / SHARE_OF_CHECKPOINTS)
+
+    def _state(self, i: int, loss: float) -> Checkpoint:
+        run = self.runs[i]
+        return Checkpoint(
+            self.pack.epoch,
+            self.pack.step,
+            loss,
+            hash_of(self.share[i].start),
+            self.pack.weights(i),
+            self.pack.momentum(i),
+            self.curves[run],
+            self.snapshots[run],
+            self.before[i] + (time.perf_counter() - self.began) / len(self.runs),
+            tuple(dict.fromkeys((*self.resumed[i], str(self.ways.device)))),
+        )
+
+
+def _seconds_between_checkpoints() -> float:
+    text = os.environ.get("LTHPAPER_CHECKPOINT_SECONDS") or str(SECONDS_BETWEEN_CHECKPOINTS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    require(seconds >= 0, f"LTHPAPER_CHECKPOINT_SECONDS is {text!r}; it must be a number of seconds.")
+    return seconds

@@ -1,0 +1,223 @@
+"""Packs: K networks of one architecture as one program.
+
+Parameters are stacked along a leading axis, (K, *shape). Inside the program an image-shaped activation
+is (B, K·C, H, W), so that a convolution of the pack is one grouped convolution, and a feature vector is
+(K, B, F), so that a linear layer is one batched product. Networks never mix: what one computes does not
+depend on who shares its pack. A network that cannot be stacked runs one by one behind the same call.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from lthpaper.training.stacked_layers import (
+    ELEMENTWISE,
+    ELEMENTWISE_METHODS,
+    MODULES,
+    POOLS,
+    Context,
+    NotStackable,
+    State,
+    flatten,
+    give_output,
+    mean,
+    take_input,
+)
+
+
+@dataclass(frozen=True)
+class Value:
+    """What an earlier step of a program computed."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a program. args, kwargs: constants and Values. done_with: read for the last time."""
+
+    do: Callable[..., Any]  # of the context and the arguments
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    done_with: tuple[int, ...]
+
+
+@dataclass
+class Program:
+    """A traced network as a list of steps over packs."""
+
+    network: nn.Module
+    channels_last: bool = False  # the layout of images inside the program
+    steps: list[Step] = field(init=False)
+
+    def __post_init__(self):
+        try:
+            graph = fx.Tracer().trace(self.network)
+        except Exception as error:  # whatever a network's own code raises on a symbolic input
+            raise NotStackable(f"its forward cannot be traced ({error})") from error
+        self.modules = dict(self.network.named_modules())
+        numbers = {node: i for i, node in enumerate(graph.nodes)}
+        used: set[fx.Node] = set()
+        steps = []
+        for node in reversed(graph.nodes):
+            self._check(node)
+            done_with = [n for n in {node, *node.all_input_nodes} if n not in used]
+            used.update(done_with)
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: Value(numbers[n]))
+            free = tuple(numbers[n] for n in done_with)
+            steps.append(Step(self._operation(node), tuple(args), _renamed(kwargs), free))
+        self.steps = steps[::-1]
+
+    def _check(self, node: fx.Node) -> None:
+        known = {
+            "placeholder": lambda: True,
+            "output": lambda: True,
+            "get_attr": lambda: False,
+            "call_module": lambda: self._module_known(self.modules[node.target]),
+            "call_function": lambda: (
+                node.target in ELEMENTWISE | POOLS | {torch.flatten, torch.mean}
+                and all(isinstance(a, fx.Node | int | float | tuple | list | bool | None) for a in node.args)
+            ),
+            "call_method": lambda: node.target in ELEMENTWISE_METHODS | {"mean", "flatten"},
+        }
+        if not known[node.op]():
+            what = type(self.modules[node.target]).__name__ if node.op == "call_module" else node.target
+            raise NotStackable(f"no pack form of {getattr(what, '__name__', what)}")
+
+    @staticmethod
+    def _module_known(module: nn.Module) -> bool:
+        plain_padding = getattr(module, "padding_mode", "zeros") == "zeros"
+        cumulative = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.momentum is None
+        return type(module) in MODULES and plain_padding and not cumulative
+
+    def _operation(self, node: fx.Node) -> Callable[..., Any]:
+        """What a node does to packs, as a function of the context and the node's arguments."""
+        target = node.target
+        if node.op == "placeholder":
+            return take_input
+        if node.op == "output":
+            return give_output
+        if node.op == "call_module":
+            module, form = self.modules[target], MODULES[type(self.modules[target])]
+            return lambda c, x: form(c, module, target, x)
+        if target in (torch.flatten, "flatten"):
+            return lambda c, x, *args, **kwargs: flatten(c.k, x, *args, **kwargs)
+        if target in (torch.mean, "mean"):
+            return lambda c, x, *args, **kwargs: mean(c.k, x, *args, **kwargs)
+        if node.op == "call_method":
+            return lambda c, x, *args, **kwargs: getattr(x, target)(*args, **kwargs)
+        return lambda c, *args, **kwargs: target(*args, **kwargs)
+
+    def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
+        """x: (K, B, C, H, W) or (K, B, F) -> logits (K, B, classes). No seed is used: nothing here draws."""
+        k = x.shape[0]
+        if x.ndim == 5:
+            layout = torch.channels_last if self.channels_last else torch.contiguous_format
+            x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=layout)  # (B, K·C, H, W)
+        context, values = Context(k, state, training, x), {}
+        for number, step in enumerate(self.steps):
+            args = [values[a.number] if isinstance(a, Value) else a for a in step.args]
+            kwargs = {n: values[a.number] if isinstance(a, Value) else a for n, a in step.kwargs.items()}
+            values[number] = out = step.do(context, *args, **kwargs)
+            for read in step.done_with:  # kept, they would hold a quarter more memory until backward
+                del values[read]
+        return self._vectors(k, out)
+
+    @staticmethod
+    def _vectors(k: int, logits: Any) -> Tensor:
+        if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[0] != k:
+            raise NotStackable("its output is not one vector of logits an image")
+        return logits
+
+
+def _renamed(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {{"start_dim": "start", "end_dim": "end"}.get(name, name): v for name, v in kwargs.items()}
+
+
+@dataclass
+class Separately:
+    """A program over packs of one, network after network: their activations may stay in a GPU's cache."""
+
+    program: Callable[..., Tensor]
+
+    def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
+        """As a Program's."""
+        # split and not sliced: the gradient of a slice is a tensor of all K networks, K times
+        pieces = {name: tensor.split(1) for name, tensor in state.items()}
+        each = [{name: piece[i] for name, piece in pieces.items()} for i in range(x.shape[0])]
+        return torch.cat([self.program(own, x[i : i + 1], training) for i, own in enumerate(each)])
+
+
+@dataclass
+class OneByOne:
+    """The same call for a network that cannot be stacked: K calls of the module itself."""
+
+    network: nn.Module
+
+    def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
+        """x: (K, B, ...) -> logits (K, B, classes). seeds: one a network, for what it draws (dropout)."""
+        self.network.train(training)
+        logits = []
+        for i in range(x.shape[0]):
+            own = {name: value[i] for name, value in state.items()}
+            with _seeded(seeds[i] if seeds else 0, x.device):
+                logits.append(torch.func.functional_call(self.network, own, (x[i],)))
+        return torch.stack(logits)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The global generators start from `seed` within, and are as before after it: a network that draws
+    in its forward must not depend on who trained before it."""
+    on_gpu = device.type == "cuda"
+    index = torch.cuda.current_device() if on_gpu and device.index is None else device.index
+    with torch.random.fork_rng(devices=[index] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.default_generators[index].manual_seed(seed)
+        yield
+
+
+def program(
+    network: nn.Module, example: Tensor, channels_last: bool = False
+) -> tuple[Program | OneByOne, str]:
+    """The pack form of a network, and why it is the slow one ("" if it is not).
+
+    example: a batch (B, C, H, W); the pack form must agree with the network itself on it, both in
+    training and in evaluation, or it is not used. Raises what the network raises on its own.
+    """
+    state = stack([dict(network.named_parameters()) | dict(network.named_buffers())] * 2)
+    inputs = torch.stack([example, example.flip(-1) if example.ndim > 2 else -example])
+    alone = OneByOne(network)
+    try:  # float64: a batch-norm over four vectors can take float32's rounding to any size
+        exact = {n: t.double() if t.is_floating_point() else t for n, t in state.items()}
+        expected, tolerance = _trials(alone, exact, inputs.double()), 1e-6
+        state, inputs = exact, inputs.double()
+    except Exception:  # a network may insist on float32
+        expected, tolerance = _trials(alone, state, inputs), 1e-3
+    try:
+        packed = Program(network, channels_last)
+        for found, right in zip(_trials(packed, state, inputs), expected, strict=True):
+            if not torch.allclose(found, right, rtol=tolerance, atol=tolerance / 10, equal_nan=True):
+                raise NotStackable("its pack form computes something else")
+    except NotStackable as why:
+        return alone, str(why)
+    except Exception as error:  # tied weights, an argument of an operation that is not known here, ...
+        return alone, f"its pack form fails ({type(error).__name__}: {error})"
+    return packed, ""
+
+
+@torch.no_grad()
+def _trials(forward: Program | OneByOne, state: State, inputs: Tensor) -> list[Tensor]:
+    """Logits in training, then in evaluation with the batch-norm statistics that the training left."""
+    own = {name: value.clone() for name, value in state.items()}
+    return [forward(own, inputs, training) for training in (True, False)]
+
+
+def stack(states: list[State]) -> dict[str, Tensor]:
+    """K states of shape (*shape) -> one of (K, *shape), in fresh memory."""
+    return {name: torch.stack([s[name].detach() for s in states]) for name in states[0]}

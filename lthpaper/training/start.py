@@ -1,0 +1,140 @@
+"""Where trainings begin: θ0, θ ⊙ m, rewound weights, or a checkpoint of the run itself."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from lthpaper import networks
+from lthpaper.data import DataSet
+from lthpaper.runs import pruning
+from lthpaper.runs.masks import Mask, dense_mask, prunable
+from lthpaper.runs.pruning.seen import Seen
+from lthpaper.runs.run import Fresh, Rewind, Run
+from lthpaper.training.pack import Start, Weights
+
+Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a run after an epoch (None: T)
+
+
+def initial_weights(run: Run) -> Weights:
+    """θ0 (or θ0′) of a run with a fresh start: the same bits for the same seed and draw."""
+    assert isinstance(run.init, Fresh)
+    return run.init.weights(run.task)
+
+
+def start(run: Run, load: Load | None, data: DataSet | None = None) -> Start:
+    """θ ⊙ m from which a run trains; `load` gives its ancestors' weights and masks. data: the run's, for
+    masks that are made from images."""
+    mask = None if run.mask is None else made_mask(run, load, data)
+    weights = run.init.weights(run.task, mask, load)
+    if mask is None:
+        return Start(weights, None)
+    return Start({n: w.where(mask[n], 0) if n in mask else w for n, w in weights.items()}, mask)
+
+
+def made_mask(run: Run, load: Load | None, data: DataSet | None = None) -> Mask:
+    """The run's mask, by its rule, from what that reads."""
+    source, mask = pruning.source(run.mask), None
+    if isinstance(source, Run):
+        weights, mask = load(source, None)
+    elif isinstance(source, Rewind):
+        weights, mask = load(source.to, source.epoch)
+    else:
+        weights = (source or Fresh()).weights(run.task, None, load)
+    names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
+    return pruning.pruned(run.mask, weights, mask or dense_mask(weights, names), Seen(run.task, data))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run under way: all that its training needs to go on with the same bits.
+
+    epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
+    the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
+    own share.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    start: str
+    weights: Weights
+    velocity: Weights
+    curves: dict[str, list[float]]
+    snapshots: dict[int, Weights]
+    seconds: float
+    devices: tuple[str, ...]
+
+
+class Keeper(Protocol):
+    """Where checkpoints are kept between processes (lthpaper.store.checkpoints)."""
+
+    def load(self, run: Run, fingerprint: str) -> Checkpoint | None: ...
+
+    def save(self, run: Run, checkpoint: Checkpoint, fingerprint: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run where its training is to begin, or to go on."""
+
+    run: Run
+    start: Start
+    checkpoint: Checkpoint | None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epochs done, and steps of the next."""
+        return (self.checkpoint.epoch, self.checkpoint.step) if self.checkpoint else (self.run.first_epoch, 0)
+
+
+def shares(
+    runs: Sequence[Run],
+    largest: int,
+    load: Load | None,
+    keep: Mapping[Run, frozenset[int]],
+    checkpoints: Keeper | None,
+    data: DataSet,
+) -> Iterator[list[Begun]]:
+    """Packs of at most `largest` runs that stand at one place of their recipe.
+
+    keep: epochs after which weights are wanted.
+    """
+    places: dict[tuple[int, int], list[Begun]] = {}
+    for run in runs:
+        begin = start(run, load, data)
+        found = checkpoints.load(run, data.fingerprint) if checkpoints else None
+        if found is not None and not goes_on_from(run, begin, found, keep.get(run, frozenset())):
+            found = None
+        begun = Begun(run, begin, found)
+        places.setdefault(begun.place, []).append(begun)
+    for together in places.values():
+        for first in range(0, len(together), largest):
+            yield together[first : first + largest]
+
+
+def goes_on_from(run: Run, begin: Start, checkpoint: Checkpoint, keep: frozenset[int]) -> bool:
+    """Whether a checkpoint is of this training, and has all snapshots that are past and wanted.
+
+    Its parents may have been trained again since, on another device and with other bits.
+    """
+    past = {epoch for epoch in keep if (epoch, 0) < (checkpoint.epoch, checkpoint.step)}
+    return checkpoint.start == hash_of(begin) and past <= set(checkpoint.snapshots)
+
+
+def hash_of(begin: Start) -> str:
+    """Of a start's weights and mask."""
+    hasher = hashlib.sha256()
+    for tensors_of in (begin.weights, begin.mask or {}):
+        hash_tensors(hasher, tensors_of)
+    return hasher.hexdigest()[:16]
+
+
+def hash_tensors(hasher: Any, tensors_of: Mapping[str, torch.Tensor]) -> None:
+    """Add names, kinds, shapes and bits of tensors on the CPU to a hash of hashlib's."""
+    for name in sorted(tensors_of):
+        tensor = tensors_of[name].contiguous()
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

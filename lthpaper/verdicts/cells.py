@@ -1,0 +1,110 @@
+"""From the tidy table to what a verdict compares: the cells of each setting, and what is missing.
+
+A row without an accuracy is a diverged run, unless its `fingerprint` is empty: then it was not trained
+yet, and counts as missing. A learning rate at which any seed diverged is out for that setting: a
+failure is no accuracy, and whatever stood for it in a mean (chance, 0) would make pretraining there
+easy to match. Rows whose mask came from another learning rate (Table 4) are left out: ④ compares at
+one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lthpaper.errors import require
+from lthpaper.verdicts.uncertainty import Cell
+
+NEEDED = ("setting", "network", "data", "epochs", "lr", "sparsity", "seed", "accuracy")
+SAME_DENSITY = 0.03  # 0.914 and 1 − 0.8^11 are one sparsity; IMP rounds differ by 20 % of the density
+
+
+@dataclass(frozen=True)
+class Side:
+    """One or more settings. cells: whose seeds all converged. diverged, missing: (setting, lr)."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    diverged: tuple[tuple[str, float], ...]
+    missing: tuple[tuple[str, float], ...]
+
+    @property
+    def ran(self) -> bool:
+        return bool(self.cells or self.diverged)
+
+
+def checked(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a verdict uses. Raises InputError for missing columns and impossible accuracies."""
+    lacking = [c for c in NEEDED if c not in table.columns]
+    require(not lacking, f"The table has no column {', '.join(lacking)}; it needs {', '.join(NEEDED)}.")
+    accuracy = table["accuracy"].dropna()
+    require(
+        bool(accuracy.between(0, 100).all()) and not (len(accuracy) and accuracy.max() <= 1),
+        "Accuracies are percent, from 0 to 100; the table's are not. Multiply fractions by 100.",
+    )
+    if "pretraining_lr" in table:
+        mixed = table["pretraining_lr"].notna() & (table["pretraining_lr"] != table["lr"])
+        table = table[~mixed]
+    if "digest" in table:  # figures share runs
+        table = table.drop_duplicates(["setting", "sparsity", "digest"])
+    return table
+
+
+def trained(table: pd.DataFrame) -> pd.Series:
+    """Which rows have a result: a diverged run has no accuracy, but the fingerprint of its data."""
+    if "fingerprint" not in table:
+        return pd.Series(True, index=table.index)
+    return table["accuracy"].notna() | (table["fingerprint"].fillna("") != "")
+
+
+def by_sparsity(table: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
+    """(sparsity, its rows with pretraining's) in rising order; 0.914 and 0.9141 are one."""
+    pretraining = table["setting"] == "pretraining"
+    groups: list[list[float]] = []
+    for s in sorted(table.loc[~pretraining, "sparsity"].dropna().unique()):
+        if groups and (1 - s) >= (1 - groups[-1][0]) * (1 - SAME_DENSITY):
+            groups[-1].append(s)
+        else:
+            groups.append([s])
+    return [(float(g[0]), table[pretraining | table["sparsity"].isin(g)]) for g in groups]
+
+
+def one_experiment(table: pd.DataFrame) -> None:
+    """Raises InputError unless the table is about one network, data, length and sparsity."""
+    require(len(table) > 0, "The table has no rows: nothing was run, so there is nothing to judge.")
+    for column in ("network", "data", "epochs"):
+        values = sorted(table[column].unique())
+        require(
+            len(values) == 1,
+            f"The table holds several values of {column} ({', '.join(map(str, values))}); "
+            "a verdict is about one. Restrict the table, or use verdicts().",
+        )
+    sparsities = [s for s, _ in by_sparsity(table)]
+    require(
+        len(sparsities) <= 1,
+        f"The table holds several sparsities ({', '.join(f'{s:.3f}' for s in sparsities)}); "
+        "a verdict is about one. Restrict the table, or use verdicts().",
+    )
+
+
+def side(name: str, settings: Iterable[str], table: pd.DataFrame, grid: Iterable[float]) -> Side:
+    """The cells of some settings. Raises InputError where one seed of a cell has two different runs."""
+    cells, diverged, missing = [], [], []
+    there = table[trained(table)]
+    for setting in settings:
+        rows = there[there["setting"] == setting]
+        twice = rows[rows.duplicated(["lr", "seed"])]
+        if len(twice):
+            first = twice.iloc[0]
+            require(
+                False,
+                f"{setting} has several runs of seed {first['seed']} at learning rate {first['lr']:g}; "
+                "a verdict takes one. Restrict the table (rewinding: to one epoch; SDT: to one width).",
+            )
+        for lr, accuracies in rows.groupby("lr")["accuracy"]:
+            if accuracies.isna().any():
+                diverged.append((setting, float(lr)))
+            else:
+                cells.append(Cell(setting, float(lr), tuple(map(float, accuracies))))
+        missing += [(setting, float(lr)) for lr in sorted(set(grid) - set(rows["lr"]))]
+    return Side(name, tuple(cells), tuple(diverged), tuple(missing))

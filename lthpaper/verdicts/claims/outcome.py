@@ -1,0 +1,177 @@
+"""A claim's outcome: comparisons that each hold, fail or are undecided, and what they make together.
+
+A claim is read as the conjunction of its parts. It is *supported* if every part holds, *contradicted* if
+one fails, *undecided* otherwise, and *not run* if no part could be judged. As in `lthpaper.verdicts.tickets` there
+are two readings. By the means a part holds or fails as the means over seeds say. In ours it does so only
+with confidence: a part that holds needs `level`; one that fails needs 1 − (1 − level)/m where m parts
+were judged (Bonferroni), since one failure among many would contradict the claim by luck. So either
+verdict is wrong with probability at most 1 − level.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from lthpaper.paper import Claim
+from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+STATUSES = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_RUN)
+LEVEL = 0.95
+ABOUT = ("network", "data", "epochs", "sparsity", "lr")  # where a part was judged, as far as it applies
+
+
+@dataclass(frozen=True)
+class Part:
+    """One comparison. label: what was measured, "LT-IMP − RR-IMP". needed: what it was held against, in
+    words. by_means: "yes", "no", "undecided", "not run". confidence: that `by_means` is right (None: no
+    spread over seeds). open: (setting, learning rate) of missing runs that could overturn it.
+    """
+
+    label: str
+    needed: str
+    by_means: str
+    sentence: str
+    about: dict[str, Any] = field(default_factory=dict)
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seeds: int = 0
+    confidence: float | None = None
+    open: tuple[tuple[str, float], ...] = ()
+
+    def settled(self, level: float = LEVEL, parts: int = 1) -> str:
+        """`by_means` where the seeds bear it out, else "undecided"; parts: how many the claim has."""
+        if self.by_means not in (YES, NO):
+            return self.by_means
+        enough = level if self.by_means == YES else 1 - (1 - level) / parts
+        sure = self.confidence is not None and self.confidence >= enough and not self.open
+        return self.by_means if sure else UNDECIDED
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What results say about a claim. ours, paper: the numbers in short. note: what else is to be known."""
+
+    claim: Claim
+    parts: tuple[Part, ...] = ()
+    ours: str = ""
+    paper: str = ""
+    note: str = ""
+    level: float = LEVEL
+
+    @property
+    def settled(self) -> list[str]:
+        """Of each part, in our reading."""
+        judged = sum(part.by_means != NOT_RUN for part in self.parts)
+        return [part.settled(self.level, max(judged, 1)) for part in self.parts]
+
+    @property
+    def status(self) -> str:
+        return _together(self.settled)
+
+    @property
+    def by_means(self) -> str:
+        return _together([part.by_means for part in self.parts])
+
+    @property
+    def tried_on(self) -> str:
+        """The networks and data sets of the parts that were judged."""
+        judged = [part.about for part in self.parts if part.by_means != NOT_RUN]
+        by_data: dict[str, list[str]] = {}
+        for about in judged:
+            networks = by_data.setdefault(about.get("data", ""), [])
+            networks += [about["network"]] if about.get("network") not in (None, *networks) else []
+        return "; ".join(f"{', '.join(names)} on {data}" for data, names in by_data.items())
+
+    @property
+    def sentence(self) -> str:
+        """The evidence in words: how many parts hold, and the one that says most."""
+        settled = self.settled
+        if not self.tried_on:
+            return f"Not run. {self.note}".strip()
+        counts = [f"{n} {words[n > 1]}" for kind, words in COUNTED if (n := settled.count(kind))]
+        telling = self._telling()
+        return " ".join(
+            s
+            for s in (
+                f"On {self.tried_on}: of {len(settled)} comparison{'s' * (len(settled) != 1)} "
+                f"{', '.join(counts)}.",
+                telling.sentence if telling else "",
+                self.note,
+            )
+            if s
+        )
+
+    def _telling(self) -> Part | None:
+        """The part that decided, or the least certain one."""
+        order = {SUPPORTED: YES, CONTRADICTED: NO}
+        wanted = order.get(self.status, UNDECIDED)
+        found = [part for part, s in zip(self.parts, self.settled, strict=True) if s == wanted]
+        return min(found, key=lambda part: part.confidence or 0, default=None)
+
+    @property
+    def evidence(self) -> pd.DataFrame:
+        """One row a part."""
+        rows = [
+            {
+                "claim": self.claim.id,
+                "measured": part.label,
+                **{name: part.about.get(name) for name in ABOUT},
+                "ours": part.value,
+                "low": part.low,
+                "high": part.high,
+                "needed": part.needed,
+                "by the means": part.by_means,
+                "confidence": part.confidence,
+                "by the seeds": settled,
+                "seeds": part.seeds,
+                "sentence": part.sentence,
+            }
+            for part, settled in zip(self.parts, self.settled, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=list(EVIDENCE))
+
+
+EVIDENCE = (
+    *("claim", "measured", *ABOUT, "ours", "low", "high", "needed"),
+    *("by the means", "confidence", "by the seeds", "seeds", "sentence"),
+)
+COUNTED = (  # of one, of several
+    (YES, ("holds", "hold")),
+    (NO, ("fails", "fail")),
+    (UNDECIDED, ("is undecided", "are undecided")),
+    (NOT_RUN, ("is not run", "are not run")),
+)
+
+
+def _together(statuses: Sequence[str]) -> str:
+    if all(status == NOT_RUN for status in statuses):
+        return NOT_RUN
+    if NO in statuses:
+        return CONTRADICTED
+    return SUPPORTED if all(status == YES for status in statuses) else UNDECIDED
+
+
+def ranges(parts: Sequence[Part], write: Callable[[float], str] | None = None) -> str:
+    """The measured values by label: "LT-IMP − RR-IMP +1.2 … +4.5". write: a value as text."""
+    write = write or (lambda value: signed(value, 1))
+    found: dict[str, list[float]] = {}
+    for part in parts:
+        if part.value is not None and math.isfinite(part.value):
+            found.setdefault(part.label, []).append(part.value)
+    spans = {label: (write(min(values)), write(max(values))) for label, values in found.items()}
+    return "; ".join(
+        f"{label} {low if low == high else f'{low} … {high}'}" for label, (low, high) in spans.items()
+    )
+
+
+def signed(points: float, digits: int = 2) -> str:
+    """With its sign, and a minus that is one; zero has none."""
+    text = f"{points:+.{digits}f}"
+    if float(text) == 0:
+        return text[1:] if points else "0"
+    return text.replace("-", "−")

@@ -1,0 +1,132 @@
+"""Claims 1 to 4: what §2.1 says of Figure 1, one network at three learning rates and two recipes."""
+
+from lthpaper.paper import CLAIMS, SPARSITIES
+from lthpaper.runs.recipe import epochs_said
+from lthpaper.runs.settings import imp_sparsity
+from lthpaper.verdicts.characteristics import large_rates, small_rates
+from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
+from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_BELOW, gap, relate, side, similar
+from lthpaper.verdicts.claims.results import Results
+from lthpaper.verdicts.paper_beside_ours import stated
+
+PANELS_A_B = (0.5, 0.9)  # sparsities that claims 1 and 2 are about: Figure 1(a) and (b) have 0.59, 0.832
+PANEL_C = SPARSITIES[0.914]  # rounds; claim 3
+# §2.1 calls LT "close" to pretraining at 87.1 against 88.0, and not at 87.4 against 89.6, before §2.2
+# defines "similar" as 0.5: so within a point is close here.
+CLOSE = 1.0
+
+
+def claim_1(results: Results) -> Outcome:
+    """Small learning rates, either recipe: LT-IMP clearly above RR-IMP, and close to pretraining."""
+    rates = small_rates(results.scale.learning_rates)
+    parts = [
+        part
+        for at in _cells(results, rates)
+        for part in (
+            _part(results, "LT-IMP", ABOVE, "RR-IMP", gap(results.scale.data), *at),
+            _part(results, "LT-IMP", NOT_BELOW, "pretraining", -_close(results), *at),
+        )
+    ]
+    note = _note(results, rates, "up to 0.03")
+    return Outcome(CLAIMS[0], tuple(parts), ranges(parts), _paper(160), note)
+
+
+def claim_2(results: Results) -> Outcome:
+    """Large learning rates, either recipe: LT-IMP like RR-IMP, and not close to pretraining."""
+    rates = large_rates(results.scale.learning_rates)
+    parts = [
+        part
+        for at in _cells(results, rates)
+        for part in (
+            _part(results, "LT-IMP", LIKE, "RR-IMP", similar(results.scale.data), *at),
+            _part(results, "LT-IMP", BELOW, "pretraining", -_close(results), *at),
+        )
+    ]
+    note = _note(results, rates, "from 0.03 on")
+    return Outcome(CLAIMS[1], tuple(parts), ranges(parts), "", note)
+
+
+def claim_3(results: Results) -> Outcome:
+    """At the smallest learning rate: a winning ticket in the old sense that more epochs unmake."""
+    scale = results.scale
+    k = PANEL_C if PANEL_C in scale.panels else max(scale.panels)
+    s, lr = imp_sparsity(k), min(scale.learning_rates)
+    few, many = scale.insufficient_epochs, scale.recipe.epochs
+    wanted = (
+        (few, NOT_BELOW, "pretraining", -_close(results)),
+        (few, ABOVE, "RR-IMP", gap(scale.data)),
+        (many, BELOW, "pretraining", -_close(results)),
+    )
+    parts = [
+        _part(
+            results, "LT-IMP", relation, other, margin, epochs, lr, s, f"LT − {other}, {epochs_said(epochs)}"
+        )
+        for epochs, relation, other, margin in wanted
+    ]
+    differences = [
+        f"LT − {other}, {epochs_said(epochs)} {signed(stated('LT-IMP', epochs) - stated(other, epochs), 1)}"
+        for epochs, other in ((78, "pretraining"), (78, "RR-IMP"), (160, "pretraining"))
+    ]
+    return Outcome(CLAIMS[2], tuple(parts), ranges(parts), "; ".join(differences))
+
+
+def claim_4(results: Results) -> Outcome:
+    """Pretraining: the largest learning rate and sufficient epochs against the smallest and too few."""
+    scale = results.scale
+    low, high = min(scale.learning_rates), max(scale.learning_rates)
+    sides = [
+        side(results.network(epochs), "pretraining", lrs=(lr,))
+        for epochs, lr in ((scale.recipe.epochs, high), (scale.insufficient_epochs, low))
+    ]
+    about = results.about(scale.recipe.epochs, lr=high)
+    label = f"pretraining, {scale.recipe.epochs} − {epochs_said(scale.insufficient_epochs)}"
+    part = relate(sides[0], ABOVE, sides[1], gap(scale.data), about, label)
+    best, poor = stated("pretraining", 160, lr=0.1), stated("pretraining", 78)
+    paper = f"{signed(best - poor, 1)} ({best} against {poor})"
+    return Outcome(CLAIMS[3], (part,), ranges([part]), paper)
+
+
+def _cells(results: Results, rates: tuple[float, ...]) -> list[tuple[int, float, float]]:
+    """(epochs, learning rate, sparsity) of panels (a) and (b)."""
+    lengths = dict.fromkeys((results.scale.recipe.epochs, results.scale.insufficient_epochs))
+    return [(e, lr, s) for e in lengths for lr in rates for s in _panels_a_b(results)]
+
+
+def _panels_a_b(results: Results) -> list[float]:
+    low, high = PANELS_A_B
+    return [s for s in map(imp_sparsity, results.scale.panels) if low < s < high]
+
+
+def _part(
+    results: Results,
+    ours: str,
+    relation: str,
+    theirs: str,
+    margin: float,
+    epochs: int,
+    lr: float,
+    sparsity: float,
+    label: str = "",
+) -> Part:
+    table = results.network(epochs, sparsity)
+    sides = (side(table, setting, lrs=(lr,)) for setting in (ours, theirs))
+    about = results.about(epochs, sparsity, lr=lr)
+    left, right = sides
+    return relate(left, relation, right, margin, about, label)
+
+
+def _close(results: Results) -> float:
+    return max(CLOSE, similar(results.scale.data))
+
+
+def _note(results: Results, rates: tuple[float, ...], which: str) -> str:
+    if not rates:
+        return f"The scale has no learning rate {which}."
+    low, high = PANELS_A_B
+    return "" if _panels_a_b(results) else f"The scale shows no sparsity from {low} to {high}."
+
+
+def _paper(epochs: int) -> str:
+    lt, rr, dense = (stated(s, epochs) for s in ("LT-IMP", "RR-IMP", "pretraining"))
+    gaps = f"LT-IMP − RR-IMP {signed(lt - rr, 1)}; LT-IMP − pretraining {signed(lt - dense, 1)}"
+    return f"at s = 0.914, lr 0.005: {gaps}"

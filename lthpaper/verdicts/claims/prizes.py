@@ -1,0 +1,179 @@
+"""Claims 5 and 6: which tickets exist, by the verdicts of §2.2."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lthpaper.paper import CLAIMS, thresholds
+from lthpaper.paper.quotes import QUOTES
+from lthpaper.verdicts.characteristics import Characteristics, characteristics
+from lthpaper.verdicts.claims.outcome import LEVEL, Outcome, Part, signed
+from lthpaper.verdicts.claims.relations import where
+from lthpaper.verdicts.claims.results import Results
+from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES, Condition
+from lthpaper.verdicts.tickets import Verdict, verdicts
+
+
+@dataclass(frozen=True)
+class Called:
+    """A yes or no by the means, and the confidence that it is right (0: none)."""
+
+    by_means: str
+    confidence: float
+
+    @property
+    def settled(self) -> str:
+        return self.by_means if self.confidence >= LEVEL else UNDECIDED
+
+
+def found_verdicts(results: Results) -> list[Verdict]:
+    """Of every experiment, non-trivial sparsity and pruning that has any results."""
+    found: list[Verdict] = []
+    for network, data in results.experiments():
+        table = results.experiment(network, data)
+        if (table["setting"] != "pretraining").any():
+            found += list(verdicts(table, level=LEVEL)["verdict"])
+    return [v for v in found if v.sparsity > thresholds(v.data).sparsity]
+
+
+def claim_5(results: Results) -> Outcome:
+    """No experiment has a clear Jackpot ticket: in each, one of ① to ⑤ fails."""
+    found = found_verdicts(results)
+    parts = [
+        _part(f"ticket, {v.pruning}", "no Jackpot", _not(_all_hold(v.conditions)), _said(v), _about(v))
+        for v in found
+    ]
+    kinds = [v.kind for v in found]
+    ours = ", ".join(f"{kinds.count(kind)}× {kind}" for kind in dict.fromkeys(kinds))
+    paper = "; ".join(
+        f"{q.network}, s = {q.sparsity}: best LT-IMP − best pretraining {q.relation} "
+        f"{signed(q.difference, 1)}"
+        for q in QUOTES
+        if q.place == "§3.1" and (q.network, q.minus) in NO_JACKPOT and q.lr is None
+    )
+    return Outcome(CLAIMS[4], tuple(parts), ours and f"by the means {ours}", paper)
+
+
+NO_JACKPOT = (("resnet20", "pretraining"), ("mobilenet-v1", "pretraining"))  # where ⑤ is what is said
+
+
+def claim_6(results: Results) -> Outcome:
+    """On small data: a secondary prize exists, and up to a sparsity that does not fall with capacity.
+
+    A Jackpot is a prize too. Whether it grows rests on several verdicts, each called at `LEVEL`.
+    """
+    prizes: dict[Characteristics, list[tuple[Verdict, Called]]] = {}
+    for v in found_verdicts(results):
+        known = characteristics(v.network, v.data)
+        if not known.large_data:
+            prizes.setdefault(known, []).append((v, _all_hold(v.conditions[:4])))
+    pairs = [
+        sorted(pair, key=lambda known: known.parameters)
+        for pair in itertools.combinations(prizes, 2)
+        if pair[0].data == pair[1].data and pair[0].parameters != pair[1].parameters
+    ]
+    parts = [_exists([p for found in prizes.values() for p in found])] if prizes else []
+    parts += [part for pair in pairs if (part := _grows(*pair, prizes)) is not None]
+    note = "" if pairs or not parts else "One network only: whether it grows with capacity is not tried."
+    ours = "; ".join(
+        f"{known.network} {f'up to {reached:.3f}' if reached else 'none'}"
+        for known, found in sorted(prizes.items(), key=lambda item: item[0].parameters)
+        for reached in [_largest(found)[0]]
+        if any(called.by_means != NOT_RUN for _, called in found)
+    )
+    paper = "; ".join(
+        f"{q.network} {'≥' if q.relation == '>' else 'up to'} {q.sparsity}"
+        for q in QUOTES
+        if q.place == "§3.1" and "secondary prize is" in q.statement
+    )
+    return Outcome(CLAIMS[5], tuple(parts), ours and f"by the means {ours}", paper, note)
+
+
+def _all_hold(conditions: Iterable[Condition]) -> Called:
+    """A conjunction: as sure as its least sure part if it holds, as its surest failure if not."""
+    conditions = list(conditions)
+    failing = [c for c in conditions if c.holds == NO]
+    if failing:
+        return Called(NO, max(map(_sure, failing)))
+    if all(c.holds == YES for c in conditions):
+        return Called(YES, min(map(_sure, conditions)))
+    return Called(NOT_RUN if any(c.holds == NOT_RUN for c in conditions) else UNDECIDED, 0.0)
+
+
+def _sure(c: Condition) -> float:
+    """0 where missing runs could overturn it, or seeds show no spread."""
+    confidence = c.confidence or 0.0
+    return 0.0 if c.holds_ours == UNDECIDED and confidence >= LEVEL else confidence
+
+
+def _not(called: Called) -> Called:
+    return Called({YES: NO, NO: YES}.get(called.by_means, called.by_means), called.confidence)
+
+
+def _exists(prizes: Sequence[tuple[Verdict, Called]]) -> Part:
+    """Somewhere; the best of m chances to be right by luck is corrected for (Bonferroni)."""
+    judged = [(v, called) for v, called in prizes if called.by_means != NOT_RUN]
+    if not judged:
+        v, called = prizes[0]
+        return _part("ticket", "a secondary prize somewhere", called, _said(v), _about(v))
+    order = (YES, UNDECIDED, NO)
+    wanted = min((called.by_means for _, called in judged), key=order.index)
+    found = [(v, called) for v, called in judged if called.by_means == wanted]
+    best, called = (min if wanted == NO else max)(found, key=lambda pair: pair[1].confidence)
+    confidence = called.confidence
+    if wanted == YES:
+        confidence = max(0.0, 1 - len(judged) * (1 - confidence))
+    if wanted == NO and len(judged) < len(prizes):
+        wanted = UNDECIDED  # what is not run may have one
+    called = Called(wanted, confidence)
+    return _part("ticket", "a secondary prize somewhere", called, _said(best), _about(best))
+
+
+def _grows(
+    small: Characteristics,
+    large: Characteristics,
+    prizes: Mapping[Characteristics, Sequence[tuple[Verdict, Called]]],
+) -> Part | None:
+    """The larger network's largest sparsity with a prize is not below the smaller's.
+
+    None where neither has one by the means.
+    """
+    (a, a_possible), (b, b_possible) = (_largest(prizes[known]) for known in (small, large))
+    if not (a_possible or b_possible):
+        return None
+    by_means = YES if b >= a_possible else NO if b_possible < a else UNDECIDED
+    (sure_a, might_a), (sure_b, might_b) = (_largest(prizes[known], sure=True) for known in (small, large))
+    borne_out = sure_b >= might_a if by_means == YES else might_b < sure_a
+    about = {"network": large.network, "data": large.data, "epochs": prizes[large][0][0].epochs}
+    sentence = (
+        f"By the means {small.network} ({small.parameters:,} parameters) has prizes up to s = {a:.3f} on "
+        f"{large.data}, {large.network} ({large.parameters:,}) up to {b:.3f} (0: none)."
+    )
+    called = Called(by_means, 1.0 if borne_out else 0.0)
+    return _part("largest sparsity", f"not below {small.network}'s", called, sentence, about, b)
+
+
+def _largest(prizes: Sequence[tuple[Verdict, Called]], sure: bool = False) -> tuple[float, float]:
+    """Largest sparsity that has a prize, and that is not excluded; 0 if there is none."""
+    kinds = [(v.sparsity, called.settled if sure else called.by_means) for v, called in prizes]
+    there = max((s for s, kind in kinds if kind == YES), default=0.0)
+    return there, max((s for s, kind in kinds if kind != NO), default=0.0)
+
+
+def _about(v: Verdict) -> dict[str, object]:
+    return {"network": v.network, "data": v.data, "epochs": v.epochs, "sparsity": v.sparsity}
+
+
+def _said(v: Verdict) -> str:
+    return f"{where(_about(v))}{v.pruning}: {v.reason}"
+
+
+def _part(
+    label: str,
+    needed: str,
+    called: Called,
+    sentence: str,
+    about: dict[str, object],
+    value: float | None = None,
+) -> Part:
+    return Part(label, needed, called.by_means, sentence, about, value, confidence=called.confidence)

@@ -1,0 +1,162 @@
+"""The relations that claims are made of: the best of some cells against the best of others, with seeds."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from lthpaper.paper import thresholds
+from lthpaper.verdicts import cells as ticket_cells
+from lthpaper.verdicts import uncertainty
+from lthpaper.verdicts.cells import SAME_DENSITY, Side
+from lthpaper.verdicts.claims.outcome import LEVEL, Part, signed
+from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.uncertainty import Comparison, best_against_best
+
+ABOVE, NOT_BELOW, BELOW, NOT_ABOVE, LIKE = ">", "≥", "<", "≤", "≈"
+WORDS = {
+    ABOVE: "more than {}",
+    NOT_BELOW: "at least {}",
+    BELOW: "less than {}",
+    NOT_ABOVE: "at most {}",
+    LIKE: "at most {} either way",
+}
+RISING = (ABOVE, NOT_BELOW)  # a better `ours` helps these
+
+
+def rows(table: pd.DataFrame, sparsity: float | None = None, **where: Any) -> pd.DataFrame:
+    """The rows of a tidy table with these values; pretraining's stand beside any sparsity."""
+    keep = pd.Series(True, index=table.index)
+    for column, value in where.items():
+        keep &= table[column].isin(value) if isinstance(value, tuple | list) else table[column] == value
+    if sparsity is not None:
+        near = ((1 - table["sparsity"]) / (1 - sparsity) - 1).abs() < SAME_DENSITY
+        keep &= near | (table["setting"] == "pretraining")
+    return table[keep]
+
+
+def side(table: pd.DataFrame, *settings: str, lrs: tuple[float, ...] | None = None) -> Side:
+    """The cells of some settings, at some learning rates if given, and what is missing of them."""
+    if lrs is not None:
+        table = table[table["lr"].isin(lrs)]
+    name = " or ".join(settings)
+    return ticket_cells.side(name, settings, table, set(table["lr"]) if lrs is None else lrs)
+
+
+def relate(
+    ours: Side,
+    relation: str,
+    theirs: Side,
+    margin: float,
+    about: dict[str, Any],
+    label: str = "",
+    level: float = LEVEL,
+) -> Part:
+    """Is (best of `ours` − best of `theirs`) > ≥ < ≤ margin, or within ± margin (≈)? Points."""
+    label = label or f"{ours.name} − {theirs.name}"
+    needed = WORDS[relation].format(f"{margin:g}" if relation == LIKE else signed(margin))
+    absent = [s.name for s in (ours, theirs) if not s.ran]
+    if absent:
+        sentence = f"{label}: {' and '.join(dict.fromkeys(absent))} not run."
+        return Part(label, needed, NOT_RUN, sentence, about)
+    if not (ours.cells and theirs.cells):
+        return _diverged(ours, relation, theirs, label, needed, about)
+    found = _compared(ours, relation, theirs, margin, level)
+    holds = found.holds
+    part = Part(
+        label=label,
+        needed=needed,
+        by_means=YES if holds else NO,
+        sentence="",
+        about=about,
+        value=round(found.difference, uncertainty.DECIMALS),
+        low=found.low,
+        high=found.high,
+        seeds=min(found.best.seeds, found.against.seeds),
+        confidence=found.confidence,
+        open=_open(ours, relation, theirs, holds),
+    )
+    return _said(part, found)
+
+
+def _compared(ours: Side, relation: str, theirs: Side, margin: float, level: float) -> Comparison:
+    if relation != LIKE:
+        strict = relation in (ABOVE, NOT_ABOVE)
+        found = best_against_best(ours.cells, theirs.cells, margin, strict, level)
+        return found if relation in RISING else _negated(found)
+    # Two one-sided questions; both must be answered yes, so neither needs a correction.
+    not_below = best_against_best(ours.cells, theirs.cells, -margin, False, level)
+    not_above = best_against_best(theirs.cells, ours.cells, -margin, False, level)
+    deciding = [c for c in (not_below, not_above) if not c.holds] or [not_below, not_above]
+    confidences = [c.confidence for c in deciding]
+    return _with(
+        not_below,
+        holds=not_below.holds and not_above.holds,
+        confidence=None if None in confidences else min(confidences),
+    )
+
+
+def _with(found: Comparison, holds: bool, confidence: float | None) -> Comparison:
+    ends = (found.difference, holds, found.best, found.against, found.winners)
+    return Comparison(*ends, confidence, found.low, found.high)
+
+
+def _negated(found: Comparison) -> Comparison:
+    return _with(found, not found.holds, found.confidence)
+
+
+def _open(ours: Side, relation: str, theirs: Side, holds: bool) -> tuple[tuple[str, float], ...]:
+    """Missing runs that could raise the side whose rise would overturn the answer."""
+    if relation == LIKE:
+        return ours.missing + theirs.missing
+    return theirs.missing if holds == (relation in RISING) else ours.missing
+
+
+def _diverged(
+    ours: Side, relation: str, theirs: Side, label: str, needed: str, about: dict[str, Any]
+) -> Part:
+    if not (ours.cells or theirs.cells):
+        return Part(label, needed, UNDECIDED, f"{label}: both diverged at every learning rate.", about)
+    gone = theirs if ours.cells else ours
+    # A setting that never converges is as far below as can be.
+    holds = relation in (RISING if ours.cells else (BELOW, NOT_ABOVE))
+    return Part(
+        label,
+        needed,
+        YES if holds else NO,
+        f"{label}: {gone.name} diverged at every learning rate.",
+        about,
+        value=math.inf if ours.cells else -math.inf,
+        confidence=1.0,
+        open=gone.missing,
+    )
+
+
+def _said(part: Part, found: Comparison) -> Part:
+    a, b = found.best, found.against
+    doubt = "one seed, no spread" if part.confidence is None else f"confidence {part.confidence:.3f}"
+    unfinished = f", {len(part.open)} missing cells could overturn it" if part.open else ""
+    sentence = (
+        f"{where(part.about)}{a.setting} at {a.lr:g} ({a.mean:.2f}) less {b.setting} at {b.lr:g} "
+        f"({b.mean:.2f}): {signed(part.value)}, needed {part.needed}: "
+        f"{'holds' if part.by_means == YES else 'fails'} by the means ({doubt}{unfinished})."
+    )
+    return Part(**{**part.__dict__, "sentence": sentence})
+
+
+def where(about: dict[str, Any]) -> str:
+    """The start of a sentence about a part: network, data, epochs, sparsity."""
+    words = [f"{about['network']} on {about['data']}"] if about.get("network") else []
+    words += [f"{about['epochs']} epochs"] if about.get("epochs") else []
+    words += [f"s = {about['sparsity']:.3f}"] if about.get("sparsity") is not None else []
+    return f"{', '.join(words)}: " if words else ""
+
+
+def gap(data: str) -> float:
+    """The paper's clear gap, points."""
+    return thresholds(data).gap
+
+
+def similar(data: str) -> float:
+    """The paper's similarity for a data set, points."""
+    return thresholds(data).similar

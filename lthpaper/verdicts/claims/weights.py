@@ -1,0 +1,110 @@
+"""Claim 10: R_p, whether a trained network's large weights lie where θ0's did (Figure 6)."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lthpaper.paper import CLAIMS, FIGURE6
+from lthpaper.verdicts.characteristics import large_rates, small_rates
+from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
+from lthpaper.verdicts.claims.relations import rows, where
+from lthpaper.verdicts.claims.results import Results
+from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+
+P = FIGURE6.share
+START, REDRAWN = "θ0, θT", "θ0′, θT"  # the pairs of the overlaps' table
+# "R_p ≈ p": the text names no tolerance. Half of p (ours), or the band of chance where that is wider.
+ABOUT = 0.5
+
+
+def claim_10(results: Results) -> Outcome:
+    """θ0: above chance at small learning rates, about p at large ones. θ0′: about p at all.
+
+    On every network and learning rate of Figure 6; one at which a seed diverged has no θT to compare.
+    """
+    table = results.overlaps
+    if table.empty:
+        return Outcome(CLAIMS[9], note="The weights of Figure 6 were not read.")
+    table = table[(table["pooled"] == "within layers") & np.isclose(table["p"].astype(float), P)]
+    # A run that is there has survivors, or a band of chance; R_p is then missing because it diverged.
+    table = table[table[table.columns.intersection(["overlap", "low", "survivors"])].notna().any(axis=1)]
+    parts, diverged = [], []
+    for (network, data, s), planned in _planned(results).items():
+        cells = rows(table, network=network, data=data)
+        cells = cells[np.isclose(cells["sparsity"].astype(float), s, atol=0.005)]
+        lost = set(cells.loc[cells["overlap"].isna(), "lr"])
+        diverged += [f"{network} at {lr:g}" for lr in sorted(lost)]
+        about = {"network": network, "data": data, "sparsity": s}
+        for pair, lrs, above in (
+            (START, small_rates(planned), True),
+            (START, large_rates(planned), False),
+            (REDRAWN, tuple(sorted(planned)), False),
+        ):
+            if set(lrs) <= lost:
+                why = "diverged at each" if lrs else "the scale has no such learning rate"
+                parts.append(_open(pair, above, about, UNDECIDED if lrs else NOT_RUN, why))
+            for lr in lrs:
+                cell = cells[(cells["pair"] == pair) & (cells["lr"] == lr)]
+                if cell.empty:
+                    parts.append(_open(pair, above, about | {"lr": lr}, NOT_RUN, f"not run at {lr:g}"))
+                elif lr not in lost:
+                    parts.append(_part(pair, cell, above, about | {"lr": lr}))
+    ran = any(part.by_means != NOT_RUN for part in parts)
+    note = f"Left out, diverged: {', '.join(diverged)}." if diverged else ""
+    note = note if ran else f"The weights of Figure 6 are not in the store. {note}".strip()
+    return Outcome(CLAIMS[9], tuple(parts), ranges(parts, "{:.2f}".format), f"p = {P}", note)
+
+
+def _planned(results: Results) -> dict[tuple[str, str, float], set[float]]:
+    """(network, data, sparsity) -> learning rates, as Figure 6 has them at this scale."""
+    found: dict[tuple[str, str, float], set[float]] = {}
+    for trial in results.planned("fig6"):
+        run = trial.run
+        found.setdefault((run.task.network, run.task.data, trial.sparsity), set()).add(run.recipe.lr)
+    return found
+
+
+def _label(pair: str, above: bool) -> str:
+    return f"R_p({pair}), {'small' if above else 'large' if pair == START else 'all'} rates"
+
+
+def _open(pair: str, above: bool, about: dict[str, object], status: str, why: str) -> Part:
+    label = _label(pair, above)
+    return Part(label, "", status, f"{where(about)}{label}: {why}.", about)
+
+
+def _part(pair: str, cell: pd.DataFrame, above: bool, about: dict[str, object]) -> Part:
+    """One learning rate: the mean R_p over seeds against the band of chance, or p's surroundings."""
+    values, low, high = (cell[name].to_numpy(float) for name in ("overlap", "low", "high"))
+    mean = float(values.mean())
+    if above:
+        bounds = (float(high.mean()), np.inf)
+        needed = f"above chance, {bounds[0]:.3f}"
+    else:
+        bounds = min(float(low.mean()), P * (1 - ABOUT)), max(float(high.mean()), P * (1 + ABOUT))
+        needed = f"from {bounds[0]:.3f} to {bounds[1]:.3f}"
+    inside = bounds[0] < mean < bounds[1]
+    spread = float(values.std(ddof=1)) if len(values) > 1 else None
+    confidence = None if spread is None else _sure(mean, spread, len(values), bounds)
+    sentence = (
+        f"{where(about)}R_p({pair}) at learning rate {about['lr']:g} is {mean:.3f}, needed {needed}: "
+        f"{'holds' if inside else 'fails'} in the mean of {len(values)} seed{'s' * (len(values) != 1)}."
+    )
+    return Part(
+        _label(pair, above),
+        needed,
+        YES if inside else NO,
+        sentence,
+        about,
+        mean,
+        seeds=len(values),
+        confidence=confidence,
+    )
+
+
+def _sure(mean: float, spread: float, n: int, bounds: tuple[float, float]) -> float:
+    """Student's t for the nearer bound, one-sided."""
+    distance = min(abs(mean - bound) for bound in bounds)
+    if spread == 0:
+        return 1.0
+    return float(stats.t.cdf(distance / (spread / np.sqrt(n)), n - 1))

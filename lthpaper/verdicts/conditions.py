@@ -1,0 +1,173 @@
+"""Conditions ① to ⑤ of §2.2, each judged with its evidence (`lthpaper.verdicts.tickets` states them formally)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lthpaper.paper import Thresholds
+from lthpaper.verdicts import uncertainty
+from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.uncertainty import Comparison
+
+YES, NO, UNDECIDED, NOT_RUN = "yes", "no", "undecided", "not run"
+SYMBOLS = "①②③④⑤"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition's verdict and evidence.
+
+    holds, holds_ours: "yes", "no", "undecided", "not run". confidence: that `holds` is right, in [0, 1];
+    None where it has none. difference, low, high: points, with bounds at `level` (①: sparsity).
+    threshold: what the difference is held against. lrs: the subnetwork's learning rates at which it
+    holds. best, against: (setting, learning rate) of the difference. more_seeds: see Comparison.
+    """
+
+    number: int
+    holds: str
+    holds_ours: str
+    threshold: float
+    sentence: str
+    confidence: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    lrs: tuple[float, ...] = ()
+    best: tuple[str, float] | None = None
+    against: tuple[str, float] | None = None
+    more_seeds: int | None = None
+
+    @property
+    def symbol(self) -> str:
+        return SYMBOLS[self.number - 1]
+
+
+def first(s: float, epochs: int, limits: Thresholds, sufficient: int | None) -> Condition:
+    """①: sparsity and length. sufficient: epochs asked of T; None: nobody stated them, T is assumed to do."""
+    enough = sufficient is None or epochs >= sufficient
+    holds = YES if uncertainty.beyond(s, limits.sparsity, strict=True) and enough else NO
+    length = (
+        f"T = {epochs} epochs (assumed sufficient: no number was stated)"
+        if sufficient is None
+        else f"{epochs} epochs (needed: {sufficient})"
+    )
+    sentence = (
+        f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {length}: "
+        f"{'holds' if holds == YES else 'fails'}."
+    )
+    return Condition(1, holds, holds, limits.sparsity, sentence, 1.0, s)
+
+
+def condition(number: int, lt: Side, other: Side, threshold: float, level: float) -> Condition:
+    """② to ⑤: the best of `lt` against the best of `other`; ④: at the same learning rate."""
+    strict = number in (2, 3)
+    absent = [side.name for side in (lt, other) if not side.ran]
+    if absent:
+        return _bare(number, NOT_RUN, threshold, f"{' and '.join(absent)} not in the table")
+    if not lt.cells:
+        return _bare(number, NO, threshold, f"{lt.name} diverged at every learning rate", lt.missing)
+    if not other.cells and strict:
+        every = f"{other.name} diverged at every learning rate"
+        return _bare(number, YES, threshold, every, other.missing, [c.lr for c in lt.cells])
+    if not other.cells:
+        return _bare(number, UNDECIDED, threshold, "pretraining diverged everywhere: nothing to match")
+    if number != 4:
+        found = uncertainty.best_against_best(lt.cells, other.cells, threshold, strict, level)
+        open_ = other.missing if found.holds else lt.missing
+        return _judged(number, found, threshold, open_, level)
+    pairs = [(a, b) for a in lt.cells for b in other.cells if a.lr == b.lr]
+    if not pairs:
+        return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
+    found = uncertainty.best_pair(pairs, threshold, strict, level)
+    return _judged(4, found, threshold, () if found.holds else lt.missing + other.missing, level)
+
+
+def imply(fourth: Condition, fifth: Condition, lt: Side, dense: Side) -> tuple[Condition, Condition]:
+    """⑤ implies ④ where pretraining converged wherever LT did: so does its confidence, and ④'s failing
+    implies ⑤'s."""
+    if not {c.lr for c in lt.cells} <= {c.lr for c in dense.cells}:
+        return fourth, fifth
+    if fifth.holds_ours == YES and fourth.holds_ours != YES:
+        fourth = _follows(fourth, fifth)
+    if fourth.holds_ours == NO and fifth.holds_ours != NO:
+        fifth = _follows(fifth, fourth)
+    return fourth, fifth
+
+
+def _follows(condition: Condition, sure: Condition) -> Condition:
+    return replace(
+        condition,
+        holds_ours=sure.holds_ours,
+        confidence=sure.confidence,
+        more_seeds=0,
+        sentence=f"{condition.sentence} Decided, since it follows from {sure.symbol}.",
+    )
+
+
+def _bare(
+    number: int,
+    holds: str,
+    threshold: float,
+    why: str,
+    open_: Sequence[tuple[str, float]] = (),
+    lrs: Sequence[float] = (),
+) -> Condition:
+    """A condition without a difference."""
+    word = {YES: "holds", NO: "fails"}.get(holds, holds)
+    ours = UNDECIDED if open_ and holds in (YES, NO) else holds
+    sentence = f"{SYMBOLS[number - 1]} {word}: {why}.{_unfinished(open_)}"
+    confidence = 1.0 if ours in (YES, NO) else None
+    return Condition(number, holds, ours, threshold, sentence, confidence, lrs=tuple(sorted(set(lrs))))
+
+
+def _judged(
+    number: int, found: Comparison, threshold: float, open_: Sequence[tuple[str, float]], level: float
+) -> Condition:
+    holds = YES if found.holds else NO
+    settled = found.confidence is not None and found.confidence >= level and not open_
+    a, b = found.best, found.against
+    needed = f"{'more than' if number in (2, 3) else 'at least'} {_signed(threshold)}"
+    where = "at the same learning rate" if number == 4 else f"at its best, {b.lr:g}"
+    sentence = (
+        f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) less {b.setting} "
+        f"{where} ({b.mean:.2f}): {_signed(found.difference)}, needed {needed}: "
+        f"{'holds' if found.holds else 'fails'}{_doubt(found, level)}{_unfinished(open_)}"
+    )
+    return Condition(
+        number=number,
+        holds=holds,
+        holds_ours=holds if settled else UNDECIDED,
+        threshold=threshold,
+        sentence=sentence,
+        confidence=found.confidence,
+        difference=round(found.difference, uncertainty.DECIMALS),
+        low=found.low,
+        high=found.high,
+        lrs=tuple(sorted({c.lr for c in found.winners})),
+        best=(a.setting, a.lr),
+        against=(b.setting, b.lr),
+        more_seeds=found.more_seeds,
+    )
+
+
+def _doubt(found: Comparison, level: float) -> str:
+    if found.confidence is None:
+        return " by the means; one seed shows no spread, so it stays undecided: take the paper's three."
+    if found.confidence >= level:
+        return f", confidence {found.confidence:.3f}."
+    if found.more_seeds is None:
+        more = "it sits on the threshold, more seeds would not settle it"
+    else:
+        more = (
+            f"about {found.more_seeds} more seed{'s' * (found.more_seeds != 1)} would be likely to settle it"
+        )
+    return f" by the means, confidence {found.confidence:.2f}: undecided, {more}."
+
+
+def _unfinished(open_: Sequence[tuple[str, float]]) -> str:
+    if not open_:
+        return ""
+    return f" Undecided until {', '.join(f'{s} has run at {lr:g}' for s, lr in open_)}."
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.2f}".replace("-", "−")

@@ -1,0 +1,149 @@
+"""Table 3's observations (§3.1): IMP or OMP, small or large learning rate, does θ0 matter, which tickets.
+
+Each question compares the best of one side with the best of another over their learning rates, as
+condition ③ does, and has three answers: one side is better by more than the clear gap of §2.2, the
+other is, or they are alike. The body of the paper's Table 3 is not at hand: what each question compares
+is ours.
+
+    pruning   LT-IMP against LT-OMP
+    rate      LT at learning rates below the one at which pretraining is best ("small") against LT at
+              that one and above ("large"). The text names no boundary; this one moves with the network
+    theta0    LT against RR, IMP and OMP together: condition ③ for the better of the two masks
+
+Two readings, as in `lthpaper.verdicts.tickets`: by the means, and by the seeds, where an answer without a
+confidence of `level` is "undecided". "alike" by the seeds means that either side's being better by
+more than the gap is ruled out at `level`; it is not the mere absence of a proof.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lthpaper.paper import thresholds as of_paper
+from lthpaper.verdicts import cells as ticket_cells
+from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.tickets import verdict
+from lthpaper.verdicts.uncertainty import best_against_best, beyond
+
+ALIKE = "alike"
+IMP, OMP, SMALL, LARGE, LT, RR = "IMP", "OMP", "small", "large", "LT", "RR"
+QUESTIONS = {"pruning": (IMP, OMP), "rate": (SMALL, LARGE), "theta0": (LT, RR)}
+NO_SMALLER = "no smaller rate"  # pretraining is best at the grid's smallest: nothing to ask
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Which of two sides is better: one of their names, "alike", "undecided" or "not run".
+
+    answer: by the means; ours: by the seeds. difference: first less second, points, of the bests; low,
+    high: bounds on it, each at `level`. lrs: the learning rates of the two bests.
+    """
+
+    answer: str
+    ours: str
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    lrs: tuple[float, ...] = ()
+
+
+def prefer(first: Side, second: Side, gap: float, level: float = 0.95) -> Preference:
+    """Is the best of `first` clearly better, the best of `second`, or are they alike?"""
+    if not (first.ran and second.ran):
+        return Preference(NOT_RUN, NOT_RUN)
+    if not (first.cells or second.cells):
+        return Preference(UNDECIDED, UNDECIDED)
+    if not (first.cells and second.cells):  # the other diverged at every learning rate
+        name, open_ = (first.name, second.missing) if first.cells else (second.name, first.missing)
+        return Preference(name, UNDECIDED if open_ else name)
+    up = best_against_best(first.cells, second.cells, gap, True, level)
+    down = best_against_best(second.cells, first.cells, gap, True, level)
+    d = up.difference
+    answer = ALIKE
+    if beyond(d, gap, strict=True):
+        answer, tests, open_ = first.name, (up,), second.missing
+    elif beyond(-d, gap, strict=True):
+        answer, tests, open_ = second.name, (down,), first.missing
+    else:
+        tests, open_ = (up, down), first.missing + second.missing
+    sure = not open_ and all(t.confidence is not None and t.confidence >= level for t in tests)
+    return Preference(answer, answer if sure else UNDECIDED, d, up.low, up.high, (up.best.lr, up.against.lr))
+
+
+def observations(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """One row a network, data set, number of epochs and sparsity of a tidy table.
+
+    Columns: these four; kind_IMP, kind_IMP_ours, kind_OMP, kind_OMP_ours (of `lthpaper.verdicts.tickets`, "not
+    run" where runs that decide are missing); for each question of QUESTIONS its answer, and with
+    _ours, _difference, _low, _high, _lrs appended what Preference has; best_pretraining_lr, the boundary
+    of small and large; theta0_at, the learning rates at which LT is clearly above RR of the same mask.
+    """
+    rows = []
+    table = ticket_cells.checked(table)
+    for (network, data), experiment in table.groupby(["network", "data"], sort=True):
+        enough = experiment["epochs"].max()
+        for epochs, same in experiment.groupby("epochs", sort=True):
+            for s, rest in ticket_cells.by_sparsity(same):
+                row = {"network": network, "data": data, "epochs": epochs, "sparsity": s}
+                rows.append(row | _tickets(rest, enough, level) | _compared(rest, data, level))
+    return pd.DataFrame(rows)
+
+
+def _tickets(rest: pd.DataFrame, enough: int, level: float) -> dict[str, object]:
+    row = {}
+    for pruning in (IMP, OMP):
+        found = verdict(rest, pruning=pruning, sufficient_epochs=enough, level=level)
+        lacking = any(c.holds == NOT_RUN for c in found.conditions)
+        for column, kind in ((f"kind_{pruning}", found.kind), (f"kind_{pruning}_ours", found.kind_ours)):
+            row[column] = NOT_RUN if kind == UNDECIDED and lacking else kind
+    return row
+
+
+def _compared(rest: pd.DataFrame, data: str, level: float) -> dict[str, object]:
+    gap, grid = of_paper(data).gap, set(rest["lr"])
+
+    def side(name: str, *settings: str) -> Side:
+        return ticket_cells.side(name, settings, rest, grid)
+
+    imp, omp, dense = side(IMP, "LT-IMP"), side(OMP, "LT-OMP"), side("pretraining", "pretraining")
+    lt, rr = side(LT, "LT-IMP", "LT-OMP"), side(RR, "RR-IMP", "RR-OMP")
+    pivot = max(dense.cells, key=lambda c: c.mean).lr if dense.cells else None
+    found = {
+        "pruning": prefer(imp, omp, gap, level),
+        "rate": _rate(lt, pivot, grid, gap, level),
+        "theta0": prefer(lt, rr, gap, level),
+    }
+    row: dict[str, object] = {"best_pretraining_lr": pivot, "theta0_at": _where(lt, rr, gap)}
+    for question, p in found.items():
+        row |= {question: p.answer, f"{question}_ours": p.ours, f"{question}_difference": p.difference}
+        row |= {f"{question}_low": p.low, f"{question}_high": p.high, f"{question}_lrs": p.lrs}
+    return row
+
+
+def _rate(lt: Side, pivot: float | None, grid: Iterable[float], gap: float, level: float) -> Preference:
+    if pivot is None or not lt.ran:
+        return Preference(NOT_RUN, NOT_RUN)
+    if pivot <= min(grid):
+        return Preference(NO_SMALLER, NO_SMALLER)
+    small = _part(lt, SMALL, [lr for lr in grid if lr < pivot])
+    large = _part(lt, LARGE, [lr for lr in grid if lr >= pivot])
+    return prefer(small, large, gap, level)
+
+
+def _part(side: Side, name: str, lrs: list[float]) -> Side:
+    """A side at some of its learning rates."""
+    pairs = (tuple(x for x in found if x[1] in lrs) for found in (side.diverged, side.missing))
+    return Side(name, tuple(c for c in side.cells if c.lr in lrs), *pairs)
+
+
+def _where(lt: Side, rr: Side, gap: float) -> tuple[float, ...]:
+    """Learning rates at which LT is clearly above RR under the same mask, by the means."""
+    means = {(c.setting.partition("-")[2], c.lr): c.mean for c in rr.cells}
+    above = set()
+    for c in lt.cells:
+        other = means.get((c.setting.partition("-")[2], c.lr))
+        if other is not None and beyond(c.mean - other, gap, strict=True):
+            above.add(c.lr)
+    return tuple(sorted(above))

@@ -1,0 +1,202 @@
+"""Is it a winning ticket? Conditions ① to ⑤ of §2.2 over the whole learning-rate grid.
+
+Formally (Appendix C is not at hand; this statement is ours). Let A_X(η) be the expected test accuracy
+after T epochs of setting X at initial learning rate η of its grid H_X, over initial weights and data
+order; γ the clear gap, ε the similarity, s0 and T0 what is non-trivial and sufficient.
+
+    ①  s > s0  and  T ≥ T0
+    ②  max_η A_LT(η) − max_η A_SDT(η) > γ
+    ③  max_η A_LT(η) − max_η A_RR(η)  > γ          ⇔  ∃η ∀η′: A_LT(η) > A_RR(η′) + γ
+    ④  max_η (A_LT(η) − A_P(η))       ≥ −ε,  η ∈ H_LT ∩ H_P
+    ⑤  max_η A_LT(η) − max_η A_P(η)   ≥ −ε
+
+with P for pretraining. ①–⑤: Jackpot. ①–④ without ⑤: secondary prize. ①–④ not all: none. As the paper
+has it, each condition may hold at a learning rate of its own; ⑤ implies ④ on a common grid. The text
+gives a number to the gap of ③ only; ② uses the same.
+
+Rewinding (Appendix B is not at hand; ours): `subnetwork="WR"` puts A_WR, the subnetwork trained from
+θt ⊙ m, in the place of A_LT, everywhere. It is still held against RR, SDT and pretraining from scratch.
+
+Two readings stand side by side. `holds`, the paper's: means over seeds against thresholds. `holds_ours`:
+the same answer where the seeds give it a confidence of `level` (lthpaper.verdicts.uncertainty), else
+"undecided"; also where runs are missing that could overturn it. A ticket that is called has every
+condition called, so it is wrong with probability at most 1 − level; "none" rests on one condition that
+fails, each tested at `level`. Confidence is about seeds: the test set is the test set.
+
+Raising LT never loses a ticket. In the paper's reading: raising any LT accuracies by any amounts, since
+②–⑤ rise with every A_LT(η). In ours: raising all by the same amount; raising one seed alone widens
+the spread and may make undecided what was decided.
+
+pruning=None judges IMP and OMP together: LT is the better of the two at whatever learning rate, and
+has to beat RR under either mask.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lthpaper.errors import require
+from lthpaper.paper import Thresholds
+from lthpaper.paper import thresholds as of_paper
+from lthpaper.verdicts import cells
+from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES, Condition, condition, first, imply
+
+JACKPOT, SECONDARY, NONE = "Jackpot", "secondary prize", "none"
+EITHER = "secondary prize or Jackpot"  # a ticket, ⑤ being open
+KINDS = (NONE, UNDECIDED, SECONDARY, EITHER, JACKPOT)  # in rising order
+SUBNETWORKS = ("LT", "WR", "FT")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Conditions ① to ⑤ and the kind of ticket in both readings; `reason` says why, in a sentence.
+
+    diverged: (setting, learning rate) where a seed diverged, which is then out for that setting.
+    """
+
+    network: str
+    data: str
+    epochs: int
+    sparsity: float
+    pruning: str | None
+    thresholds: Thresholds
+    conditions: tuple[Condition, ...]
+    kind: str
+    kind_ours: str
+    reason: str
+    diverged: tuple[tuple[str, float], ...] = ()
+
+    def __getitem__(self, number: int) -> Condition:
+        """verdict[3] is condition ③."""
+        return self.conditions[number - 1]
+
+    @property
+    def lrs(self) -> tuple[float, ...]:
+        """Learning rates at which the ticket is similar to pretraining: ⑤'s (Jackpot) or ④'s; else none."""
+        return {JACKPOT: self[5].lrs, SECONDARY: self[4].lrs, EITHER: self[4].lrs}.get(self.kind, ())
+
+
+def verdict(
+    table: pd.DataFrame,
+    thresholds: Thresholds | None = None,
+    pruning: str | None = "IMP",
+    subnetwork: str = "LT",
+    sufficient_epochs: int | None = None,
+    level: float = 0.95,
+) -> Verdict:
+    """Judges a tidy table of one network, data set, number of epochs and sparsity, pretraining included.
+
+    thresholds: the paper's for the data set unless given. pruning: "IMP", "OMP", or None for both.
+    sufficient_epochs: what ① asks of T; unless given, T is assumed to be sufficient, and ① and the reason
+    say so. level: of our reading.
+    Raises InputError for a table that is about several things.
+    """
+    require(0.5 < level < 1, f"level is {level}; it must be between 0.5 and 1.")
+    require(subnetwork in SUBNETWORKS, f"subnetwork is {subnetwork!r}; it must be one of {SUBNETWORKS}.")
+    table = cells.checked(table)
+    cells.one_experiment(table)
+    about = table.iloc[0]
+    limits = thresholds or of_paper(about["data"])
+    sparsities = cells.by_sparsity(table)
+    require(bool(sparsities), "The table holds pretraining only; a verdict needs a subnetwork.")
+    s, epochs = sparsities[0][0], int(about["epochs"])
+    lt, rr, sdt, dense = _sides(table, pruning, subnetwork)
+    conditions = (
+        first(s, epochs, limits, sufficient_epochs),
+        condition(2, lt, sdt, limits.gap, level),
+        condition(3, lt, rr, limits.gap, level),
+        *imply(*(condition(n, lt, dense, -limits.similar, level) for n in (4, 5)), lt, dense),
+    )
+    assumed = f" (T = {epochs} epochs assumed sufficient)" if sufficient_epochs is None else ""
+    kind, kind_ours = _kind([c.holds for c in conditions]), _kind([c.holds_ours for c in conditions])
+    diverged = tuple(found for side in (lt, rr, sdt, dense) for found in side.diverged)
+    experiment = (about["network"], about["data"], epochs, s, pruning, limits)
+    reason = _reason(conditions, kind, kind_ours, assumed)
+    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged)
+
+
+def verdicts(
+    table: pd.DataFrame,
+    thresholds: Thresholds | None = None,
+    prunings: Sequence[str | None] | None = None,
+    subnetwork: str = "LT",
+    sufficient_epochs: int | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """One row a network, data set, number of epochs, sparsity and pruning (those found unless given).
+
+    Columns: these five, kind, kind_ours, lrs, reason; for n = 2 … 5 difference_n and confidence_n, for
+    n = 1 … 5 holds_n and ours_n; verdict, the Verdict itself. sufficient_epochs: unless given, the largest
+    of the network and data set, which is then assumed to be sufficient.
+    """
+    rows = []
+    table = cells.checked(table)
+    for _, experiment in table.groupby(["network", "data"], sort=True):
+        most = experiment["epochs"].max()
+        for epochs, same in experiment.groupby("epochs", sort=True):
+            assumed = sufficient_epochs is None and epochs == most
+            enough = None if assumed else sufficient_epochs or most
+            for _, rest in cells.by_sparsity(same):
+                found = prunings if prunings is not None else _prunings(rest, subnetwork)
+                rows += [verdict(rest, thresholds, p, subnetwork, enough, level) for p in found]
+    return pd.DataFrame([_row(v) for v in rows], columns=list(COLUMNS))
+
+
+COLUMNS = (
+    *("network", "data", "epochs", "sparsity", "pruning", "kind", "kind_ours", "lrs", "reason"),
+    *(f"{what}_{n}" for n in range(1, 6) for what in ("holds", "ours", "difference", "confidence")),
+    "verdict",
+)
+
+
+def _row(v: Verdict) -> dict[str, object]:
+    row = {name: getattr(v, name) for name in COLUMNS[:9]} | {"verdict": v}
+    for c in v.conditions:
+        row |= {f"holds_{c.number}": c.holds, f"ours_{c.number}": c.holds_ours}
+        row |= {f"difference_{c.number}": c.difference, f"confidence_{c.number}": c.confidence}
+    return row
+
+
+def _prunings(table: pd.DataFrame, subnetwork: str) -> list[str]:
+    """Labels of the masks in the table: IMP, OMP."""
+    names = [s.partition("-") for s in table["setting"].unique()]
+    return sorted({label for start, _, label in names if start in (subnetwork, "RR") and label})
+
+
+def _sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Side, Side, Side, Side]:
+    labels = [pruning] if pruning else _prunings(table, subnetwork)
+    if not pruning:  # under a mask without RR, ③ could not be asked
+        there = set(table["setting"])
+        labels = [p for p in labels if {f"{subnetwork}-{p}", f"RR-{p}"} <= there] or labels
+    grid = set(table["lr"])
+    lt = [f"{subnetwork}-{label}" for label in labels]
+    rr = [f"RR-{label}" for label in labels]
+    wanted = (lt or [subnetwork], rr or ["RR"], ["SDT"], ["pretraining"])
+    return tuple(cells.side(" or ".join(settings), settings, table, grid) for settings in wanted)
+
+
+def _kind(holds: Sequence[str]) -> str:
+    if NO in holds[:4]:
+        return NONE
+    if any(h != YES for h in holds[:4]):
+        return UNDECIDED
+    return {YES: JACKPOT, NO: SECONDARY}.get(holds[4], EITHER)
+
+
+def _reason(conditions: Sequence[Condition], kind: str, kind_ours: str, assumed: str) -> str:
+    def named(*verdicts: str, ours: bool = False) -> str:
+        return "".join(c.symbol for c in conditions if (c.holds_ours if ours else c.holds) in verdicts)
+
+    words = {
+        NONE: f"no ticket: {named(NO)} fail{'s' * (len(named(NO)) == 1)}",
+        UNDECIDED: f"undecided: {named(NOT_RUN, UNDECIDED)} cannot be judged",
+        SECONDARY: "secondary prize: ① to ④ hold, ⑤ fails",
+        EITHER: "a ticket, a Jackpot if ⑤ holds, which cannot be judged",
+        JACKPOT: "Jackpot: ① to ⑤ hold",
+    }
+    text = f"By the means {words[kind]}{assumed if kind in (SECONDARY, EITHER, JACKPOT) else ''}."
+    if kind_ours == kind:
+        return text + " The seeds bear it out." if kind != UNDECIDED else text
+    return f"{text} By the seeds {kind_ours}: {named(NOT_RUN, UNDECIDED, ours=True)} undecided."

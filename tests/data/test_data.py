@@ -1,0 +1,158 @@
+"""Data sets: where they are looked for, what is checked of each, and one's own."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from pictures import noise, write_parquet
+
+from lthpaper import data
+from lthpaper.data import own
+from lthpaper.errors import InputError
+from lthpaper.torchvision_compat import torchvision
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    for name in ("LTHPAPER_DATA", "LTHPAPER_DOWNLOAD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_every_card_fits_the_paper():
+    known = {name: source.card for name, source in data.SOURCES.items()}
+    assert {known[name].similar for name in ("cifar100", "tiny-imagenet")} == {1.0}
+    assert known["cifar10"].similar == 0.5
+    assert [known["tiny-imagenet"].num_classes, known["tiny-imagenet"].size] == [200, 64]
+    for card in known.values():
+        assert len(card.mean) == len(card.std) == card.channels
+        assert card.streams or 0 < card.pad < card.size
+
+
+def test_the_argument_goes_before_the_environment_and_that_before_the_folder_data(monkeypatch):
+    assert data.data_root() == Path("data")
+    monkeypatch.setenv("LTHPAPER_DATA", "elsewhere")
+    assert data.data_root() == Path("elsewhere")
+    assert data.data_root("here") == Path("here")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "tiny-imagenet"])
+def test_a_missing_data_set_says_where_it_was_looked_for_and_what_to_do(name, tmp_path):
+    with pytest.raises(
+        InputError, match=rf"{name} was not found: looked for .* below {re.escape(str(tmp_path))}.*To get"
+    ):
+        data.load(name, tmp_path)
+    with pytest.raises(InputError, match="is not a folder: name another"):
+        data.load(name, tmp_path / "nowhere")
+
+
+def test_an_incomplete_copy_is_refused_by_its_number_of_images(tmp_path):
+    for part in ("train", "test"):
+        write_parquet(
+            tmp_path / f"cifar10/{part}-00000-of-00001.parquet", noise(10), list(range(10)), "label"
+        )
+    with pytest.raises(InputError, match=r"training images of cifar10 .* \(10, 32, 32, 3\); expected"):
+        data.load("cifar10", tmp_path)
+
+
+def test_labels_beyond_the_classes_are_refused():
+    digits = data.load("digits").images
+    wrong = replace(digits, test_labels=digits.test_labels + 1)
+    with pytest.raises(InputError, match=r"test labels .* run from 1 to 10; expected 0 to 9"):
+        data.check("digits", data.card("digits"), wrong, Path())
+    with pytest.raises(InputError, match="9 classes; expected 10"):
+        data.check("digits", data.card("digits"), replace(digits, classes=digits.classes[1:]), Path())
+
+
+def test_the_embedded_data_set_needs_no_files(tmp_path):
+    digits = data.load("digits", tmp_path, train_images=100)
+    assert digits.images.train.shape == (100, 8, 8, 1)
+    assert digits.images.test.shape == (1497, 8, 8, 1)
+    assert digits.fingerprint == data.load("digits", tmp_path).fingerprint
+
+
+def test_the_fingerprint_tells_one_pixel_and_the_order():
+    digits = data.load("digits").images
+    pixels = digits.train.clone()
+    pixels[0, 0, 0, 0] += 1
+    prints = {
+        digits.fingerprint,
+        replace(digits, train=pixels).fingerprint,
+        replace(digits, train=digits.train.flip(0), train_labels=digits.train_labels.flip(0)).fingerprint,
+    }
+    assert len(prints) == 3
+
+
+OWN = """
+import torch
+from lthpaper.data import Card, Images, Source
+calls = 0
+def _images(n=6):
+    labels = torch.arange(n) % 3
+    pixels = torch.zeros(n, 16, 16, 2, dtype=torch.uint8)
+    pixels[: n // 2, ..., 0], pixels[..., :8, 1] = 255, 51
+    return Images(pixels, labels, pixels[:3], labels[:3], ("a", "b", "c"), "mine")
+def stripes():
+    global calls
+    calls += 1
+    return _images()
+def rooted(root):
+    return Images(**{**vars(_images()), "origin": str(root)})
+def floats():
+    return Images(**{**vars(_images()), "train": torch.zeros(6, 16, 16, 2)})
+def beyond():
+    return Images(**{**vars(_images()), "train_labels": torch.arange(6)})
+def nothing():
+    return None
+known = Source(Card(3, 2, 16, 6, 3, (0.5, 0.1), (0.5, 0.1), pad=1, flip=False), lambda root: _images())
+number = 3
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch) -> str:
+    module = f"own_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    return module
+
+
+def test_the_card_of_ones_own_data_is_worked_out_from_its_images(mine, tmp_path):
+    loaded = data.load(f"{mine}:stripes", tmp_path)
+    assert loaded.card == replace(
+        loaded.card, num_classes=3, channels=2, size=16, train=6, test=3, pad=2, flip=True
+    )
+    assert loaded.card.mean == pytest.approx((0.5, 0.1))
+    assert loaded.card.std == pytest.approx((0.5, 0.1))
+    again = data.load(f"{mine}:stripes", tmp_path, train_images=2)
+    assert again.images.train.shape == (2, 16, 16, 2)
+    assert __import__(mine).calls == 1
+    assert data.load(f"{mine}:rooted", tmp_path).images.origin == str(tmp_path)
+
+
+def test_a_source_of_ones_own_brings_its_card(mine, tmp_path):
+    assert data.card(f"{mine}:known").pad == 1
+    assert not data.load(f"{mine}:known", tmp_path).card.flip
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("absent", "cannot be imported"),
+        ("number", "is a int, not a Source or a function"),
+        ("nothing", "returned NoneType"),
+        ("floats", "expected uint8"),
+        ("beyond", "labels .* run from 0 to 5; expected 0 to 2"),
+    ],
+)
+def test_what_is_no_data_set_is_refused(name, said, mine, tmp_path):
+    with pytest.raises(InputError, match=said):
+        own.own_source(f"{mine}:{name}", tmp_path)
+
+
+def test_torchvision_can_be_imported_whatever_torch_is_beside_it():
+    module = torchvision()
+    assert module is torchvision()
+    assert hasattr(torch.ops.torchvision, "nms")
+    assert module.models.resnet18(num_classes=2).fc.out_features == 2

@@ -1,0 +1,30 @@
+"""A figure is found by its name, or by the path of one's own."""
+
+import pytest
+
+from lthpaper.errors import InputError
+from lthpaper.figures import FIGURES, FigureSpec, figure
+from lthpaper.study import Study
+
+OWN = FigureSpec("Mine", FIGURES["fig1"].trials, FIGURES["fig1"].plot)
+
+
+def test_a_figure_of_one_s_own_is_named_by_its_path(tmp_path):
+    assert figure(f"{__name__}:OWN") is OWN
+    study = Study(f"{__name__}:OWN", "smoke", store=str(tmp_path), out=str(tmp_path))
+    assert study.trials == FIGURES["fig1"].trials(study.scale)
+    assert ":" not in study.name  # which names its files
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fig9", "Unknown figure 'fig9'. Did you mean"),
+        ("nowhere:SPEC", "cannot be imported"),
+        ("lthpaper.figures.fig1:SPEC", "cannot be imported"),
+        ("lthpaper.figures.fig1:trials", "is a function, not a FigureSpec"),
+    ],
+)
+def test_a_name_that_is_no_figure_says_why(name, said):
+    with pytest.raises(InputError, match=said):
+        figure(name)

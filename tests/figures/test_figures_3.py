@@ -1,0 +1,344 @@
+"""Figure 3, Appendix F.1 and Tables 2 and 3 say what the results say, and "not run" where there are none."""
+
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from lthpaper import data, paper
+from lthpaper.figures import appendix_a, appendix_f, drawn_table, fig3, table2, table3
+from lthpaper.figures.style import COLOURS, PAGE, seeds_note, spread
+from lthpaper.runs.scales import PAPER, SMOKE
+from lthpaper.runs.settings import SETTINGS
+from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.observations import ALIKE, NO_SMALLER, observations
+from lthpaper.verdicts.tickets import verdict
+
+NAN = math.nan
+GRID = (0.005, 0.01, 0.1)
+# A secondary prize: at 0.01 LT-IMP is similar to pretraining there and beats every RR, but not at the best.
+SECONDARY = {
+    "pretraining": (88.0, 90.0, 92.5),
+    "LT-IMP": (88.0, 90.2, 89.9),
+    "RR-IMP": (84.0, 86.0, 88.0),
+    "LT-OMP": (83.0, 85.0, 88.1),
+    "RR-OMP": (83.0, 85.0, 88.0),
+    "SDT": (80.0, 82.0, 84.0),
+}
+SPREAD = (-0.1, 0.0, 0.1)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def tidy(curves=SECONDARY, grid=GRID, sparsity=0.9141, spread=SPREAD, experiments=(("resnet8", "digits"),)):
+    """A tidy table: accuracies by setting over the grid, seeds spread about them; None: not trained yet."""
+    rows = []
+    for network, name in experiments:
+        for setting, accuracies in curves.items():
+            for lr, mean in zip(grid, accuracies, strict=True):
+                for seed, apart in enumerate(spread):
+                    s = 0.0 if setting == "pretraining" else sparsity
+                    accuracy = NAN if mean is None else mean + apart
+                    row = {"setting": setting, "network": network, "data": name, "epochs": 160, "lr": lr}
+                    row |= {"sparsity": s, "seed": seed, "accuracy": accuracy}
+                    row |= {"fingerprint": "" if mean is None else "x"}
+                    rows.append(row | {"digest": f"{network}{name}{setting}{lr}{s}{seed}"})
+    return pd.DataFrame(rows)
+
+
+def unrun(scale):
+    curves = {setting: (None,) * len(scale.grid) for setting in SETTINGS}
+    return tidy(curves, scale.grid, experiments=[(t.network, t.data) for t in scale.tasks])
+
+
+def texts(fig):
+    return [t.get_text() for ax in fig.axes for t in ax.texts]
+
+
+def marks(ax, marker):
+    """(learning rates without their shift, colour) of the marks at the foot."""
+    return [
+        ([min(GRID, key=lambda lr: abs(math.log(lr / x))) for x in line.get_xdata()], line.get_color())
+        for line in ax.lines
+        if line.get_marker() == marker and not line.get_clip_on()
+    ]
+
+
+# --- Figure 3 and Appendix F ---
+
+
+def test_the_appendix_has_every_run_of_figure_3():
+    shown = {t.run.digest for t in fig3.trials(SMOKE)}
+    assert shown
+    assert shown <= {t.run.digest for t in appendix_f.trials(SMOKE)}
+
+
+def test_a_panel_has_all_six_settings_over_the_grid_at_one_sparsity():
+    trials = [t for t in fig3.trials(SMOKE) if t.run.task.network == "vgg-small"]
+    assert {t.setting for t in trials} == set(SETTINGS)
+    assert {t.run.recipe.lr for t in trials} == set(SMOKE.grid)
+    assert {round(t.sparsity, 3) for t in trials} == {0.0, 0.914}
+
+
+def test_the_sparsity_of_a_panel_is_the_texts_where_the_scale_has_it():
+    shown = {key: round(s, 3) for key, s in fig3.shown_sparsities(PAPER).items()}
+    assert shown[("resnet20", "cifar10")] == shown[("vgg16", "cifar10")] == 0.914
+    assert shown[("mobilenet-v1", "cifar10")] == 0.832
+    further = fig3.shown_sparsities(PAPER.with_(rounds=(8, 13)))
+    assert round(further[("resnet32", "cifar10")], 3) == round(further[("resnet20", "cifar10")], 3) == 0.945
+    assert round(further[("mobilenet-v1", "cifar10")], 3) == 0.832
+
+
+def test_experiments_that_have_not_run_are_panels_that_say_so():
+    fig = fig3.plot(unrun(PAPER), PAPER)
+    fig.canvas.draw()
+    assert texts(fig).count("not run") == len(PAPER.experiments)
+    assert fig.get_size_inches()[0] == PAGE
+    assert "nothing has run yet" in fig._suptitle.get_text()
+
+
+def test_the_ticket_is_named_and_drawn_where_lt_beats_every_rr():
+    fig = fig3.plot(tidy(), SMOKE)
+    assert "secondary prize: IMP" in texts(fig)
+    strokes = [line for line in fig.axes[0].lines if line.get_color() == fig3.TICKETS["secondary prize"]]
+    assert [list(line.get_xdata())[1:-1] for line in strokes] == [[0.01]]
+    assert strokes[0].get_alpha() == fig3.SURE
+
+
+def test_a_ticket_that_the_seeds_do_not_settle_is_pale_and_has_a_question_mark():
+    fig = fig3.plot(tidy(spread=(0.0,)), SMOKE)
+    assert "secondary prize: IMP?" in texts(fig)
+    strokes = [line for line in fig.axes[0].lines if line.get_color() == fig3.TICKETS["secondary prize"]]
+    assert [line.get_alpha() for line in strokes] == [fig3.BY_MEANS]
+
+
+def test_no_ticket_is_said_too():
+    curves = SECONDARY | {"LT-IMP": (84.0, 86.0, 88.0)}
+    assert "no ticket" in texts(fig3.plot(tidy(curves), SMOKE))
+    assert "no ticket?" in texts(fig3.plot(tidy(curves, spread=(0.0,)), SMOKE))
+
+
+def test_no_ticket_is_not_said_while_runs_that_could_be_one_are_missing():
+    fig = fig3.plot(tidy(SECONDARY | {"LT-IMP": (84.0, None, None)}), SMOKE)
+    assert "not all has run" in texts(fig)
+    assert "6 of 54 runs are still missing" in fig._suptitle.get_text()
+
+
+def test_accuracies_far_below_do_not_squash_the_panel_and_are_marked_at_its_foot():
+    curves = SECONDARY | {"RR-IMP": (10.0, 86.0, 88.0)}
+    ax = fig3.plot(tidy(curves), SMOKE).axes[0]
+    low, high = ax.get_ylim()
+    assert low > 70
+    assert high > 92.5
+    assert marks(ax, "v") == [([0.005], fig3.COLOURS["RR-IMP"])]
+
+
+def test_a_learning_rate_at_which_a_seed_diverged_is_crossed_and_out_of_the_curve():
+    table = tidy()
+    table.loc[(table["setting"] == "LT-OMP") & (table["lr"] == 0.1) & (table["seed"] == 0), "accuracy"] = NAN
+    ax = fig3.plot(table, SMOKE).axes[0]
+    assert marks(ax, "x") == [([0.1], fig3.COLOURS["LT-OMP"])]
+    assert not marks(ax, "v")
+    drawn = [bars[0].get_xdata() for bars in ax.containers if bars.get_label() == "LT-OMP"]
+    assert len(drawn[0]) == 2
+
+
+def test_the_panel_judges_by_the_thresholds_that_it_is_given():
+    curves = SECONDARY | {"LT-IMP": (88.0, 90.2, 91.8)}  # 0.7 below the best pretraining
+    table = tidy(curves, spread=(-0.01, 0.0, 0.01))
+    wide = paper.Thresholds(similar=1.0)
+    for limits, said in ((None, "secondary prize: IMP"), (wide, "Jackpot: IMP")):
+        fig = appendix_f.plot(table, SMOKE, limits)
+        assert said in texts(fig)
+        assert verdict(table, limits).kind in said
+        (band,) = fig.axes[0].patches
+        assert band.get_height() == pytest.approx(1.0 if limits else 0.5)
+
+
+def test_a_cell_with_a_diverged_seed_has_no_mean_and_one_that_waits_for_a_seed_has():
+    table = tidy({"pretraining": (90.0, 91.0, 92.0)})
+    gone = table["seed"] == 0
+    table.loc[gone & (table["lr"] == 0.01), "accuracy"] = NAN
+    table.loc[gone & (table["lr"] == 0.1), ["accuracy", "fingerprint"]] = NAN, ""
+    found = spread(table, "lr").set_index("lr")
+    assert found["diverged"].tolist() == [False, True, False]
+    assert found["mean"].tolist() == pytest.approx([90.0, NAN, 92.05], nan_ok=True)
+    assert found["n"].tolist() == [3, 2, 2]
+    assert "2–3 seeds" in seeds_note(table)
+
+
+def test_appendix_a_crosses_what_diverged_and_leaves_it_out_of_lines_and_curves():
+    table = tidy({s: SECONDARY[s] for s in ("pretraining", "LT-IMP", "RR-IMP")})
+    further = table[table["setting"] != "pretraining"].assign(sparsity=0.5)
+    table = pd.concat([table, further], ignore_index=True)
+    small = table["lr"] == 0.005
+    lost = (table["setting"] == "pretraining") | (table["setting"] == "LT-IMP") & (table["sparsity"] == 0.5)
+    table.loc[small & lost & (table["seed"] == 0), "accuracy"] = NAN
+    fig = appendix_a.plot(table, SMOKE)
+    crossed = [c for ax in fig.axes for _, c in marks(ax, "x")]
+    assert crossed == [COLOURS["pretraining"], COLOURS["LT-IMP"]]
+    assert "×: a seed diverged" in fig.get_suptitle()
+    first, second = fig.axes[:2]
+    assert [len(ax.containers[0][0].get_xdata()) for ax in (first, second)] == [1, 2]
+    levels = [[line for line in ax.lines if list(line.get_xdata()) == [0, 1]] for ax in (first, second)]
+    assert [len(found) for found in levels] == [0, 1]
+
+
+def test_the_appendix_has_a_row_an_experiment_and_a_column_a_sparsity():
+    parts = [
+        tidy(sparsity=s, experiments=(("resnet8", "digits"), ("vgg-small", "digits")))
+        for s in (0.832, 0.9141)
+    ]
+    fig = appendix_f.plot(pd.concat(parts, ignore_index=True).drop_duplicates("digest"), SMOKE)
+    assert [ax.get_title() for ax in fig.axes] == [
+        f"{network} · digits\n$s$ = {s}" for network in ("resnet8", "vgg-small") for s in ("0.832", "0.914")
+    ]
+
+
+# --- the observations behind Table 3 ---
+
+
+def answers(question, curves=None, **options):
+    """(by the means, by the seeds)"""
+    found = observations(tidy(SECONDARY | (curves or {}), **options)).iloc[0]
+    return found[question], found[f"{question}_ours"]
+
+
+def test_the_better_pruning_leads_by_more_than_half_a_point():
+    assert answers("pruning") == ("IMP", "IMP")
+    assert answers("pruning", {"LT-OMP": (88.0, 92.0, 80.0)}) == ("OMP", "OMP")
+    assert answers("pruning", {"LT-OMP": (88.0, 90.2, 80.0)}) == (ALIKE, ALIKE)
+    assert answers("pruning", {"LT-OMP": (88.0, 89.7, 80.0)})[0] == ALIKE  # exactly half a point
+
+
+def test_what_seeds_cannot_settle_is_undecided():
+    assert answers("pruning", spread=(0.0,)) == ("IMP", UNDECIDED)
+    assert answers("pruning", {"LT-OMP": (88.0, 90.1, 80.0)}, spread=(-2.0, 0.0, 2.0)) == (ALIKE, UNDECIDED)
+
+
+def test_what_has_not_run_is_said_and_keeps_open_what_it_could_overturn():
+    assert answers("pruning", {"LT-OMP": (None, None, None)}) == (NOT_RUN, NOT_RUN)
+    assert answers("pruning", {"LT-OMP": (88.0, 88.0, None)}) == ("IMP", UNDECIDED)
+
+
+def test_a_pruning_that_diverges_at_every_learning_rate_is_worse():
+    assert answers("pruning", {"LT-OMP": (NAN, NAN, NAN)}) == ("IMP", "IMP")
+
+
+def test_small_is_below_the_learning_rate_at_which_pretraining_is_best():
+    assert answers("rate", {"LT-IMP": (88.0, 91.2, 89.9)}) == ("small", "small")
+    assert answers("rate", {"LT-IMP": (88.0, 89.0, 91.0)}) == ("large", "large")
+    first = {"pretraining": (93.0, 90.0, 90.0)}
+    assert answers("rate", first) == (NO_SMALLER, NO_SMALLER)
+
+
+def test_theta0_matters_where_lt_is_above_rr():
+    assert answers("theta0") == ("LT", "LT")
+    assert answers("theta0", {"RR-OMP": (83.0, 85.0, 91.5)}) == ("RR", "RR")
+    assert observations(tidy()).iloc[0]["theta0_at"] == GRID
+
+
+# --- Table 3 ---
+
+
+def column(table, scale=SMOKE):
+    return table3.tabulate(table, scale)["resnet8; digits"]
+
+
+def test_table_3_says_up_to_which_sparsity_there_are_tickets():
+    none = SECONDARY | {"LT-IMP": (84.0, 86.0, 88.0)}
+    table = pd.concat([tidy(sparsity=0.832), tidy(none)], ignore_index=True).drop_duplicates("digest")
+    said = column(table)
+    assert said["secondary prize, up to s, by means"] == "IMP 0.832; OMP none"
+    assert said["Jackpot ticket, up to s, by means"] == "none"
+    assert said["compared at s"] == "0.914"
+    assert said["residual connections"] == "3"
+
+
+def test_a_ticket_that_is_open_above_is_so_much_or_more():
+    unfinished = SECONDARY | {"SDT": (None, None, None)}
+    table = pd.concat([tidy(sparsity=0.832), tidy(unfinished)], ignore_index=True).drop_duplicates("digest")
+    assert column(table)["secondary prize, up to s, by means"].startswith("IMP 0.832 or more")
+
+
+def test_table_3_gives_answers_with_their_lead_and_their_learning_rates():
+    said = column(tidy())
+    assert said["IMP or OMP better, by means"] == "IMP (+2.1)"
+    assert said["initial weights matter, by means"] == "yes (+2.2)"
+    assert said["initial weights matter at learning rate"] == "0.005 to 0.1"
+
+
+def test_table_3_of_what_has_not_run_says_so_everywhere():
+    frame = table3.tabulate(unrun(PAPER), PAPER)
+    assert frame.shape[1] == len(PAPER.experiments)
+    asked = frame.drop(index=["residual connections", "compared at s"])
+    assert set(asked.to_numpy().ravel()) == {NOT_RUN}
+    table3.plot(unrun(SMOKE), SMOKE).canvas.draw()
+
+
+# --- Table 2 ---
+
+
+@pytest.fixture(scope="module")
+def counted():
+    return table2.measure([], None, SMOKE, None)
+
+
+def test_every_printed_count_is_ours_but_resnet50s_on_tiny_imagenet(counted):
+    stated = counted[counted["in_paper"]]
+    assert len(stated) == sum(len(row.data) for row in paper.TABLE2)
+    others = stated[stated["agrees"] == "no"]
+    assert list(zip(others["network"], others["data"], strict=True)) == [("resnet50-tiny", "tiny-imagenet")]
+    assert (others["count"] - others["implied"]).tolist() == [
+        64 * 3 * (3 * 3 - 7 * 7)
+    ]  # the first convolution
+
+
+def test_own_counts_images_and_residual_connections_are_the_models_and_the_cards(counted):
+    rows = counted.set_index(["network", "data"])
+    assert rows.loc[("resnet20", "cifar100"), "parameters"] == 272_474 + 90 * 65
+    assert rows.loc[("resnet20", "cifar10"), ["train", "test", "classes", "size"]].tolist() == [
+        50_000,
+        10_000,
+        10,
+        32,
+    ]
+    assert rows.loc[("resnet32", "cifar10"), "residual"] == 15
+    assert (
+        rows.loc[("vgg16", "cifar10"), "residual"] == rows.loc[("mobilenet-v1", "cifar10"), "residual"] == 0
+    )
+    assert {("resnet8", "digits"), ("vgg-small", "digits")} <= set(rows.index)
+
+
+def test_a_data_set_that_no_loader_knows_is_marked(counted):
+    lines = table2.tabulate(counted, SMOKE)["data"]
+    marked = {name.rstrip("*") for name in lines if name.endswith("*")}
+    assert marked == {c.data for c in paper.TABLE2_DATA} - set(data.SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("count", "agrees"),
+    [(272_474, "rounded"), (267_000, "rounded"), (279_999, "cut"), (265_000 - 1, "no"), (280_000, "no")],
+)
+def test_a_printed_count_may_be_rounded_or_cut(count, agrees):
+    assert table2.agreement(count, 0.27) == agrees
+
+
+# --- tables as pictures ---
+
+
+@pytest.mark.parametrize("columns", [2, 11])
+def test_no_text_of_a_drawn_table_runs_into_its_neighbour_or_off_the_picture(columns):
+    frame = pd.DataFrame({f"network{i}; data": ["IMP 0.914; OMP none", "undecided"] for i in range(columns)})
+    fig = drawn_table.draw_table(frame, "A table", ["A note. " * 40])
+    fig.canvas.draw()
+    boxes = [t.get_window_extent() for t in fig.axes[0].texts]
+    width, height = fig.canvas.get_width_height()
+    assert all(b.x0 >= 0 and b.x1 <= width and b.y0 >= 0 and b.y1 <= height for b in boxes)
+    pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]]
+    assert not [1 for a, b in pairs if a.x0 < b.x1 and b.x0 < a.x1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 2]

@@ -1,0 +1,259 @@
+"""Figures 4, 5 and 6: what they ask for, measure and draw, through real (tiny) trainings."""
+
+import math
+import shutil
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from lthpaper.data import load
+from lthpaper.figures import FIGURES, contours, fig4, fig6
+from lthpaper.measures.planes import moving_weights, trajectory_plane
+from lthpaper.measures.surfaces import Evaluator, losses, sample
+from lthpaper.networks import skeleton
+from lthpaper.runs.masks import kept
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Fresh, Task
+from lthpaper.runs.scales import SCALES, Scale, scale
+from lthpaper.runs.settings import imp_sparsity, pretraining
+from lthpaper.store.store import Store
+from lthpaper.sweep.execute import execute
+from lthpaper.training.start import initial_weights
+from lthpaper.verdicts import claims
+
+TINY = scale("smoke", train_images=60, grid=(0.05,))
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Figure 4's store and table at a tiny scale."""
+    store = Store(tmp_path_factory.mktemp("fig4"))
+    trials = fig4.trials(TINY)
+    execute([t.run for t in trials], store, workers=1, keep=fig4.keep(TINY), quiet=True)
+    return store, fig4.measure(trials, store, TINY, None)
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("fig6"))
+    trials = fig6.trials(TINY)
+    execute([t.run for t in trials], store, workers=1, quiet=True)
+    return store, fig6.measure(trials, store, TINY)
+
+
+@pytest.mark.parametrize("of", SCALES.values(), ids=SCALES)
+@pytest.mark.parametrize("name", ["fig4", "fig5"])
+def test_the_panels_are_imp_and_omp_at_0_945_at_two_learning_rates(name: str, of: Scale):
+    trials = FIGURES[name].trials(of)
+    first = [t for t in trials if t.run.seed == 0]
+    assert [(t.setting, t.run.recipe.lr) for t in first] == list(contours.PANELS)
+    assert len(trials) == 4 * of.seeds
+    assert {round(t.sparsity, 3) for t in trials} == {0.945}
+    assert all(t.run.mask.sparsity == pytest.approx(imp_sparsity(13), abs=1e-9) for t in trials)
+    with_, without = "fig4", "fig5"
+    names = {fig: {t.run.task.network for t in FIGURES[fig].trials(of)} for fig in (with_, without)}
+    assert names[without] == {f"{n}-noskip" for n in names[with_]}
+    if of.name == "paper":
+        assert names[with_] == {"resnet32"}
+
+
+@pytest.mark.parametrize("name", ["fig4", "fig5"])
+def test_snapshots_are_asked_for_at_the_start_and_along_the_way(name: str):
+    for of in SCALES.values():
+        keep = FIGURES[name].keep(of)
+        assert set(keep) == {t.run for t in FIGURES[name].trials(of)}
+        for run, epochs in keep.items():
+            assert 0 in epochs
+            assert 2 <= len(epochs) <= 25
+            assert contours.snapshots(run) == [*sorted(epochs), of.epochs]
+
+
+def test_every_panel_has_its_surface_and_its_trajectory(four):
+    _, table = four
+    assert list(table) == contours.COLUMNS
+    counts = table.groupby(["panel", "kind"]).size().unstack()
+    assert list(counts.index) == list("abcd")
+    assert (counts["surface"] == 49).all()
+    assert (counts["trajectory"] == 3).all()
+    assert table["loss"].notna().all()
+    assert set(table["images"]) == {60}  # all there are
+
+
+def test_claims_read_complete_surfaces_of_this_grid_alone_and_compute_none(four, tmp_path):
+    store, _ = four
+    trials = fig4.trials(TINY)
+    assert all(contours.is_kept(t, store, TINY) for t in trials)
+    other_grid, other_images = TINY.with_(surface_points=8), TINY.with_(train_images=50)
+    assert not any(contours.is_kept(t, store, other_grid) for t in trials)
+    assert not any(contours.is_kept(t, store, TINY) for t in fig4.trials(other_images))
+    copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
+    partial = next((copied.folder / "surfaces").glob(f"{trials[0].run.digest}-*[!e].npz"))
+    with np.load(partial) as kept:
+        content = dict(kept)
+    content["done"][3] = False
+    np.savez(partial, **content)
+    next((copied.folder / "surfaces").glob(f"{trials[1].run.digest}-*-line.npz")).unlink()
+    before = {f: f.stat().st_mtime_ns for f in copied.folder.glob("surfaces/*")}
+    read = claims.gather(TINY, copied).contours
+    assert list(read["panel"]) == [contours.PANELS[t.setting, t.run.recipe.lr] for t in trials[2:]]
+    assert {f: f.stat().st_mtime_ns for f in copied.folder.glob("surfaces/*")} == before
+
+
+def test_the_tables_losses_are_those_of_the_planes_points(four):
+    store, table = four
+    run = fig4.trials(TINY)[0].run
+    weights = [store.weights(run, epoch)[0] for epoch in contours.snapshots(run)]
+    parameters = [n for n, _ in skeleton(**run.task.shape).named_parameters()]
+    plane = trajectory_plane(weights, moving_weights(weights[-1], parameters), store.weights(run)[1])
+    images = sample(load("digits", train_images=60), 256)
+    evaluate = Evaluator(run.task, plane, images)
+    rows = table[table["digest"] == run.digest]
+    for kind in ("surface", "trajectory"):
+        part = rows[rows["kind"] == kind].iloc[::7]
+        found = losses(evaluate, part[["x", "y"]].to_numpy(), quiet=True)
+        np.testing.assert_allclose(part["loss"], found, rtol=1e-6)
+
+
+def test_measuring_again_reads_what_was_kept(four):
+    store, table = four
+    files = {p: p.stat().st_mtime_ns for p in (store.folder / "surfaces").iterdir()}
+    again = fig4.measure(fig4.trials(TINY), store, TINY, None)
+    assert table.equals(again)
+    assert len(files) == 8
+    assert {p: p.stat().st_mtime_ns for p in (store.folder / "surfaces").iterdir()} == files
+    assert {result.run for result in store} >= {t.run for t in fig4.trials(TINY)}  # it stays a store
+
+
+def test_each_run_has_its_numbers(four):
+    _, table = four
+    found = contours.numbers(table)
+    assert list(found["panel"]) == list("abcd")
+    for name in ("basin", "roughness", "non_convexity", "off_plane"):
+        assert found[name].between(0, 1).all()
+    assert (found["basin_area"] > 0).all()
+    assert (found["off_plane"] < 1e-3).all()  # three snapshots lie on a plane
+
+
+def test_four_panels_share_their_levels_and_say_what_they_show(four):
+    _, table = four
+    figure = fig4.plot(table, TINY)
+    titles = [ax.get_title() for ax in figure.axes[:4]]
+    assert [t[:3] for t in titles] == ["(a)", "(b)", "(c)", "(d)"]
+    assert all(f"{a:.1f} %" in t for a, t in zip(contours.numbers(table)["accuracy"], titles, strict=True))
+    levels = [c.levels for ax in figure.axes[:4] for c in ax.collections[:1]]
+    assert all(np.array_equal(levels[0], other) for other in levels)
+    assert all("% of variance" in ax.get_xlabel() for ax in figure.axes[:4])
+    plt.close(figure)
+
+
+def test_what_is_not_trained_is_said_in_its_panel(four):
+    _, table = four
+    some = FIGURES["fig4"].trials(TINY.with_(epochs=3))
+    nothing = fig4.measure(some, Store("nowhere"), TINY, None)
+    assert list(nothing["kind"]) == ["missing"] * 4
+    for shown in (nothing, table[table["panel"] != "b"]):
+        figure = fig4.plot(shown, TINY)
+        said = [any("not trained" in t.get_text() for t in ax.texts) for ax in figure.axes[:4]]
+        assert said == [p not in set(shown.loc[shown["kind"] == "surface", "panel"]) for p in "abcd"]
+        plt.close(figure)
+
+
+def test_figure_6_compares_a_residual_network_and_a_vgg_at_every_learning_rate():
+    for of, names in (("laptop", {"resnet8", "vgg-small"}), ("paper", {"resnet20", "vgg16"})):
+        trials = fig6.trials(scale(of))
+        assert {t.run.task.network for t in trials} == names
+        assert {t.run.recipe.lr for t in trials} == set(scale(of).grid)
+        assert {round(t.sparsity, 3) for t in trials} == {0.832}
+
+
+def test_overlaps_are_those_of_a_plain_count(six):
+    """R_p within layers, p = 0.1, from sets of positions: θT is the pretraining's, m round 8's mask."""
+    store, table = six
+    run = fig6.trials(TINY)[0].run
+    mask = store.weights(run)[1]
+    trained = store.weights(run.with_(mask=None))[0]
+    for pair, draw in zip(fig6.PAIRS, (0, 1), strict=True):
+        start = initial_weights(run.with_(mask=None, init=Fresh(run.seed, draw)))
+        common = total = 0
+        for name, m in mask.items():
+            size = max(1, round(0.1 * int(m.sum())))
+            tops = [
+                set(torch.argsort(-w[name][m].abs(), stable=True)[:size].tolist()) for w in (start, trained)
+            ]
+            common, total = common + len(tops[0] & tops[1]), total + size
+        row = table[
+            (table["digest"] == run.digest)
+            & (table["pair"] == pair)
+            & (table["p"] == 0.1)
+            & (table["pooled"] == fig6.WITHIN)
+        ]
+        assert row["overlap"].item() == pytest.approx(common / total)
+        assert row["survivors"].item() == kept(mask)
+
+
+def test_an_independent_draw_stays_in_the_chance_band_and_the_own_start_leaves_it(six):
+    _, table = six
+    main = table[(table["pooled"] == fig6.WITHIN) & (table["p"] == fig6.MAIN)]
+    own, other = (main[main["pair"] == pair] for pair in fig6.PAIRS)
+    assert (own["overlap"] > own["high"]).all()
+    # the band holds 95 %: of a handful of draws none lies more than its width away
+    width = other["high"] - other["low"]
+    assert ((other["overlap"] - fig6.MAIN).abs() < width).all()
+
+
+def test_every_surviving_layer_has_its_own_row(six):
+    store, table = six
+    for trial in fig6.trials(TINY):
+        mask = store.weights(trial.run)[1]
+        rows = table[(table["digest"] == trial.run.digest) & table["layer"].notna()]
+        survivors = {name for name, m in mask.items() if m.any()}
+        assert set(rows["layer"]) == survivors
+        assert len(rows) == len(survivors) * len(fig6.SHARES) * len(fig6.PAIRS)
+
+
+def test_figure_6_draws_a_row_a_network_with_or_without_results(six):
+    _, table = six
+    nothing = fig6.measure(fig6.trials(TINY), Store("nowhere"), TINY)
+    assert nothing["overlap"].isna().all()
+    for shown in (table, nothing):
+        figure = fig6.plot(shown, TINY)
+        titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+        assert len(titles) == 2 * (len(fig6.SHARES) + 1)
+        plt.close(figure)
+
+
+def test_a_mask_of_a_diverged_round_gives_no_overlap_and_its_learning_rate_is_crossed(six):
+    kept_store, whole = six
+    trial = fig6.trials(TINY)[0]
+    gone = trial.run.mask.after  # a round before the last: dense network and mask are both there
+
+    class Lost(Store):
+        def get(self, run):
+            result = super().get(run)
+            return replace(result, curves={"test_accuracy": [math.nan]}) if run == gone else result
+
+    table = fig6.measure(fig6.trials(TINY), Lost(kept_store.folder), TINY)
+    lost, rest = table["digest"] == trial.run.digest, whole["digest"] != trial.run.digest
+    assert table.loc[lost, "overlap"].isna().all()
+    assert table.loc[lost, "survivors"].notna().all()
+    assert table.loc[~lost, "overlap"].tolist() == whole.loc[rest, "overlap"].tolist()
+    figure = fig6.plot(table, TINY)
+    crossed = [sum(line.get_marker() == "x" for line in ax.lines) for ax in figure.axes]
+    assert crossed[: len(fig6.SHARES)] == [len(fig6.PAIRS)] * len(fig6.SHARES)
+    assert not any(crossed[len(fig6.SHARES) :])
+    assert "×: a seed diverged" in figure.get_suptitle()
+    plt.close(figure)
+
+
+def test_a_layers_depth_is_its_place_in_the_network_in_whatever_order_a_mask_was_read():
+    task = Task("resnet8", "digits")
+    weights = initial_weights(pretraining(task, Recipe()))
+    layers = list(task.prunable_weights)
+    mask = {name: torch.ones_like(weights[name], dtype=torch.bool) for name in reversed(layers)}
+    rows = fig6._overlaps(weights, weights, mask, 0.1, task.prunable_weights)
+    assert {row["layer"]: row["depth"] for row in rows if "layer" in row} == {
+        n: i for i, n in enumerate(layers)
+    }

@@ -1,0 +1,391 @@
+"""Planes, surfaces and their numbers: what a contour shows is the loss of real networks."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.decomposition import PCA
+from torch import nn
+
+from benchmarks.surfaces import bench_surface
+from lthpaper import data, networks
+from lthpaper.errors import InputError
+from lthpaper.measures.folding import fold
+from lthpaper.measures.oracle import module
+from lthpaper.measures.planes import Plane, Sample, moving_weights, random_plane, trajectory_plane, window
+from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
+from lthpaper.measures.surfaces import Evaluator, line, losses, sample, surface
+from lthpaper.runs.masks import dense_mask, global_magnitude, prunable
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Run, Task
+from lthpaper.runs.settings import lt_omp
+from lthpaper.training.loop import Trained, train
+from lthpaper.training.pack import Weights
+from lthpaper.training.start import initial_weights
+
+EPOCHS = 4
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    """A pruned ResNet-8 (s = 0.8) with a snapshot after every epoch."""
+    dense = Run(Task("resnet8", "digits", train_images=100), Recipe(epochs=EPOCHS, lr=0.05, milestones=(3,)))
+    run = lt_omp(dense, 0.8)
+    digits = data.load("digits", train_images=100)
+    parent = next(train([dense], digits))
+    return next(
+        train([run], digits, lambda r, e: (parent.weights, None), keep={run: frozenset(range(EPOCHS + 1))})
+    )
+
+
+@pytest.fixture(scope="module")
+def snapshots(trained: Trained) -> list[Weights]:
+    return [trained.snapshots[epoch] for epoch in range(EPOCHS + 1)]
+
+
+def moving(weights: Weights) -> tuple[str, ...]:
+    shape = Task("resnet8", "digits").shape
+    return moving_weights(weights, [n for n, _ in networks.skeleton(**shape).named_parameters()])
+
+
+@pytest.fixture(scope="module")
+def plane(trained: Trained, snapshots: list[Weights]) -> Plane:
+    return trajectory_plane(snapshots, moving(trained.weights), trained.mask)
+
+
+@pytest.fixture(scope="module")
+def images() -> Sample:
+    return sample(data.load("digits", train_images=100), 60)
+
+
+@pytest.fixture(scope="module")
+def evaluate(trained: Trained, plane: Plane, images: Sample) -> Evaluator:
+    return Evaluator(trained.run.task, plane, images)
+
+
+def plain_loss(task: Task, weights: Weights, images: Sample) -> float:
+    """The ordinary nn.Module in evaluation mode, float64: nothing of what is tested."""
+    with torch.no_grad():
+        logits = module(task, weights).double()(images.images)
+    return float(F.cross_entropy(logits, images.labels))
+
+
+def flat(weights: Weights, names: tuple[str, ...]) -> np.ndarray:
+    return torch.cat([weights[n].double().flatten() for n in names]).numpy()
+
+
+def test_the_directions_are_the_trajectorys_principal_components(plane: Plane, snapshots: list[Weights]):
+    matrix = np.stack([flat(s, plane.names) for s in snapshots])
+    theirs = PCA(n_components=2, svd_solver="full").fit(matrix)
+    ours = np.stack([flat(plane.u, plane.names), flat(plane.v, plane.names)])
+    np.testing.assert_allclose(np.abs((ours * theirs.components_).sum(1)), 1, atol=1e-9)
+    np.testing.assert_allclose(ours @ ours.T, np.eye(2), atol=1e-9)
+    np.testing.assert_allclose(plane.explained, theirs.explained_variance_ratio_, rtol=1e-9)
+
+
+def test_a_trajectory_ends_at_the_origin_and_starts_left_of_it(plane: Plane):
+    np.testing.assert_array_equal(plane.coordinates[-1], 0)
+    assert plane.coordinates[0, 0] < 0
+    assert plane.distance[-1] == plane.off_plane[-1] == 0
+    inside = np.hypot(*plane.coordinates.T)
+    np.testing.assert_allclose(np.hypot(inside, plane.off_plane), plane.distance, rtol=1e-6)
+
+
+def test_a_snapshots_projection_is_its_nearest_point_on_the_plane(plane: Plane, snapshots: list[Weights]):
+    for snapshot, place, off in zip(snapshots, plane.coordinates, plane.off_plane, strict=True):
+        x, y, distance = plane.project(snapshot)
+        np.testing.assert_allclose((x, y), place, atol=1e-9)
+        np.testing.assert_allclose(distance, off, atol=1e-6)
+
+
+def test_the_contours_loss_at_a_trajectory_point_is_that_of_the_snapshots_projection(
+    trained: Trained, plane: Plane, snapshots: list[Weights], images: Sample, evaluate: Evaluator
+):
+    assert evaluate.not_stacked == ""
+    drawn = losses(evaluate, plane.coordinates, quiet=True)
+    for snapshot, loss in zip(snapshots, drawn, strict=True):
+        projected = plane.at(*plane.project(snapshot)[:2])
+        assert loss == pytest.approx(plain_loss(trained.run.task, projected, images), rel=1e-5)
+    assert np.ptp(drawn) > 0.05  # the points do differ
+
+
+def test_a_snapshot_on_the_plane_has_its_own_loss_with_the_last_batch_norm(
+    trained: Trained, images: Sample, snapshots: list[Weights]
+):
+    three = [snapshots[0], snapshots[2], snapshots[-1]]  # three points span the plane they lie on
+    plane = trajectory_plane(three, moving(trained.weights))
+    np.testing.assert_allclose(plane.off_plane, 0, atol=1e-6)
+    drawn = losses(Evaluator(trained.run.task, plane, images), plane.coordinates, quiet=True)
+    for snapshot, loss in zip(three, drawn, strict=True):
+        mixed = {n: snapshot[n] if n in plane.names else w for n, w in trained.weights.items()}
+        assert loss == pytest.approx(plain_loss(trained.run.task, mixed, images), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["trajectory", "random"])
+def test_pruned_weights_biases_and_batch_norm_never_move(trained: Trained, plane: Plane, kind: str):
+    if kind == "random":
+        generator = torch.Generator().manual_seed(1)
+        plane = random_plane(trained.weights, moving(trained.weights), trained.mask, generator)
+    weights = plane.at(0.7, -0.4)
+    for name, mask in trained.mask.items():
+        assert not weights[name][~mask].any()
+        assert (weights[name][mask] != trained.weights[name][mask]).any()
+    still = set(weights) - set(plane.names)
+    assert any("bn" in n for n in still)
+    assert "fc.bias" in still
+    assert all(torch.equal(weights[n], trained.weights[n]) for n in still)
+
+
+def test_a_random_directions_filters_have_the_norms_of_the_weights_filters(trained: Trained):
+    names = moving(trained.weights)
+    plane = random_plane(trained.weights, names, trained.mask, torch.Generator().manual_seed(0))
+    for direction in (plane.u, plane.v):
+        for n in names:
+            own, theirs = (w.double().flatten(1).norm(dim=1) for w in (direction[n], trained.weights[n]))
+            torch.testing.assert_close(own, theirs)
+    assert any((plane.u[n] < 0).any() for n in names)  # Gaussian, not uniform on [0, 1]
+
+
+def test_random_planes_depend_on_the_generator_alone(trained: Trained):
+    names = moving(trained.weights)
+    planes = [
+        random_plane(trained.weights, names, None, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
+    ]
+    first, again, other = (flat(p.u, names) for p in planes)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_batch_norm_folds_exactly():
+    network = networks.build_seeded(0, name="resnet8", num_classes=10, in_channels=1, size=8).double()
+    x = torch.randn(40, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.weight.uniform_(-2, 2)
+                layer.bias.uniform_(-1, 1)
+        network.train()(x)  # gives the statistics
+        folded, factors = fold(network)
+        expected = network.eval()(x)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    assert len(factors) == sum(isinstance(m, nn.Conv2d) for m in network.modules())
+    torch.testing.assert_close(folded(x), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_batch_norm_that_is_used_elsewhere_or_does_not_follow_a_convolution_stays():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn, self.first = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            out = self.conv(self.first(x))
+            return out + self.bn(out)  # the convolution's own output is needed too
+
+    folded, factors = fold(Shared())
+    assert factors == {}
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in folded.modules()) == 2
+
+
+def test_a_points_loss_has_the_same_bits_wherever_it_stands_in_the_list(evaluate: Evaluator):
+    points = np.random.default_rng(0).normal(size=(11, 2))
+    whole = losses(evaluate, points, workers=2, quiet=True)
+    backwards = losses(evaluate, points[::-1], workers=1, quiet=True)[::-1]
+    np.testing.assert_array_equal(whole, backwards)
+
+
+def test_bf16_is_within_two_percent(trained: Trained, plane: Plane, images: Sample, evaluate: Evaluator):
+    rough = Evaluator(trained.run.task, plane, images, precision="bf16")
+    points = np.stack(np.meshgrid(*window(plane, 4)), -1).reshape(-1, 2)
+    exact = losses(evaluate, points, quiet=True)
+    found = losses(rough, points, quiet=True)
+    np.testing.assert_allclose(found, exact, rtol=0.02)
+    assert (found != exact).any()
+
+
+def test_a_surface_goes_on_where_it_was_stopped(evaluate: Evaluator, plane: Plane, tmp_path):
+    x, y = window(plane, 5)
+    file = tmp_path / "surface.npz"
+
+    class Stopped(Exception):
+        pass
+
+    calls = []
+
+    class Cut:
+        """The evaluator, stopped after three packs, then counting."""
+
+        device, pack, not_stacked = evaluate.device, evaluate.pack, ""
+
+        def __call__(self, points):
+            calls.append(len(points))
+            if len(calls) == 4:
+                raise Stopped
+            return evaluate(points)
+
+    with pytest.raises(Stopped):
+        surface(Cut(), x, y, file, key="a", workers=1, quiet=True)
+    resumed = surface(Cut(), x, y, file, key="a", workers=1, quiet=True)
+    assert sum(calls) - calls[3] == 25  # no point twice
+    np.testing.assert_array_equal(resumed.loss, surface(evaluate, x, y, quiet=True).loss)
+    before = len(calls)
+    surface(Cut(), x, y, file, key="a", workers=1, quiet=True)
+    assert len(calls) == before  # all there
+    surface(Cut(), x, y, file, key="another plane", workers=1, quiet=True)
+    assert len(calls) > before
+    file.write_bytes(b"half a file")
+    damaged = surface(evaluate, x, y, file, key="a", quiet=True)
+    np.testing.assert_array_equal(damaged.loss, resumed.loss)
+    assert [p.name for p in tmp_path.iterdir()] == [file.name]
+
+
+def test_rows_are_y_and_columns_x(evaluate: Evaluator, plane: Plane):
+    x, y = window(plane, 3)
+    grid = surface(evaluate, x, y, quiet=True)
+    assert grid.loss[2, 0] == losses(evaluate, np.array([[x[0], y[2]]]), quiet=True)[0]
+
+
+def test_the_window_is_a_square_that_holds_the_trajectory(plane: Plane):
+    x, y = window(plane, 9)
+    assert x[-1] - x[0] == pytest.approx(y[-1] - y[0])
+    for axis, places in zip((x, y), plane.coordinates.T, strict=True):
+        assert axis[0] < places.min() <= places.max() < axis[-1]
+
+
+def test_images_are_the_same_for_every_surface_and_from_the_training_set():
+    digits = data.load("digits")
+    first, again, other = (sample(digits, 50, seed) for seed in (0, 0, 1))
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+    everything = sample(digits, 10**6)
+    assert torch.equal(everything.labels, digits.images.train_labels)
+
+
+@pytest.mark.parametrize("all_parameters", [False, True], ids=["line in the plane", "batch-norm moves too"])
+def test_loss_landscapes_gives_the_same_losses_along_a_line(
+    trained: Trained, plane: Plane, snapshots: list[Weights], images: Sample, all_parameters: bool
+):
+    end = snapshots[0] if all_parameters else plane.at(*plane.coordinates[0])
+    ours, theirs = (
+        line(trained.run.task, plane.origin, end, 6, images, backend)
+        for backend in ("packs", "loss-landscapes")
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    assert ours[0] == pytest.approx(plain_loss(trained.run.task, plane.origin, images), rel=1e-5)
+    assert np.ptp(ours) > 0.05
+
+
+class Branching(nn.Module):
+    """Its forward looks at values, so torch.fx cannot follow it."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 4, 3)
+        self.bn = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        x = self.bn(self.conv(x)).relu().mean((2, 3))
+        return self.fc(x if x.sum() > 0 else -x)
+
+
+def test_a_network_that_cannot_be_stacked_has_the_same_losses(images: Sample):
+    task = Task(f"{__name__}:Branching", "digits")
+    run = Run(task, Recipe())
+    weights = initial_weights(run)
+    names = moving_weights(weights, [n for n, _ in networks.skeleton(**task.shape).named_parameters()])
+    plane = random_plane(weights, names, None, torch.Generator().manual_seed(0))
+    evaluate = Evaluator(task, plane, images)
+    assert evaluate.not_stacked
+    found = losses(evaluate, np.array([[0.0, 0.0], [0.3, -0.2]]), quiet=True)
+    for point, loss in zip(((0, 0), (0.3, -0.2)), found, strict=True):
+        assert loss == pytest.approx(plain_loss(task, plane.at(*point), images), rel=1e-5)
+
+
+def bowl(n: int = 61, ripple: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x² + 2y² on [-1, 1]², and a ripple of that height."""
+    x = y = np.linspace(-1, 1, n)
+    gx, gy = np.meshgrid(x, y)
+    return x, y, gx**2 + 2 * gy**2 + ripple * np.sin(25 * gx) * np.sin(25 * gy)
+
+
+def test_a_quadratic_bowl_has_the_area_of_its_ellipse_no_roughness_and_is_convex():
+    x, y, loss = bowl()
+    ellipse = np.pi * np.sqrt(0.5) * np.sqrt(0.25)  # x² + 2y² ≤ 0.5
+    assert basin_area(loss, x, y, 0.5) == pytest.approx(ellipse, rel=0.01)
+    assert basin_share(loss, 0.5) == pytest.approx(ellipse / 4, rel=0.01)
+    assert basin_share(loss + 7, 0.5) == pytest.approx(basin_share(loss, 0.5))
+    assert roughness(loss) == pytest.approx(0, abs=1e-9)
+    assert non_convexity(loss) == 0
+
+
+def test_ripples_are_rough_and_not_convex_and_more_so_the_higher_they_are():
+    low, high = bowl(ripple=0.02)[2], bowl(ripple=0.2)[2]
+    assert 0 < roughness(low) < roughness(high) < 1
+    assert 0 < non_convexity(low) <= non_convexity(high) < 1
+    assert roughness(high) == pytest.approx(roughness(5 * high), rel=0.01)  # the loss's scale cancels
+
+
+def test_a_saddle_and_a_dome_are_nowhere_convex_and_a_plateau_is():
+    x, _, _ = bowl()
+    gx, gy = np.meshgrid(x, x)
+    assert non_convexity(20 * (gx**2 - gy**2)) == 1
+    assert non_convexity(-20 * (gx**2 + gy**2)) == 1
+    noise = np.random.default_rng(0).normal(size=gx.shape) * 1e-6
+    assert non_convexity(noise) == roughness(noise) == 0
+    assert basin_share(noise) == 1
+
+
+def test_losses_that_are_not_finite_lie_outside_the_basin_and_spoil_nothing():
+    _, _, loss = bowl()
+    whole = basin_share(loss)
+    loss[0, :3], loss[-1, -1] = np.inf, np.nan
+    assert basin_share(loss) == pytest.approx(whole)
+    assert roughness(loss) == pytest.approx(0, abs=1e-9)
+    assert non_convexity(loss) == 0
+    assert np.isnan([f(np.full((6, 6), np.nan)) for f in (basin_share, roughness, non_convexity)]).all()
+
+
+def test_bad_requests_are_named(trained: Trained, snapshots: list[Weights], plane: Plane, images: Sample):
+    names = moving(trained.weights)
+    nan = {n: w * float("nan") if n in names else w for n, w in snapshots[1].items()}
+    halfway = {n: (snapshots[0][n] + snapshots[-1][n]) / 2 for n in names}
+    with pytest.raises(InputError, match="three snapshots"):
+        trajectory_plane(snapshots[:2], names)
+    with pytest.raises(InputError, match="diverged"):
+        trajectory_plane([snapshots[0], nan, snapshots[-1]], names)
+    with pytest.raises(InputError, match="one line"):
+        trajectory_plane([snapshots[0], halfway, snapshots[-1]], names)
+    with pytest.raises(InputError, match="shape"):
+        trajectory_plane(snapshots, names, {names[1]: torch.ones(2, dtype=torch.bool)})
+    with pytest.raises(InputError, match="points a side"):
+        window(plane, 1)
+    with pytest.raises(InputError, match="precision"):
+        Evaluator(trained.run.task, plane, images, precision="int8")
+    with pytest.raises(InputError, match="backend"):
+        line(trained.run.task, snapshots[0], snapshots[-1], 3, images, backend="vmap")
+    with pytest.raises(InputError, match="images"):
+        sample(data.load("digits"), 0)
+    with pytest.raises(InputError, match="size"):
+        bench_surface(["imagenet"])
+
+
+def test_a_filter_pruned_whole_does_not_move():
+    run = Run(Task("resnet8", "digits"), Recipe())
+    weights = initial_weights(run)
+    names = prunable(networks.skeleton(**run.task.shape))
+    mask = global_magnitude(weights, dense_mask(weights, names), 10)
+    mask[names[0]][2] = False
+    pruned = {n: w.where(mask[n], 0) if n in mask else w for n, w in weights.items()}
+    plane = random_plane(pruned, moving(pruned), mask, torch.Generator().manual_seed(0))
+    assert not plane.u[names[0]][2].any()
+    assert plane.u[names[0]].isfinite().all()
+
+
+def test_the_bench_compares_equal_losses():
+    found = bench_surface(["digits"], quick=True)
+    rows = found.set_index(["contender", "precision"])
+    assert rows.loc[("lthpaper", "fp32"), "largest_difference"] < 1e-5
+    assert rows.loc[("lthpaper", "bf16"), "largest_difference"] < 0.05
+    assert (found["seconds_a_point"] > 0).all()
+    assert set(found["images"]) == {1497}

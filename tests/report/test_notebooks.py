@@ -1,0 +1,166 @@
+"""Notebooks in batch: parameters are checked before anything starts, and a failure says how to repeat it."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from lthpaper.cli import main as cli
+from lthpaper.errors import InputError
+from lthpaper.report import notebooks
+
+pytest.importorskip("papermill", reason="the extra 'notebooks' is not installed")
+
+PARAMETERS = """\
+words: str = ""  # any text
+count: int = 0  # how many
+share: float = 0.5  # of one
+really: bool = False  # or not
+learning_rates: list = []  # numbers
+prunable: list = []  # patterns
+store: str = ""  # folder of results
+"""
+INJECTION = "1; import os"
+
+
+def write(folder: Path, name: str, *cells: str) -> Path:
+    """A notebook whose first cell holds the parameters."""
+    made = [
+        {"cell_type": "code", "id": f"c{i}", "metadata": {"tags": ["parameters"] if i == 0 else []}}
+        | {"execution_count": None, "outputs": [], "source": source}
+        for i, source in enumerate((PARAMETERS, *cells))
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    about = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(json.dumps({"cells": made, "metadata": about, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+@pytest.fixture
+def notebook(tmp_path) -> Path:
+    return write(tmp_path / "sheets", "01_tiny_words.ipynb", "raise LookupError(f'[/{words}] {count}')")
+
+
+def test_values_become_what_the_notebook_declares(notebook):
+    given = {"words": "3", "count": "3", "share": "1e-3", "really": "TRUE", "learning_rates": "[0.1, 1]"}
+    found = notebooks.checked(notebook, given)
+    assert found == {"words": "3", "count": 3, "share": 0.001, "really": True, "learning_rates": [0.1, 1]}
+    assert [type(found[name]) for name in ("words", "count", "really")] == [str, int, bool]
+    assert notebooks.checked(notebook, {"prunable": "a.*, b.weight"}) == {"prunable": ["a.*", "b.weight"]}
+    assert notebooks.checked(notebook, {"learning_rates": ""}) == {"learning_rates": []}
+
+
+def test_an_unknown_parameter_is_refused_with_those_that_there_are(notebook):
+    with pytest.raises(
+        InputError, match=r"01_tiny_words.ipynb has no parameter 'word'. It has: words, count"
+    ):
+        notebooks.checked(notebook, {"word": "x"})
+
+
+@pytest.mark.parametrize("name", ["count", "share", "really", "learning_rates"])
+@pytest.mark.parametrize("text", ["x", INJECTION, "__import__('os')", "1\nimport os", "1 if True else 2"])
+def test_text_where_a_number_belongs_is_refused(notebook, name, text):
+    with pytest.raises(InputError, match=f"Parameter {name} is .*; it takes a value like"):
+        notebooks.checked(notebook, {name: text})
+
+
+def test_a_fraction_is_no_count(notebook):
+    with pytest.raises(InputError, match=r"Parameter count is '1\.5'"):
+        notebooks.checked(notebook, {"count": "1.5"})
+
+
+@pytest.mark.parametrize("text", [INJECTION, '"; import os; "', "'''\nimport os\n'''", "a\\", "é [/b] #"])
+def test_text_stays_text_in_the_cell_that_is_executed(notebook, text):
+    from papermill.translators import papermill_translators
+
+    kernel, values = papermill_translators.find_translator("python3", "python"), {}
+    exec(kernel.codify(notebooks.checked(notebook, {"words": text, "prunable": text})), values)
+    assert values["words"] == text
+    assert values["prunable"] == [item.strip() for item in text.strip("[]() ").split(",")]
+    assert "os" not in values
+
+
+def test_notebooks_are_chosen_by_their_names_in_the_papers_order(notebook):
+    other = write(notebook.parent, "02_other_things.ipynb")
+    assert notebooks.select([], notebook.parent) == {"tiny": notebook, "other": other}
+    assert notebooks.select(["other"], notebook.parent) == {"other": other}
+    with pytest.raises(InputError, match=r"There is no figure 'fig1'\. There are: tiny, other"):
+        notebooks.select(["fig1"], notebook.parent)
+
+
+def test_a_folder_without_notebooks_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"There are no notebooks in .*nowhere"):
+        notebooks.find(tmp_path / "nowhere")
+
+
+def test_every_figure_has_its_notebook():
+    from lthpaper.figures import FIGURES
+
+    found = notebooks.find(Path(notebooks.__file__).parents[1] / "notebooks")
+    assert set(FIGURES) <= set(found)
+
+
+def test_a_machine_without_papermill_is_told_what_to_install(notebook, monkeypatch):
+    monkeypatch.setitem(sys.modules, "papermill", None)
+    with pytest.raises(InputError, match="pip install"):
+        notebooks.parameters(notebook)
+
+
+def test_a_failing_notebook_gives_cell_exception_path_and_a_command_that_can_be_pasted(
+    notebook, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name, value in {"COLUMNS": "400", "IPYTHONDIR": str(tmp_path / "ipython")}.items():
+        monkeypatch.setenv(name, value)
+    options = ["--scale", "smoke", "--set", f"words={INJECTION}", "--set", "count=7"]
+    options += ["--store", "my results", "--data", "pictures", "--out", "drawn", "--notebooks", "sheets"]
+    words = ["lthpaper", "figures", "tiny", *options, "--device", "cpu"]
+
+    def figures(*words: str) -> tuple[int, str, str]:
+        # fixed parameters that the notebook does not declare (scale, out, …) only make papermill warn
+        monkeypatch.setattr(sys, "argv", list(words))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (ended.value.code, *capsys.readouterr())
+
+    status, out, _ = figures(*words)
+    assert status == 1
+    executed = tmp_path / "runs" / "notebooks" / "smoke" / notebook.name
+    assert executed.exists()
+    row = next(line for line in out.splitlines() if "LookupError" in line)
+    assert f"LookupError: [/{INJECTION}] 7" in row
+    assert "cell 3" in row  # parameters, those injected, and the one that raised
+    assert str(executed) in row
+    again = next(line for line in out.splitlines() if line.strip().startswith("lthpaper figures"))
+    assert shlex.split(again) == words
+    assert str(tmp_path / "drawn") in out
+
+    status, _, err = figures(*words, "--set", "wrong=1")
+    assert status == 2
+    assert "has no parameter 'wrong'" in err
+
+
+def test_braces_in_a_folders_name_are_no_parameters(tmp_path):
+    from papermill import parameterize
+
+    sheet = write(tmp_path / "{words} {0} {pm.__class__}", "01_tiny_words.ipynb", "assert count == 3")
+    assert notebooks.checked(sheet, {"count": "3"}) == {"count": 3}
+    taken = parameterize.parameterize_path(notebooks._literal(sheet), {"words": "elsewhere"})
+    assert taken == str(sheet)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[" * 5000, "\x00", '{"cells": 3, "nbformat": 4}'])
+def test_a_file_that_is_no_notebook_is_named(tmp_path, text):
+    (tmp_path / "01_tiny.ipynb").write_text(text)
+    with pytest.raises(InputError, match="cannot be read as a notebook"):
+        notebooks.checked(tmp_path / "01_tiny.ipynb", {"count": "3"})
+
+
+def test_bytes_that_are_no_text_are_refused(notebook):
+    with pytest.raises(InputError, match="Parameter words"):
+        notebooks.checked(notebook, {"words": b"\xff".decode(errors="surrogateescape")})

@@ -1,0 +1,188 @@
+"""Worker processes: errors come home, a death is one sentence, and nothing outlives its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import NoneType, SimpleNamespace
+
+import pytest
+
+from lthpaper.errors import InputError
+from lthpaper.sweep.processes import InThisProcess, OutOfMemory, WorkerDied, Workers, WorkFailed
+
+
+class Awkward(Exception):
+    """An exception that cannot be sent to another process: it is not made from its message alone."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def work(job: str, on_epoch: Callable, stop: Callable[[], bool]) -> None:
+    for _ in range(3):
+        on_epoch(SimpleNamespace(runs=[job, job]))
+    match job:
+        case "input":
+            raise InputError("one clear sentence")
+        case "awkward":
+            raise Awkward("this", "that")
+        case "memory":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        case "die":
+            os._exit(9)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "endless" | "signalled":
+            if job == "signalled":  # as a batch system does to every process
+                os.kill(os.getpid(), signal.SIGTERM)
+            while not stop():
+                time.sleep(0.02)
+            raise InputError("stopped")
+
+
+def perform(*jobs: str) -> tuple[dict[int, BaseException | None], int]:
+    """What became of each job, and how much progress was reported."""
+    outcome, progress = {}, 0
+    with Workers(1) as workers:
+        for number, job in enumerate(jobs):
+            workers.submit(number, job, work)
+            while number not in outcome:
+                outcome |= dict(workers.done())
+        progress += sum(count for _, count in workers.reports())
+    return outcome, progress
+
+
+def test_results_progress_and_errors_come_home():
+    outcome, progress = perform("good", "input", "awkward", "good")
+    assert outcome[0] is outcome[3] is None
+    assert isinstance(outcome[1], InputError)
+    assert str(outcome[1]) == "one clear sentence"
+    assert isinstance(outcome[2], WorkFailed)
+    assert "Awkward: this and that" in str(outcome[2])
+    assert progress == 4 * 3 * 2
+
+
+def test_a_worker_that_dies_is_its_jobs_error_and_the_next_job_has_another_worker():
+    outcome, _ = perform("die", "good", "killed", "good")
+    assert outcome[1] is outcome[3] is None
+    assert isinstance(outcome[0], WorkerDied)
+    assert "(status 9)" in str(outcome[0])
+    assert isinstance(outcome[2], WorkerDied)
+    assert "SIGKILL" in str(outcome[2])
+
+
+def test_a_job_that_finds_no_memory_says_so():
+    outcome, _ = perform("memory", "input")
+    assert isinstance(outcome[0], OutOfMemory)
+    assert "can't allocate memory" in str(outcome[0])
+
+
+def test_jobs_that_are_asked_to_stop_do_and_the_next_ones_are_not():
+    with Workers(2) as workers:
+        workers.submit(1, "endless", work)
+        workers.submit(2, "endless", work)
+        outcome = {}
+        while not list(workers.reports()):  # both are at work, or will be told in turn
+            outcome |= dict(workers.done())
+        workers.stop()
+        while len(outcome) < 2:
+            outcome |= dict(workers.done())
+        assert all(str(error) == "stopped" for error in outcome.values())
+        workers.submit(3, "good", work)
+        while 3 not in outcome:
+            outcome |= dict(workers.done())
+        assert outcome[3] is None
+
+
+def test_a_signal_to_a_worker_ends_its_job_in_good_order():
+    with Workers(1) as workers:
+        workers.submit(1, "signalled", work)
+        outcome = {}
+        while not outcome:
+            outcome |= dict(workers.done())
+        assert str(outcome[1]) == "stopped"
+
+
+def test_the_same_jobs_in_this_process_end_alike():
+    told = []
+    with InThisProcess(lambda number, count: told.append((number, count)), lambda: True) as here:
+        for number, job in enumerate(["good", "input", "awkward", "memory", "endless"]):
+            here.submit(number, job, work)
+        outcome = dict(here.done())
+    assert [type(error) for error in outcome.values()] == [
+        NoneType,
+        InputError,
+        WorkFailed,
+        OutOfMemory,
+        InputError,
+    ]
+    assert isinstance(outcome[2].__cause__, Awkward)
+    assert told == [(number, 2) for number in range(5) for _ in range(3)]
+
+
+SCRIPT = """
+    import os, signal, sys, time
+    from pathlib import Path
+    from lthpaper.sweep.processes import Workers
+
+    def work(folder, on_epoch, stop):
+        mine = Path(folder) / str(os.getpid())
+        mine.write_text("half")
+        try:
+            time.sleep(600)
+        finally:
+            mine.unlink()
+
+    if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+        with Workers(2) as workers:
+            for number in range(2):
+                workers.submit(number, sys.argv[1], work)
+            while True:
+                list(workers.done())
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")  # a dead process may wait for whoever adopted it to notice
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("how", ["interrupt of the parent", "Ctrl-C to all", "kill of the parent"])
+def test_no_worker_outlives_an_interrupt_or_its_parent(tmp_path, how):
+    script, folder = tmp_path / "endless.py", tmp_path / "folder"
+    script.write_text(textwrap.dedent(SCRIPT))
+    folder.mkdir()
+    said = tmp_path / "said"
+    with said.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(folder)], stdout=output, stderr=output, start_new_session=True
+        )
+    until = time.monotonic() + 60
+    try:
+        while len(workers := [int(path.name) for path in folder.iterdir()]) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(workers) == 2, said.read_text()
+        if how == "Ctrl-C to all":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT if "interrupt" in how else signal.SIGKILL)
+        process.wait(60)
+        while any(map(alive, workers)) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not any(map(alive, workers))
+        if how != "kill of the parent":
+            assert list(folder.iterdir()) == []  # what was half-written is gone
+            assert said.read_text().count("Traceback") == 1  # the parent's own KeyboardInterrupt
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,277 @@
+"""What a plan will take: the scheduler on a clock that counts, with speeds that were measured or assumed."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from lthpaper import data
+from lthpaper.errors import InputError
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Task
+from lthpaper.runs.settings import lt_imp, lt_omp, pretraining
+from lthpaper.store.store import Store
+from lthpaper.sweep import assumed_speeds, flops, measure
+from lthpaper.sweep import speeds as cost
+from lthpaper.sweep.plan import Plan, plan
+from lthpaper.sweep.simulate import here, on, parse, simulate, table
+from lthpaper.sweep.speeds import Speed, Speeds, speed_key
+
+TASK = Task("resnet8", "digits", width=0.25)
+RECIPE = Recipe(epochs=3, batch_size=50, milestones=(1,))
+DENSE = pretraining(TASK, RECIPE)
+STEPS, TESTS = 6, 1497  # of an epoch of digits
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(measure, "BLOCK", 0.001)
+
+
+def planned(*runs) -> Plan:
+    return plan(runs, Store("nowhere"))
+
+
+def even(seconds: float, **more) -> Speeds:
+    """An epoch of a network takes so many seconds in whatever pack."""
+    speed = Speed((1, 8), (seconds / STEPS, 8 * seconds / STEPS), (0.0, 0.0), **more)
+    return Speeds("a device", {speed_key(run): speed for run in [DENSE]})
+
+
+def limits(smallest: int, largest: int):
+    return lambda run: (smallest, largest)
+
+
+# --- the simulation ---
+
+
+def test_work_is_shared_out_and_a_chain_is_not():
+    dense = planned(*(pretraining(TASK, RECIPE, seed) for seed in range(4)))
+    spans = [simulate(dense, even(10.0), n, limits(1, 1)).makespan for n in (1, 2, 4, 8)]
+    assert spans == pytest.approx([120, 60, 30, 30])
+    chain = planned(lt_imp(DENSE, 3))
+    for count in (1, 8):
+        found = simulate(chain, even(10.0), count, limits(1, 1))
+        assert found.makespan == found.critical_path == pytest.approx(120)
+        assert found.utilisation == pytest.approx(1 / count)
+        assert found.device_hours == pytest.approx(count * 120 / 3600)
+
+
+def test_the_long_chain_goes_first():
+    # a chain of three and three runs that nothing waits for, on two devices: 3 + 3 epochs, not 2 + 3
+    chain = [pretraining(TASK, RECIPE, 0), lt_imp(pretraining(TASK, RECIPE, 0), 2)]
+    others = [pretraining(TASK, RECIPE, seed) for seed in range(1, 4)]
+    found = simulate(planned(*others, *chain), even(10.0), 2, limits(1, 1))
+    assert found.makespan == pytest.approx(3 * 30)
+    assert found.utilisation == pytest.approx(1)
+
+
+def test_every_run_is_trained_once_whatever_the_devices():
+    todo = planned(*(lt_imp(pretraining(TASK, RECIPE, seed), 4) for seed in range(3)), lt_omp(DENSE, 0.9))
+    for count in (1, 2, 5, 64):
+        found = simulate(todo, even(1.0), count, limits(1, 8))
+        assert found.busy == pytest.approx(todo.network_epochs)
+        assert found.critical_path <= found.makespan + 1e-9
+        assert found.busy / count <= found.makespan + 1e-9
+
+
+def test_what_surrounds_the_epochs_is_counted_once_a_process_a_shape_a_pack_a_run():
+    todo = planned(*(pretraining(TASK, RECIPE, seed) for seed in range(4)))
+    speeds = even(0.0, first=100.0, pack=10.0, run=1.0)
+    speeds = Speeds("a device", speeds.by_shape, start=1000.0, loading={"digits": 10_000.0})
+    assert simulate(todo, speeds, 1, limits(1, 2)).makespan == pytest.approx(11_100 + 2 * (10 + 2))
+    shared = simulate(todo, speeds, 2, limits(1, 2)).makespan
+    assert shared == pytest.approx(10_000 + 11_100 + 10 + 2)  # the images are looked at before others start
+
+
+def test_a_pack_costs_what_lies_between_the_sizes_that_were_measured():
+    speed = Speed((2, 4, 8), (0.4, 0.5, 0.8), (0.0, 0.0, 0.0))
+    seconds = [speed.epoch(DENSE, k) / STEPS for k in (1, 2, 3, 4, 6, 8, 16)]
+    assert seconds == pytest.approx([0.4, 0.4, 0.45, 0.5, 0.65, 0.8, 1.6])
+    tested = Speed((1,), (0.0,), (0.01,))
+    assert tested.epoch(DENSE, 1) == pytest.approx(0.01 * TESTS)
+
+
+def test_nothing_to_train_takes_no_time():
+    assert here(planned()).makespan == 0.0
+    assert [found.makespan for found in on(planned(), "8xh100")] == [0.0]
+
+
+# --- measured ---
+
+
+def test_speed_is_measured_once_a_shape_and_remembered(monkeypatch):
+    timed, real = [], measure._time_shape
+    monkeypatch.setattr(measure, "_time_shape", lambda *a: timed.append(a) or real(*a))
+    first = cost.speeds([DENSE], "cpu")
+    assert first.of(DENSE).epoch(DENSE, 2) > 0
+    assert first.sources == {"measured"}
+    others = [DENSE.with_(seed=3), pretraining(TASK, RECIPE.with_(lr=1.0, epochs=9)), lt_omp(DENSE, 0.5)]
+    assert cost.speeds(others, "cpu") == first
+    assert len(timed) == 1
+    cost.speeds([pretraining(TASK, RECIPE.with_(batch_size=10))], "cpu")
+    assert len(timed) == 2
+
+
+def test_the_sizes_measured_are_those_that_train():
+    assert cost.speeds([DENSE], "cpu").of(DENSE).sizes == (2, 4, 8)
+
+
+def test_the_speed_of_every_recipe_can_be_measured():
+    # one epoch, all of it warm-up, then a cosine: the second timed epoch lies beyond its end
+    recipe = Recipe(epochs=1, batch_size=20, milestones=(), schedule="cosine", warmup_epochs=1)
+    run = pretraining(TASK, recipe)
+    assert cost.speeds([run], "cpu").of(run).epoch(run, 2) > 0
+
+
+def test_what_there_is_no_time_to_measure_is_scaled_by_its_operations(monkeypatch):
+    monkeypatch.setattr(measure, "MINUTE", 0.0)  # the first shape is always measured: the one with most work
+    wide, narrow = pretraining(TASK.with_(width=1.0), RECIPE), pretraining(TASK, RECIPE.with_(batch_size=25))
+    found = cost.speeds([narrow, wide], "cpu")
+    assert (found.of(wide).source, found.of(narrow).source) == ("measured", "scaled")
+    operations = flops.per_image(narrow.task)[0] / flops.per_image(wide.task)[0]
+    assert found.of(narrow).step[0] == pytest.approx(found.of(wide).step[0] * operations / 2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        '{"format": 1}',
+        '{"format": 2, "speeds": 3}',
+        '{"format": 2, "speeds": {"a": 1}}',
+    ],
+)
+def test_a_damaged_cache_of_speeds_is_measured_anew(content):
+    file = cost.calibration_file()
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    assert cost.speeds([DENSE], "cpu").sources == {"measured"}
+    assert len(json.loads(file.read_text())["speeds"]) == 3  # the shape, a start, a loading
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": []},
+        {"step": [1.0, 2.0, "3"]},
+        {"sizes": [0, 4, 8]},
+        {"image": [-1.0, 0.0, 0.0]},
+        {"operations": 0},
+        {"pack": float("nan")},
+        {"network": 7},
+    ],
+)
+def test_measurements_that_are_none_are_not_read(change):
+    cost.speeds([DENSE], "cpu")
+    file = cost.calibration_file()
+    document = json.loads(file.read_text())
+    for entry in document["speeds"].values():
+        entry |= change if "sizes" in entry else {}
+    file.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="holds no measured speeds"):
+        cost.given(file)
+
+
+def test_a_home_that_cannot_be_written_stops_no_plan(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cost.speeds([DENSE], "cpu").sources == {"measured"}
+
+
+def test_measuring_speed_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    cost.speeds([DENSE], "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_speeds_measured_elsewhere_take_the_place_of_assumed_ones(tmp_path):
+    cost.speeds([DENSE], "cpu")
+    document = json.loads(cost.calibration_file().read_text())
+    for entry in document["speeds"].values():
+        entry["device"] = "NVIDIA H100 80GB HBM3"
+    file = tmp_path / "h100.json"
+    file.write_text(json.dumps(document))
+    todo = planned(lt_imp(DENSE, 2))
+    (found,) = on(todo, "8xh100", file)
+    assert found.sources == {"measured"}
+    (found,) = on(planned(DENSE, pretraining(TASK.with_(width=0.5), RECIPE)), "8xh100", file)
+    assert found.sources == {"measured", "scaled"}
+    with pytest.raises(InputError, match="speeds of NVIDIA H100 80GB HBM3, none of a100"):
+        on(todo, "8xa100", file)
+
+
+# --- assumed ---
+
+
+def test_the_reference_takes_on_an_h100_what_was_estimated():
+    device, run = assumed_speeds.DEVICES["h100"], assumed_speeds.REFERENCE
+    images = data.card("cifar10").train
+    for pessimistic in (False, True):
+        speed = assumed_speeds.estimated([run], device, pessimistic).of(run)
+        steps = math.ceil(images / 64)
+        assert speed.step[0] * steps == pytest.approx(device.alone[pessimistic], rel=0.01)
+        packed = speed.step[-1] * steps / speed.sizes[-1]
+        assert device.packed[pessimistic] < packed < 1.05 * device.packed[pessimistic]
+
+
+def test_other_networks_scale_by_what_bounds_them():
+    device = assumed_speeds.DEVICES["h100"]
+    resnet, vgg = (
+        pretraining(Task(n, "cifar10"), Recipe(batch_size=64, precision="bf16"))
+        for n in ("resnet20", "vgg16")
+    )
+    assert assumed_speeds.floor(resnet, device) * 50_000 == pytest.approx(
+        0.049, abs=0.001
+    )  # 47 ms and 2.3 of weights
+    assert assumed_speeds.floor(vgg, device) * 50_000 == pytest.approx(0.19, abs=0.01)  # weights weigh most
+    fp32 = pretraining(resnet.task, resnet.recipe.with_(precision="fp32"))
+    assert assumed_speeds.floor(fp32, device) * 50_000 == pytest.approx(
+        0.182, abs=0.002
+    )  # 12.2 TFLOP at 67 a second
+
+
+def test_packs_on_an_assumed_device_fit_its_memory():
+    device = assumed_speeds.DEVICES["h100"]
+    small = pretraining(Task("resnet20", "cifar10"), Recipe(batch_size=64))
+    large = pretraining(Task("resnet50-tiny", "tiny-imagenet"), Recipe(batch_size=1024))
+    assert assumed_speeds.largest_pack(small, device) == 64
+    assert 1 <= assumed_speeds.largest_pack(large, device) < 16
+
+
+def test_what_is_assumed_is_said_and_is_a_range():
+    rows = table(on(planned(lt_imp(DENSE, 2)), "2xh100"), price=2.5)
+    assert "NOT MEASURED" in rows["speeds"]
+    assert " to " in rows["device-hours"] or rows["device-hours"] == "0.00"
+    assert rows["cost"].startswith("$")
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [("8xh100", (8, "h100")), ("h100", (1, "h100")), (" 2 x CPU", (2, "cpu")), ("64×h100", (64, "h100"))],
+)
+def test_devices_are_a_number_and_a_kind(text, means):
+    assert parse(text) == means
+
+
+@pytest.mark.parametrize("text", ["", "8", "0xh100", "-1xh100", "8x", "1.5xh100", "100000xh100", "8xh100;ls"])
+def test_devices_that_are_none_are_refused(text):
+    with pytest.raises(InputError, match="are no devices"):
+        parse(text)
+
+
+def test_devices_of_which_nothing_is_known_are_refused():
+    with pytest.raises(InputError, match="Nothing is known of the speed of 'a100'"):
+        on(planned(DENSE), "8xa100")
+
+
+@pytest.mark.parametrize("price", [-1.0, math.inf, math.nan])
+def test_a_price_that_is_none_is_refused(price):
+    with pytest.raises(InputError, match="price"):
+        table(on(planned(DENSE), "h100"), price)

@@ -1,0 +1,169 @@
+"""The bench compares like with like, and its table is complete. What it measures is not tested here."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+
+from benchmarks import COLUMNS, Effort, report, run_bench, write
+from benchmarks.contender import PACK, Contender
+from benchmarks.ordinary import OnDevice, Ordinary, PilImages, train
+from benchmarks.sizes import SIZES
+from lthpaper.data import DataSet
+from lthpaper.data.augment import crop_flip, padded
+from lthpaper.data.noise import random_data
+from lthpaper.errors import InputError
+from lthpaper.runs.run import Fresh, Run
+from lthpaper.sweep import flops
+from lthpaper.training.forms import Form
+from lthpaper.training.pack import Pack
+from lthpaper.training.start import start
+
+CPU = torch.device("cpu")
+DIGITS = SIZES["digits"]
+
+
+def runs(count: int) -> list[Run]:
+    recipe = DIGITS.recipe("fp64")
+    return [Run(DIGITS.task, recipe, Fresh(i), seed=i) for i in range(count)]
+
+
+def test_the_contenders_train_the_same_thing_in_float64():
+    data = random_data(DIGITS.card, 100, DIGITS.test)
+    packed = Pack(runs(2), [start(run, None) for run in runs(2)], data, CPU)
+    alone = [OnDevice(run, data, CPU, torch.float64) for run in runs(2)]
+    for _ in range(3):
+        expected = torch.stack([one.train_epoch() for one in alone])
+        assert torch.allclose(packed.train_epoch(), expected, rtol=1e-10, atol=0)
+    for i, one in enumerate(alone):
+        for name, weight in one.network.named_parameters():
+            assert torch.allclose(packed.weights(i)[name], weight, rtol=0, atol=1e-10)
+
+
+def test_the_ordinary_loop_without_augmentation_sees_the_same_images():
+    data = random_data(DIGITS.card, 50, DIGITS.test)  # one batch: the order inside it does not matter
+    still = dataclasses.replace(data, card=dataclasses.replace(data.card, pad=0))
+    (run,) = runs(1)
+    assert float(Ordinary(run, still, CPU, workers=0).train_epoch()) == pytest.approx(
+        float(OnDevice(run, still, CPU).train_epoch()), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_ordinary_images_are_crops_and_flips_of_the_padded_ones(name):
+    size = SIZES[name]
+    data, card = random_data(size.card, 3, size.test), size.card
+    read = PilImages(data.images.train, data.images.train_labels, card)
+    offsets = torch.cartesian_prod(*[torch.arange(2 * card.pad + 1)] * 2)
+    every = torch.cat([offsets, offsets])[None]
+    flip = (torch.arange(every.shape[1]) >= len(offsets))[None] & card.flip
+    mean, std = (torch.tensor(v)[:, None, None] for v in (card.mean, card.std))
+    for i in range(3):
+        pixels, label = read[i]
+        index = torch.full((1, every.shape[1]), i)
+        allowed = crop_flip(padded(data.images.train, card.pad), index, every, flip, card.size)[0]
+        seen = ((pixels * std + mean) * 255).round().to(torch.uint8)
+        assert (allowed == seen).flatten(1).all(1).any()
+        assert label == data.images.train_labels[i]
+
+
+def test_losses_are_means_over_images_also_with_a_smaller_last_batch():
+    (run,) = runs(1)
+    data = random_data(DIGITS.card, 60, DIGITS.test)  # batches of 50 and 10
+    one = OnDevice(run, data, CPU, torch.float64)
+    losses = []
+    for images, labels in OnDevice(run, data, CPU, torch.float64)._batches():
+        losses.append((train(one.network, one.optimizer, [(images, labels)]), len(labels)))
+    whole = OnDevice(run, data, CPU, torch.float64).train_epoch()
+    assert float(whole) == pytest.approx(sum(float(loss) * n for loss, n in losses) / 60, rel=1e-12)
+
+
+def test_the_floor_counts_the_operations_of_resnet20():
+    operations, activations = flops.per_image(SIZES["cifar"].task)
+    first_layer = 32 * 32 * 16 * 3 * 9
+    products = operations / 2 + first_layer
+    assert products / 3 == pytest.approx(40.8e6, rel=0.002)
+    assert operations == pytest.approx(0.244e9, rel=0.002)
+    assert activations == 200_704
+
+
+@pytest.mark.parametrize("pack", [1, 2, 4, 8, 16, 64])
+@pytest.mark.parametrize("name", SIZES)
+def test_a_timed_epoch_is_whole_batches(name, pack):
+    contender = Contender(PACK, SIZES[name], "cpu", pack)
+    assert contender.images % contender.size.batch == 0
+    assert contender.size.batch <= contender.images <= contender.size.images
+
+
+@pytest.fixture(scope="module")
+def measured():
+    smallest = Effort(1, 1, 0.0, 50, (2,), (Form(),), ("fp32",), growth=(1,), workers=(0,))
+    return run_bench(("digits",), effort=smallest)
+
+
+def test_every_way_to_train_has_its_row(measured):
+    assert list(measured.columns) == COLUMNS
+    found = list(zip(measured.contender, measured.precision.fillna(""), strict=True))
+    assert found[:5] == [
+        ("ordinary loop, 0 workers", "fp32"),
+        ("data on the device", "fp32"),
+        ("engine", "fp32"),
+        ("pack", "fp32"),
+        ("engine, evaluation", "fp32"),
+    ]
+    around = ["imports done", "digits loaded", "first step done"]
+    assert [name for name, _ in found if name.startswith("from command to ")] == [
+        f"from command to {what}" for what in around
+    ]
+    assert ("floor", "fp32") in found
+    assert ("floor", "bf16") in found
+    assert ("loading digits", "") in found
+    assert ("sweep of 1 run, 2 epochs each", "") in found
+
+
+def test_ratios_are_to_the_ordinary_loop_and_speeds_are_consistent(measured):
+    trained = measured[measured.ratio.notna()]
+    assert len(trained) == 4
+    assert trained.ratio.iloc[0] == 1
+    assert (trained.ratio > 0).all()
+    assert (trained.memory_mb > 0).all()
+    assert (trained.spread_low <= trained.images_per_s).all()
+    assert (trained.images_per_s <= trained.spread_high).all()
+    assert trained.network_epochs_per_hour.to_numpy() == pytest.approx(
+        trained.images_per_s.to_numpy() * 3600 / 300
+    )
+
+
+def test_what_surrounds_training_is_in_seconds_one_after_the_other(measured):
+    seconds = measured[measured.contender.str.startswith("from command to ")].seconds.tolist()
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
+
+
+def test_the_report_has_a_line_for_every_row_and_the_files_say_where_it_was_measured(measured, tmp_path):
+    text = report(measured)
+    assert "nan" not in text
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    headers = 2 * text.count("### ")
+    assert len(lines) == len(measured) + headers
+    path = write(measured, tmp_path)
+    assert path.read_text().endswith(text)
+    document = json.loads((tmp_path / "bench.json").read_text())
+    assert len(document["rows"]) == len(measured)
+    assert document["provenance"]["versions"]["torch"] == torch.__version__
+    assert not any(isinstance(v, float) and math.isnan(v) for row in document["rows"] for v in row.values())
+
+
+def test_an_unknown_size_is_refused_before_anything_starts():
+    with pytest.raises(InputError, match="digits, cifar"):
+        run_bench(("digits", "imagenet"))
+
+
+def test_random_images_have_the_shape_of_the_data_set():
+    for size in SIZES.values():
+        data: DataSet = random_data(size.card, 10, size.test)
+        side = (size.card.size, size.card.size, size.card.channels)
+        assert data.images.train.shape == (10, *side)
+        assert data.images.test.shape == (size.test, *side)

@@ -1,0 +1,266 @@
+"""K networks as one program compute what each computes alone; what cannot be stacked still trains right."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from plain_loop import few_digits, plain_training
+from torch import nn
+
+from lthpaper import networks
+from lthpaper.errors import InputError
+from lthpaper.networks import NETWORKS
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import Task
+from lthpaper.runs.settings import pretraining
+from lthpaper.training.loop import train
+from lthpaper.training.pack import Pack, Start
+from lthpaper.training.stacking import OneByOne, Program, program, stack
+from lthpaper.training.start import initial_weights
+
+FEW = few_digits(train=40, test=20)
+RECIPE = Recipe(epochs=2, lr=0.05, batch_size=15, milestones=())
+GPU_SIZED = {"resnet18", "resnet18-imagenet", "resnet50", "resnet18-tiny", "resnet50-tiny", "vgg16"}
+
+
+def small(name: str, seed: int) -> nn.Module:
+    width = 1 / 16 if name in GPU_SIZED | {"mobilenet-v1"} else 1 / 4
+    return networks.build_seeded(seed, name, 10, width, 3, 32).double()
+
+
+def state_of(nets: list[nn.Module]) -> dict[str, torch.Tensor]:
+    return stack([dict(net.named_parameters()) | dict(net.named_buffers()) for net in nets])
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_of_ours_is_stacked_and_computes_what_it_computes_alone(name):
+    nets = [small(name, seed) for seed in range(3)]
+    x = torch.randn(3, 4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    forward, why = program(networks.build_seeded(0, name, 10, 1 / 16, 3, 32), x[0].float())
+    assert isinstance(forward, Program), why
+    state = state_of(nets)
+    parameters = [key for key, _ in nets[0].named_parameters()]
+    for key in parameters:
+        state[key].requires_grad_()
+    packed = Program(small(name, 9), channels_last=True)
+    logits = packed(state, x, training=True)
+    logits.square().sum().backward()
+    for i, net in enumerate(nets):
+        own = net.train()(x[i])
+        own.square().sum().backward()
+        torch.testing.assert_close(logits[i], own, rtol=1e-9, atol=1e-9)
+        for key, parameter in net.named_parameters():
+            torch.testing.assert_close(state[key].grad[i], parameter.grad, rtol=1e-7, atol=1e-7)
+        for key, buffer in net.named_buffers():
+            if not key.endswith("num_batches_tracked"):
+                torch.testing.assert_close(state[key][i], buffer, rtol=1e-9, atol=1e-9)
+        with torch.no_grad():
+            evaluated = packed(state, x, training=False)[i]
+            torch.testing.assert_close(evaluated, net.eval()(x[i]), rtol=1e-9, atol=1e-9)
+
+
+# --- networks of one's own, by dotted path as a user names them ---
+
+
+class Own(nn.Module):
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 24), nn.Linear(24, 24)
+        self.third, self.last = nn.Linear(24, 24), nn.Linear(24, num_classes)
+
+    def hidden(self, x):
+        return self.third(F.relu(self.second(F.relu(self.first(x.flatten(1))))))
+
+    def forward(self, x):
+        return self.last(F.relu(self.hidden(x)))
+
+
+class Dropping(Own):
+    def forward(self, x):
+        return self.last(F.dropout(F.relu(self.hidden(x)), 0.5, self.training))
+
+
+class Tied(Own):
+    def __init__(self, num_classes: int = 10):
+        super().__init__(num_classes)
+        self.third.weight = self.second.weight
+
+
+class Branching(Own):
+    def forward(self, x):
+        return super().forward(x if self.training else 2 * x)
+
+
+class Constant(Own):
+    """A buffer that is not saved, and a tensor that is neither buffer nor parameter."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__(num_classes)
+        self.register_buffer("shift", torch.full((24,), 0.5), persistent=False)
+        self.scale = torch.tensor(2.0)
+
+    def forward(self, x):
+        return self.last(F.relu(self.hidden(x) * self.scale + self.shift))
+
+
+class Normalising(Own):
+    def __init__(self, num_classes: int = 10):
+        super().__init__(num_classes)
+        self.norm = nn.LayerNorm(24)
+
+    def forward(self, x):
+        return self.last(self.norm(self.hidden(x)))
+
+
+class Frozen(Own):
+    def __init__(self, num_classes: int = 10):
+        super().__init__(num_classes)
+        self.first.weight.requires_grad_(False)
+
+
+class Raising(Own):
+    def forward(self, x):
+        raise KeyError("no such layer")
+
+
+class Headless(Own):
+    def forward(self, x):
+        return self.hidden(x)
+
+
+def own(kind: type) -> Task:
+    return Task(f"{__name__}:{kind.__name__}", "digits")
+
+
+STACKED = {Own: "", Frozen: ""}
+ONE_BY_ONE = {
+    Dropping: "no pack form of dropout",
+    Tied: "fails",
+    Branching: "something else",
+    Constant: "no pack form",
+    Normalising: "no pack form of LayerNorm",
+}
+
+
+@pytest.mark.parametrize("kind", [*STACKED, *ONE_BY_ONE])
+def test_networks_of_ones_own_train_as_their_plain_loop_stacked_or_not(kind):
+    runs = [pretraining(own(kind), RECIPE.with_(precision="fp64", lr=lr), 4) for lr in (0.05, 0.02)]
+    results = list(train(runs, FEW))
+    for run, result in zip(runs, results, strict=True):
+        assert (STACKED | ONE_BY_ONE)[kind] in result.packed
+        assert bool(result.packed) == (kind in ONE_BY_ONE)
+        assert math.isfinite(result.curves["train_loss"][-1])
+        if kind is Dropping:  # the plain loop would draw from the global generator
+            continue
+        network = kind()
+        network.load_state_dict(initial_weights(run), strict=False)
+        losses, trained = plain_training(run, network, None, FEW)
+        means = [np.average(losses[i : i + 3], weights=[15, 15, 10]) for i in (0, 3)]
+        assert result.curves["train_loss"] == pytest.approx(means, rel=1e-12)
+        for key, weight in trained.named_parameters():
+            torch.testing.assert_close(result.weights[key], weight.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_frozen_parameters_stay_as_they_are():
+    (result,) = train([pretraining(own(Frozen), RECIPE, 4)], FEW)
+    begin = initial_weights(pretraining(own(Frozen), RECIPE, 4))
+    assert torch.equal(result.weights["first.weight"], begin["first.weight"])
+    assert not torch.equal(result.weights["second.weight"], begin["second.weight"])
+
+
+def test_a_network_that_draws_in_its_forward_depends_on_its_runs_seed_alone():
+    runs = [pretraining(own(Dropping), RECIPE, seed) for seed in range(3)]
+    before = torch.get_rng_state()
+    alone = next(train(runs[:1], FEW))
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.random.fork_rng(devices=[]):
+        torch.rand(7)
+        in_company = list(train(runs[::-1], FEW))[-1]
+    assert repr(alone.curves) == repr(in_company.curves)
+    assert all(torch.equal(alone.weights[key], in_company.weights[key]) for key in alone.weights)
+
+
+def test_what_a_network_draws_differs_from_step_to_step_and_seed_to_seed():
+    forward = OneByOne(Dropping())
+    state, x = state_of([Dropping()] * 2), torch.rand(1, 3, 1, 8, 8).expand(2, -1, -1, -1, -1)
+    state = {key: value[:1].expand_as(value) for key, value in state.items()}
+    one, other = forward(state, x, True, [1, 2])
+    assert not torch.equal(one, other)
+    assert torch.equal(one, forward(state, x, True, [1, 2])[0])
+
+
+def test_the_form_of_a_pack_does_not_depend_on_the_weights_in_it():
+    # NaN or huge weights of a first pack-mate must not send its neighbours another way.
+    run = pretraining(Task("resnet8", "digits"), RECIPE, 0)
+    weights = initial_weights(run)
+    wild = {
+        key: torch.full_like(value, 1e30) if value.is_floating_point() else value
+        for key, value in weights.items()
+    }
+    pack = Pack([run, run], [Start(wild, None), Start(weights, None)], FEW, torch.device("cpu"))
+    assert pack.not_stacked == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(Raising, "fails on a batch.*no such layer"), (Headless, r"gives \(4, 24\).*\(4, 10\)")],
+)
+def test_a_network_that_cannot_take_the_images_is_named(kind, said):
+    with pytest.raises(InputError, match=said):
+        next(train([pretraining(own(kind), RECIPE, 0)], FEW))
+
+
+# --- operations that are refused rather than computed wrongly ---
+
+REFUSED = {
+    "flatten of two axes": nn.Sequential(nn.Flatten(1, 2), nn.Flatten(), nn.Linear(64, 10)),
+    "padding by reflection": nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"), nn.Flatten(), nn.Linear(256, 10)
+    ),
+    "batch-norm without momentum": nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, momentum=None), nn.Flatten(), nn.Linear(144, 10)
+    ),
+    "one-dimensional dropout": nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10)),
+}
+TAKEN = {
+    "convolutions with bias, groups and pooling": nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(4, 8, 3, groups=2),
+        nn.MaxPool2d(2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    ),
+    "batch-norm over vectors": nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10)
+    ),
+    "batch-norm without weights or statistics": nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4, affine=False, track_running_stats=False),
+        nn.Flatten(),
+        nn.Linear(144, 10),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *TAKEN])
+def test_a_pack_form_is_used_only_where_it_is_right(name):
+    network = (REFUSED | TAKEN)[name]
+    x = torch.randn(2, 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    forward, why = program(network, x[0])
+    assert isinstance(forward, Program) == (name in TAKEN), why
+    assert bool(why) == (name in REFUSED)
+    with torch.no_grad():
+        found = forward(state_of([network, network]), x, training=False)
+        torch.testing.assert_close(found[1], network.eval()(x[1]), rtol=1e-4, atol=1e-5)
+
+
+def test_looking_for_the_pack_form_leaves_the_network_and_the_generators_alone():
+    network = Dropping()
+    before = {key: value.clone() for key, value in network.state_dict().items()}, torch.get_rng_state()
+    program(network, torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert all(torch.equal(network.state_dict()[key], before[0][key]) for key in before[0])

@@ -1,0 +1,373 @@
+"""Conditions ① to ⑤ on hand-made tables: which ticket is it, and how sure are the seeds?"""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lthpaper.errors import InputError
+from lthpaper.paper import Thresholds
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, verdict, verdicts
+
+STEADY = (-0.1, 0.0, 0.1)  # three seeds around a mean
+SETTINGS = ("pretraining", "LT-IMP", "RR-IMP", "SDT")
+
+
+def rows(setting, means, around=STEADY, sparsity=0.832, **more):
+    """means: learning rate -> mean accuracy."""
+    common = {"network": "resnet20", "data": "cifar10", "epochs": 160, "setting": setting} | more
+    s = 0.0 if setting == "pretraining" else sparsity
+    return [
+        {"lr": lr, "seed": seed, "accuracy": mean + off, "sparsity": s} | common
+        for lr, mean in means.items()
+        for seed, off in enumerate(around)
+    ]
+
+
+def table(pretraining=None, lt=None, rr=None, sdt=None, **more):
+    """A setting that is not given was not run."""
+    sides = zip(SETTINGS, (pretraining, lt, rr, sdt), strict=True)
+    return pd.DataFrame([row for s, means in sides if means for row in rows(s, means, **more)])
+
+
+DENSE = {0.01: 88.0, 0.1: 93.0}
+JACKPOT_TABLE = {
+    "pretraining": DENSE,
+    "lt": {0.01: 88.0, 0.1: 92.9},
+    "rr": {0.01: 85.0, 0.1: 90.0},
+    "sdt": {0.01: 84.0, 0.1: 89.0},
+}
+SECONDARY_TABLE = JACKPOT_TABLE | {"lt": {0.01: 88.0, 0.1: 91.5}}
+
+
+def with_(base, **changes):
+    return table(**(base | changes))
+
+
+POSSIBLE = [c for c in itertools.product((True, False), repeat=5) if c[3] or not c[4]]  # ⑤ implies ④
+
+
+@pytest.mark.parametrize(
+    "wanted", POSSIBLE, ids=lambda w: "".join("12345"[i] if h else "-" for i, h in enumerate(w))
+)
+def test_every_possible_combination_of_conditions_gives_its_kind(wanted):
+    first, second, third, fourth, fifth = wanted
+    lt = {0.01: 88.0 if fourth else 86.0, 0.1: 92.9 if fifth else 91.5}
+    rr = {0.01: 80.0, 0.1: max(lt.values()) - (2 if third else 0)}
+    sdt = {0.01: 80.0, 0.1: max(lt.values()) - (2 if second else 0)}
+    found = verdict(table(DENSE, lt, rr, sdt, sparsity=0.832 if first else 0.488))
+    assert [c.holds for c in found.conditions] == ["yes" if w else "no" for w in wanted]
+    kind = (JACKPOT if fifth else SECONDARY) if all(wanted[:4]) else NONE
+    assert found.kind == found.kind_ours == kind  # the seeds lie so close that nothing is undecided
+    assert [c.holds_ours for c in found.conditions] == [c.holds for c in found.conditions]
+
+
+accuracies = st.dictionaries(
+    st.sampled_from([0.001, 0.01, 0.1, 1.0]),
+    st.lists(st.integers(8000, 9500).map(lambda a: a / 100), min_size=3, max_size=3),
+    min_size=4,
+    max_size=4,
+)
+
+
+def drawn(pretraining, lt, rr, sdt):
+    sides = zip(SETTINGS, (pretraining, lt, rr, sdt), strict=True)
+    return pd.DataFrame(
+        row for s, cells in sides for lr, seeds in cells.items() for row in rows(s, {lr: 0.0}, around=seeds)
+    )
+
+
+tables = st.builds(drawn, accuracies, accuracies, accuracies, accuracies)
+limits = Thresholds(similar=1.0, gap=1.0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(tables)
+def test_similar_to_the_best_pretraining_implies_similar_to_pretraining_at_that_rate(results):
+    found = verdict(results, limits)
+    assert not (found[5].holds == "yes" and found[4].holds == "no")
+    assert not (found[5].holds_ours == "yes" and found[4].holds_ours != "yes")
+    assert not (found[4].holds_ours == "no" and found[5].holds_ours != "no")
+    assert set(found[5].lrs) <= set(found[4].lrs)
+
+
+@settings(max_examples=25, deadline=None)
+@given(tables, st.lists(st.integers(0, 300), min_size=12, max_size=12))
+def test_raising_any_accuracies_of_lt_never_loses_a_ticket(results, raises):
+    raised = results.copy()
+    raised.loc[raised["setting"] == "LT-IMP", "accuracy"] += np.array(raises) / 100
+    before, after = verdict(results, limits), verdict(raised, limits)
+    assert KINDS.index(after.kind) >= KINDS.index(before.kind)
+    for a, b in zip(before.conditions, after.conditions, strict=True):
+        assert not (a.holds == "yes" and b.holds == "no")
+
+
+@settings(max_examples=25, deadline=None)
+@given(tables, st.integers(0, 500))
+def test_raising_all_of_lt_alike_never_loses_a_ticket_that_the_seeds_bear_out(results, points):
+    raised = results.copy()
+    raised.loc[raised["setting"] == "LT-IMP", "accuracy"] += points / 100
+    before, after = verdict(results, limits), verdict(raised, limits)
+    assert KINDS.index(after.kind_ours) >= KINDS.index(before.kind_ours)
+
+
+def test_half_a_point_below_is_similar_and_half_a_point_above_is_no_clear_gap():
+    edge = table({0.1: 92.3}, {0.1: 91.8}, {0.1: 91.3}, {0.1: 91.3}, around=(0.0,))
+    found = verdict(edge)
+    assert [found[n].holds for n in (2, 3, 4, 5)] == ["no", "no", "yes", "yes"]
+    assert found[4].difference == -0.5
+    assert found[3].difference == 0.5
+    finer = table({0.1: 92.31}, {0.1: 91.8}, {0.1: 91.29}, {0.1: 91.29}, around=(0.0,))
+    assert [verdict(finer)[n].holds for n in (2, 3, 4, 5)] == ["yes", "yes", "no", "no"]
+
+
+def test_no_seeds_settle_a_difference_on_the_threshold():
+    found = verdict(with_(JACKPOT_TABLE, rr={0.1: 92.4, 0.01: 80.0}))
+    assert found[3].holds == "no"
+    assert found[3].holds_ours == "undecided"
+    assert found[3].more_seeds is None
+    assert found.kind_ours == "undecided"
+
+
+def test_a_sparsity_of_sixty_percent_is_trivial_and_above_it_is_not():
+    assert verdict(with_(JACKPOT_TABLE, sparsity=0.6))[1].holds == "no"
+    assert verdict(with_(JACKPOT_TABLE, sparsity=0.61))[1].holds == "yes"
+
+
+def test_epochs_that_nobody_called_sufficient_are_assumed_to_be_and_that_is_said():
+    results = table(**JACKPOT_TABLE)
+    assumed, stated = verdict(results), verdict(results, sufficient_epochs=160)
+    assert "T = 160 epochs (assumed sufficient" in assumed[1].sentence
+    assert "T = 160 epochs assumed sufficient" in assumed.reason
+    assert "160 epochs (needed: 160)" in stated[1].sentence
+    assert "assumed" not in stated.reason
+    assert (assumed.kind, stated.kind) == (JACKPOT, JACKPOT)
+    assert verdict(results, sufficient_epochs=161).kind == NONE
+
+
+def test_similarity_depends_on_the_data_set():
+    lt = {0.01: 80.0, 0.1: 91.8}
+    kinds = {
+        data: verdict(with_(JACKPOT_TABLE, lt=lt, rr={0.1: 89.0}, data=data)).kind
+        for data in ("cifar10", "cifar100", "tiny-imagenet", "imagenet")
+    }
+    assert kinds == dict.fromkeys(kinds, NONE) | {"imagenet": JACKPOT}
+    assert verdict(with_(JACKPOT_TABLE, lt=lt), Thresholds(similar=1.2)).kind == JACKPOT
+
+
+def test_each_learning_rate_may_serve_another_condition():
+    found = verdict(table(**SECONDARY_TABLE))
+    assert found.kind == SECONDARY
+    assert found[3].lrs == (0.1,)
+    assert found[4].lrs == found.lrs == (0.01,)
+    assert found[5].lrs == ()
+
+
+def test_lt_has_to_beat_rr_at_every_learning_rate():
+    assert verdict(with_(JACKPOT_TABLE, rr={0.01: 92.8, 0.1: 70.0}))[3].holds == "no"
+
+
+@pytest.mark.parametrize(
+    ("absent", "open_"), [("sdt", {2}), ("rr", {3}), ("pretraining", {4, 5}), ("lt", {2, 3, 4, 5})]
+)
+def test_without_a_setting_its_conditions_are_not_run_and_the_ticket_is_undecided(absent, open_):
+    found = verdict(with_(JACKPOT_TABLE, **{absent: None}))
+    assert {c.number for c in found.conditions if c.holds == "not run"} == open_
+    assert found.kind == found.kind_ours == "undecided"
+    assert "cannot be judged" in found.reason
+    assert all("not in the table" in found[n].sentence for n in open_)
+
+
+def test_a_condition_that_fails_decides_without_the_missing_one():
+    assert verdict(with_(JACKPOT_TABLE, sdt=None, rr={0.1: 93.0, 0.01: 85.0})).kind == NONE
+
+
+def test_one_seed_leaves_our_reading_undecided_and_the_papers_given():
+    found = verdict(with_(JACKPOT_TABLE, around=(0.0,)))
+    assert found.kind == JACKPOT
+    assert found.kind_ours == "undecided"
+    assert all(found[n].confidence is None and found[n].holds_ours == "undecided" for n in (2, 3, 4, 5))
+
+
+def test_scattered_seeds_leave_undecided_and_say_how_many_more_would_settle():
+    found = verdict(with_(JACKPOT_TABLE, around=(-1.5, 0.0, 1.5)))
+    assert found.kind == JACKPOT
+    assert found.kind_ours == "undecided"
+    assert found[3].holds_ours == "undecided"
+    assert found[3].more_seeds >= 1
+    assert f"about {found[3].more_seeds} more seed" in found[3].sentence
+
+
+def test_a_ticket_with_the_fifth_condition_open_is_still_a_ticket():
+    lt = {0.01: 89.5, 0.1: 92.45}
+    found = verdict(with_(JACKPOT_TABLE, lt=lt, rr={0.1: 89.0, 0.01: 85.0}))
+    assert found[5].holds_ours == "undecided"
+    assert found.kind == SECONDARY
+    assert found.kind_ours == EITHER
+
+
+def diverged(results, setting, lr, seeds=(0, 1, 2)):
+    broken = results.copy()
+    hit = (broken["setting"] == setting) & (broken["lr"] == lr) & broken["seed"].isin(seeds)
+    assert hit.any()
+    broken.loc[hit, "accuracy"] = math.nan
+    return broken
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_a_learning_rate_with_a_diverged_seed_is_out_for_its_setting(seeds):
+    found = verdict(diverged(table(**JACKPOT_TABLE), "LT-IMP", 0.1, seeds))
+    assert found[5].best == ("LT-IMP", 0.01)
+    assert found[5].holds == "no"
+    assert found.diverged == (("LT-IMP", 0.1),)
+
+
+def test_a_diverged_pretraining_is_not_easy_to_match():
+    lone = with_(JACKPOT_TABLE, lt={0.01: 80.0, 0.1: 80.0})
+    assert verdict(diverged(lone, "pretraining", 0.01, (0, 1)))[4].holds == "no"
+    gone = diverged(diverged(table(**JACKPOT_TABLE), "pretraining", 0.01), "pretraining", 0.1)
+    found = verdict(gone)
+    assert [found[n].holds for n in (4, 5)] == ["undecided", "undecided"]
+    assert found.kind == "undecided"
+
+
+def test_where_everything_diverged_the_condition_is_plain():
+    results = table(**JACKPOT_TABLE)
+    no_rr = diverged(diverged(results, "RR-IMP", 0.1), "RR-IMP", 0.01)
+    assert verdict(no_rr)[3].holds == verdict(no_rr)[3].holds_ours == "yes"
+    assert verdict(no_rr).kind == JACKPOT
+    no_lt = diverged(diverged(results, "LT-IMP", 0.1), "LT-IMP", 0.01)
+    assert [verdict(no_lt)[n].holds for n in (2, 3, 4, 5)] == ["no"] * 4
+
+
+def test_what_is_not_trained_yet_is_missing_not_diverged():
+    results = table(**JACKPOT_TABLE).assign(fingerprint="abc")
+    waiting = (results["setting"] == "pretraining") & (results["lr"] == 0.1)
+    results.loc[waiting, ["accuracy", "fingerprint"]] = [math.nan, ""]
+    found = verdict(results)
+    assert found.diverged == ()
+    assert found[5].holds == "yes"  # above all pretraining there is, so far
+    assert found[5].holds_ours == "undecided"
+    assert "until pretraining has run at 0.1" in found[5].sentence
+    assert found[4].holds_ours == "yes"  # no further learning rate can take that back
+
+
+def test_a_missing_lt_could_only_overturn_a_no():
+    found = verdict(with_(SECONDARY_TABLE, lt={0.01: 88.0}, rr={0.01: 80.0, 0.1: 85.0}))
+    assert found[3].holds_ours == "yes"
+    assert found[5].holds == "no"
+    assert found[5].holds_ours == "undecided"
+
+
+def omp(lt, rr):
+    return pd.DataFrame(rows("LT-OMP", lt) + rows("RR-OMP", rr))
+
+
+def test_imp_and_omp_are_judged_apart_or_together():
+    both = pd.concat([table(**SECONDARY_TABLE), omp({0.01: 80.0, 0.1: 92.9}, {0.01: 80.0, 0.1: 90.0})])
+    assert verdict(both, pruning="IMP").kind == SECONDARY
+    assert verdict(both, pruning="OMP").kind == JACKPOT
+    together = verdict(both, pruning=None)
+    assert together.kind == JACKPOT
+    assert together[5].best == ("LT-OMP", 0.1)
+    assert together[3].against in (("RR-IMP", 0.1), ("RR-OMP", 0.1))
+
+
+def test_together_lt_has_to_beat_rr_under_either_mask():
+    both = pd.concat([table(**JACKPOT_TABLE), omp({0.1: 90.0}, {0.1: 92.8})])
+    assert verdict(both, pruning="IMP")[3].holds == "yes"
+    assert verdict(both, pruning=None)[3].holds == "no"
+
+
+def test_a_mask_without_rr_is_left_out_of_both_together():
+    both = pd.concat([table(**JACKPOT_TABLE), pd.DataFrame(rows("LT-OMP", {0.1: 93.0}))])
+    assert verdict(both, pruning=None)[5].best == ("LT-IMP", 0.1)
+
+
+def test_rewinding_stands_in_the_place_of_lt():
+    results = pd.concat([table(**SECONDARY_TABLE), pd.DataFrame(rows("WR-IMP", {0.01: 88.0, 0.1: 92.9}))])
+    assert verdict(results).kind == SECONDARY
+    found = verdict(results, subnetwork="WR")
+    assert found.kind == JACKPOT
+    assert found[5].best == ("WR-IMP", 0.1)
+    assert found[3].against == ("RR-IMP", 0.1)
+
+
+def test_masks_of_another_learning_rate_are_left_out():
+    results = table(**SECONDARY_TABLE).assign(pretraining_lr=math.nan)
+    mixed = pd.DataFrame(rows("LT-IMP", {0.1: 94.0}, pretraining_lr=0.01))
+    assert verdict(pd.concat([results, mixed])).kind == SECONDARY
+
+
+def test_one_row_an_experiment():
+    results = pd.concat(
+        [
+            table(**JACKPOT_TABLE, sparsity=0.914),
+            pd.DataFrame(rows("LT-OMP", {0.1: 92.9}, sparsity=1 - 0.8**11)),  # the same sparsity
+            pd.DataFrame(rows("LT-IMP", {0.1: 80.0}, sparsity=0.945)),
+            table(**SECONDARY_TABLE, sparsity=0.914, epochs=78),
+            table(**JACKPOT_TABLE, network="vgg16"),
+        ]
+    )
+    found = verdicts(results)
+    keys = [
+        (v.network, v.epochs, round(v.sparsity, 3), v.pruning, v.kind) for v in found.itertuples(index=False)
+    ]
+    assert keys == [
+        ("resnet20", 78, 0.914, "IMP", NONE),  # T is not sufficient
+        ("resnet20", 160, 0.914, "IMP", JACKPOT),
+        ("resnet20", 160, 0.914, "OMP", "undecided"),  # no RR-OMP
+        ("resnet20", 160, 0.945, "IMP", NONE),
+        ("vgg16", 160, 0.832, "IMP", JACKPOT),
+    ]
+    assert found["holds_1"].tolist() == ["no", "yes", "yes", "yes", "yes"]
+    assert found["difference_5"].iloc[1] == pytest.approx(-0.1)
+    # no length was stated: the longest of the network is assumed to be sufficient, and shorter ones are not
+    said = [v[1].sentence for v in found["verdict"]]
+    assert ["assumed" in sentence for sentence in said] == [False, True, True, True, True]
+    assert "78 epochs (needed: 160)" in said[0]
+    assert verdicts(results, sufficient_epochs=78)["kind"].iloc[0] == SECONDARY
+    assert found["verdict"].iloc[1].kind == found["kind"].iloc[1]
+
+
+def test_an_empty_table_has_no_verdicts():
+    assert verdicts(table(**JACKPOT_TABLE).iloc[:0]).empty
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        (lambda t: t.iloc[:0], "no rows"),
+        (lambda t: t.drop(columns="seed"), "no column seed"),
+        (lambda t: pd.concat([t, t.assign(network="vgg16")]), "several values of network"),
+        (lambda t: pd.concat([t, t.assign(epochs=78)]), "several values of epochs"),
+        (
+            lambda t: pd.concat([t, pd.DataFrame(rows("SDT", {0.1: 80.0}, sparsity=0.5))]),
+            "several sparsities",
+        ),
+        (lambda t: pd.concat([t, t]), "several runs of seed 0"),
+        (lambda t: t.assign(accuracy=t["accuracy"] / 100), "percent"),
+        (lambda t: t.assign(accuracy=-1.0), "percent"),
+        (lambda t: t[t["setting"] == "pretraining"], "pretraining only"),
+    ],
+)
+def test_a_table_that_is_not_one_experiment_is_refused(spoilt, said):
+    with pytest.raises(InputError, match=said):
+        verdict(spoilt(table(**JACKPOT_TABLE)))
+
+
+def test_the_same_run_named_by_two_figures_counts_once():
+    results = table(**JACKPOT_TABLE)
+    results["digest"] = [f"{i:016x}" for i in range(len(results))]
+    assert verdict(pd.concat([results, results])) == verdict(results)
+
+
+def test_unknown_subnetworks_and_levels_are_refused():
+    with pytest.raises(InputError, match="subnetwork"):
+        verdict(table(**JACKPOT_TABLE), subnetwork="XX")
+    with pytest.raises(InputError, match="level"):
+        verdict(table(**JACKPOT_TABLE), level=95)
