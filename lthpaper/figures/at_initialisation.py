@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, seeds_note, spread
-from lthpaper.runs import settings
 from lthpaper.runs.masks import collapsed
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
+from lthpaper.store import table as tidy
 from lthpaper.store.store import Store
 from lthpaper.verdicts import at_initialisation
 
@@ -39,7 +39,7 @@ def trials(scale: Scale) -> list[Trial]:
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
     """The tidy table, and of each mask that the store has, how many layers it left nothing of."""
-    table = settings.table(found, store)
+    table = tidy.table(found, store)
     empty = {t.run.digest: _collapsed(t, store) for t in found}
     return table.assign(collapsed=table["digest"].map(empty))
 

@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper.figures import FigureSpec, appendix_f, forest, register
+from lthpaper.figures import FigureSpec, forest, register
 from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent, unfinished_note
 from lthpaper.figures.verdict_marks import SHORT
+from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import tickets
 from lthpaper.verdicts.conditions import NO, SYMBOLS, UNDECIDED, YES
@@ -24,7 +25,7 @@ ASKED = {
 
 FAR = 5.0  # points; an interval that reaches further runs out of its panel
 
-trials = appendix_f.trials
+trials = experiments.all_sparsities
 
 
 def effects(verdicts: Iterable[Verdict]) -> pd.DataFrame:

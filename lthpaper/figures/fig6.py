@@ -4,6 +4,8 @@
 m the mask of IMP at s = 0.832, and θ0′ an independent draw.
 """
 
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

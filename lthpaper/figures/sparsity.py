@@ -4,13 +4,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.figures import FigureSpec, appendix_a, appendix_f, fig3, register, style
+from lthpaper.figures import FigureSpec, appendix_a, fig3, register, style
 from lthpaper.figures.style import PAGE, paper_style
+from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS
 from lthpaper.verdicts.cells import trained
 
-trials = appendix_f.trials
+trials = experiments.all_sparsities
 
 
 ACROSS = 3  # panels abreast

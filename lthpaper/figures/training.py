@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lthpaper.figures import FigureSpec, fig3, register, style
+from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
+from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
 from lthpaper.store.store import Store
@@ -21,7 +22,7 @@ COLUMNS = ["setting", "network", "data", "lr", "sparsity", "seed", "epoch", *CUR
 
 def trials(scale: Scale) -> list[Trial]:
     """Figure 1's network and learning rates, at the sparsity of Figure 3's panel."""
-    k = fig3.shown_rounds(scale.task, scale)
+    k = experiments.shown_rounds(scale.task, scale)
     return list(sanity_check(scale.task, scale.recipe, scale.learning_rates, (k,), scale.seeds))
 
 

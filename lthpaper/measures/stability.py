@@ -137,11 +137,8 @@ def seen(table: pd.DataFrame, stable: float = 2.0) -> str:
         above = means[means >= stable]
         later = means[means.index > above.index.max()] if len(above) else means
         when = f"stable from epoch {later.index.min()} on" if len(later) else "not stable at any k tried"
+        ends = (f"{means.iloc[i]:.1f} points at k = {means.index[i]}" for i in (0, -1))
         lines.append(
-            f"Learning rate {lr:g}: {when}; the mean barrier of the test error falls from {means.iloc[0]:.1f}"
-            f" points at k = {means.index[0]} to {means.iloc[-1]:.1f} at k = {means.index[-1]}."
-            if means.iloc[-1] < means.iloc[0]
-            else f"Learning rate {lr:g}: {when}; the mean barrier of the test error is {means.iloc[0]:.1f} "
-            f"points at k = {means.index[0]} and {means.iloc[-1]:.1f} at k = {means.index[-1]}."
+            f"Learning rate {lr:g}: {when}; the mean barrier of the test error is {', '.join(ends)}."
         )
     return "\n".join(lines) or "Nothing has run yet."

@@ -103,7 +103,7 @@ def test_the_figure_draws_barriers_and_nothing():
     assert "nothing has run" in spec.plot(nothing, of)._suptitle.get_text()
     assert spec.tabulate(nothing, of).empty
     rows = [
-        ("resnet8", "digits", 160, lr, seed, k, 9.0 + seed, 8.0)
+        ("resnet8", "digits", 160, lr, seed, k, 8.0, 9.0 + seed)
         for lr in (0.01, 0.1)
         for seed in (0, 1)
         for k in (0, 8)
