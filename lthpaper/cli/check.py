@@ -60,10 +60,10 @@ def check(
 ) -> None:
     """Put a network of your own through the sanity check: is its winning ticket one?"""
     from lthpaper import locations
-    from lthpaper.check import SanityCheck
+    from lthpaper.checks import SanityCheck
     from lthpaper.paper import CIFAR
     from lthpaper.runs.recipe import Recipe
-    from lthpaper.study import costs
+    from lthpaper.studies import costs
     from lthpaper.sweep.execute import execute
 
     time_left(time_limit)  # refused before anything else

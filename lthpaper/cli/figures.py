@@ -50,7 +50,7 @@ def figures(
     from lthpaper.figures import FIGURES
     from lthpaper.report import notebooks as batch
     from lthpaper.runs.scales import Scale
-    from lthpaper.study import notebook_folder
+    from lthpaper.studies import notebook_folder
     from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import worker_count
 

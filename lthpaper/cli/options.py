@@ -74,7 +74,7 @@ def studies_of(
     Raises InputError for an unknown figure, scale, field or value.
     """
     from lthpaper.figures import FIGURES
-    from lthpaper.study import Study
+    from lthpaper.studies import Study
 
     wanted = names or list(FIGURES)
     options: dict[str, Any] = {"store": store, "data_root": data, "device": device, "workers": workers}

@@ -4,7 +4,7 @@ import pytest
 
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES, FigureSpec, figure
-from lthpaper.study import Study
+from lthpaper.studies import Study
 
 OWN = FigureSpec("Mine", FIGURES["fig1"].trials, FIGURES["fig1"].plot)
 

@@ -34,7 +34,7 @@ from lthpaper.report import notebooks
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.run import from_json, to_json
 from lthpaper.runs.scales import SCALES, Scale
-from lthpaper.study import Study
+from lthpaper.studies import Study
 
 
 def tried(times: int = 1) -> settings:

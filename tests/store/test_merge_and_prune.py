@@ -24,7 +24,7 @@ from lthpaper.store.check import check_store
 from lthpaper.store.entry import FORMAT, MASK, RESULT, RUN, WEIGHTS, Unwritable, checksum, file_checksum
 from lthpaper.store.merge import bring
 from lthpaper.store.store import Store
-from lthpaper.study import Study
+from lthpaper.studies import Study
 from lthpaper.sweep.plan import plan
 from lthpaper.training.loop import train
 

@@ -23,7 +23,7 @@ from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
 from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.store.store import Store
-from lthpaper.study import Study
+from lthpaper.studies import Study
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.torchrun import check_shares
 from lthpaper.training.loop import train

@@ -13,7 +13,7 @@ from lthpaper import data
 from lthpaper.errors import InputError
 from lthpaper.figures.publish import fingerprint_warning, publish
 from lthpaper.runs.scales import scale
-from lthpaper.study import Study
+from lthpaper.studies import Study
 from lthpaper.training.loop import train
 
 TINY = {"epochs": 1, "insufficient_epochs": 1, "rounds": [1], "learning_rates": [0.1], "train_images": 60}

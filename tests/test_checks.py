@@ -5,7 +5,7 @@ import torch
 from matplotlib import pyplot
 from torch import nn
 
-from lthpaper.check import SanityCheck
+from lthpaper.checks import SanityCheck
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.settings import nonzeros
