@@ -1,37 +1,82 @@
-"""The sanity check for a network of your own: from a factory to the verdict.
-
-check = SanityCheck.of("mypackage.nets:make", "digits", Recipe(epochs=60, batch_size=50), rounds=(4, 8))
-check.prunable()                # which weights, before anything is trained
-check.costs(store)              # what it will take
-check.train(store)
-check.verdicts(store)           # conditions ① to ⑤, the ticket's kind, and how sure
-"""
+"""The sanity check for a network of your own, from a factory to the verdict (`lth.check`)."""
 
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import nn
 
-from lthpaper import networks
+from lthpaper import locations, networks
 from lthpaper.data import card
 from lthpaper.errors import require
-from lthpaper.figures.publish import publish, sources
+from lthpaper.figures import FigureSpec, appendix_f
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
-from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.recipe import CURVE_POINTS, Recipe
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.scales import scale as scale_named
 from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check
 from lthpaper.runs.task import Task
-from lthpaper.store.store import Store
-from lthpaper.store.table import table
-from lthpaper.sweep.execute import execute
-from lthpaper.sweep.plan import Plan, plan
+from lthpaper.studies import Study
 from lthpaper.training.forms import why_not_stacked
-from lthpaper.verdicts import tickets
+
+
+def check(
+    network: str | Callable[..., nn.Module],
+    data: str = "digits",
+    scale: str | Scale = "laptop",
+    *,
+    recipe: Recipe | None = None,
+    learning_rates: Sequence[float] | None = None,
+    prunable: Sequence[str] | None = None,
+    train_images: int | None = None,
+    store: str | Path | None = None,
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    train: bool = True,
+    **fields: Any,
+) -> "Check":
+    """The sanity check for a network of your own: what `lth.study` gives, and which weights are prunable.
+
+        check = lth.check(make_my_network, data="digits", epochs=60, rounds=(4, 8), seeds=3)
+        check.prunable  # which weights, before anything is trained
+        check.train()
+        check.verdicts  # conditions ① to ⑤, the ticket's kind, and how sure
+
+    network: a name, a path `package.module:function`, or a function that returns an nn.Module; of
+    num_classes, in_channels, width and size it is given those that it names. scale: gives the recipe, the
+    learning rates (its grid), rounds and seeds, unless they are given here; fields: any field of it.
+    train_images: None for all. Raises InputError for whatever cannot be built, found or pruned.
+    """
+    chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
+    how = recipe or chosen.recipe_for(data)
+    sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or (), train_images or 0)
+    value = SanityCheck.of(network, data, how, *sizes)
+    spec = FigureSpec("The sanity check of one network", lambda c: c.trials, _plot)
+    places = {"store": store, "data_root": data_root, "device": device, "workers": workers, "train": train}
+    folder = locations.figures_folder(chosen.name, out)
+    return Check("own-network", spec, value, folder, **places, thresholds=value.thresholds())
+
+
+class Check(Study):
+    """A study of one network; `scale` is the SanityCheck."""
+
+    @property
+    def prunable(self) -> pd.DataFrame:
+        """One row a parameter: its shape, number of weights, and whether it is prunable."""
+        return self.scale.prunable()
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know before training: settings left out, networks trained one by one."""
+        return self.scale.notes()
 
 
 @dataclass(frozen=True)
@@ -89,6 +134,16 @@ class SanityCheck:
         return (self.task,)
 
     @property
+    def name(self) -> str:
+        """The network's, as a Scale has a name."""
+        return self.task.network
+
+    @property
+    def curve_points(self) -> int:
+        """Tests of a network on its way, at most."""
+        return CURVE_POINTS
+
+    @property
     def settings(self) -> tuple[str, ...]:
         """All settings, without SDT where the factory has no `width` to reduce."""
         takes_width = "width" in inspect.signature(networks.factory(self.task.network)).parameters
@@ -119,40 +174,12 @@ class SanityCheck:
             said.append(f"Networks are trained one by one, not as packs: {why}.")
         return said
 
-    def plan(self, store: Store) -> Plan:
-        """What the store still lacks."""
-        return plan([trial.run for trial in self.trials], store)
-
-    def train(
-        self,
-        store: Store,
-        data_root: str | Path | None = None,
-        device: str = "cpu",
-        workers: int | None = None,
-        quiet: bool = False,
-    ) -> Plan:
-        """Train what is missing."""
-        runs = [trial.run for trial in self.trials]
-        return execute(runs, store, data_root, device, workers, quiet=quiet)
-
-    def table(self, store: Store) -> pd.DataFrame:
-        """One row a run (store.table.COLUMNS)."""
-        return table(self.trials, store)
-
     def thresholds(self) -> Thresholds:
         """The paper's for its data sets, the card's `similar` for others."""
         known = of_paper(self.task.data)
         return replace(known, similar=card(self.task.data).similar) if known.ours else known
 
-    def verdicts(self, store: Store) -> pd.DataFrame:
-        """One row a sparsity and pruning method, with both readings (tickets.verdicts)."""
-        return tickets.verdicts(self.table(store), self.thresholds())
 
-    def draw(self, store: Store, folder: Path) -> Figure:
-        """Accuracy against learning rate, a panel a sparsity, tickets marked; files go to `folder`."""
-        from lthpaper.figures import appendix_f
-
-        drawn = self.table(store)
-        fig = appendix_f.plot(drawn, self, self.thresholds())
-        publish(fig, drawn, sources("own-network", self, self.trials, store), folder)
-        return fig
+def _plot(table: pd.DataFrame, check: SanityCheck) -> Figure:
+    """Accuracy against learning rate, a panel a sparsity, tickets marked."""
+    return appendix_f.plot(table, check, check.thresholds())

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
-from lthpaper.cli.options import DataFolder, Device, StoreFolder, TimeLimit, Workers, store_at, time_left
+from lthpaper.cli.options import DataFolder, Device, StoreFolder, TimeLimit, Workers, time_left
 from lthpaper.errors import require
 
 console = terminal.console()
@@ -59,11 +59,9 @@ def check(
     ] = "",
 ) -> None:
     """Put a network of your own through the sanity check: is its winning ticket one?"""
-    from lthpaper import locations
-    from lthpaper.checks import SanityCheck
+    from lthpaper import checks, locations
     from lthpaper.paper import CIFAR
     from lthpaper.runs.recipe import Recipe
-    from lthpaper.studies import costs
     from lthpaper.sweep.execute import execute
 
     time_left(time_limit)  # refused before anything else
@@ -72,33 +70,30 @@ def check(
     recipe = Recipe(**CIFAR.arguments(epochs) | given)
     grid = _numbers("--learning-rates", learning_rates, float, "0.01,0.1")
     counts = _numbers("--rounds", rounds, int, "4,8")
-    checked = SanityCheck.of(
-        network, data, recipe, grid, counts, seeds, prunable or (), train_images=train_images
-    )
-    results, root = store_at(store), locations.data_folder(data_root)
-    chosen_device = locations.device(device)
-    weights = checked.prunable()
+    folder = locations.home() / (out or f"runs/check/{network.replace(':', '-')}")
+    sizes = {"learning_rates": grid, "rounds": counts, "seeds": seeds, "train_images": train_images}
+    places = {"store": store, "data_root": data_root, "out": folder, "device": device, "workers": workers}
+    checked = checks.check(network, data, recipe=recipe, prunable=prunable, **sizes, **places)
     table = Table("parameter", "shape", "weights", "prunable", box=None)
-    for row in weights.itertuples():
+    for row in checked.prunable.itertuples():
         table.add_row(
             row.parameter, "×".join(map(str, row.shape)), f"{row.weights:,}", "yes" if row.prunable else ""
         )
     console.print(table)
-    for note in checked.notes():
+    for note in checked.notes:
         console.print(f"note: {note}")
     for line in _small_dense(checked):
         console.print(line)
-    for name, value in costs(checked.plan(results), chosen_device, workers or None)[""].items():
+    for name, value in checked.costs()[""].items():
         console.print(f"{name}: {value}")
     if plan_only:
         return
-    runs, left = [trial.run for trial in checked.trials], time_left(time_limit)
-    execute(runs, results, root, chosen_device, workers or None, time_limit=left, signals=True)
-    for row in checked.verdicts(results).itertuples():
+    where, left = (checked.store, checked.data_root, checked.device, checked.workers), time_left(time_limit)
+    execute(checked.runs, *where, time_limit=left, signals=True)
+    for row in checked.verdicts.itertuples():
         judged = f"{row.kind}; with confidence: {row.kind_ours}"
         console.print(f"s = {row.sparsity:.3f} {row.pruning}: {judged}. {row.reason}")
-    folder = locations.home() / (out or f"runs/check/{checked.task.network.replace(':', '-')}")
-    checked.draw(results, folder)
+    checked.draw()
     console.print(f"The figure is in {folder}")
 
 

@@ -74,11 +74,11 @@ def studies_of(
     Raises InputError for an unknown figure, scale, field or value.
     """
     from lthpaper.figures import FIGURES
-    from lthpaper.studies import Study
+    from lthpaper.studies import study
 
     wanted = names or list(FIGURES)
     options: dict[str, Any] = {"store": store, "data_root": data, "device": device, "workers": workers}
-    return [Study(name, scale, **options, **changes) for name in wanted]
+    return [study(name, scale, **options, **changes) for name in wanted]
 
 
 def union(studies: list[Any]) -> tuple[list[Any], dict[Any, frozenset[int]]]:

@@ -8,7 +8,8 @@ draws the tidy table of their results (store.table.COLUMNS). It never trains.
 
 A figure that needs more than accuracies adds `keep(scale)`, the epochs whose weights it reads, and
 `measure(trials, store, scale, data_root)`, which computes the table that `plot` gets. A table of the
-paper adds `tabulate(table, scale)`, the DataFrame that is published as Markdown and LaTeX.
+paper adds `tabulate(table, scale)`, the DataFrame that is published as Markdown and LaTeX. `says(table,
+scale)` gives sentences for "What we see" beside those on the paper's claims and the verdicts.
 """
 
 import importlib
@@ -40,6 +41,7 @@ class FigureSpec:
     keep: Callable[[Scale], Mapping[Run, frozenset[int]]] = lambda scale: {}
     tabulate: Callable[[pd.DataFrame, Scale], pd.DataFrame] | None = None
     measure: Measure = lambda trials, store, scale, data_root: table(trials, store)
+    says: Callable[[pd.DataFrame, Scale], list[str]] = lambda table, scale: []
 
 
 FIGURES: Registry[FigureSpec] = Registry("figure", "lthpaper.figures")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, Sentence, require
 
 STATUS = 75  # of a command that ended so: EX_TEMPFAIL, "try again"
 RESERVE = 5.0  # seconds before the end of the time in which packs checkpoint and workers end
@@ -16,7 +16,7 @@ NUMBER = r"(\d+(?:\.\d+)?)"
 DURATION = re.compile(rf"(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s)?|{NUMBER}", re.ASCII)
 
 
-class Unfinished(Exception):
+class Unfinished(Sentence, Exception):
     """An execution that ended in good order before everything was trained, in a sentence."""
 
 

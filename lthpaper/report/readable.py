@@ -1,0 +1,69 @@
+"""A table as a person reads it: each column by what it is, and nothing where there is nothing."""
+
+import math
+from collections.abc import Callable, Hashable, Iterable
+
+import pandas as pd
+
+RATES = {"lr", "pretraining_lr", "best_lr", "lrs", "learning rate", "small", "large"}
+SPARSITIES = {"sparsity", "s", "width", "p"}
+COUNTS = {"n", "count", "seed", "seeds", "epochs", "epoch", "rewind", "rounds", "runs"}
+COUNTS |= {"parameters", "weights", "residual connections"}
+
+
+def readable(table: pd.DataFrame | pd.Series, digits: int = 1) -> pd.DataFrame:
+    """The same table in text. A learning rate and a sparsity keep all that tells them apart (0.005, 0.945);
+    a count is whole; other numbers, accuracies in percent mostly, have `digits` places; a missing value is
+    empty. Columns are told by their names, of a pivoted table by any of its levels; so is the index."""
+    frame = table.to_frame() if isinstance(table, pd.Series) else table
+    columns = [_column(frame.iloc[:, i], _form(frame.columns[i], digits)) for i in range(frame.shape[1])]
+    shown = pd.concat(columns, axis=1) if columns else frame.copy()
+    shown.columns, shown.index = _labels(frame.columns, digits), _labels(frame.index, digits)
+    return shown
+
+
+def _form(name: Hashable | tuple[Hashable, ...], digits: int) -> Callable[[float], str]:
+    """How numbers under this heading are written."""
+    names = {str(part) for part in (name if isinstance(name, tuple) else (name,))}
+    if names & COUNTS:
+        return lambda x: f"{x:,.0f}" if abs(x) >= 10_000 else f"{x:.0f}"
+    if names & RATES:
+        return lambda x: f"{x:g}"
+    if names & SPARSITIES:
+        return lambda x: f"{x:.3f}" if x else "0"
+    return lambda x: f"{x:.{digits}f}"
+
+
+def _column(values: pd.Series, form: Callable[[float], str]) -> pd.Series:
+    return values.map(lambda value: _cell(value, form)).astype(object)
+
+
+def _cell(value: object, form: Callable[[float], str]) -> str:
+    if value is None or value is pd.NA or value is pd.NaT:
+        return ""
+    if isinstance(value, tuple | list):
+        return ", ".join(_cell(part, lambda x: f"{x:g}") for part in value)
+    if isinstance(value, bool) or type(value).__name__ == "bool":  # NumPy's too
+        return "yes" if value else "no"
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return str(value)
+    if isinstance(value, str):
+        return value
+    return "" if math.isnan(number) else form(number).replace("-", "−")
+
+
+def _labels(index: pd.Index, digits: int) -> pd.Index:
+    """The labels of an axis: numbers by the name of their level, text as it is."""
+
+    def level(values: Iterable[object], name: Hashable) -> list[object]:
+        form = _form(name if name in RATES | SPARSITIES | COUNTS else "lr", digits)  # a label is never cut
+        return [value if isinstance(value, str) else _cell(value, form) for value in values]
+
+    if isinstance(index, pd.MultiIndex):
+        parts = [level(index.get_level_values(i), name) for i, name in enumerate(index.names)]
+        return pd.MultiIndex.from_arrays(parts, names=index.names)
+    if isinstance(index, pd.RangeIndex):
+        return index
+    return pd.Index(level(index, index.name), name=index.name, dtype=object)

@@ -1,0 +1,52 @@
+"""A table that a person reads keeps its learning rates and sparsities."""
+
+import numpy as np
+import pandas as pd
+
+from lthpaper.report.readable import readable
+
+NAN = float("nan")
+TABLE = pd.DataFrame(
+    {
+        "setting": ["LT-IMP", "RR-IMP"],
+        "lr": [0.005, 1e-4],
+        "sparsity": [0.9450242, 0.0],
+        "epochs": [160, 78],
+        "accuracy": [91.4449, NAN],
+        "difference": [-0.26, 0.04],
+        "parameters": [270_896.0, NAN],
+        "same": [np.True_, False],
+        "lrs": [(0.01, 0.1), ()],
+        "reason": ["1.5", None],
+    }
+)
+
+
+def test_each_column_is_written_by_what_it_is():
+    first, second = readable(TABLE).itertuples(index=False)
+    numbers = ("0.005", "0.945", "160", "91.4", "−0.3", "270,896")
+    assert tuple(first) == ("LT-IMP", *numbers, "yes", "0.01, 0.1", "1.5")
+    assert tuple(second) == ("RR-IMP", "0.0001", "0", "78", "", "0.0", "", "no", "", "")
+
+
+def test_a_pivoted_table_keeps_its_learning_rates_on_either_axis():
+    means = TABLE.groupby(["lr", "sparsity", "setting"])["accuracy"].agg(["mean", "count"]).unstack("setting")
+    shown = readable(means)
+    assert shown.index.tolist() == [("0.0001", "0"), ("0.005", "0.945")]
+    assert shown[("count", "LT-IMP")].tolist() == ["", "1"]
+    assert shown[("mean", "LT-IMP")].tolist() == ["", "91.4"]
+    by_rate = TABLE.pivot(index="setting", columns="lr", values="accuracy")
+    assert readable(by_rate).columns.tolist() == ["0.0001", "0.005"]
+    assert readable(by_rate).columns.name == "lr"
+
+
+def test_more_places_where_they_are_asked_for_and_none_of_it_changes_the_table():
+    before = TABLE.copy()
+    assert readable(TABLE, digits=3)["accuracy"].tolist() == ["91.445", ""]
+    pd.testing.assert_frame_equal(TABLE, before)
+
+
+def test_a_series_and_an_empty_table_are_tables_too():
+    assert readable(TABLE["accuracy"])["accuracy"].tolist() == ["91.4", ""]
+    assert readable(TABLE.iloc[:0]).empty
+    assert readable(TABLE.iloc[:, :0]).shape == (2, 0)
