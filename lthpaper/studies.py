@@ -13,6 +13,7 @@ from lthpaper.figures import FigureSpec
 from lthpaper.figures import figure as figure_named
 from lthpaper.figures.publish import fingerprint_warning, publish, sources
 from lthpaper.paper import Thresholds
+from lthpaper.report.accuracies import accuracies
 from lthpaper.report.findings import Findings, findings
 from lthpaper.report.folded import Folded
 from lthpaper.runs.run import Run
@@ -143,6 +144,11 @@ class Study:
     def table(self) -> pd.DataFrame:
         """The tidy table that the figure draws."""
         return self.spec.measure(self.trials, self.store, self.scale, self.data_root)
+
+    @property
+    def accuracies(self) -> pd.DataFrame:
+        """The results for a person: a column a setting, mean ± standard deviation over seeds, percent."""
+        return accuracies(self.results)
 
     def draw(self) -> Figure:
         """The figure; PNG, PDF, table and provenance go to `folder`."""
