@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12 make install      another interpreter (3.11 or newer)
 #   PIP_ARGS="..." make install         further options for pip, say an index with CPU builds of torch
+#   EXTRA=gpu make install              with uv: the CUDA build of torch (cpu or gpu)
 #   SCALE=laptop make figures           another scale (smoke, laptop, paper)
 #   PYTEST_ARGS="-k masks" make test    some of the tests
 
@@ -14,9 +15,12 @@ JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.installed
 PIP := -m pip --disable-pip-version-check --quiet
+EXTRA ?= cpu
+# uv where it is and has a lock to go by, else pip and requirements.lock
+UV := $(if $(wildcard uv.lock),$(shell command -v uv 2>/dev/null))
 
 .DEFAULT_GOAL := help
-.PHONY: help install figures gallery test lint lab bench faults fuzz lock clean
+.PHONY: help install figures gallery test lint lab bench faults fuzz lock uv-lock clean
 
 help:
 	@echo "make figures   draw every figure at the smoke scale (minutes, nothing downloaded)"
@@ -29,20 +33,29 @@ help:
 	@echo "make install   only install, into .venv"
 	@echo "make lint      check style, format and which package imports which"
 	@echo "make lock      write requirements.lock anew"
+	@echo "make uv-lock   write uv.lock, which make install then uses (needs uv and PyTorch's own index)"
 	@echo "make clean     remove .venv and caches; what was trained under runs/ stays"
 
 install: $(READY)
 
 $(BIN)/python:
+ifeq ($(UV),)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lthpaper needs Python 3.11 or newer; \
 	this is " + sys.version.split()[0] + ". Name another one: PYTHON=python3.12 make install")'
 	@$(PYTHON) -m venv .venv
+else
+	@$(UV) venv --quiet --python $(PYTHON) .venv
+endif
 
 # torch comes with the lock's exact pin: an open range would take whatever build is newest
-$(READY): $(BIN)/python pyproject.toml requirements.lock
+$(READY): $(BIN)/python pyproject.toml requirements.lock $(wildcard uv.lock)
 	@echo "Installing into .venv (once) ..."
+ifeq ($(UV),)
 	@$(BIN)/python $(PIP) install $(PIP_ARGS) -r requirements.lock
 	@$(BIN)/python $(PIP) install $(PIP_ARGS) --no-deps -e .
+else
+	@$(UV) sync --quiet --locked --extra $(EXTRA) --extra notebooks --extra hub --extra cluster --extra dev
+endif
 	@touch $@
 
 figures: $(READY)
@@ -50,7 +63,7 @@ figures: $(READY)
 
 # after `make figures SCALE=laptop`: the pictures that the README shows, each with its provenance
 gallery:
-	@cp runs/figures/laptop/*.png runs/figures/laptop/*.json docs/gallery/
+	@cp runs/figures/laptop/*.png runs/figures/laptop/*.json runs/figures/laptop/*.csv docs/gallery/
 
 lint: $(READY)
 	@mkdir -p build
@@ -88,12 +101,16 @@ lock:
 	{ echo "requirements.lock must pin torch and torchvision: write these two lines first" >&2; exit 1; }
 	@rm -rf build/lock && mkdir -p build && $(PYTHON) -m venv build/lock
 	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -r requirements.lock
-	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -c requirements.lock -e '.[notebooks,cluster,dev]'
+	@build/lock/bin/python $(PIP) install $(PIP_ARGS) -c requirements.lock -e '.[notebooks,hub,cluster,dev]'
 	@{ echo "# The tested set: $$(build/lock/bin/python -V), written by \`make lock\`."; \
 	  build/lock/bin/python -m pip freeze --exclude lthpaper | grep == | sed 's/+[a-z0-9.]*$$//' \
 	  | grep -vE '^(nvidia|cuda|triton)'; } > build/requirements.lock
 	@mv build/requirements.lock requirements.lock && rm -rf build/lock
 	@echo "requirements.lock: $$(grep -c == requirements.lock) packages"
+
+# once uv.lock is there, `make install` goes by it
+uv-lock:
+	@uv lock
 
 clean:
 	@rm -rf .venv build .pytest_cache .ruff_cache .hypothesis *.egg-info

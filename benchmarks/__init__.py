@@ -16,8 +16,8 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks import around
-from benchmarks.contender import ENGINE, ON_DEVICE, ORDINARY, PACK, Contender, Running
-from benchmarks.floor import floors
+from benchmarks.contender import ENGINE, FLOOR, ON_DEVICE, ORDINARY, PACK, Contender, Running
+from benchmarks.floor import floor
 from benchmarks.report import COLUMNS, report, write
 from benchmarks.sizes import SIZES, Size, named
 from lthpaper.runs.run import Run
@@ -79,7 +79,6 @@ def run_bench(
             timed = replace(size, images=min(size.images, effort.images))
             rows += [{"size": name, **row} for row in _compare(timed, device, effort)]
             rows += [{"size": name, **row} for row in _tried(size, device, effort.precisions)]
-            rows += [{"size": name, **row} for row in floors(size, device)]
             bar.update()
         if effort.photographs:
             from benchmarks import loading  # imports torchvision
@@ -116,7 +115,8 @@ def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, obje
         for precision, pack in largest.items()
     ]
     at_once = len(ours) if where.type == "cpu" else 1  # on a GPU a pack may fill the memory
-    first = [*ordinary, Contender(ON_DEVICE, size, device), *ours[:at_once]]
+    least = [Contender(FLOOR, size, device, 1, p, None, worker_count(device)) for p in effort.precisions]
+    first = [*ordinary, Contender(ON_DEVICE, size, device), *ours[:at_once], *least]
     later = [([engine], effort.rounds) for engine in ours[at_once:]]
     packs = [
         Contender(PACK, size, device, pack, precision, form)
@@ -129,13 +129,15 @@ def _compare(size: Size, device: str, effort: Effort) -> Iterator[dict[str, obje
     later += [(packs[i : i + GROUP], effort.rounds_of_packs) for i in range(0, len(packs), GROUP)]
     rates, memory, evaluation = _rounds(first, effort.rounds, effort.seconds)
     base = max(ordinary, key=lambda c: statistics.median(rates[c]))
-    yield from (_row(c, rates[c], rates[base], memory[c]) for c in first)
+    yield from (_row(c, rates[c], rates[base], memory[c]) for c in first if c.kind != FLOOR)
+    floors = [floor(size, device, c.precision, max(rates[c])) for c in least]
     for group, rounds in later:
         rates, memory, more = _rounds([base, *group], rounds, effort.seconds)
         evaluation |= more
         yield from (_row(c, rates[c], rates[base], memory[c]) for c in group)
     for contender, found in evaluation.items():
         yield _row(contender, found, None, math.nan) | {"contender": "engine, evaluation"}
+    yield from floors
 
 
 Rates = dict[Contender, list[float]]

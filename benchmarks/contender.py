@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.floor import Products
 from benchmarks.ordinary import OnDevice, Ordinary
 from benchmarks.sizes import Size
 from lthpaper.data.noise import random_data
@@ -28,6 +29,7 @@ from lthpaper.training.start import start
 
 PLAIN = Form()
 ORDINARY, ON_DEVICE, PACK, ENGINE = "ordinary loop", "data on the device", "pack", "engine"
+FLOOR = "floor"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Contender:
             return Ordinary(runs[0], data, device, self.workers)
         if self.kind == ON_DEVICE:
             return OnDevice(runs[0], data, device)
+        if self.kind == FLOOR:
+            return Products(self.size, self.images, self.precision, device)
         form = self.form or choose(runs[0], device).form
         return Pack(runs, [start(run, None) for run in runs], data, device, form)
 
@@ -90,7 +94,7 @@ def peak_memory_mb(device: torch.device) -> float:
 def _serve(contender: Contender, orders: Connection, together: Any) -> None:
     """A contender's process: answers (began, ended, peak MB) to every ("train" | "evaluate", times)."""
     device = torch.device(contender.device)
-    if contender.kind in (PACK, ENGINE):
+    if contender.kind in (PACK, ENGINE, FLOOR):
         with repeatable(device):
             _answer(contender, orders, together, device)
     else:

@@ -2,11 +2,11 @@
 
 A training step must do its multiplications (forward, and twice as many backward, less the input gradient
 of the first layer) and must carry every activation to and from memory a few times. Dividing the one by
-the speed of a large matrix product and the other by the speed of a copy gives two times; the longer one
-is the floor.
+the speed of large matrix products and the other by the speed of a copy gives two times; the longer one
+is the floor. The products are a contender like the others: as many processes as the engine has, in the same
+rounds, so that a busy machine slows both; what counts is their fastest round.
 """
 
-import math
 import time
 from collections.abc import Callable
 
@@ -14,8 +14,6 @@ import torch
 
 from benchmarks.sizes import Size
 from lthpaper.sweep import flops
-from lthpaper.sweep.plan import worker_count
-from lthpaper.training.pack import repeatable
 
 
 def _fastest(action: Callable[[], object], device: torch.device, times: int = 5) -> float:
@@ -30,12 +28,23 @@ def _fastest(action: Callable[[], object], device: torch.device, times: int = 5)
     return min(found)
 
 
-def operations_per_s(device: torch.device, dtype: torch.dtype) -> float:
-    """Of a large matrix product on all of the device; on a CPU one core's speed times the cores."""
-    n = 8192 if device.type == "cuda" else 1024
-    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    with repeatable(device):
-        return worker_count(device) * 2 * n**3 / _fastest(lambda: a @ b, device, times=10)
+class Products:
+    """Nothing but matrix products, as many operations as training on `images` images needs."""
+
+    def __init__(self, size: Size, images: int, precision: str, device: torch.device):
+        n = 8192 if device.type == "cuda" else 1024
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        self.a, self.b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+        operations, _ = flops.per_image(size.task)
+        self.images, self.products = images, operations * images / (2 * n**3)
+
+    def train_epoch(self) -> None:
+        """Whole products, then one of fewer rows: together the operations of an epoch, to a row."""
+        for _ in range(int(self.products)):
+            self.a @ self.b
+        rows = round(self.products % 1 * len(self.a))
+        if rows:
+            self.a[:rows] @ self.b
 
 
 def bytes_per_s(device: torch.device) -> float:
@@ -45,21 +54,21 @@ def bytes_per_s(device: torch.device) -> float:
     return 2 * source.numel() / _fastest(lambda: target.copy_(source), device)
 
 
-def floors(size: Size, device_name: str) -> list[dict[str, object]]:
-    """A row a precision: images a second that nothing on this device can exceed."""
+def floor(size: Size, device_name: str, precision: str, products: float) -> dict[str, object]:
+    """The row of a precision: images a second that nothing on this device can exceed.
+
+    products: images a second whose operations were done as matrix products.
+    """
     device = torch.device(device_name)
-    operations, activations = flops.per_image(size.task)
-    bandwidth = bytes_per_s(device) if device.type == "cuda" else math.inf  # a CPU's caches hold them
-    rows = []
-    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        traffic = activations * flops.ACCESSES * dtype.itemsize / bandwidth
-        speed = 1 / max(operations / operations_per_s(device, dtype), traffic)
-        rows.append(
-            {
-                "contender": "floor",
-                "precision": precision,
-                "images_per_s": speed,
-                "network_epochs_per_hour": 3600 * speed / size.epoch,
-            }
-        )
-    return rows
+    _, activations = flops.per_image(size.task)
+    itemsize = {"fp32": 4, "bf16": 2}[precision]
+    traffic = 0.0  # a CPU's caches hold the activations
+    if device.type == "cuda":
+        traffic = activations * flops.ACCESSES * itemsize / bytes_per_s(device)
+    speed = 1 / max(1 / products, traffic)
+    return {
+        "contender": "floor",
+        "precision": precision,
+        "images_per_s": speed,
+        "network_epochs_per_hour": 3600 * speed / size.epoch,
+    }

@@ -1,5 +1,5 @@
 """python -m lthpaper"""
 
-from lthpaper.cli import main
+from lthpaper.cli.main import main
 
 main()

@@ -1,7 +1,9 @@
 """What a user is told when an input cannot be used, and how a training says that it was stopped."""
 
+import difflib
 import os
 import traceback
+from collections.abc import Iterable
 
 
 class Sentence:
@@ -29,6 +31,21 @@ def require(condition: bool, sentence: str) -> None:
     """Raise InputError(sentence) unless the condition holds."""
     if not condition:
         raise InputError(sentence)
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """ " Did you mean 'fig1'?" for 01_fig1; "" if nothing known is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def as_module(name: str, what: str) -> str:
+    """What a name like `package.module:function` must be, for one that cannot be imported."""
+    module, _, attribute = name.partition(":")
+    if module.endswith(".py"):
+        dotted = module.removesuffix(".py").replace("/", ".").strip(".")
+        return f"it is the name of a module and no file: drop the .py, {dotted}:{attribute}."
+    return f"it must be package.module:{what}, importable from here."
 
 
 def printable(text: str) -> str:

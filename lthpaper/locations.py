@@ -1,11 +1,14 @@
 """Where things lie: options first, then environment variables, then folders of the project."""
 
+import hashlib
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from lthpaper.errors import InputError
+
+LONGEST = 80  # characters of a folder's name
 
 
 def home() -> Path:
@@ -19,10 +22,21 @@ def store_folder(option: str | Path | None = None) -> Path:
     return home() / (option or os.environ.get("LTHPAPER_STORE") or "runs/store")
 
 
+def shipped(name: str) -> Path:
+    """A folder that an installed wheel carries beside the code (hatch_build.py), there or not."""
+    return Path(__file__).parent / "shipped" / name
+
+
 def published_folder() -> Path | None:
-    """`results/` of the project, read as a layer under the store; None where it is not there."""
-    folder = home() / "results"
-    return folder if folder.is_dir() else None
+    """`results/` of the project, else the wheel's, read as a layer under the store; None without either."""
+    return next((f for f in (home() / "results", shipped("results")) if f.is_dir()), None)
+
+
+def notebook_folder() -> Path:
+    """`notebooks/` of the project, else the wheel's, else that of the checkout which is installed."""
+    checkout = Path(__file__).parents[1] / "notebooks"
+    there = (home() / "notebooks", shipped("notebooks"), checkout)
+    return next((f for f in there if f.is_dir()), there[0])
 
 
 def data_folder(option: str | Path | None = None) -> Path:
@@ -30,19 +44,36 @@ def data_folder(option: str | Path | None = None) -> Path:
     return home() / (option or os.environ.get("LTHPAPER_DATA") or "data")
 
 
-def figures_folder(scale: str, option: str | Path | None = None) -> Path:
-    """`--out`, else runs/figures/<scale>."""
-    return home() / (option or Path("runs/figures") / scale)
+def figures_folder(
+    scale: str, option: str | Path | None = None, changes: Mapping[str, object] | None = None
+) -> Path:
+    """`--out`, else runs/figures/<scale>; a scale with changes has a folder of its own beside it."""
+    return home() / (option or Path("runs/figures") / changed(scale, changes or {}))
+
+
+def changed(scale: str, changes: Mapping[str, object]) -> str:
+    """The name of a folder for a scale with changes: smoke,seeds=2."""
+    said = (f"{name}={_plain(value)}" for name, value in sorted(changes.items()))
+    name = re.sub(r"[^\w=.,+-]+", "-", ",".join((scale, *said)))
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _plain(value: object) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def device(option: str | None = None) -> str:
     """A device's name, or the best one here. Raises InputError if there is no such device."""
+    import torch  # a second that whoever asks for a folder need not wait
+
     if not option or option == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(option)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        here = "cpu, cuda" if torch.cuda.is_available() else "cpu"
-        raise InputError(f"There is no device {option!r} here; there is {here}.") from error
+        here = "there are cpu and cuda" if torch.cuda.is_available() else "no GPU was found, so there is cpu"
+        raise InputError(f"There is no device {option!r} here; {here}.") from error
     return str(chosen)

@@ -1,12 +1,11 @@
 """Names to things: a new network, data set, pruning rule or figure is one new file in its package."""
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from lthpaper.errors import InputError
+from lthpaper.errors import InputError, suggestion
 
 T = TypeVar("T")
 
@@ -45,8 +44,7 @@ class Registry(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         things = self._discover()
         if name not in things:
-            near = difflib.get_close_matches(str(name), things, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = suggestion(name, things)
             raise InputError(f"Unknown {self.what} {name!r}.{hint} Known: {', '.join(sorted(things))}.")
         return things[name]
 

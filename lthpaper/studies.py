@@ -1,5 +1,6 @@
 """What a notebook works with: one figure at one scale, from the plan to the picture (`lth.study`)."""
 
+import dataclasses
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper import locations
+from lthpaper import data, locations
+from lthpaper.errors import InputError, require
 from lthpaper.figures import FigureSpec
 from lthpaper.figures import figure as figure_named
 from lthpaper.figures.publish import fingerprint_warning, publish, sources
@@ -16,8 +18,9 @@ from lthpaper.paper import Thresholds
 from lthpaper.report.accuracies import accuracies
 from lthpaper.report.findings import Findings, findings
 from lthpaper.report.folded import Folded
+from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.run import Run
-from lthpaper.runs.scales import Scale
+from lthpaper.runs.scales import SCALES, Scale
 from lthpaper.runs.scales import scale as scale_named
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Result, Store
@@ -55,7 +58,7 @@ def study(
     """
     spec = figure_named(figure)
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(**fields)
-    folder = locations.figures_folder(chosen.name, out)
+    folder = locations.figures_folder(chosen.name, out, changes(chosen))
     places = {"store": store, "data_root": data_root, "device": device, "workers": workers}
     return Study(figure.replace(":", "-"), spec, chosen, folder, **places, train=train)
 
@@ -107,11 +110,18 @@ class Study:
     @property
     def plan(self) -> Plan:
         """What the store still lacks for this figure."""
-        return plan(self.runs, self.store, self.spec.keep(self.scale))
+        return plan(self.runs, self.store, self.spec.lacking(self.scale, self.store))
 
     def costs(self) -> pd.DataFrame:
-        """The plan in numbers: runs, network-epochs, hours on this device, disk."""
-        return costs(self.plan, self.device if self.trains else "", self.workers)
+        """The plan in numbers: runs, network-epochs, hours on this device, disk.
+
+        Raises InputError if the data that is left to train on is not there, or a network fails on it.
+        """
+        todo = self.plan
+        if not self.trains:
+            return costs(todo, "")
+        require(not (missing := missing_data(todo, self.data_root)), " ".join(missing))
+        return costs(todo, self.device, self.workers)
 
     def train(self, quiet: bool = False) -> None:
         """Train what is missing, with one live bar.
@@ -125,13 +135,17 @@ class Study:
                     f"{len(missing)} of {len(self.runs)} runs are missing; train is false, so they stay so."
                 )
             return
-        keep, points = self.spec.keep(self.scale), self.scale.curve_points
+        keep, points = self.spec.lacking(self.scale, self.store), self.scale.curve_points
         where = (self.store, self.data_root, self.device, self.workers)
         try:
             execute_interruptibly(self.runs, *where, keep=keep, quiet=quiet, curve_points=points)
         finally:
-            for cached in ("table", "results"):
-                self.__dict__.pop(cached, None)
+            self.forget()
+
+    def forget(self) -> None:
+        """Read results anew: some were trained."""
+        for cached in ("table", "results"):
+            self.__dict__.pop(cached, None)
 
     # --- what came of it ---
 
@@ -156,7 +170,7 @@ class Study:
         about = self.provenance
         if warning := fingerprint_warning(about):
             fig.text(0.01, 0.01, warning, fontsize=6, color="#D55E00")
-        publish(fig, self.table, about, self.folder, self.tabulated)
+        publish(fig, self.table, about, self.folder, self.tabulated, self.spec.title)
         return fig
 
     @property
@@ -227,6 +241,50 @@ def execute_interruptibly(runs: Iterable[Run], store: Store, *where: Any, **how:
         raise Unfinished(f"Interrupted. {kept}") from None
 
 
+def changes(of: Scale) -> dict[str, Any]:
+    """The fields in which a scale is not what its name says."""
+    own = SCALES.get(of.name)
+    if own is None:  # a scale of the user's, whose name says everything
+        return {}
+    names = (field.name for field in dataclasses.fields(of))
+    return {name: getattr(of, name) for name in names if getattr(of, name) != getattr(own, name)}
+
+
+def missing_data(todo: Plan, root: str | Path | None = None) -> list[str]:
+    """A sentence a data set to train on that is not there: where it was looked for, how to get it."""
+    said = []
+    for name in sorted({run.task.data for run in todo.todo}):
+        try:
+            data.look_for(name, root)
+        except InputError as error:
+            said.append(str(error))
+    return said
+
+
+def amount(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def trainings(todo: Plan) -> list[str]:
+    """A line a kind of network, data and length: "12 trainings of resnet20 on cifar10, 160 epochs".
+
+    Small dense networks have a width for each sparsity; they are one line.
+    """
+    counted: dict[tuple[str, str, int], list[float]] = {}
+    for run in todo.todo:
+        small = " made narrow (SDT)" if run.task.width < 1 else ""
+        key = (f"{run.task.network}{small}", run.task.data, run.recipe.epochs)
+        counted.setdefault(key, []).append(run.task.width)
+    said = []
+    for (network, name, epochs), widths in counted.items():
+        low, high = min(widths), max(widths)
+        width = f", width {low:.3g}" + (f" to {high:.3g}" if high > low else "") if low < 1 else ""
+        many = f"{len(widths):,} training{'s' * (len(widths) != 1)}"
+        said.append(f"{many} of {network} on {name}, {epochs_said(epochs)}{width}")
+    return said
+
+
 def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
     """A plan in numbers, one column; what is in the store already costs nothing. device "": no time."""
     rows = {
@@ -234,14 +292,9 @@ def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
         "in the store": f"{len(todo.runs) - len(todo.todo)}",
         "to train": f"{len(todo.todo)}",
         "network-epochs": f"{todo.network_epochs:,}",
-        "disk": f"{todo.disk / 1e6:,.1f} MB",
+        "disk": amount(todo.disk),
     }
     if device:
         seconds = simulate.here(todo, device, workers).makespan
         rows[f"predicted time on {device}"] = simulate.duration(seconds)
     return pd.DataFrame({"": rows})
-
-
-def notebook_folder() -> Path:
-    """The folder of notebooks of this project."""
-    return locations.home() / "notebooks"

@@ -64,7 +64,7 @@ def test_a_function_from_a_notebook_goes_from_factory_to_verdict(tmp_path):
     assert all(c.sentence in said for verdict in mine.verdicts["verdict"] for c in verdict.conditions)
     pyplot.close(mine.draw())
     written = sorted(p.suffix for p in (tmp_path / "drawn").iterdir())
-    assert written == [".csv", ".json", ".pdf", ".png"]
+    assert written == [".csv", ".json", ".pdf", ".png", ".svg"]
 
 
 def test_the_scale_gives_what_is_not_given():

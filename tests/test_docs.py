@@ -97,3 +97,39 @@ def test_every_command_of_the_pages_is_one(page, command):
         assert found is not None, f"{page}: there is no command lthpaper {command}"
         group, context = found, click.Context(found, parent=context)
     group.parse_args(context, words)
+
+
+# --- links ---
+
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+WRITTEN = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md", *PAGES]
+WRITTEN += [*sorted((ROOT / "docs").glob("*/*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives the headings of a page."""
+    heads = re.findall(r"^#+ +(.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
+def broken(page: Path, text: str) -> list[str]:
+    """Links of a page that lead nowhere in this repository; those to elsewhere are not followed."""
+    found = []
+    for target in LINK.findall(text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
+            found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda p: p.name)
+def test_every_link_of_the_pages_leads_somewhere(page):
+    assert not broken(page, page.read_text())
+
+
+def test_a_link_that_leads_nowhere_would_be_seen():
+    text = "[a](docs/nowhere.md) [b](README.md#no-such-heading) [c](README.md#citing) [d](https://x.org/y)"
+    assert broken(ROOT / "README.md", text) == ["docs/nowhere.md", "README.md#no-such-heading"]

@@ -33,7 +33,9 @@ def bounds(lines: list[str]) -> dict[str, str]:
 
 # --- dependencies ---
 
-EXTRAS = list(PROJECT["optional-dependencies"])
+BUILDS = {"cpu", "gpu"}  # of torch, for uv; nothing more
+APART = {"trackers"}  # does not go with the newest of the others
+EXTRAS = [extra for extra in PROJECT["optional-dependencies"] if extra not in BUILDS | APART]
 PINS = dict(
     line.split("==")
     for line in (ROOT / "requirements.lock").read_text().splitlines()
@@ -55,6 +57,29 @@ def test_the_lock_serves_every_machine():
     assert not [name for name in PINS if re.match(r"nvidia|cuda|triton", name)]
     assert not [version for version in PINS.values() if not re.fullmatch(r"[0-9a-z.]+", version)]
     assert "lthpaper" not in PINS
+
+
+def test_the_extras_for_uv_name_torchs_builds_and_exclude_each_other():
+    torch = {r.name: str(r.specifier) for r in requirements() if r.name in ("torch", "torchvision")}
+    for build in BUILDS:
+        assert bounds(PROJECT["optional-dependencies"][build]) == torch
+    uv = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
+    assert [{choice["extra"] for choice in group} for group in uv["conflicts"]] == [BUILDS]
+    urls = {index["name"]: index["url"] for index in uv["index"]}
+    assert all(re.match(r"https://(pypi|download\.pytorch)\.org/", url) for url in urls.values())
+    for name in torch:
+        assert {source["extra"] for source in uv["sources"][name]} == BUILDS
+        assert {source["index"] for source in uv["sources"][name]} == set(urls)
+
+
+def test_a_lock_of_uvs_names_public_indexes_only():
+    lock = ROOT / "uv.lock"
+    if not lock.exists():
+        pytest.skip("there is no uv.lock: make install goes by requirements.lock")
+    found = re.findall(r'(?:registry|url) = "([^"]+)"', lock.read_text())
+    public = r"https://(pypi\.org|files\.pythonhosted\.org|download(-r2)?\.pytorch\.org)/"
+    assert found
+    assert not [url for url in found if not re.match(public, url)]
 
 
 def test_environment_yml_asks_for_what_pyproject_asks_for():
@@ -221,6 +246,12 @@ def line_faults(line: str) -> list[str]:
 def test_every_notebook_is_stripped_and_has_parameters_that_papermill_can_read():
     found = [f"{p.name}: {fault}" for p in NOTEBOOKS for fault in faults(nbformat.read(p, as_version=4))]
     assert not found, "\n".join(found)
+
+
+def test_no_notebook_rounds_a_whole_table():
+    """It would round learning rates and sparsities away: lthpaper.report.readable does not."""
+    found = [p.name for p in NOTEBOOKS if ".round(" in p.read_text()]
+    assert not found
 
 
 def example():

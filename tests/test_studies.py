@@ -11,7 +11,7 @@ from PIL import Image
 
 from lthpaper import data, studies
 from lthpaper.errors import InputError
-from lthpaper.figures.publish import fingerprint_warning, publish
+from lthpaper.figures.publish import alternative, fingerprint_warning, publish
 from lthpaper.runs.scales import scale
 from lthpaper.studies import Study, study
 from lthpaper.sweep.stopping import Unfinished
@@ -75,9 +75,9 @@ def test_what_is_trained_is_not_left_to_train(drawn):
     assert drawn.costs().loc["network-epochs", ""] == "0"
 
 
-def test_four_files_are_written_and_the_table_is_the_one_drawn(drawn):
+def test_five_files_are_written_and_the_table_is_the_one_drawn(drawn):
     written = sorted(p.name for p in drawn.folder.iterdir())
-    assert written == ["fig1.csv", "fig1.json", "fig1.pdf", "fig1.png"]
+    assert written == ["fig1.csv", "fig1.json", "fig1.pdf", "fig1.png", "fig1.svg"]
     read = pd.read_csv(drawn.folder / "fig1.csv")
     assert read["digest"].tolist() == drawn.table["digest"].tolist()
     assert read["accuracy"].to_numpy() == pytest.approx(drawn.table["accuracy"].to_numpy())
@@ -90,6 +90,8 @@ def test_the_picture_carries_the_provenance_of_its_sidecar(drawn):
         text = picture.text
     assert text["Title"] == "lthpaper fig1"
     assert json.loads(text["Description"]) == said
+    assert text["Comment"] == said["alt"]
+    assert said["alt"] in (drawn.folder / "fig1.svg").read_text()
     assert b"/Subject" in (drawn.folder / "fig1.pdf").read_bytes()
 
     assert said["runs"] == said["results"] == 3
@@ -98,6 +100,14 @@ def test_the_picture_carries_the_provenance_of_its_sidecar(drawn):
     assert said["seeds"] == [0]
     assert said["versions"]["torch"]
     assert said["devices"] != ["None"]
+
+
+def test_the_alternative_text_says_what_the_table_says(drawn):
+    said = json.loads((drawn.folder / "fig1.json").read_text())["alt"]
+    assert said.startswith(f"{drawn.spec.title}: resnet8 on digits.")
+    best = drawn.table.loc[drawn.table["setting"] == "pretraining", "accuracy"].iloc[0]
+    assert f"pretraining {best:.1f} % (learning rate 0.1)" in said
+    assert alternative("Mine", drawn.table.assign(accuracy=float("nan"))).endswith("Nothing has run yet.")
 
 
 def test_the_hash_of_the_runs_changes_with_any_of_them(drawn, tmp_path):

@@ -48,6 +48,13 @@ def check(
         list[str] | None, typer.Option("--prunable", help="Pattern of weights to prune; may be repeated.")
     ] = None,
     train_images: Annotated[int, typer.Option("--train-images", help="Use only so many; 0: all.")] = 0,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Add seeds only where a verdict is still open.")
+    ] = False,
+    max_seeds: Annotated[int, typer.Option("--max-seeds", help="Of --until-decided.")] = 20,
+    budget: Annotated[
+        str, typer.Option("--budget", help="Time for --until-decided, such as 2h; then it reports.")
+    ] = "",
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop.")] = False,
     store: StoreFolder = "",
     data_root: DataFolder = "",
@@ -62,9 +69,12 @@ def check(
     from lthpaper import checks, locations
     from lthpaper.paper import CIFAR
     from lthpaper.runs.recipe import Recipe
+    from lthpaper.studies import costs, missing_data
     from lthpaper.sweep.execute import execute
+    from lthpaper.verdicts.deciding import looks
 
-    time_left(time_limit)  # refused before anything else
+    for limit in (time_limit, budget):
+        time_left(limit)  # refused before anything else
     given = {"epochs": epochs, "batch_size": batch_size, "momentum": momentum, "precision": precision}
     given |= {"weight_decay": weight_decay, "schedule": schedule}
     recipe = Recipe(**CIFAR.arguments(epochs) | given)
@@ -84,17 +94,41 @@ def check(
         console.print(f"note: {note}")
     for line in _small_dense(checked):
         console.print(line)
-    for name, value in checked.costs()[""].items():
-        console.print(f"{name}: {value}")
+    if until_decided:
+        begin, most = checked.with_seeds(looks(max_seeds)[0]), checked.with_seeds(max_seeds)
+        console.print(
+            f"--until-decided begins with {begin.scale.seeds} seeds a cell, and ends at most at {max_seeds}:"
+        )
+        for name, value in costs(begin.plan, checked.device, checked.workers)[""].items():
+            console.print(f"{name}, to begin with: {value}")
+        console.print(f"network-epochs at most: {most.plan.network_epochs:,}")
+    else:
+        require(not budget, "--budget belongs to --until-decided; give that too, or --time-limit instead.")
+        for name, value in costs(checked.plan, checked.device, checked.workers)[""].items():
+            console.print(f"{name}: {value}")
+    for sentence in missing_data(checked.plan, checked.data_root):
+        console.print(f"data: {sentence}")
     if plan_only:
+        return
+    if until_decided:
+        found = checked.decide(max_seeds, budget=time_left(budget or time_limit), told=console.print)
+        _verdicts(found)
+        used = found.attrs
+        console.print(f"{used['network_epochs']:,} network-epochs, up to {used['seeds']} seeds a cell.")
+        checked.with_seeds(used["seeds"]).draw()
+        console.print(f"The figure is in {folder}")
         return
     where, left = (checked.store, checked.data_root, checked.device, checked.workers), time_left(time_limit)
     execute(checked.runs, *where, time_limit=left, signals=True)
-    for row in checked.verdicts.itertuples():
-        judged = f"{row.kind}; with confidence: {row.kind_ours}"
-        console.print(f"s = {row.sparsity:.3f} {row.pruning}: {judged}. {row.reason}")
+    _verdicts(checked.verdicts)
     checked.draw()
     console.print(f"The figure is in {folder}")
+
+
+def _verdicts(found: Any) -> None:
+    for row in found.itertuples():
+        judged = f"{row.kind}; with confidence: {row.kind_ours}"
+        console.print(f"s = {row.sparsity:.3f} {row.pruning}: {judged}. {row.reason}")
 
 
 def _small_dense(checked: Any) -> list[str]:

@@ -22,7 +22,7 @@ from lthpaper.cli.options import (
     time_left,
     union,
 )
-from lthpaper.errors import require
+from lthpaper.errors import require, suggestion
 from lthpaper.sweep.stopping import Unfinished
 
 console = terminal.console()
@@ -56,21 +56,24 @@ def figures(
     from lthpaper.figures import FIGURES
     from lthpaper.report import notebooks as batch
     from lthpaper.runs.scales import Scale
-    from lthpaper.studies import notebook_folder
+    from lthpaper.runs.scales import scale as scale_of
+    from lthpaper.studies import changes as changed_fields
     from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import worker_count
 
     time_left(time_limit)  # refused before anything else
-    chosen = batch.select(names or [], Path(notebooks) if notebooks else notebook_folder())
+    chosen = batch.select(names or [], Path(notebooks) if notebooks else locations.notebook_folder())
     given = fields(changes)
-    folder = locations.figures_folder(scale, out)
+    checked = {name: batch.checked(path, given) for name, path in chosen.items()}
+    changes_of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
+    own = changed_fields(scale_of(scale, **changes_of_scale))
+    own |= {name: value for name, value in given.items() if name not in changes_of_scale}
+    folder = locations.figures_folder(scale, out, own)
     fixed = {"scale": scale, "store": str(locations.store_folder(store).resolve()), "device": device}
     fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
-    values = {name: fixed | batch.checked(path, given) for name, path in chosen.items()}
+    values = {name: fixed | of_its_own for name, of_its_own in checked.items()}
     if not train:
         values = {name: of_one | {"train": False} for name, of_one in values.items()}
-
-    changes_of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
     drawn = [name for name in chosen if name in FIGURES]
     if drawn and train:
         studies = studies_of(drawn, scale, changes_of_scale, store, data, device, 0)
@@ -80,7 +83,7 @@ def figures(
         execute(runs, *where, keep=keep, time_limit=left, signals=True, curve_points=points)
     if time_left(time_limit) == 0:
         raise Unfinished("Everything is trained, but the time limit is reached: the figures are to be drawn.")
-    executed = locations.home() / "runs" / "notebooks" / scale
+    executed = locations.home() / "runs" / "notebooks" / locations.changed(scale, own)
     outcomes = []
     for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
         outcomes.append(outcome)
@@ -115,41 +118,64 @@ def list_(
     store: StoreFolder = "",
 ) -> None:
     """Names that other commands take, or (list runs) what the store holds."""
-    import dataclasses
-
-    from lthpaper import data, networks
-    from lthpaper.figures import FIGURES
-    from lthpaper.runs import pruning
-    from lthpaper.runs.scales import SCALES
-
-    kinds = {
-        "figures": lambda: {name: spec.title for name, spec in FIGURES.items()},
-        "scales": lambda: {
-            name: ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(value).items() if k != "name")
-            for name, value in SCALES.items()
-        },
-        "networks": lambda: {
-            name: f"{networks.count_parameters(name, 10):,} parameters with 10 classes, 32×32 inputs"
-            for name in networks.NETWORKS
-        },
-        "data": lambda: {
-            name: f"{s.card.train:,} + {s.card.test:,} images of {s.card.size}×{s.card.size}, "
-            f"{s.card.num_classes} classes"
-            for name, s in data.SOURCES.items()
-        },
-        "pruning": lambda: {
-            name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()
-        },
-    }
     if what == "runs":
         _list_runs(store)
         return
-    require(what in (*kinds, ""), f"{what!r} cannot be listed; there are {', '.join(kinds)} and runs.")
-    for kind in [what] if what else kinds:
+    kinds = ", ".join(KINDS)
+    require(
+        what in (*KINDS, ""),
+        f"{what!r} cannot be listed.{suggestion(what, KINDS)} There are {kinds} and runs.",
+    )
+    for kind in [what] if what else KINDS:
         table = Table(kind, "", box=None, title_justify="left")
-        for name, about in kinds[kind]().items():
+        for name, about in KINDS[kind]().items():
             table.add_row(name, about)
-        console.print(table)
+        console.print(table, soft_wrap=False)
+
+
+def _figures() -> dict[str, str]:
+    """In the paper's order, by their notebooks: to import what draws them takes seconds."""
+    from lthpaper import locations
+    from lthpaper.report import notebooks
+
+    return {name: notebooks.title(path) for name, path in notebooks.find(locations.notebook_folder()).items()}
+
+
+def _scales() -> dict[str, str]:
+    import dataclasses
+
+    from lthpaper.runs.scales import SCALES
+
+    return {
+        name: ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(value).items() if k != "name")
+        for name, value in SCALES.items()
+    }
+
+
+def _networks() -> dict[str, str]:
+    from lthpaper import networks
+
+    counted = "parameters with 10 classes, 32×32 inputs"
+    return {name: f"{networks.count_parameters(name, 10):,} {counted}" for name in networks.NETWORKS}
+
+
+def _data() -> dict[str, str]:
+    from lthpaper import data
+
+    cards = {name: source.card for name, source in data.SOURCES.items()}
+    return {
+        name: f"{c.train:,} + {c.test:,} images of {c.size}×{c.size}, {c.num_classes} classes"
+        for name, c in cards.items()
+    }
+
+
+def _pruning() -> dict[str, str]:
+    from lthpaper.runs import pruning
+
+    return {name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()}
+
+
+KINDS = {"figures": _figures, "scales": _scales, "networks": _networks, "data": _data, "pruning": _pruning}
 
 
 def _list_runs(folder: str) -> None:
@@ -185,4 +211,4 @@ def claims(
     table = Table(*shown.columns, show_lines=True)
     for row in shown.itertuples(index=False):
         table.add_row(*("" if value is None else str(value) for value in row))
-    console.print(table)
+    console.print(table, soft_wrap=False)  # as wide as the terminal

@@ -5,37 +5,72 @@ import os
 import shlex
 import sys
 import traceback
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lthpaper.cli import check, figures, run, terminal
+from lthpaper.cli import check, export, figures, run, terminal
+from lthpaper.cli.notebooks import notebooks_app
+from lthpaper.cli.results import results_app
 from lthpaper.cli.store import store_app
+from lthpaper.cli.ticket import ticket_app
 from lthpaper.errors import InputError, require
 from lthpaper.sweep import stopping
 from lthpaper.sweep.processes import WorkFailed
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="The sanity checks for lottery tickets (Ma et al., NeurIPS 2021): plan, train, draw.",
     epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback. "
     "What a time limit or SIGTERM ended in good order exits with status 75; the same command goes on.",
 )
-for command in (run.plan, run.run, figures.figures):
-    app.command()(command)
-app.command("list")(figures.list_)
-for command in (figures.claims, check.check, run.bench):
-    app.command()(command)
+COMMANDS = {
+    "plan": run.plan,
+    "run": run.run,
+    "figures": figures.figures,
+    "list": figures.list_,
+    "claims": figures.claims,
+    "check": check.check,
+    "export": export.export,
+    "bench": run.bench,
+}
+EXAMPLES = {  # below the help of a command, a line each
+    "plan": ("plan fig3 --scale paper", "plan fig1 fig3 --scale paper --on 8xh100 --price 2.5"),
+    "run": ("run fig1 --scale laptop --time-limit 2h", "run fig1 --set network=vgg-small --set seeds=5"),
+    "figures": ("figures", "figures fig1 table3 --scale laptop", "figures fig1 --set seeds=2"),
+    "list": ("list figures", "list networks", "list runs --store runs/store"),
+    "claims": ("claims --scale laptop",),
+    "check": ("check resnet8 --on digits --plan", "check mynets:make --on mydata:load --data photos"),
+    "export": ("export fig3 --scale laptop --to trackio", "export --to tensorboard --folder runs/events"),
+    "bench": ("bench --quick", "bench --size vgg --device cuda"),
+}
+for name, command in COMMANDS.items():
+    examples = "  \n".join(f"lthpaper {line}" for line in EXAMPLES[name])
+    app.command(name, epilog=f"Examples:  \n{examples}")(command)
 app.add_typer(store_app, name="store")
+app.add_typer(notebooks_app, name="notebooks")
+app.add_typer(ticket_app, name="ticket")
+app.add_typer(results_app, name="results")
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # an environment variable of the processes that torchrun starts
+
+
+def _version(asked: bool) -> None:
+    """Say the versions that a report of a problem needs, without importing torch, and end."""
+    if asked:
+        others = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "numpy"))
+        print(f"lthpaper {metadata.version('lthpaper')} (Python {sys.version.split()[0]}, {others})")
+        raise typer.Exit()
 
 
 @app.callback()
 def _options(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version, and stop.", callback=_version, is_eager=True)
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; as LTHPAPER_DEBUG=1 does.")
     ] = False,

@@ -1,5 +1,6 @@
 """Options that several commands take, and what they stand for."""
 
+import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,8 +25,23 @@ Changes = Annotated[
 StoreFolder = Annotated[
     str, typer.Option("--store", help="Folder of results. Default: LTHPAPER_STORE or runs/store.")
 ]
+
+
+def _look_for_data_in(folder: str) -> str:
+    """Make `--data` this process's and its children's rule: data sets of one's own are asked for everywhere,
+    since only their images tell how many classes and channels a network needs."""
+    if folder:
+        from lthpaper import locations
+
+        os.environ["LTHPAPER_DATA"] = str(locations.data_folder(folder).resolve())
+    return folder
+
+
 DataFolder = Annotated[
-    str, typer.Option("--data", help="Folder of data sets. Default: LTHPAPER_DATA or data.")
+    str,
+    typer.Option(
+        "--data", help="Folder of data sets. Default: LTHPAPER_DATA or data.", callback=_look_for_data_in
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a core, one on a GPU.")]
@@ -76,16 +92,20 @@ def studies_of(
     from lthpaper.figures import FIGURES
     from lthpaper.studies import study
 
-    wanted = names or list(FIGURES)
+    require(
+        "own-network" not in (names or ()),
+        "own-network is about a network of yours: `lthpaper check NETWORK --plan` says what it costs.",
+    )
+    wanted = dict.fromkeys(names or FIGURES)  # a figure that is named twice counts once
     options: dict[str, Any] = {"store": store, "data_root": data, "device": device, "workers": workers}
     return [study(name, scale, **options, **changes) for name in wanted]
 
 
 def union(studies: list[Any]) -> tuple[list[Any], dict[Any, frozenset[int]]]:
-    """The runs of several figures, and the weights that they want kept."""
+    """The runs of several figures, and the weights that they still read."""
     runs = [trial.run for study in studies for trial in study.trials]
     keep: dict[Any, frozenset[int]] = {}
     for study in studies:
-        for run, epochs in study.spec.keep(study.scale).items():
+        for run, epochs in study.spec.lacking(study.scale, study.store).items():
             keep[run] = keep.get(run, frozenset()) | epochs
     return runs, keep

@@ -24,7 +24,6 @@ from lthpaper.cli.options import (
     union,
 )
 from lthpaper.errors import require
-from lthpaper.runs.recipe import epochs_said
 
 console = terminal.console()
 
@@ -48,7 +47,7 @@ def plan(
     Speeds are measured the first time, in about a minute; on a GPU in minutes for each shape of network and
     batch, since forms are tried there and compiled.
     """
-    from lthpaper.studies import costs
+    from lthpaper.studies import costs, missing_data, trainings
     from lthpaper.sweep import simulate
     from lthpaper.sweep.plan import plan as plan_runs
 
@@ -63,13 +62,13 @@ def plan(
     for name, value in costs(todo, "" if on else studies[0].device, workers or None)[""].items():
         table.add_row(str(name), str(value))
     for name, value in simulate.table(simulate.on(todo, on, speed), price).items() if on else ():
-        table.add_row(f"{name} on {on}" if name == "makespan" else name, value)
+        table.add_row(f"{name} on {on}" if name == "time" else name, value)
     console.print(table)
-    for runs_of_shape in todo.shapes.values():
-        first, count = runs_of_shape[0], len(runs_of_shape)
-        said = f"{first.task.network} on {first.task.data}, {epochs_said(first.recipe.epochs)}"
-        console.print(f"  {count} training{'s' * (count != 1)} of {said}")
+    for line in trainings(todo):
+        console.print(f"  {line}")
     console.print(f"store: {studies[0].store.folder}")
+    for sentence in missing_data(todo, studies[0].data_root):
+        console.print(f"data: {sentence}")
 
 
 def run(
@@ -109,7 +108,7 @@ def bench(
     size: Annotated[
         list[str] | None, typer.Option("--size", help="digits, cifar or vgg; the first two if none.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Under a minute, noisier.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds: shorter, noisier.")] = False,
     device: Device = "auto",
     out: Annotated[str, typer.Option("--out", help="Folder for the table and its JSON.")] = "runs/bench",
 ) -> None:

@@ -190,3 +190,29 @@ def _table(*columns: str) -> Table:
 
 def _counted(counts: Counter) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if count)
+
+
+@store_app.command(epilog="Example: lthpaper store table --csv runs.csv")
+def table(
+    csv: Annotated[str, typer.Option("--csv", help="File to write, comma-separated.")] = "",
+    parquet: Annotated[str, typer.Option("--parquet", help="File to write, parquet.")] = "",
+    store: StoreFolder = "",
+) -> None:
+    """Every run in one table: setting, learning rate, sparsity, seed, accuracy; printed unless written."""
+    from lthpaper import locations
+    from lthpaper.report.readable import readable
+    from lthpaper.store import listing
+
+    found = store_at(store)
+    frame = found.table()
+    for option, name, ending in (("--csv", csv, ".csv"), ("--parquet", parquet, ".parquet")):
+        require(not name or name.endswith(ending), f"{option} is {name!r}; the name must end in {ending}.")
+    files = [locations.home() / name for name in (csv, parquet) if name]
+    for path in files:
+        console.print(f"{len(frame)} runs written to {listing.write(frame, path)}")
+    if not files:
+        shown = ["setting", "network", "data", "lr", "epochs", "sparsity", "seed", "accuracy", "digest"]
+        printed = Table(*shown, box=None)
+        for row in readable(frame[shown], digits=2).itertuples(index=False):
+            printed.add_row(*row)
+        console.print(printed)

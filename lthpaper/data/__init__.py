@@ -62,7 +62,11 @@ class Card:
 
 @dataclass(frozen=True)
 class Images:
-    """train, test: (N, H, W, C) uint8; labels: (N,) int64, on the CPU. origin: where they came from."""
+    """train, test: (N, H, W, C) uint8; labels: (N,) whole numbers. origin: where they came from.
+
+    Tensors on the CPU; arrays of NumPy's are taken too, and so are labels in a list or of another width.
+    Raises InputError for what is neither.
+    """
 
     train: Tensor
     train_labels: Tensor
@@ -70,6 +74,15 @@ class Images:
     test_labels: Tensor
     classes: tuple[str, ...]
     origin: str
+
+    def __post_init__(self):
+        for name in ("train", "test"):
+            object.__setattr__(self, name, _tensor(name, getattr(self, name)))
+        for name in ("train_labels", "test_labels"):
+            labels = _tensor(name, getattr(self, name))
+            if not labels.is_floating_point():  # `check` names those
+                labels = labels.to(torch.int64)
+            object.__setattr__(self, name, labels)
 
     def chosen(self, index: Tensor) -> "Images":
         """The same test images, and only these training images."""
@@ -83,6 +96,20 @@ class Images:
             hasher.update(str(tuple(part.shape)).encode())
             hasher.update(np.ascontiguousarray(part.numpy()).data)
         return hasher.hexdigest()[:16]
+
+
+def _tensor(name: str, values: object) -> Tensor:
+    """A tensor of what a tensor, an array or a list holds. Raises InputError for anything else."""
+    if isinstance(values, Tensor):
+        return values
+    try:
+        array = np.ascontiguousarray(values)
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} of these images is a {type(values).__name__} ({error}); it must be a tensor or an "
+            "array: images uint8 (N, H, W, C), labels whole numbers (N,)."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from lthpaper.data import Card, Images, Source, check, data_root
 from lthpaper.data.files import Files
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, as_module, require
 
 
 def _imported(name: str) -> object:
@@ -27,8 +27,8 @@ def _imported(name: str) -> object:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"Data set {name!r} cannot be imported ({error}); it must be package.module:name of a Source or "
-            "a function, importable from here."
+            f"Data set {name!r} cannot be imported ({error}); "
+            f"{as_module(name, 'name of a Source or a function')}"
         ) from error
 
 

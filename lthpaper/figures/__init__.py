@@ -7,9 +7,12 @@ draws the tidy table of their results (store.table.COLUMNS). It never trains.
     register("fig1", FigureSpec("Preliminary results", trials, plot))
 
 A figure that needs more than accuracies adds `keep(scale)`, the epochs whose weights it reads, and
-`measure(trials, store, scale, data_root)`, which computes the table that `plot` gets. A table of the
-paper adds `tabulate(table, scale)`, the DataFrame that is published as Markdown and LaTeX. `says(table,
-scale)` gives sentences for "What we see" beside those on the paper's claims and the verdicts.
+`measure(trials, store, scale, data_root)`, which computes the table that `plot` gets. What it works out of
+weights it keeps (measurements.py), and `is_measured(run, store, scale)` says whether it would find that and
+read no weights of a run: then none are trained for it. `measurement` is the name that it is kept under, so
+that it can be published. A table of the paper adds `tabulate(table, scale)`, the DataFrame that is published
+as Markdown and LaTeX. `says(table, scale)` gives sentences for "What we see" beside those on the paper's
+claims and the verdicts.
 """
 
 import importlib
@@ -20,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, as_module, require
 from lthpaper.registry import Registry
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
@@ -42,6 +45,13 @@ class FigureSpec:
     tabulate: Callable[[pd.DataFrame, Scale], pd.DataFrame] | None = None
     measure: Measure = lambda trials, store, scale, data_root: table(trials, store)
     says: Callable[[pd.DataFrame, Scale], list[str]] = lambda table, scale: []
+    measurement: str = ""
+    is_measured: Callable[[Run, Store, Scale], bool] = lambda run, store, scale: False
+
+    def lacking(self, scale: Scale, store: Store) -> dict[Run, frozenset[int]]:
+        """`keep`, without the runs whose measurements are there."""
+        kept = self.keep(scale)
+        return {run: epochs for run, epochs in kept.items() if not self.is_measured(run, store, scale)}
 
 
 FIGURES: Registry[FigureSpec] = Registry("figure", "lthpaper.figures")
@@ -61,8 +71,7 @@ def figure(name: str) -> FigureSpec:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"Figure {name!r} cannot be imported ({error}); it must be package.module:name of a FigureSpec, "
-            "importable from here."
+            f"Figure {name!r} cannot be imported ({error}); {as_module(name, 'name of a FigureSpec')}"
         ) from error
     require(isinstance(found, FigureSpec), f"Figure {name!r} is a {type(found).__name__}, not a FigureSpec.")
     return found

@@ -2,58 +2,73 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import COLOURS, PAGE, curve, diverged_note, level, paper_style, seeds_note
+from lthpaper.figures import FigureSpec, differences, fig1, register, style
+from lthpaper.figures.style import PAGE, paper_style
+from lthpaper.paper import thresholds
 from lthpaper.runs import experiments
-from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.scales import Scale
 
 trials = experiments.all_rounds
 
-LINES = ("-", (0, (3, 1.5)))  # sufficient, insufficient epochs
-
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """One panel a learning rate; accuracy against sparsity, the pretraining's as a level line."""
+    """A column a learning rate, with its own range: accuracy against sparsity, pretraining's as a level
+    line; below, LT less RR with its interval."""
     rates = sorted(table["lr"].unique())
-    epochs = sorted(table["epochs"].unique(), reverse=True)
+    # equal steps for equal factors of density: every round is as wide as every other
+    table = table.assign(density=1 / (1 - table["sparsity"]))
     with paper_style():
-        fig, axes = plt.subplots(
-            1, len(rates), figsize=(PAGE, 2.6), sharey=True, squeeze=False, layout="constrained"
-        )
-        for letter, ax, lr in zip("abcdefghijklmnop", axes[0], rates, strict=False):
-            for e, line in zip(epochs, LINES, strict=False):
-                part = table[(table["lr"] == lr) & (table["epochs"] == e)]
-                level(ax, part, linestyle=line)
-                fill = None if e == epochs[0] else "white"
-                for setting in ("LT-IMP", "RR-IMP"):
-                    # equal steps for equal factors of density: every round is as wide as every other
-                    data = part.assign(density=1 / (1 - part["sparsity"]))
-                    look = {} if fill is None else {"markerfacecolor": fill}
-                    curve(ax, data, "density", setting, linestyle=line, **look)
-            shown = sorted(s for s in table["sparsity"].unique() if s > 0)
-            ticks = shown[:: max(1, len(shown) // 5)]
-            ax.set_xscale("log")
-            ax.set_xticks([1 / (1 - s) for s in ticks], [f"{s:.2f}" for s in ticks])
-            ax.minorticks_off()
-            ax.set_title(f"({letter}) learning rate {lr:g}")
-            ax.set_xlabel("sparsity (IMP rounds evenly spaced)")
-        axes[0][0].set_ylabel("test accuracy (%)")
-        marks = [Line2D([], [], color=COLOURS[s], label=s) for s in experiments.PRELIMINARY]
-        marks += [
-            Line2D([], [], color="#777777", linestyle=line, label=epochs_said(e))
-            for e, line in zip(epochs, LINES, strict=False)
-        ]
-        fig.legend(handles=marks, loc="outside lower center", ncols=5)
-        fig.suptitle(
-            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}"
-            f"{diverged_note(table)}",
-            fontsize=8,
-        )
+        fig, axes = plt.subplots(2, len(rates), figsize=(PAGE, 3.6), squeeze=False, height_ratios=(1.6, 1))
+        for letter, (top, below), lr in zip("abcdefghijklmnop", axes.T, rates, strict=False):
+            of_rate = table[table["lr"] == lr]
+            for epochs, fill in style.epochs_fill(of_rate["epochs"].unique()).items():
+                rows, width = of_rate[of_rate["epochs"] == epochs], 1.0 if fill else 0.6
+                style.level(
+                    top,
+                    rows,
+                    linewidth=width,
+                    marker="D",
+                    markevery=[0],
+                    fillstyle="full" if fill else "none",
+                )
+                style.curves(
+                    top,
+                    rows[rows["sparsity"] > 0],
+                    "density",
+                    fig1.SETTINGS[1:],
+                    1.02,
+                    not fill,
+                    linewidth=width,
+                )
+                gap = differences.between(rows[rows["sparsity"] > 0], "LT-IMP", "RR-IMP", ["density", "lr"])
+                beside = gap["density"] * (0.985 if fill else 1.015)
+                differences.draw(below, beside, gap, "LT-IMP", hollow=not fill, line="-")
+            every = differences.between(
+                of_rate[of_rate["sparsity"] > 0], "LT-IMP", "RR-IMP", ["density", "epochs"]
+            )
+            differences.frame(below, thresholds(table["data"].iloc[0]).gap, every)
+            if limits := fig1.accuracy_limits(of_rate):
+                style.accuracy_axis(top, *limits)
+            for q in fig1.quotes(of_rate):
+                fig1.star(top, 1 / (1 - q.sparsity) if q.sparsity else of_rate["density"].max(), q)
+            for ax in (top, below):
+                sparsity_axis(ax, of_rate["sparsity"])
+            top.set(title=f"({letter}) learning rate {lr:g}", xlabel="", ylabel="")
+            below.set_xlabel("sparsity")
+        fig1.finish(fig, axes, table)
     return fig
+
+
+def sparsity_axis(ax: Axes, sparsities: pd.Series, most: int = 5) -> None:
+    """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; `most` are labelled."""
+    shown = sorted(s for s in sparsities.unique() if s > 0)
+    ticks = shown[:: -max(1, -(-len(shown) // most))][::-1]
+    ax.set_xscale("log")
+    ax.set_xticks([1 / (1 - s) for s in ticks], [f"{s:.2f}" for s in ticks])
+    ax.minorticks_off()
 
 
 register("appendix-a", FigureSpec("Figure 1 over all sparsities", trials, plot))

@@ -24,6 +24,7 @@ from lthpaper.figures.style import (
     percent,
     seeds_note,
     spread,
+    symbols,
 )
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -91,14 +92,14 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     pretraining as a level line."""
     rates = sorted(table["lr"].unique())
     with paper_style():
-        fig, axes = plt.subplots(1, len(rates), figsize=(PAGE, 2.7), squeeze=False, layout="constrained")
+        fig, axes = plt.subplots(1, len(rates), figsize=(PAGE, 3.0), squeeze=False, layout="constrained")
         for letter, ax, lr in zip("abcdefghijklmnop", axes[0], rates, strict=False):
             _panel(ax, table[table["lr"] == lr])
             ax.set_title(f"({letter}) learning rate {lr:g}")
             ax.set_xlabel("the subnetwork starts from")
         axes[0][0].set_ylabel("test accuracy (%)")
         marks = [Line2D([], [], color="black", label="pretraining")]
-        for what, label in (("LT", "θ0: LT"), ("WR", "rewound: WR"), ("FT", "θT: FT"), ("RR", "θ0′: RR")):
+        for what, label in (("LT", "θ0: LT"), ("WR", "θt: WR"), ("FT", "θT: FT"), ("RR", "θ0′: RR")):
             marks += [
                 Line2D(
                     [],
@@ -106,7 +107,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                     color=COLOURS[f"{what}-{p}"],
                     marker=MARKERS[f"{what}-{p}"],
                     linestyle=LINES[p],
-                    label=f"{label}-{p}",
+                    label=f"{symbols(label)}-{p}",
                 )
                 for p in PRUNINGS
             ]
@@ -117,8 +118,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         about = table.iloc[0]
         fig.suptitle(
             f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
-            f"{about['epochs']} epochs, {note}{diverged_note(table)}",
-            fontsize=8,
+            f"{about['epochs']} epochs\n{note}{diverged_note(table)}",
+            fontsize=6.5,
         )
     return fig
 
@@ -142,15 +143,9 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
         if points:
             ax.plot(*zip(*points, strict=True), color=COLOURS[f"WR-{pruning}"], linestyle=LINES[pruning])
     ax.axvline(0.5, color="#bbbbbb", linewidth=0.6)
-    ax.set_xticks(range(len(names)), [_tick(name) for name in names])
+    ax.set_xticks(range(len(names)), [symbols(name) for name in names])
     ax.grid(axis="x", visible=False)
     return ax
-
-
-def _tick(name: str) -> str:
-    """θ6 with its index low."""
-    index = name[1:]
-    return f"θ$_{{{index}}}$" if index.isdigit() or index == "T" else "θ0′" if index == "0′" else name
 
 
 register(

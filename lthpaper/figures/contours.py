@@ -1,127 +1,201 @@
-"""What Figures 4 and 5 share: how their four panels are drawn from the table of measures/contours.py."""
+"""What Figures 4 and 5 share: four subnetworks, their surfaces as one tidy table, and the four panels.
+
+Lengths are drawn relative to ‖θT‖, the norm of the weights that move: scaling all weights of a network with
+batch-norm changes neither its function nor its picture. One window, θT in its middle, and one scale of the
+loss for both figures, so that every panel can be compared with every other.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection
-from matplotlib.colors import LogNorm
+from matplotlib.colors import Colormap, LogNorm
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle
 
-from lthpaper.figures.style import PAGE, paper_style, percent
-from lthpaper.measures.contours import WITHIN, grids, numbers
+from lthpaper.figures.style import MASKED, PAGE, PALE, THETA0, THETA_T, paper_style, percent
+from lthpaper.measures.contours import HALF, WITHIN, grids, numbers
 from lthpaper.runs.experiments import PANELS
 from lthpaper.runs.scales import Scale
 
-PATH, OFF = "#D55E00", "#7F2A00"  # orange stands out on every shade of cividis
+RIM = 10.0  # nats; the still shows what lies below
+LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # nats
+PATH, OFF = "#F4801F", "#8A3B00"  # orange stands out on every shade of mako
 
 
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
-    """Four panels, shared levels: contours of the loss, and the way from θ0 ⊙ m to θT of seed 0."""
+    """Four panels: contours of the loss around θT, and the way there of seed 0; below each, how far that way
+    lies off the plane."""
     first = measured[measured["seed"] == measured["seed"].min()]
-    levels = _levels(first)
     summary = numbers(measured)
     with paper_style(), plt.rc_context({"axes.grid": False}):
-        fig, axes = plt.subplots(2, 2, figsize=(PAGE, 6.6), layout="constrained")
-        for ax, ((setting, lr), letter) in zip(axes.flat, PANELS.items(), strict=True):
+        fig = plt.figure(figsize=(PAGE, 6.4))
+        grid = fig.add_gridspec(4, 2, height_ratios=(1, 0.17, 1, 0.17))
+        panels = [fig.add_subplot(grid[2 * (i // 2), i % 2]) for i in range(4)]
+        strips = [fig.add_subplot(grid[2 * (i // 2) + 1, i % 2]) for i in range(4)]
+        filled = None
+        for ax, strip, ((setting, lr), letter) in zip(panels, strips, PANELS.items(), strict=True):
             rows = first[(first["setting"] == setting) & (first["lr"] == lr)]
-            accuracy = rows["accuracy"].iloc[0] if len(rows) else np.nan
-            ax.set_title(f"({letter}) {setting[3:]}, lr {lr:g}, accuracy {accuracy:.1f} %")
-            shown = [_panel(ax, *part, levels) for part in grids(rows)]
-            if not shown:
-                ax.set_title(f"({letter}) {setting[3:]}, lr {lr:g}")
-                ax.text(0.5, 0.5, "not trained yet, or diverged", ha="center", transform=ax.transAxes)
-                ax.set(xticks=[], yticks=[])
-            else:
-                of_panel = summary[(summary["setting"] == setting) & (summary["lr"] == lr)]
-                ax.set_xlabel(f"{ax.get_xlabel()}\n{_note(of_panel)}")
-                filled = shown[0]
-        if len(summary):
-            bar = fig.colorbar(filled, ax=axes, shrink=0.7, aspect=35, label="training loss (nats)")
-            bar.set_ticks(levels[::4], labels=_distinct(levels[::4]))
+            of_panel = (
+                summary[(summary["setting"] == setting) & (summary["lr"] == lr)] if len(summary) else summary
+            )
+            ax.set_title(f"({letter}) {setting[3:]}, learning rate {lr:g}{_said(of_panel)}")
+            shown = [(_panel(ax, *part), _strip(strip, part[0])) for part in grids(rows)]
+            if shown:
+                filled = shown[0][0]
+                continue
+            ax.text(0.5, 0.5, "not trained yet, or diverged", ha="center", transform=ax.transAxes)
+            ax.set(xticks=[], yticks=[])
+            strip.set_axis_off()
+        if filled is not None:
+            bar = fig.colorbar(filled, ax=panels, shrink=0.5, aspect=30, pad=0.02)
+            bar.set_label("training loss (nats)")
+            bar.set_ticks(LEVELS, labels=[f"{v:g}" for v in LEVELS])
             bar.minorticks_off()
             _describe(fig, measured)
     return fig
 
 
-def _levels(measured: pd.DataFrame) -> np.ndarray:
-    """Twenty equal factors, from the smallest loss drawn to half as much again as a trajectory's largest."""
-    drawn = measured["loss"].dropna()
-    passed = measured.loc[measured["kind"] == "trajectory", "loss"].dropna()
-    if drawn.empty:
-        return np.geomspace(0.1, 10, 21)
-    low = max(float(drawn.min()), 1e-2)
-    high = min(float(drawn.max()), 1.5 * float(passed.max()))
-    return np.geomspace(low, max(high, 1.01 * low), 21)
+def _colours() -> Colormap:
+    """Dark where the loss is small, in steps of lightness that greyscale keeps."""
+    import seaborn as sns
+
+    return sns.color_palette("mako", as_cmap=True)
 
 
-def _distinct(values: np.ndarray) -> list[str]:
-    """The values with three significant digits, or as many more as tell them apart."""
-    for digits in range(3, 8):
-        labels = [f"{v:#.{digits}g}".rstrip(".") for v in values]
-        if len(set(labels)) == len(labels):
-            break
-    return labels
+def _shades() -> np.ndarray:
+    """Levels of the filling: three between neighbours of LEVELS."""
+    logs = np.log10(LEVELS)
+    return 10 ** np.interp(np.arange(3 * len(logs) - 2) / 3, np.arange(len(logs)), logs)
 
 
-def _panel(
-    ax: Axes, rows: pd.DataFrame, x: np.ndarray, y: np.ndarray, loss: np.ndarray, levels: np.ndarray
-) -> QuadContourSet:
-    capped = np.where(np.isfinite(loss), loss, levels[-1] * 10)
-    norm = LogNorm(levels[0], levels[-1])
-    filled = ax.contourf(x, y, capped, levels=levels, norm=norm, cmap="cividis", extend="both")
-    marked = levels[::2]
-    colours = ["white" if i < len(marked) / 2 else "black" for i in range(len(marked))]  # on dark, on light
-    lines = ax.contour(x, y, capped, marked, colors=colours, linewidths=0.4, alpha=0.8)
-    labels = dict(zip(levels[::4], _distinct(levels[::4]), strict=True))
-    ax.clabel(lines, levels[::4], fmt=labels, fontsize=5.5)
+def _panel(ax: Axes, rows: pd.DataFrame, x: np.ndarray, y: np.ndarray, loss: np.ndarray) -> QuadContourSet:
+    norm = rows["norm"].iloc[0]
+    x, y = x / norm, y / norm
+    capped = np.clip(np.where(np.isfinite(loss), loss, LEVELS[-1] * 10), LEVELS[0] / 10, None)
+    colours = LogNorm(LEVELS[0], LEVELS[-1])
+    filled = ax.contourf(x, y, capped, levels=_shades(), norm=colours, cmap=_colours(), extend="both")
+    inks = ["white" if level < 0.3 else "black" for level in LEVELS]  # on dark, on light
+    lines = ax.contour(x, y, capped, LEVELS, colors=inks, linewidths=0.5, alpha=0.85)
+    ax.clabel(lines, LEVELS[4:], fmt="%g", fontsize=6, inline_spacing=2)  # inside it would crowd
     path = rows[rows["kind"] == "trajectory"].sort_values("epoch")
-    discs = [Circle((r.x, r.y), r.off_plane) for r in path.itertuples()]
-    ax.add_collection(PatchCollection(discs, facecolor="none", edgecolor=OFF, linewidth=0.5, alpha=0.8))
-    ax.plot(path["x"], path["y"], "-o", color=PATH, markersize=2.5, linewidth=1.2)
-    ends = path.iloc[[0, -1]]
-    for (_, end), marker, size in zip(ends.iterrows(), ("s", "*"), (5, 10), strict=True):
-        ax.plot(end["x"], end["y"], marker, color=PATH, markeredgecolor="white", markersize=size)
-    ax.set(aspect="equal", xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    ax.set_xlabel(f"PC 1 ({100 * rows['explained_x'].iloc[0]:.1f} % of variance)")
-    ax.set_ylabel(f"PC 2 ({100 * rows['explained_y'].iloc[0]:.1f} %)")
+    px, py = path["x"] / norm, path["y"] / norm
+    ax.plot(px, py, "-o", color=PATH, markersize=2.6, linewidth=1.2, markeredgewidth=0)
+    for at, marker, size in ((0, "s", 5), (-1, "*", 9)):
+        look = {"color": PATH, "markeredgecolor": "white", "markeredgewidth": 0.6, "markersize": size}
+        ax.plot(px.iloc[at], py.iloc[at], marker, zorder=4, **look)
+    ticks = (-1, -0.5, 0, 0.5, 1)
+    ax.set(aspect="equal", xlim=(-HALF, HALF), ylim=(-HALF, HALF), xticks=ticks, yticks=ticks)
+    ax.set_xlabel(f"PC 1 ({100 * rows['explained_x'].iloc[0]:.0f} % of variance)")
+    ax.set_ylabel(f"PC 2 ({100 * rows['explained_y'].iloc[0]:.0f} %)")
     return filled
 
 
-def _note(summary: pd.DataFrame) -> str:
-    mean = summary[["basin", "roughness", "non_convexity"]].mean()
+def _strip(ax: Axes, rows: pd.DataFrame) -> None:
+    """Distance off the plane against the epoch, in ‖θT‖."""
+    path = rows[rows["kind"] == "trajectory"].sort_values("epoch")
+    off = path["off_plane"] / path["norm"]
+    ax.fill_between(path["epoch"], off, color=PATH, alpha=0.35, linewidth=0)
+    ax.plot(path["epoch"], off, color=OFF, linewidth=0.9)
+    ax.set(
+        xlim=(0, path["epoch"].max()), ylim=(0, max(0.2, 1.1 * off.max())), xlabel="epoch", yticks=(0, 0.2)
+    )
+    ax.set_ylabel("off\nplane", fontsize=6)
+
+
+def _said(summary: pd.DataFrame) -> str:
+    """What a panel's title says in numbers, means over seeds."""
+    if summary.empty:
+        return ""
+
+    def mean(column: str, digits: int) -> str:
+        values = summary[column]
+        bar = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+        return f"{values.mean():.{digits}f}{bar}"
+
     return (
-        f"basin {100 * mean['basin']:.0f} %, roughness {mean['roughness']:.2f}, "
-        f"non-convex {100 * mean['non_convexity']:.0f} %"
+        f"\naccuracy {mean('accuracy', 1)} %, basin {mean('basin_relative', 2)},\n"
+        f"roughness {mean('roughness', 2)}, non-convex {100 * summary['non_convexity'].mean():.0f} %"
     )
 
 
 def _describe(fig: Figure, measured: pd.DataFrame) -> None:
     row = measured[measured["kind"] == "trajectory"].iloc[0]
-    seeds = measured["seed"].nunique()
+    seeds = measured.loc[measured["kind"] == "surface", "seed"].nunique()
+    spread = f"numbers: mean ± standard deviation of {seeds} seeds, contours: seed {row['seed']}"
     fig.suptitle(
-        f"{row['network']} on {row['data']}, sparsity {percent(row['sparsity'])}: loss on "
-        f"{row['images']:.0f} training images\nbasin: area within {WITHIN:g} nats of the minimum"
-        + (f"; numbers are means of {seeds} seeds, contours seed {row['seed']}" if seeds > 1 else ""),
-        fontsize=8,
+        f"{row['network']} on {row['data']}, $s$ = {percent(row['sparsity'])}: loss on "
+        f"{row['images']:.0f} training images; lengths in ‖{THETA_T}‖\n"
+        f"basin: area within {WITHIN:g} nats of the minimum, in ‖{THETA_T}‖²"
+        + (f"; {spread}" if seeds > 1 else ""),
+        fontsize=6.5,
     )
-    look = {"color": PATH, "markeredgecolor": "white"}
+    look = {"color": PATH, "markeredgecolor": PALE, "markeredgewidth": 0.4, "linestyle": ""}
     marks = [
-        Line2D([], [], marker="s", linestyle="", markersize=5, label="start, θ0 ⊙ m", **look),
-        Line2D([], [], marker="*", linestyle="", markersize=10, label="end, θT", **look),
-        Line2D([], [], marker="o", markersize=2.5, color=PATH, label="snapshots, projected"),
-        Line2D(
-            [],
-            [],
-            marker="o",
-            linestyle="",
-            markersize=9,
-            markerfacecolor="none",
-            markeredgecolor=OFF,
-            label="radius: distance off the plane",
-        ),
+        Line2D([], [], marker="s", markersize=5, label=f"start, {THETA0} {MASKED}", **look),
+        Line2D([], [], marker="*", markersize=9, label=f"end, {THETA_T}", **look),
+        Line2D([], [], marker="o", markersize=2.6, color=PATH, label="snapshots, projected"),
+        Line2D([], [], color=OFF, linewidth=0.9, label="their distance off the plane"),
     ]
     fig.legend(handles=marks, loc="outside lower center", ncols=4)
+
+
+def scene(measured: pd.DataFrame) -> list[dict[str, object]]:
+    """The surfaces as plain lists, for a viewer that turns them: one dict a run, in the order of the table.
+
+    x, y: (points,) in ‖θT‖; loss: (y, x) nats, None where it is not finite; path: x, y, loss and epoch of the
+    snapshots; about: panel, setting, lr, seed, accuracy.
+    """
+    found = []
+    for rows, x, y, loss in grids(measured):
+        norm = float(rows["norm"].iloc[0])
+        path = rows[rows["kind"] == "trajectory"].sort_values("epoch")
+        about = rows.iloc[0][["panel", "setting", "network", "data", "lr", "seed", "accuracy"]]
+        found.append(
+            {
+                "about": {name: getattr(v, "item", lambda v=v: v)() for name, v in about.items()},
+                "x": (x / norm).tolist(),
+                "y": (y / norm).tolist(),
+                "loss": [[v if np.isfinite(v) else None for v in line] for line in loss.tolist()],
+                "path": {
+                    "x": (path["x"] / norm).tolist(),
+                    "y": (path["y"] / norm).tolist(),
+                    "loss": path["loss"].tolist(),
+                    "epoch": path["epoch"].tolist(),
+                },
+            }
+        )
+    return found
+
+
+def still(measured: pd.DataFrame) -> Figure:
+    """The four surfaces of the first seed in perspective, with the trajectory; height: log10 of the loss."""
+    first = measured[measured["seed"] == measured["seed"].min()]
+    with paper_style():
+        fig = plt.figure(figsize=(PAGE, 4.9))
+        for i, view in enumerate(scene(first)):
+            ax = fig.add_subplot(2, 2, i + 1, projection="3d")
+            loss = np.array(
+                [[np.nan if v is None else v for v in line] for line in view["loss"]], dtype=float
+            )
+            # what is above the rim would hide the bowl
+            height = np.log10(np.clip(np.where(loss < RIM, loss, np.nan), LEVELS[0], None))
+            gx, gy = np.meshgrid(view["x"], view["y"])
+            colours = LogNorm(LEVELS[0], LEVELS[-1])
+            look = {"cmap": _colours(), "linewidth": 0.1, "edgecolor": (1, 1, 1, 0.25), "antialiased": True}
+            limits = {"vmin": np.log10(colours.vmin), "vmax": np.log10(colours.vmax)}
+            ax.plot_surface(gx, gy, height, rcount=60, ccount=60, alpha=0.9, **look, **limits)
+            path = view["path"]
+            lifted = np.log10(np.clip(path["loss"], LEVELS[0], RIM)) + 0.08
+            ax.plot(path["x"], path["y"], lifted, "-o", color=PATH, markersize=2, linewidth=1.2, zorder=10)
+            about = view["about"]
+            ax.set_title(f"({about['panel']}) {about['setting'][3:]}, learning rate {about['lr']:g}", y=0.98)
+            shown = [v for v in LEVELS[::2] if v <= RIM] + [RIM]
+            ax.set_zticks(np.log10(shown), [f"{v:g}" for v in shown])
+            ax.set(xticks=(-1, 0, 1), yticks=(-1, 0, 1), xlabel="PC 1", ylabel="PC 2", zlabel="loss (nats)")
+            ax.tick_params(pad=-2)
+            ax.xaxis.labelpad = ax.yaxis.labelpad = ax.zaxis.labelpad = -6
+            ax.view_init(elev=32, azim=-70)
+            ax.set_box_aspect((1, 1, 0.55), zoom=1.12)
+    return fig

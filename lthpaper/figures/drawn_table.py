@@ -1,6 +1,8 @@
 """A DataFrame as a clean picture: rules above, below and under the head, columns as wide as their text."""
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -10,10 +12,12 @@ from matplotlib.textpath import TextPath
 
 from lthpaper.figures.style import PAGE, paper_style
 
-LARGEST, SMALLEST = 7.5, 5.5  # points; below the smallest the picture grows wider than a page instead
+LARGEST, SMALLEST = 7.0, 6.0  # points; below the smallest, long cells are broken, then the picture grows
 LEADING = 1.35  # lines, in font sizes
+LEAST = 4.5  # inches: a narrow table is so wide
 GAP, MARGIN = 0.14, 0.08  # inches, between columns and around
 POINTS = 72.0  # an inch
+NUMBER = re.compile(r"[\d,.+−×x/ \n]*M?")  # a column of such cells is set flush right
 
 
 def draw_table(
@@ -25,17 +29,21 @@ def draw_table(
 ) -> Figure:
     """The table with its index as first column. Cells break at `split`.
 
-    rules: rows below which a thin line is drawn. Text shrinks to fit a page's width, down to 5.5 points.
+    rules: rows below which a thin line is drawn. Text shrinks to fit a page's width, down to 6 points; then
+    long cells are broken into lines.
     """
     head = [str(table.index.name or ""), *map(str, table.columns)]
     body = [[str(i), *map(str, values)] for i, values in zip(table.index, table.to_numpy(), strict=True)]
     cells = [[cell.replace(split, "\n") for cell in row] for row in (head, *body)]
     with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
+        cells = _fitting(cells)
         size, widths = _sizes(cells)
         line = size * LEADING / POINTS
         heights = [(max(cell.count("\n") for cell in row) + 1) * line + 0.06 for row in cells]
-        width = max(sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN, 4.5)
-        notes = [wrapped for note in notes for wrapped in _wrap(note, width - 2 * MARGIN, size)]
+        needed = sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN
+        width = max(needed, LEAST)
+        gap = GAP + (width - needed) / max(len(widths) - 1, 1)  # a narrow table fills its width
+        notes = [wrapped for note in notes for wrapped in _wrap(note, 0.96 * (width - 2 * MARGIN), size)]
         top = MARGIN + (line + 0.08 if title else 0)
         height = top + sum(heights) + 0.12 + line * len(notes) + MARGIN
         fig = plt.figure(figsize=(width, height))
@@ -46,20 +54,30 @@ def draw_table(
             ax.text(MARGIN, MARGIN, title, va="top", fontsize=size + 0.5, fontweight="bold")
         _rule(ax, width, top, 0.8)
         y = top
+        right = [all(NUMBER.fullmatch(row[i]) for row in cells[1:]) for i in range(len(cells[0]))]
         for number, (row, tall) in enumerate(zip(cells, heights, strict=True)):
             x = MARGIN
-            for cell, wide in zip(row, widths, strict=True):
+            for cell, wide, numeric in zip(row, widths, right, strict=True):
                 weight = "bold" if number == 0 else "normal"
                 lines = cell.split("\n")
                 for n, text in enumerate(lines):  # one by one: a cell's baseline must not hang on its letters
                     below = (n - (len(lines) - 1) / 2) * line + 0.35 * size / POINTS
-                    ax.text(x, y + tall / 2 + below, text, va="baseline", fontsize=size, fontweight=weight)
-                x += wide + GAP
+                    at = {"x": x + wide, "ha": "right"} if numeric else {"x": x, "ha": "left"}
+                    look = {"va": "baseline", "fontsize": size, "fontweight": weight}
+                    ax.text(y=y + tall / 2 + below, s=text, **at, **look)
+                x += wide + gap
             y += tall
             if number in (0, len(cells) - 1) or number in rules:
                 _rule(ax, width, y, 0.8 if number == len(cells) - 1 else 0.4)
         for number, note in enumerate(notes):
-            ax.text(MARGIN, y + 0.1 + number * line, note, va="top", fontsize=size - 0.5, color="#444444")
+            ax.text(
+                MARGIN,
+                y + 0.1 + number * line,
+                note,
+                va="top",
+                fontsize=max(size - 0.5, SMALLEST),
+                color="#444444",
+            )
     return fig
 
 
@@ -74,21 +92,53 @@ def _sizes(cells: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
     return size, [w * size for w in at_one]
 
 
+def _fitting(cells: list[list[str]]) -> list[list[str]]:
+    """The cells with the widest column broken at spaces, again and again, until the table fits a page."""
+    cells = [list(row) for row in cells]
+    for _ in range(200):
+        widths = [
+            max(_width(row[i], SMALLEST, bold=n == 0) for n, row in enumerate(cells))
+            for i in range(len(cells[0]))
+        ]
+        if sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN <= PAGE:
+            break
+        for i in sorted(range(len(widths)), key=lambda i: -widths[i]):
+            broken = [_narrower(row[i], 0.88 * widths[i], bold=n == 0) for n, row in enumerate(cells)]
+            after = max(_width(cell, SMALLEST, bold=n == 0) for n, cell in enumerate(broken))
+            if after < widths[i] - 1e-6:
+                for row, cell in zip(cells, broken, strict=True):
+                    row[i] = cell
+                break
+        else:
+            break  # nothing is left to break
+    return cells
+
+
+def _narrower(cell: str, width: float, bold: bool) -> str:
+    """A cell whose lines are broken at spaces to fit a width in inches, if they can be."""
+    lines = [part for line in cell.split("\n") for part in _wrap(line, width, SMALLEST, bold)]
+    return "\n".join(lines)
+
+
 def _width(text: str, size: float, bold: bool = False) -> float:
     """Inches of the longest line."""
-    font = FontProperties(weight="bold" if bold else "normal")
     lines = [line for line in text.split("\n") if line.strip()]
-    # measured large: a path's own hinting is coarse at one point
-    extents = [TextPath((0, 0), line, size=100, prop=font).get_extents() for line in lines]
-    return max((e.x1 for e in extents), default=0.0) * size / 100 / POINTS
+    return max((_extent(line, bold) for line in lines), default=0.0) * size / 100 / POINTS
 
 
-def _wrap(text: str, width: float, size: float) -> list[str]:
-    """Lines that fit a width in inches."""
+@lru_cache(maxsize=4096)
+def _extent(line: str, bold: bool) -> float:
+    """Width at 100 points: a path's own hinting is coarse at one point."""
+    font = FontProperties(weight="bold" if bold else "normal")
+    return float(TextPath((0, 0), line, size=100, prop=font).get_extents().x1)
+
+
+def _wrap(text: str, width: float, size: float, bold: bool = False) -> list[str]:
+    """Lines that fit a width in inches, as far as its words do."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _width(longer, size) > width:
+        if lines[-1] and _width(longer, size, bold) > width:
             lines.append(word)
         else:
             lines[-1] = longer

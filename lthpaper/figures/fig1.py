@@ -7,86 +7,124 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import (
-    COLOURS,
-    MARKERS,
-    PAGE,
-    crosses,
-    diverged_note,
-    paper_style,
-    percent,
-    seeds_note,
-    spread,
-)
+from lthpaper.figures import FigureSpec, differences, register, style
+from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
+from lthpaper.paper import thresholds
+from lthpaper.paper.quotes import QUOTES, Quote
 from lthpaper.runs import experiments
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.scales import Scale
 
 trials = experiments.preliminary
+SETTINGS = ("pretraining", "LT-IMP", "RR-IMP")
+DODGE = 0.66  # of a learning rate's place, which is 1 wide
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """One panel a sparsity; learning rates side by side, filled: sufficient, open: insufficient epochs."""
+    """A column a sparsity: above, accuracies; below, LT less RR with its interval. Filled: sufficient, open:
+    insufficient epochs; a star is what the paper states."""
     sparsities = sorted(s for s in table["sparsity"].unique() if s > 0)
+    cases = [(s, e) for e in sorted(table["epochs"].unique(), reverse=True) for s in SETTINGS]
     with paper_style():
         fig, axes = plt.subplots(
-            1, len(sparsities), figsize=(PAGE, 2.5), sharey=True, squeeze=False, layout="constrained"
+            *(2, len(sparsities)), figsize=(PAGE, 3.6), sharey="row", squeeze=False, height_ratios=(1.6, 1)
         )
-        for letter, ax, s in zip("abcdefghijklmnop", axes[0], sparsities, strict=False):
-            _panel(ax, table[table["sparsity"].isin((0.0, s))])
-            ax.set_title(f"({letter}) sparsity {percent(s)}")
-            ax.set_xlabel("initial learning rate")
-        axes[0][0].set_ylabel("test accuracy (%)")
-        fig.legend(handles=_legend(table), loc="outside lower center", ncols=5)
-        fig.suptitle(
-            f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}"
-            f"{diverged_note(table)}",
-            fontsize=8,
-        )
+        limits = accuracy_limits(table)
+        for letter, (top, below), s in zip("abcdefghijklmnop", axes.T, sparsities, strict=False):
+            rows = table[table["sparsity"].isin((0.0, s))]
+            style.points(top, rows, "lr", cases, DODGE)
+            stated(top, rows, cases)
+            gaps(below, rows, ["lr", "epochs"])
+            top.set(title=f"({letter}) sparsity {percent(s)}", xlabel="", ylabel="")
+            below.set_xlabel("initial learning rate")
+        if limits:
+            style.accuracy_axis(axes[0][0], *limits)
+        finish(fig, axes, table)
     return fig
 
 
-def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
-    rates = sorted(table["lr"].unique())
-    place = {lr: i for i, lr in enumerate(rates)}
-    epochs = sorted(table["epochs"].unique(), reverse=True)
-    shown = [(e, setting) for e in epochs for setting in experiments.PRELIMINARY]
-    offsets = np.linspace(-0.32, 0.32, len(shown))
-    for offset, (e, setting) in zip(offsets, shown, strict=True):
-        cells = spread(table[(table["setting"] == setting) & (table["epochs"] == e)], "lr")
-        data = cells.dropna(subset="mean")
-        crosses(ax, [place[lr] + offset for lr in cells.loc[cells["diverged"], "lr"]], setting)
-        ax.errorbar(
-            [place[lr] + offset for lr in data["lr"]],
-            data["mean"],
-            yerr=data["std"].fillna(0),
-            fmt=MARKERS[setting],
-            color=COLOURS[setting],
-            markerfacecolor=COLOURS[setting] if e == epochs[0] else "white",
-            capsize=2,
-            elinewidth=0.8,
-        )
-    for i in range(1, len(rates)):
-        ax.axvline(i - 0.5, color="#bbbbbb", linewidth=0.6)
+def accuracy_limits(table: pd.DataFrame) -> tuple[float, float] | None:
+    """Lowest and highest mean with its bar, and what the paper states of this network; None without any."""
+    cells = style.spread(table, ["setting", "lr", "epochs", "sparsity"]).dropna(subset="mean")
+    if cells.empty:
+        return None
+    bars, said = cells["std"].fillna(0), [q.accuracy for q in quotes(table)]
+    return min([*(cells["mean"] - bars), *said]), max([*(cells["mean"] + bars), *said])
+
+
+def quotes(table: pd.DataFrame) -> list[Quote]:
+    """The accuracies that the text states of the table's network, data, epochs, rates and sparsities."""
+    about = table.iloc[0]
+    return [
+        q
+        for q in QUOTES
+        if q.accuracy is not None
+        and (q.network, q.data) == (about["network"], about["data"])
+        and q.setting in SETTINGS
+        and q.lr in set(table["lr"])
+        and q.epochs in set(table["epochs"])
+        and (table["sparsity"] - q.sparsity).abs().min() < 0.005
+    ]
+
+
+def stated(ax: Axes, rows: pd.DataFrame, cases: list[tuple[str, int]]) -> None:
+    """A star for each accuracy that the paper states of this panel."""
+    rates, offsets = sorted(rows["lr"].unique()), np.linspace(-DODGE / 2, DODGE / 2, len(cases))
+    for q in quotes(rows):
+        x = rates.index(q.lr) + offsets[cases.index((q.setting, q.epochs))]
+        star(ax, x, q)
+
+
+def star(ax: Axes, x: float, q: Quote) -> None:
+    """What the paper states, at x."""
+    look = {"markersize": 7, "markerfacecolor": "none", "markeredgewidth": 0.8, "zorder": 6, "clip_on": False}
+    ax.plot([x], [q.accuracy], marker="*", linestyle="", color=COLOURS[q.setting], **look)
+
+
+def gaps(ax: Axes, rows: pd.DataFrame, by: list[str]) -> None:
+    """LT less RR at each learning rate; the dashed line is the paper's clear gap."""
+    found = differences.between(rows[rows["sparsity"] > 0], "LT-IMP", "RR-IMP", by)
+    rates = sorted(rows["lr"].unique())
+    filled = style.epochs_fill(rows["epochs"].unique())
+    for offset, (epochs, fill) in zip((-0.15, 0.15), sorted(filled.items(), reverse=True), strict=False):
+        of_length = found[found["epochs"] == epochs]
+        x = [rates.index(lr) + offset for lr in of_length["lr"]]
+        differences.draw(ax, x, of_length, "LT-IMP", hollow=not fill)
+    differences.frame(ax, thresholds(rows["data"].iloc[0]).gap, found)
+    for boundary in range(1, len(rates)):
+        ax.axvline(boundary - 0.5, color="#BBBBBB", linewidth=0.5)
     ax.set_xticks(range(len(rates)), [f"{lr:g}" for lr in rates])
     ax.set_xlim(-0.5, len(rates) - 0.5)
     ax.grid(axis="x", visible=False)
-    return ax
 
 
-def _legend(table: pd.DataFrame) -> list[Line2D]:
-    marks = [
-        Line2D([], [], color=COLOURS[s], marker=MARKERS[s], linestyle="", label=s)
-        for s in experiments.PRELIMINARY
-    ]
-    for i, e in enumerate(sorted(table["epochs"].unique(), reverse=True)):
-        fill = "#777777" if i == 0 else "white"
-        marks.append(
-            Line2D(
-                [], [], color="#777777", markerfacecolor=fill, marker="o", linestyle="", label=epochs_said(e)
-            )
-        )
+def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
+    """Labels, title and legend."""
+    axes[0][0].set_ylabel("test accuracy (%)")
+    axes[1][0].set_ylabel("LT − RR (points)")
+    for ax in axes[0]:
+        ax.tick_params(axis="x", labelbottom=False)
+    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {style.seeds_note(table)}"
+    notes = f"{style.diverged_note(table)}{style.unfinished_note(table)}"
+    fig.suptitle(f"{about}; LT − RR with bounds at 95 % each{notes}", fontsize=6.5)
+    marks = legend(table)
+    narrow = {"columnspacing": 1.0, "handlelength": 1.5}
+    fig.legend(handles=marks, loc="outside lower center", ncols=len(marks), **narrow)
+
+
+def legend(table: pd.DataFrame) -> list[Line2D]:
+    """A mark a setting, a fill a length of training, the clear gap; the paper's star where it is drawn."""
+    marks = [style.swatch(s, linestyle="") for s in SETTINGS]
+    for epochs, fill in sorted(style.epochs_fill(table["epochs"].unique()).items(), reverse=True):
+        look = {"color": PALE, "markerfacecolor": PALE if fill else "white", "marker": "o", "linestyle": ""}
+        marks.append(Line2D([], [], label=epochs_said(epochs), **look))
+    gap = thresholds(table["data"].iloc[0]).gap
+    marks.append(
+        Line2D([], [], color=PALE, linestyle=(0, (3, 2)), linewidth=0.7, label=f"clear gap, {gap:g}")
+    )
+    if quotes(table):
+        star = {"marker": "*", "linestyle": "", "markerfacecolor": "none", "markersize": 7}
+        marks.append(Line2D([], [], color=PALE, label="the paper", **star))
     return marks
 
 

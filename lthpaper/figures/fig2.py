@@ -10,20 +10,26 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import COLOURS, PAGE, paper_style
+from lthpaper.figures.style import (
+    COLOURS,
+    DASHES,
+    PAGE,
+    SIMILAR,
+    paper_style,
+    swatch,
+    ticket_band,
+    ticket_swatch,
+)
 from lthpaper.paper import Thresholds
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.verdicts.conditions import SYMBOLS, YES
-from lthpaper.verdicts.tickets import JACKPOT, Verdict, verdict
+from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, Verdict, verdict
 
 NAMES = {"pretraining": "pretraining", "LT-IMP": "LT", "RR-IMP": "RR", "SDT": "SDT"}
-DASHES = {"pretraining": "-", "LT-IMP": "-", "RR-IMP": (0, (5, 1.5)), "SDT": (0, (1.5, 1.5))}
-TICKET, BAND = "#E69F00", "#e3e3e3"
 RATES = np.logspace(-3, 0, 301)
 SKETCHED = Thresholds(similar=0.8, gap=0.8)  # wider than the paper's, to be seen
 LOW, HIGH = 85.0, 94.2
@@ -80,7 +86,7 @@ def plot(table: pd.DataFrame | None = None, scale: Scale | None = None) -> Figur
             "height_ratios": (5, 1.25),
             "width_ratios": (1 + np.log10(GUTTER) / 3, 1, 1),
         }
-        fig, axes = plt.subplots(2, 3, figsize=(PAGE, 3.0), sharex="col", sharey="row", gridspec_kw=shape)
+        fig, axes = plt.subplots(2, 3, figsize=(PAGE, 2.75), sharex="col", sharey="row", gridspec_kw=shape)
         titles = ("(a) the conditions", "(b) Jackpot winning ticket", "(c) secondary prize ticket")
         sketches = (JACKPOT_SKETCH, JACKPOT_SKETCH, SECONDARY_SKETCH)
         for (top, strip), title, curves in zip(axes.T, titles, sketches, strict=True):
@@ -96,20 +102,20 @@ def plot(table: pd.DataFrame | None = None, scale: Scale | None = None) -> Figur
             _strip(strip, found)
         axes[0][0].set_ylabel("test accuracy")
         axes[1][0].set_ylabel("holds at")
-        handles = [
-            Line2D([], [], color=COLOURS[s], linestyle=DASHES[s], label=name) for s, name in NAMES.items()
-        ]
-        handles.append(Patch(color=BAND, label="similar to the best pretraining"))
-        fig.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.4, handlelength=2.4)
+        handles = [swatch(s, marker="", label=name) for s, name in NAMES.items()]
+        handles += [Patch(color=SIMILAR, label="similar to the best pretraining")]
+        handles += [ticket_swatch(kind) for kind in (SECONDARY, JACKPOT)]
+        fig.legend(handles=handles, loc="outside lower center", ncols=4)
     return fig
 
 
 def _curves(ax: Axes, rows: pd.DataFrame, found: Verdict) -> None:
     best = _best(rows, "pretraining")
-    ax.axhspan(best + found[5].threshold, best, color=BAND, linewidth=0, zorder=0)
+    ax.axhspan(best + found[5].threshold, best, color=SIMILAR, linewidth=0, zorder=0)
     for setting in NAMES:
         own = rows[rows["setting"] == setting]
-        ax.plot(own["lr"], own["accuracy"], color=COLOURS[setting], linestyle=DASHES[setting], linewidth=1.4)
+        dashes = (0, DASHES[setting]) if setting in DASHES else "-"
+        ax.plot(own["lr"], own["accuracy"], color=COLOURS[setting], linestyle=dashes, linewidth=1.3)
     ax.set_xscale("log")
     ax.set_ylim(LOW, HIGH)
     ax.grid(visible=False)
@@ -147,7 +153,7 @@ def _ticket(ax: Axes, rows: pd.DataFrame, found: Verdict) -> None:
     shown = sorted(set(found.lrs) & set(found[3].lrs))
     lt = np.interp(shown, RATES, _accuracy(rows, "LT-IMP"))
     jackpot = found.kind == JACKPOT
-    ax.fill_between(shown, lt - 0.35, lt + 0.35, color=TICKET, alpha=0.75, linewidth=0, zorder=1)
+    ticket_band(ax, shown, lt, found.kind, half=0.04)
     text, height = ("Jackpot", 92.9) if jackpot else ("secondary\nprize", 91.75)
     ax.text(RATES[0] * 1.12, height, text, fontweight="bold", fontsize=7, va="center")
     if not jackpot:
@@ -163,8 +169,8 @@ def _strip(ax: Axes, found: Verdict) -> None:
         if lrs:
             ax.plot([min(lrs), max(lrs)], [row, row], color="#555555", linewidth=4, solid_capstyle="butt")
         else:
-            ax.text(0.03, row, "nowhere", fontsize=6.5, ha="center", va="center", color="#555555")
-    ax.set_yticks(range(3), [SYMBOLS[n - 1] for n in (5, 4, 3)])
+            ax.text(0.03, row, "nowhere", fontsize=6.2, ha="center", va="center", color="#555555")
+    ax.set_yticks(range(3), [SYMBOLS[n - 1] for n in (5, 4, 3)], fontsize=7.5)
     ax.set_ylim(-0.6, 2.6)
     ax.grid(visible=False)
     ax.tick_params(which="both", length=0)
@@ -173,7 +179,7 @@ def _strip(ax: Axes, found: Verdict) -> None:
     ends = {"y": -0.85, "va": "top", "fontsize": 7}
     ax.text(x=RATES[0], s="small", ha="left", **ends)
     ax.text(x=RATES[-1], s="large", ha="right", **ends)
-    ax.text(x=10**-1.5, s="learning rate", ha="center", **ends | {"fontsize": 8})
+    ax.text(x=10**-1.5, s="learning rate", ha="center", **ends)
 
 
 def _arrow(ax: Axes, x: float, low: float, high: float) -> None:

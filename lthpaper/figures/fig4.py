@@ -3,7 +3,7 @@
 from functools import partial
 
 from lthpaper.figures import FigureSpec, contours, register
-from lthpaper.measures.contours import measure
+from lthpaper.measures.contours import MEASUREMENT, is_measured, measure
 from lthpaper.runs import experiments
 
 trials = experiments.EXPERIMENTS["fig4"]
@@ -13,6 +13,12 @@ plot = contours.plot
 register(
     "fig4",
     FigureSpec(
-        "Trajectories on loss contours, with residual connections", trials, plot, keep, measure=measure
+        "Trajectories on loss contours, with residual connections",
+        trials,
+        plot,
+        keep,
+        measure=measure,
+        measurement=MEASUREMENT,
+        is_measured=is_measured,
     ),
 )

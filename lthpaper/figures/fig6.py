@@ -11,49 +11,65 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import COLOURS, CROSS, MARKERS, PAGE, crosses, paper_style, percent, spread
-from lthpaper.measures.overlaps import MAIN, PAIRS, SHARES, WITHIN, measure
+from lthpaper.figures import FigureSpec, register, style
+from lthpaper.figures.style import (
+    COLOURS,
+    CROSS,
+    MARKERS,
+    MASKED,
+    PAGE,
+    PALE,
+    R_P,
+    THETA0,
+    THETA0_NEW,
+    THETA_T,
+    paper_style,
+    percent,
+)
+from lthpaper.measures.overlaps import MAIN, MEASUREMENT, PAIRS, SHARES, WITHIN, is_measured, measure
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 
-trials = experiments.correlations
+trials, keep = experiments.correlations, experiments.correlated
 LOOKS = dict(zip(PAIRS, ("LT-IMP", "RR-IMP"), strict=True))  # the settings that start from these weights
+CHANCE = "#D9D9D9"
 
 
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
     """A row a network: R_p against learning rate with the chance band, for each p, and by layer."""
     names = list(measured["network"].unique())
     with paper_style():
-        fig, axes = plt.subplots(
-            len(names),
-            len(SHARES) + 1,
-            figsize=(PAGE, 2.2 * len(names) + 0.5),
-            squeeze=False,
-            layout="constrained",
-            width_ratios=[1] * len(SHARES) + [1.5],
-        )
-        for row, (line, name) in enumerate(zip(axes, names, strict=True)):
+        fig = plt.figure(figsize=(PAGE, 1.0 + 1.75 * len(names)))
+        grid = fig.add_gridspec(len(names), len(SHARES) + 1, width_ratios=[1] * len(SHARES) + [1.25])
+        for row, name in enumerate(names):
             of_network = measured[measured["network"] == name]
-            for ax, p in zip(line, SHARES, strict=False):
-                _against_rate(ax, of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)], p)
-                ax.set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) p = {p:g}")
-            line[0].set_ylabel(f"{name}: R_p")
+            line: list[Axes] = []
+            for p in SHARES:
+                line.append(fig.add_subplot(grid[row, len(line)], sharey=line[0] if line else None))
+                _against_rate(
+                    line[-1], of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)], p
+                )
+                line[-1].set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) $p$ = {p:g}")
+                line[-1].tick_params(labelleft=len(line) == 1)
+            line[0].set_ylabel(f"{name}: {R_P}")
             lost = of_network.loc[_diverged(of_network), "lr"]
             by_layer = of_network[(of_network["layer"].notna()) & (of_network["p"] == MAIN)]
             by_layer = by_layer[~by_layer["lr"].isin(lost)]
-            _by_layer(fig, line[-1], by_layer[by_layer["pair"] == PAIRS[0]])
-            line[-1].set_title(f"({'abcdefgh'[row * 4 + 3]}) by layer, p = {MAIN:g}")
+            heat = fig.add_subplot(grid[row, -1])
+            _by_layer(fig, heat, by_layer[by_layer["pair"] == PAIRS[0]])
+            heat.set_title(f"({'abcdefgh'[row * 4 + 3]}) by layer, $p$ = {MAIN:g}")
         fig.legend(handles=_legend(), loc="outside lower center", ncols=4)
-        seeds = measured["seed"].nunique()
+        n = measured[measured["overlap"].notna()].groupby(["network", "lr"])["seed"].nunique()
+        seeds = int(n.max()) if len(n) else 0
         note = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
         if _diverged(measured).any():
             note += f"; {CROSS}"
         fig.suptitle(
-            "Do θ0 ⊙ m and the pretrained θT ⊙ m agree which weights of a layer are large?\n"
-            f"{measured['data'].iloc[0]}, s = {percent(measured['sparsity'].iloc[0])}, {note}",
-            fontsize=8,
+            f"Do {THETA0} {MASKED} and the pretrained {THETA_T} {MASKED} agree which weights of a layer are "
+            f"large? {measured['data'].iloc[0]}, $s$ = {percent(measured['sparsity'].iloc[0])}\n{note}",
+            fontsize=6.5,
         )
     return fig
 
@@ -63,53 +79,81 @@ def _diverged(measured: pd.DataFrame) -> pd.Series:
     return measured["survivors"].notna() & measured["overlap"].isna()
 
 
-def _against_rate(ax: Axes, table: pd.DataFrame, p: float) -> Axes:
+def _against_rate(ax: Axes, table: pd.DataFrame, p: float) -> None:
+    import seaborn as sns
+
+    shown = table[table["overlap"].notna()]
+    lost = {pair: set(of.loc[_diverged(of), "lr"]) for pair, of in table.groupby("pair")}
+    shown = shown[[lr not in lost[pair] for pair, lr in zip(shown["pair"], shown["lr"], strict=True)]]
     for pair, setting in LOOKS.items():
-        there = table[(table["pair"] == pair) & table["survivors"].notna()]
-        cells = spread(there, "lr", "overlap")
-        shown = cells.dropna(subset="mean")
-        look = {"color": COLOURS[setting], "marker": MARKERS[setting]}
-        ax.errorbar(
-            shown["lr"], shown["mean"], yerr=shown["std"].fillna(0), capsize=2, elinewidth=0.8, **look
+        style.crosses(ax, sorted(lost.get(pair, ())), setting)
+    if len(shown):
+        sns.lineplot(
+            shown,
+            x="lr",
+            y="overlap",
+            hue="pair",
+            style="pair",
+            hue_order=PAIRS,
+            style_order=PAIRS,
+            palette={pair: COLOURS[s] for pair, s in LOOKS.items()},
+            markers={pair: MARKERS[s] for pair, s in LOOKS.items()},
+            dashes=False,
+            errorbar="sd",
+            err_style="bars",
+            err_kws={"capsize": 1.5, "elinewidth": 0.7},
+            legend=False,
+            ax=ax,
         )
-        crosses(ax, cells.loc[cells["diverged"], "lr"], setting)
     band = table.dropna(subset="low").groupby("lr")[["low", "high"]].mean()
-    ax.fill_between(band.index, band["low"], band["high"], color="#bbbbbb", alpha=0.5, linewidth=0)
-    ax.axhline(p, color="#777777", linewidth=0.8, linestyle="--")
-    ax.set_xscale("log")
-    ax.set_xlabel("learning rate")
-    ax.set_ylim(0, max(0.5, *ax.get_ylim()))
-    return ax
+    if len(band):
+        ax.fill_between(band.index, band["low"], band["high"], color=CHANCE, linewidth=0, zorder=0)
+    ax.axhline(p, color=PALE, linewidth=0.8, linestyle="--")
+    style.rate_axis(ax, table["lr"])
+    ax.set(xlabel="learning rate", ylabel="", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
 
 
 def _by_layer(fig: Figure, ax: Axes, table: pd.DataFrame) -> Axes:
     square = table.pivot_table(index="depth", columns="lr", values="overlap")
     ax.grid(visible=False)
     if square.empty:
-        ax.text(0.5, 0.5, "not trained yet, or diverged", ha="center", transform=ax.transAxes)
+        ax.text(0.5, 0.5, "not trained yet,\nor diverged", ha="center", va="center", transform=ax.transAxes)
+        ax.set(xticks=[], yticks=[])
         return ax
     norm = TwoSlopeNorm(MAIN, 0, max(1.0, np.nanmax(square.to_numpy())))
     shown = ax.imshow(square, aspect="auto", cmap="PuOr_r", norm=norm, interpolation="nearest")
-    ax.set_xticks(range(square.shape[1]), [f"{lr:g}" for lr in square.columns], rotation=60)
+    named = table.drop_duplicates("depth").set_index("depth")["layer"].reindex(square.index)
+    every = -(-len(named) // 14)
+    ax.set_yticks(
+        range(0, len(named), every), [n.removesuffix(".weight") for n in named[::every]], fontsize=6
+    )
+    ax.set_xticks(range(square.shape[1]), [f"{lr:g}" for lr in square.columns], rotation=90)
+    ax.tick_params(length=0)
     ax.set_xlabel("learning rate")
-    ax.set_ylabel("prunable layer")
-    fig.colorbar(shown, ax=ax, label="R_p(θ0 ⊙ m, θT ⊙ m)", ticks=[0, MAIN, 0.5, 1])
+    bar = fig.colorbar(shown, ax=ax, ticks=[0, MAIN, 0.5, 1], pad=0.02, aspect=14)
+    bar.set_label(R_P)
     return ax
 
 
-def _legend() -> list[Line2D]:
-    marks = [
-        Line2D([], [], color=COLOURS[s], marker=MARKERS[s], label=f"R_p({pair.replace(',', ' ⊙ m,')} ⊙ m)")
+def _legend() -> list[Line2D | Patch]:
+    names = {PAIRS[0]: THETA0, PAIRS[1]: THETA0_NEW}
+    marks: list[Line2D | Patch] = [
+        style.swatch(s, linestyle="-", label=f"{R_P}({names[pair]} {MASKED}, {THETA_T} {MASKED})")
         for pair, s in LOOKS.items()
     ]
-    return [
-        *marks,
-        Line2D([], [], color="#777777", linestyle="--", linewidth=0.8, label="p"),
-        Line2D([], [], color="#bbbbbb", linewidth=6, alpha=0.5, label="95 % of chance"),
-    ]
+    dashed = Line2D([], [], color=PALE, linestyle="--", linewidth=0.8, label="$p$")
+    return [*marks, dashed, Patch(color=CHANCE, label="95 % of chance")]
 
 
 register(
     "fig6",
-    FigureSpec("Where large weights lie, before and after training (R_p)", trials, plot, measure=measure),
+    FigureSpec(
+        "Where large weights lie, before and after training (R_p)",
+        trials,
+        plot,
+        keep,
+        measure=measure,
+        measurement=MEASUREMENT,
+        is_measured=is_measured,
+    ),
 )

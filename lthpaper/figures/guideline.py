@@ -1,16 +1,29 @@
-"""The guideline of §3.2 for the scale's networks and data sets, beside what our results say."""
+"""The guideline of §3.2 as a decision diagram: where each network of the scale comes out, and our results."""
 
+import re
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.drawn_table import draw_table
+from lthpaper.figures.style import PAGE, PALE, paper_style, symbols
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts.guideline import Guideline, guideline
 
 trials = experiments.all_sparsities  # the evidence
 TRY, FOUND = "the paper: try", "our results"
+LEAVES = {  # (large data, residual connections) -> its heading; either is None where it does not matter
+    (False, True): "residual connections",
+    (False, False): "no residual connections",
+    (True, None): "large data",
+}
+SHOWN = 3  # experiments written out in a leaf
+LINE = 0.125  # inches
+BOX, QUESTION = "#EEF2F4", "#FFFFFF"
 
 
 def guidelines(table: pd.DataFrame, scale: Scale) -> list[Guideline]:
@@ -37,16 +50,120 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("network")
 
 
+def leaf_of(g: Guideline) -> tuple[bool, bool | None]:
+    """Where a network comes out of the diagram."""
+    return (True, None) if g.about.large_data else (False, bool(g.about.residual))
+
+
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """The table as a picture."""
-    notes = [
-        "Try: §3.2. Residual connections are counted in the network; what is small data, a redundant network "
-        "(parameters an image and class) and a small learning rate is our reading of the paper's examples.",
-        "Our results, by sparsity and by the means, a question mark where the seeds leave them undecided. In "
-        "brackets, points: small less large rates; IMP less OMP; LT less RR.",
+    """Two questions, three answers; in each, the networks of the scale that come out there."""
+    found = guidelines(table, scale)
+    by_leaf = {leaf: [g for g in found if leaf_of(g) == leaf] for leaf in LEAVES}
+    bodies = {leaf: _body(of_leaf) for leaf, of_leaf in by_leaf.items()}
+    lines = max(len(body) for body in bodies.values())
+    tall = 0.95 + LINE * (len(_advice((False, True))) + lines + 2.6) + 0.42
+    with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
+        fig = plt.figure(figsize=(PAGE, tall))
+        ax = fig.add_axes((0, 0, 1, 1))
+        ax.set(xlim=(0, PAGE), ylim=(tall, 0))  # inches, downwards
+        ax.set_axis_off()
+        wide = (PAGE - 0.24) / 3
+        left = [0.06 + i * (wide + 0.06) for i in range(3)]
+        top = 0.98
+        _question(ax, 2.75, 0.16, "How to win a prize (§3.2): is the data set large?")
+        _question(ax, left[0] + wide + 0.03, 0.57, "small: residual connections?")
+        _arrow(ax, (2.0, 0.26), (left[0] + wide + 0.03, 0.48), "no")
+        _arrow(ax, (3.9, 0.26), (left[2] + wide / 2, top - 0.02), "yes")
+        _arrow(ax, (left[0] + wide - 0.2, 0.67), (left[0] + wide / 2, top - 0.02), "yes")
+        _arrow(ax, (left[1] + 0.2, 0.67), (left[1] + wide / 2, top - 0.02), "no")
+        for x, (leaf, heading) in zip(left, LEAVES.items(), strict=True):
+            _leaf(ax, x, top, wide, tall - 0.42 - top, heading, _advice(leaf), bodies[leaf])
+        foot = (
+            "Our results at the highest sparsity, by the means; a question mark: the seeds leave it open.",
+            "In brackets, points: small less large rates; IMP less OMP; LT less RR. What is small data",
+            "and what is redundant is our reading of the paper's examples.",
+        )
+        for i, words in enumerate(foot):
+            ax.text(0.06, tall - 0.33 + i * LINE, words, fontsize=6, color=PALE, va="center")
+    return fig
+
+
+def _advice(leaf: tuple[bool, bool | None]) -> list[str]:
+    """What the paper says to try there."""
+    if leaf == (False, True):
+        return [
+            "learning rate: small",
+            "mask: IMP",
+            "sparsity: above 0.6, up to 0.914;",
+            "   0.945 or higher if redundant",
+            "initial weights: keep θ0",
+        ]
+    if leaf == (False, False):
+        return [
+            "learning rate: large",
+            "mask: OMP, as good and cheaper",
+            "sparsity: above 0.6, up to 0.914;",
+            "   0.945 or higher if redundant",
+            "initial weights: any draw",
+        ]
+    return [
+        "learning rate: large",
+        "mask: OMP",
+        "sparsity: expect no clear ticket",
+        "initial weights: any draw",
     ]
-    frame = tabulate(table, scale)
-    return draw_table(frame, "How to win a prize (§3.2)", notes, rules=range(2, len(frame), 2))
+
+
+def _body(of_leaf: Sequence[Guideline]) -> list[tuple[str, bool]]:
+    """(line, is it a heading?) of the networks of a leaf, with our results."""
+    lines: list[tuple[str, bool]] = []
+    short = {"learning rate": "rate", "pruning": "mask", "sparsity": "ticket", "initial weights": "start"}
+    for g in of_leaf[:SHOWN]:
+        redundant = "redundant" if g.about.redundant else "not redundant"
+        lines.append((f"{g.about.network} · {g.about.data}, {redundant}", True))
+        for a in g.advice:
+            said = re.sub(r"^\d\.\d+: ", "", a.ours.split("; ")[-1])
+            lines.append((f"{short[a.question]}: {said}", False))
+    if len(of_leaf) > SHOWN:
+        lines.append((f"and {len(of_leaf) - SHOWN} more, in the table", False))
+    return lines or [("none of this scale's networks", False)]
+
+
+def _leaf(
+    ax: Axes,
+    x: float,
+    y: float,
+    wide: float,
+    tall: float,
+    heading: str,
+    advice: Sequence[str],
+    body: Sequence[tuple[str, bool]],
+) -> None:
+    ax.add_patch(plt.Rectangle((x, y), wide, tall, facecolor=BOX, edgecolor="#9AA7AE", linewidth=0.6))
+    ax.text(x + wide / 2, y + 0.1, heading, ha="center", va="center", fontsize=6.4, fontweight="bold")
+    at = y + 0.1 + 1.2 * LINE
+    for words in advice:
+        ax.text(x + 0.06, at, symbols(words), va="center", fontsize=6.4)
+        at += LINE
+    at = y + 0.1 + LINE * 6.6
+    ax.plot([x + 0.06, x + wide - 0.06], [at - 0.75 * LINE] * 2, color="#9AA7AE", linewidth=0.5)
+    for words, is_heading in body:
+        look = {"fontweight": "bold"} if is_heading else {}
+        ax.text(x + 0.06, at, symbols(words), va="center", fontsize=6, **look)
+        at += LINE
+
+
+def _question(ax: Axes, x: float, y: float, words: str) -> None:
+    box = {"facecolor": QUESTION, "edgecolor": "#404040", "linewidth": 0.7, "boxstyle": "round,pad=0.35"}
+    ax.text(x, y, words, ha="center", va="center", fontsize=7, bbox=box, zorder=3)
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], words: str) -> None:
+    look = {"arrowstyle": "-|>", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 7}
+    ax.annotate("", end, start, arrowprops=look | {"color": "#404040"})
+    middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+    back = {"facecolor": "white", "linewidth": 0, "pad": 0.8}
+    ax.text(*middle, words, ha="center", va="center", fontsize=6.4, bbox=back)
 
 
 register(

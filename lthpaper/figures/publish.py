@@ -1,4 +1,5 @@
-"""A figure as files: PNG and PDF that carry their provenance, the table drawn, and a JSON sidecar."""
+"""A figure as files: PNG, PDF and SVG that carry their provenance and an alternative text, the table drawn,
+and a JSON sidecar."""
 
 import dataclasses
 import hashlib
@@ -44,20 +45,77 @@ def fingerprint_warning(about: dict[str, Any]) -> str:
     return f"Results from different copies of {', '.join(mixed)} meet here. " if mixed else ""
 
 
+def alternative(title: str, table: pd.DataFrame) -> str:
+    """One or two sentences for those who do not see the figure: what it shows, and what its table says.
+
+    Settings are compared by their best mean over learning rates at the highest sparsity; a table of other
+    columns is described by what it is about.
+    """
+    sentences = [f"{title.rstrip('.')}{_subject(table)}."]
+    if {"setting", "lr", "accuracy", "sparsity"} <= set(table.columns):
+        sentences.append(_bests(table))
+    elif {"status", "claim"} <= set(table.columns):
+        counts = table.drop_duplicates("claim")["status"].value_counts()
+        states = ", ".join(f"{n} {state}" for state, n in counts.items())
+        sentences.append(f"Of {counts.sum()} claims, {states}.")
+    return " ".join(filter(None, sentences))
+
+
+def _subject(table: pd.DataFrame) -> str:
+    """ ": resnet8 and vgg-small on digits", from the columns that a table has."""
+    names = {c: [str(v) for v in table[c].dropna().unique()] for c in ("network", "data") if c in table}
+    if not all(names.get(c) for c in ("network", "data")):
+        return ""
+    said = [few if len(few) <= 3 else [*few[:2], f"{len(few) - 2} more"] for few in names.values()]
+    return f": {_and(said[0])} on {_and(said[1])}"
+
+
+def _bests(table: pd.DataFrame) -> str:
+    """The best mean accuracy of each setting, at the highest sparsity and the most epochs of a network."""
+    rows = table[table["accuracy"].notna()]
+    if rows.empty:
+        return "Nothing has run yet."
+    where = ""
+    if {"network", "data"} <= set(rows.columns):
+        network, data = rows.iloc[0][["network", "data"]]
+        rows, where = rows[(rows["network"] == network) & (rows["data"] == data)], f" of {network}"
+    if "epochs" in rows:
+        rows = rows[rows["epochs"] == rows["epochs"].max()]
+    s = rows["sparsity"].max()
+    rows = rows[rows["sparsity"].isin((0.0, s))]
+    means = rows.groupby(["setting", "lr"])["accuracy"].mean()
+    best = means.groupby("setting").max().sort_values(ascending=False)
+    said = [f"{name} {best[name]:.1f} % (learning rate {means[name].idxmax():g})" for name in best.index[:4]]
+    return f"Best mean accuracies{where} at sparsity {s:.3g}: {', '.join(said)}."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def publish(
     fig: Figure,
     table: pd.DataFrame,
     about: dict[str, Any],
     folder: Path,
     tabulated: pd.DataFrame | None = None,
+    title: str = "",
 ) -> None:
-    """Write <figure>.png, .pdf, .csv and .json into the folder; of a table also .md and .tex."""
+    """Write <figure>.png, .pdf, .svg, .csv and .json into the folder; of a table also .md and .tex.
+
+    title: what the figure shows, the start of its alternative text.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     base = folder / about["figure"]
+    about = about | {"alt": alternative(title or about["figure"], table)}
     said = json.dumps(about, sort_keys=True)
-    title = f"lthpaper {about['figure']}"
-    fig.savefig(base.with_suffix(".png"), dpi=200, metadata={"Title": title, "Description": said})
-    fig.savefig(base.with_suffix(".pdf"), metadata={"Title": title, "Subject": said})
+    name = f"lthpaper {about['figure']}"
+    png = {"Title": name, "Description": said, "Comment": about["alt"]}
+    fig.savefig(base.with_suffix(".png"), dpi=200, metadata=png)
+    pdf = {"Title": name, "Subject": said, "Keywords": about["alt"]}
+    fig.savefig(base.with_suffix(".pdf"), metadata=pdf)
+    svg = {"Title": name, "Description": about["alt"], "Date": None}
+    fig.savefig(base.with_suffix(".svg"), metadata=svg)
     table.to_csv(base.with_suffix(".csv"), index=False)
     base.with_suffix(".json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
     if tabulated is not None:

@@ -111,7 +111,7 @@ def _lines(table: pd.DataFrame) -> Iterator[dict[str, str]]:
             "data": row.data + UNREGISTERED * (not row.registered),
             "images": f"{row.train:,} / {row.test:,}",
             "classes": str(row.classes),
-            "size": f"{row.size}x{row.size}",
+            "size": f"{row.size}×{row.size}",
             "printed": f"{row.printed:.2f}M" if printed else "",
             "counted as printed": f"{row.count:,} ({row.head} classes)" if printed else "",
             "agrees": {"rounded": "yes", "cut": "yes (cut)", "no": f"no ({row.count / 1e6:.2f}M)"}.get(
@@ -126,9 +126,9 @@ def _lines(table: pd.DataFrame) -> Iterator[dict[str, str]]:
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """The table as a picture."""
     notes = [
-        "printed: Table 2 of the paper. counted as printed: our network with the classes that the printed "
-        "count implies; cut: to two decimals, not rounded. own classes: with the data set's own, as trained "
-        "here. prunable: convolutions after the first. residual: residual connections, counted in a "
+        "printed: Table 2 of the paper. head, counted: classes that the printed count implies, and our "
+        "network with so many; cut: to two decimals, not rounded. own classes: with the data set's own, as "
+        "trained here. prunable: convolutions after the first. residual: residual connections, counted in a "
         "forward pass.",
     ]
     for row in table[table["agrees"] == "no"].itertuples():
@@ -141,7 +141,20 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     if not table["registered"].all():
         notes.append(f"{UNREGISTERED} Not a data set of this package: images, classes and size as printed.")
     rules = [int(table["in_paper"].sum())] if not table["in_paper"].all() else []
-    return draw_table(tabulate(table, scale), "Table 2: networks and data", notes, rules=rules)
+    facts = table.drop_duplicates("data").itertuples()
+    said = (f"{r.data} {r.train:,} / {r.test:,}, {r.classes} classes, {r.size}×{r.size}" for r in facts)
+    notes.append(f"Data (images for training / test): {'; '.join(said)}.")
+    return draw_table(_narrow(table, scale), "Table 2: networks and data", notes, rules=rules)
+
+
+def _narrow(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """What fits a page's width: facts about data sets stand in the notes."""
+    text = tabulate(table, scale)
+    heads = [str(row.head) if row.printed == row.printed else "" for row in table.itertuples()]
+    counted = [cell.partition(" (")[0] for cell in text["counted as printed"]]
+    frame = text[["data", "printed"]].assign(head=heads, counted=counted)
+    kept = ("agrees", "own classes", "prunable", "residual")
+    return frame.assign(**{name: text[name].to_numpy() for name in kept})
 
 
 def says(table: pd.DataFrame, scale: Scale) -> list[str]:

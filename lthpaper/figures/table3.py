@@ -1,7 +1,7 @@
 """Table 3: the observations over all experiments, one column a network and data set.
 
-What its rows ask is in `verdicts/observations.py`. The body of the paper's table is not at hand: the rows
-follow §3.1's questions.
+What its rows ask is in `lthpaper.verdicts.observations`. The body of the paper's table is not at
+hand: the rows follow §3.1's questions.
 """
 
 import pandas as pd
@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, fig3, register
 from lthpaper.figures.drawn_table import draw_table
-from lthpaper.figures.style import percent
+from lthpaper.figures.style import percent, signed, unfinished_note
 from lthpaper.figures.table2 import residual_count
+from lthpaper.figures.verdict_marks import neighbours
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
@@ -93,14 +94,14 @@ def _answer(at: pd.Series, question: str, suffix: str) -> str:
     d = at[f"{question}_difference"]
     if suffix or d is None or pd.isna(d):
         return answer
-    return f"{answer} ({abs(d) if at[question] == QUESTIONS[question][1] else d:+.1f})"
+    return f"{answer} ({signed(abs(d) if at[question] == QUESTIONS[question][1] else d)})"
 
 
 def _rates(at: pd.Series, grid: list[float]) -> str:
     """Learning rates at which LT is clearly above RR, neighbours in the grid as "from to"."""
     if at["theta0"] == NOT_RUN:
         return NOT_RUN
-    runs = fig3.neighbours(at["theta0_at"], grid)
+    runs = neighbours(at["theta0_at"], grid)
     return "; ".join(f"{r[0]:g} to {r[-1]:g}" if len(r) > 1 else f"{r[0]:g}" for r in runs) or "none"
 
 
@@ -116,7 +117,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         "than RR.",
         "The body of the paper's Table 3 is not at hand; the rows are ours, after the questions of §3.1.",
     ]
-    if lacking := fig3.unfinished(table).strip("; "):
+    if lacking := unfinished_note(table).strip("; "):
         notes.append(f"{lacking}: an answer by means is that of the others.")
     return draw_table(frame, "Table 3: observations", notes, rules=[1, 5, 6, 8, 10])
 

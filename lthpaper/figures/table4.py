@@ -30,11 +30,11 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Rows: setting and pretraining learning rate; columns: the subnetwork's. "mean ± std" as text; a
-    star marks the pretraining's own rate, brackets the best of a row, × that a seed diverged."""
+    star marks the pretraining's own rate, brackets what alone is best in a row, × that a seed diverged."""
     found = cells(table)
     rows = {}
     for (setting, lr), line in found.groupby(["setting", "pretraining_lr"]):
-        best = line["mean"].max()
+        best = _best(line["mean"])
         rows[f"{setting}, masks from {lr:g}"] = {
             f"{cell.lr:g}": _text(cell, " ± ", best) + ("*" if cell.lr == lr else "")
             for cell in line.itertuples()
@@ -64,7 +64,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         axes[-1][0].set_xlabel("learning rate of the subnetwork's own training")
         bar = fig.colorbar(shown, ax=axes, extend="min", aspect=12, pad=0.01)
         bar.set_label("test accuracy (%)")
-        fig.suptitle(_title(table), fontsize=8)
+        fig.suptitle(_title(table), fontsize=6.5)
     return fig
 
 
@@ -77,7 +77,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
         row = square.loc[cell.pretraining_lr]
         at = rates.index(cell.lr), others.index(cell.pretraining_lr)
         light = np.isfinite(cell.mean) and cell.mean > high - RANGE / 2
-        best = np.isfinite(cell.mean) and cell.mean == row.max()
+        best = np.isfinite(cell.mean) and round(cell.mean, 1) == _best(row)
         ax.text(
             *at,
             _text(cell, "\n±"),
@@ -90,7 +90,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
         )
         if cell.lr == cell.pretraining_lr:
             frame = Rectangle((at[0] - 0.47, at[1] - 0.46), 0.94, 0.92, fill=False, linewidth=1.6)
-            frame.set_edgecolor("#D55E00")
+            frame.set_edgecolor("white" if not light else "black")
             ax.add_patch(frame)
     ax.set_xticks(range(len(rates)), [f"{lr:g}" for lr in rates])
     ax.set_yticks(range(len(others)), [f"{lr:g}" for lr in others])
@@ -101,10 +101,16 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
     return shown
 
 
+def _best(means: pd.Series) -> float | None:
+    """The best of a row to the decimal shown; None if two share it."""
+    shown = means.round(1)
+    return float(shown.max()) if (shown == shown.max()).sum() == 1 else None
+
+
 def _text(cell: tuple, between: str, best: float | None = None) -> str:
     if not np.isfinite(cell.mean):
         return "×" if cell.diverged else "–"
-    mean = f"[{cell.mean:.1f}]" if best is not None and cell.mean == best else f"{cell.mean:.1f}"
+    mean = f"[{cell.mean:.1f}]" if best is not None and round(cell.mean, 1) == best else f"{cell.mean:.1f}"
     return mean + (f"{between}{cell.std:.1f}" if np.isfinite(cell.std) else "")
 
 
@@ -119,7 +125,8 @@ def _title(table: pd.DataFrame) -> str:
     return (
         f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
         f"{seeds if n.max() else 'nothing has run yet'}\n"
-        f"frame: equal rates; bold: best of the row{dense_note}{diverged_note(table)}"
+        f"frame: equal rates; bold: alone the best of its row; ±0.0: below 0.05"
+        f"{dense_note}{diverged_note(table)}"
     )
 
 

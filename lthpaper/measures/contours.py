@@ -1,6 +1,6 @@
 """What Figures 4 and 5 show, as one tidy table: loss surfaces, and the trajectories that lie on them."""
 
-import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,21 +9,28 @@ import pandas as pd
 import torch
 
 from lthpaper import data
-from lthpaper.measures.planes import Plane, Sample, moving_weights, trajectory_plane, window
+from lthpaper.errors import require
+from lthpaper.measures.planes import Plane, moving_weights, trajectory_plane
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
-from lthpaper.measures.surfaces import Evaluator, kept, losses, sample, surface
+from lthpaper.measures.surfaces import Evaluator, losses, sample, sample_name, surface
 from lthpaper.networks import skeleton
 from lthpaper.runs.experiments import PANELS, snapshots
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
+from lthpaper.store.entry import WEIGHTS
+from lthpaper.store.measurements import key_of, measured
 from lthpaper.store.store import Store
 
 WITHIN = 0.5  # nats above the minimum: the basin
+HALF = 1.0  # half the window's side, in ‖θT‖: trajectories start at 0.5 to 0.9
+MEASUREMENT = "surface"  # the name that it is kept under
+SINGLE = ("x", "y", "loss", "distance", "off_plane")  # its columns that are kept in single precision
 
 COLUMNS = [
     *("kind", "panel", "setting", "network", "data", "sparsity", "lr", "seed", "accuracy", "x", "y", "loss"),
-    *("epoch", "distance", "off_plane", "explained_x", "explained_y", "images", "fingerprint", "digest"),
+    *("epoch", "distance", "off_plane", "norm", "explained_x", "explained_y", "images", "fingerprint"),
+    "digest",
 ]
 
 
@@ -34,12 +41,13 @@ def measure(
     data_root: str | Path | None = None,
     device: str | None = None,
 ) -> pd.DataFrame:
-    """Long-form, in the columns COLUMNS; the expensive losses are kept in the store's folder.
+    """Long-form, in the columns COLUMNS; the store keeps what is worked out of the weights.
 
     kind "surface": a grid point; "trajectory": a snapshot's projection, with its epoch, its distance from
-    θT and off the plane; "missing": a run that is not there, or diverged. loss: mean cross-entropy in
-    nats over the scale's `surface_images` training images, or all where there are fewer. explained_x,
-    explained_y: shares of the trajectory's variance.
+    θT and off the plane, in weight units like x and y; "missing": a run that is not there, or diverged.
+    norm: ‖θT‖ of the weights that move. loss: mean cross-entropy in nats over
+    the scale's `surface_images` training images, or all where there are fewer. explained_x, explained_y:
+    shares of the trajectory's variance.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tables = [_measured(t, store, scale, data_root, device) for t in trials]
@@ -59,22 +67,67 @@ def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None,
         "accuracy": store.get(run).accuracy if run in store else np.nan,
         "digest": run.digest,
     }
-    prepared = _prepared(run, store, scale, root)
-    if prepared is None:
+    found = None
+    if run in store:
+        key = _key(run, store, scale)
+        so_far = [store.folder / "surfaces" / f"{run.digest}-{key}{part}.npz" for part in ("", "-line")]
+
+        def work_out() -> pd.DataFrame | None:
+            return _surface(run, store, scale, root, device, key, so_far)
+
+        found = measured(store, run, MEASUREMENT, key, work_out)
+        for file in so_far:
+            file.unlink(missing_ok=True)
+    if found is None:
         return pd.DataFrame([about | {"kind": "missing"}])
-    plane, chosen, key = prepared
-    x, y = window(plane, scale.surface_points)
+    return found.astype(dict.fromkeys(SINGLE, float)).assign(**about)
+
+
+def is_measured(run: Run, store: Store, scale: Scale) -> bool:
+    """Whether `measure` would find this run's surface and trajectory kept, or none of a run that diverged."""
+    if run not in store:
+        return False
+    return (
+        math.isnan(store.get(run).accuracy)
+        or store.measurement(run, MEASUREMENT, _key(run, store, scale)) is not None
+    )
+
+
+def _key(run: Run, store: Store, scale: Scale) -> str:
+    """Of all that the losses hang on: the training with these bits, the snapshots, the grid, the images."""
+    result = store.get(run)
+    images = sample_name(result.fingerprint, run.task.images, scale.surface_images)
+    return key_of(result.files.get(WEIGHTS, ""), snapshots(run), HALF, scale.surface_points, images)
+
+
+def _surface(
+    run: Run,
+    store: Store,
+    scale: Scale,
+    root: str | Path | None,
+    device: str,
+    key: str,
+    so_far: list[Path],
+) -> pd.DataFrame | None:
+    """The losses on the grid and along the trajectory; None as of `_plane`. so_far: files of both, in which
+    losses are kept on the way."""
+    plane = _plane(run, store)
+    if plane is None:
+        return None
+    images = data.load(run.task.data, root, run.task.train_images)
+    trained_on = store.get(run).fingerprint
+    require(
+        images.fingerprint == trained_on,
+        f"{run} was trained on another copy of {run.task.data} (fingerprint {trained_on}; the one at hand is "
+        f"{images.fingerprint}): its loss surface is that of its own images. Bring that copy back.",
+    )
+    chosen = sample(images, scale.surface_images)
+    norm = _norm(plane)
+    x = y = norm * np.linspace(-HALF, HALF, scale.surface_points)
     evaluate = Evaluator(run.task, plane, chosen, device)
-    on_grid, on_line = _files(run, store, key)
-    grid = surface(evaluate, x, y, on_grid, key=key, quiet=None)
-    along = losses(evaluate, plane.coordinates, on_line, key, quiet=True)
+    grid = surface(evaluate, x, y, so_far[0], key=key, quiet=None)
+    along = losses(evaluate, plane.coordinates, so_far[1], key, quiet=True)
     gx, gy = np.meshgrid(x, y)
-    about |= {
-        "explained_x": plane.explained[0],
-        "explained_y": plane.explained[1],
-        "images": len(chosen.labels),
-        "fingerprint": chosen.fingerprint,
-    }
     seen = {"kind": "surface", "x": gx.ravel(), "y": gy.ravel(), "loss": grid.loss.ravel()}
     passed = {
         "kind": "trajectory",
@@ -85,45 +138,19 @@ def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None,
         "distance": plane.distance,
         "off_plane": plane.off_plane,
     }
-    return pd.concat([pd.DataFrame(about | part) for part in (seen, passed)], ignore_index=True)
+    both = pd.concat([pd.DataFrame(part) for part in (seen, passed)], ignore_index=True)
+    return both.astype(dict.fromkeys(SINGLE, np.float32)).assign(
+        norm=norm,
+        explained_x=plane.explained[0],
+        explained_y=plane.explained[1],
+        images=len(chosen.labels),
+        fingerprint=chosen.fingerprint,
+    )
 
 
-def _prepared(
-    run: Run, store: Store, scale: Scale, root: str | Path | None
-) -> tuple[Plane, Sample, str] | None:
-    """(the plane, the images behind each loss, the key that losses are kept under); None as of `_plane`."""
-    plane = _plane(run, store)
-    if plane is None:
-        return None
-    chosen = sample(data.load(run.task.data, root, run.task.train_images), scale.surface_images)
-    return plane, chosen, _key(run, plane, scale.surface_points, chosen)
-
-
-def _key(run: Run, plane: Plane, points: int, chosen: Sample) -> str:
-    about = (run.digest, plane.names, plane.coordinates.tolist(), points, chosen.fingerprint)
-    return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
-
-
-def _files(run: Run, store: Store, key: str) -> tuple[Path, Path]:
-    """Where the losses of the grid and of the trajectory are kept."""
-    folder = store.folder / "surfaces"
-    return folder / f"{run.digest}-{key}.npz", folder / f"{run.digest}-{key}-line.npz"
-
-
-def is_kept(trial: Trial, store: Store, scale: Scale, data_root: str | Path | None = None) -> bool:
-    """Whether `measure` would find every loss of this trial kept, and compute none."""
-    run = trial.run
-    if not any((store.folder / "surfaces").glob(f"{run.digest}-*.npz")):
-        return False
-    if (prepared := _prepared(run, store, scale, data_root)) is None:
-        return False
-    *_, key = prepared
-    return all(_complete(file, key) for file in _files(run, store, key))
-
-
-def _complete(file: Path, key: str) -> bool:
-    found = kept(file)
-    return found is not None and str(found["key"]) == key and bool(found["done"].all())
+def _norm(plane: Plane) -> float:
+    """‖θT‖ over the weights that move."""
+    return float(sum((plane.origin[n].double() ** 2).sum() for n in plane.names) ** 0.5)
 
 
 def _plane(run: Run, store: Store) -> Plane | None:
@@ -150,7 +177,8 @@ def numbers(measured: pd.DataFrame, within: float = WITHIN) -> pd.DataFrame:
     """One row a run: how large its basin, how rough and how far from convex its surface (ruggedness.py).
 
     basin: share of the window within `within` nats of its minimum; basin_area: the same in squared
-    weight units; off_plane: root of the trajectory's squared distance that lies off the plane, as a share.
+    weight units; basin_relative: in squares of side ‖θT‖, comparable between networks; off_plane: root
+    of the trajectory's squared distance that lies off the plane, as a share.
     """
     found = []
     for rows, x, y, loss in grids(measured):
@@ -163,6 +191,7 @@ def numbers(measured: pd.DataFrame, within: float = WITHIN) -> pd.DataFrame:
                 "minimum": np.nanmin(loss),
                 "basin": basin_share(loss, within),
                 "basin_area": basin_area(loss, x, y, within),
+                "basin_relative": basin_area(loss, x, y, within) / rows["norm"].iloc[0] ** 2,
                 "roughness": roughness(loss),
                 "non_convexity": non_convexity(loss),
                 "off_plane": np.sqrt((path["off_plane"] ** 2).sum() / (path["distance"] ** 2).sum()),

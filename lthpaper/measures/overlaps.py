@@ -11,13 +11,16 @@ from lthpaper.paper import FIGURE6
 from lthpaper.runs.masks import Mask
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial, random_reinit
+from lthpaper.runs.settings import Trial, lt_imp, random_reinit
+from lthpaper.store.entry import MASK, WEIGHTS
+from lthpaper.store.measurements import key_of, measured
 from lthpaper.store.store import Result, Store
 from lthpaper.store.table import mask_diverged, reader
 from lthpaper.training.result import Weights
 from lthpaper.training.start import initial_weights
 
-MAIN = FIGURE6.share  # p = 0.1
+MEASUREMENT = "overlap"  # the name that it is kept under
+ROUNDS, MAIN = FIGURE6.rounds, FIGURE6.share  # s = 0.832, p = 0.1
 
 SHARES = (MAIN / 2, MAIN, 2 * MAIN)
 
@@ -43,11 +46,33 @@ def measure(
     from diverged; survivors is NaN in the first case only.
     """
     results = reader(store)
-    rows = [row for trial in trials for row in _rows(trial, store, results)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    tables = [_measured(trial, store, results) for trial in trials]
+    return (
+        pd.concat(tables, ignore_index=True).reindex(columns=COLUMNS)
+        if tables
+        else pd.DataFrame(columns=COLUMNS)
+    )
 
 
-def _rows(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -> Iterator[dict[str, object]]:
+def is_measured(run: Run, store: Store, scale: Scale) -> bool:
+    """Whether `measure` would find the overlaps of a subnetwork, or of a pretrained network with its
+    subnetwork, kept, or none where training diverged."""
+    subnetwork = run if run.mask else lt_imp(run, ROUNDS)
+    dense = subnetwork.with_(mask=None)
+    if subnetwork not in store or dense not in store:
+        return False
+    if mask_diverged(subnetwork, reader(store)):
+        return True
+    key = _key(store.get(subnetwork), store.get(dense))
+    return store.measurement(subnetwork, MEASUREMENT, key) is not None
+
+
+def _key(subnetwork: Result, dense: Result) -> str:
+    """Of all that the overlaps hang on: θT, the mask and the p."""
+    return key_of(dense.files.get(WEIGHTS, ""), subnetwork.files.get(MASK, ""), SHARES)
+
+
+def _measured(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -> pd.DataFrame:
     run = trial.run
     dense = run.with_(mask=None)
     about = {
@@ -58,19 +83,32 @@ def _rows(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -
         "seed": run.seed,
         "digest": run.digest,
     }
+    there = results(run) is not None and results(dense) is not None
+    if there and mask_diverged(run, results):
+        both = itertools.product(PAIRS, SHARES)
+        rows = [{"pair": pair, "p": p, "pooled": WITHIN, "survivors": results(run).kept} for pair, p in both]
+        return pd.DataFrame(rows).assign(**about)
+    found = None
+    if there:
+        key = _key(results(run), results(dense))
+        found = measured(store, run, MEASUREMENT, key, lambda: _work_out(run, dense, store))
+    if found is None:
+        found = pd.DataFrame([{"pair": pair, "p": MAIN, "pooled": WITHIN} for pair in PAIRS])
+    return found.assign(**about)
+
+
+def _work_out(run: Run, dense: Run, store: Store) -> pd.DataFrame | None:
+    """One row a pair, p and way of pooling; None where weights or the mask were left out."""
     if not (store.has_weights(run) and store.has_weights(dense)):
-        for pair in PAIRS:
-            yield about | {"pair": pair, "p": MAIN, "pooled": WITHIN}
-        return
-    if mask_diverged(run, results):
-        for pair, p in itertools.product(PAIRS, SHARES):
-            yield about | {"pair": pair, "p": p, "pooled": WITHIN, "survivors": results(run).kept}
-        return
+        return None
     trained, mask = store.weights(dense)[0], store.weights(run)[1]
-    for pair, start in zip(PAIRS, (dense, random_reinit(dense)), strict=True):
-        for p in SHARES:
-            for row in _overlaps(initial_weights(start), trained, mask, p, run.task.prunable_weights):
-                yield about | {"pair": pair, "p": p} | row
+    rows = [
+        {"pair": pair, "p": p} | row
+        for pair, start in zip(PAIRS, (dense, random_reinit(dense)), strict=True)
+        for p in SHARES
+        for row in _overlaps(initial_weights(start), trained, mask, p, run.task.prunable_weights)
+    ]
+    return pd.DataFrame(rows)
 
 
 def _overlaps(

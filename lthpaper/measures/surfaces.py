@@ -61,7 +61,12 @@ def sample(data: DataSet, count: int, seed: int = 0) -> Sample:
 
         pixels = test_pixels(train, chosen.tolist(), card)
     images = normalised(pixels.permute(0, 3, 1, 2), mean, std, torch.float64)
-    return Sample(images, data.images.train_labels[chosen], f"{data.fingerprint}-{n}-{len(chosen)}-{seed}")
+    return Sample(images, data.images.train_labels[chosen], sample_name(data.fingerprint, n, count, seed))
+
+
+def sample_name(fingerprint: str, images: int, count: int, seed: int = 0) -> str:
+    """Names what `sample` chooses from a data set of this fingerprint and number of training images."""
+    return f"{fingerprint}-{images}-{min(count, images)}-{seed}"
 
 
 def pack_shape(image_size: int, device: torch.device) -> tuple[int, int]:

@@ -20,11 +20,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, as_module, require
 from lthpaper.registry import Registry
 from lthpaper.torchvision_compat import make_importable
 
 THIRD_PARTY = ("torch", "torchvision")  # their releases are in a result's provenance
+# part of such a network's architecture: once they were not pruned, and the same run would have another mask
+ATTENTION = "the input projections of an attention are prunable"
 LOCAL = "local"  # the "module" of functions that were handed over in this process
 _local: dict[str, Callable[..., nn.Module]] = {}
 
@@ -46,8 +48,7 @@ def factory(name: str) -> Callable[..., nn.Module]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"Network {name!r} cannot be imported ({error}); "
-            "it must be package.module:function, importable from here."
+            f"Network {name!r} cannot be imported ({error}); {as_module(name, 'function')}"
         ) from error
     if not callable(found):
         raise InputError(f"Network {name!r} is not a function that returns an nn.Module.")
@@ -85,6 +86,8 @@ def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
     network = skeleton(name, **dict(shape))
     parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(network))]
     parts += [f"{n} {tuple(t.shape)}" for n, t in (*network.named_parameters(), *network.named_buffers())]
+    if any(isinstance(m, nn.MultiheadAttention) for m in network.modules()):
+        parts.append(ATTENTION)
     written = {type(m) for m in network.modules() if type(m).__module__.split(".")[0] not in THIRD_PARTY}
     for thing in sorted({factory(name), *written}, key=lambda t: (t.__module__, t.__qualname__)):
         if thing.__module__.split(".")[0] not in THIRD_PARTY:

@@ -59,7 +59,7 @@ def findings(
     """
     found = [Finding(sentence) for sentence in (*_there(results), *spec.says(table, scale))]
     if name == "claims":
-        found += [_of_board(row) for row in table.to_dict("records")]
+        found += [_of_board(row) for row in table.drop_duplicates("claim").to_dict("records")]
     else:
         found += [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
     if {"LT-OMP", "RR-OMP"} <= set(results["setting"]):  # elsewhere too little is run for a verdict

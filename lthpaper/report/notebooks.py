@@ -1,7 +1,9 @@
 """Notebooks in batch: strict parameters, several at once as processes, a readable table at the end."""
 
+import json
 import os
 import re
+import shutil
 import time
 import traceback
 import typing
@@ -12,7 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from lthpaper.errors import InputError, require
+from lthpaper import locations
+from lthpaper.errors import InputError, require, suggestion
 
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
 
@@ -36,10 +39,40 @@ def find(folder: Path) -> dict[str, Path]:
     found = {match[1]: path for match, path in named if match and path.is_file()}
     require(
         bool(found),
-        f"There are no notebooks in {folder}. Run the command in a checkout of lthpaper, or name the folder "
+        f"There are no notebooks in {folder}. Copy them with `lthpaper notebooks copy`, or name their folder "
         "with --notebooks.",
     )
     return found
+
+
+def copy(to: Path, replace: bool = False) -> tuple[list[Path], list[Path]]:
+    """Copy the project's notebooks to a folder: those written, and those that were there and are kept.
+
+    replace: whether notebooks of the same name are written over. Raises InputError for a folder that they
+    are copied from.
+    """
+    source = locations.notebook_folder()
+    require(to.resolve() != source.resolve(), f"The notebooks lie in {source} already; name another folder.")
+    to.mkdir(parents=True, exist_ok=True)
+    written, kept = [], []
+    for path in find(source).values():
+        target = to / path.name
+        if target.exists() and not replace:
+            kept.append(target)
+        else:
+            shutil.copyfile(path, target)
+            written.append(target)
+    return written, kept
+
+
+def title(notebook: Path) -> str:
+    """The first heading of a notebook, without what names the figure; "" for a file that has none."""
+    try:
+        cells = json.loads(notebook.read_text())["cells"]
+        first = "".join(cells[0]["source"]).splitlines()[0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return first.lstrip("# ").strip()
 
 
 def parameters(notebook: Path) -> dict[str, dict[str, Any]]:
@@ -74,7 +107,8 @@ def checked(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
     for name, text in given.items():
         require(
             name in known,
-            f"{notebook.name} has no parameter {name!r}. It has: {', '.join(known)}.",
+            f"{notebook.name} has no parameter {name!r}.{suggestion(name, known)} It has: "
+            f"{', '.join(known)}.",
         )
         values[name] = _value(name, known[name]["inferred_type_name"], text)
     return values
@@ -136,7 +170,7 @@ def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) 
             _literal(executed),
             values,
             kernel_name="python3",
-            cwd=str(notebook.parent),
+            cwd=str(locations.home()),
             progress_bar=False,
             log_output=False,
         )
@@ -151,5 +185,6 @@ def select(names: Sequence[str], folder: Path) -> dict[str, Path]:
     """The notebooks of some figures, all if none are named. Raises InputError for an unknown name."""
     known = find(folder)
     for name in names:
-        require(name in known, f"There is no figure {name!r}. There are: {', '.join(known)}.")
+        hint = suggestion(name, known)
+        require(name in known, f"There is no figure {name!r}.{hint} There are: {', '.join(known)}.")
     return {name: path for name, path in known.items() if not names or name in names}

@@ -127,6 +127,12 @@ def correlations(scale: Scale) -> list[Trial]:
     return [Trial("LT-IMP", imp_sparsity(FIGURE6.rounds), lt_imp(run, FIGURE6.rounds)) for run in dense]
 
 
+def correlated(scale: Scale) -> dict[Run, frozenset[int]]:
+    """What Figure 6 reads: θT of the pretrained networks, and the masks."""
+    runs = (run for trial in correlations(scale) for run in (trial.run, trial.run.with_(mask=None)))
+    return {run: frozenset({run.recipe.epochs}) for run in runs}
+
+
 def mixed_rates(scale: Scale) -> list[Trial]:
     """Table 4: pretraining, LT-IMP and RR-IMP."""
     k = max(scale.rounds)

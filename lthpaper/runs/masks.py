@@ -13,35 +13,60 @@ from torch import Tensor, nn
 from lthpaper.errors import InputError, require
 
 Mask = dict[str, Tensor]
+PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")  # of an attention's input
+
+
+def layers(network: nn.Module) -> tuple[str, ...]:
+    """Names of the weights of every convolution, linear layer and attention, in the network's order.
+
+    Of `nn.MultiheadAttention` these are its input projections, in one matrix or three, and its output
+    projection, a linear layer of its own.
+    """
+    found = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            own = ("weight",)
+        elif isinstance(module, nn.MultiheadAttention):
+            own = tuple(n for n in PROJECTIONS if getattr(module, n) is not None)
+        else:
+            continue
+        found += [f"{name}.{n}" if name else n for n in own]
+    return tuple(found)
 
 
 def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Names of the prunable parameters, in the network's order.
 
-    Without patterns: the weight of every convolution and linear layer but the first and the last
-    (§3.1; never a bias or a batch-norm). With patterns (shell style, `blocks.*.weight`): the
-    convolution and linear weights that match one. Raises InputError if nothing is left to prune.
+    Without patterns: all `layers` but the first and the last (§3.1; never a bias or a batch-norm). With
+    patterns (shell style, `blocks.*.weight`): those that match one. Raises InputError if nothing is left to
+    prune.
     """
-    layers = [
-        f"{name}.weight" if name else "weight"
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
-    ]
+    there = layers(network)
     if patterns:
-        chosen = [n for n in layers if any(fnmatchcase(n, p) for p in patterns)]
-        require(
-            bool(chosen),
-            f"No convolution or linear weight matches {', '.join(patterns)}; "
-            f"the network has {', '.join(layers) or 'none'}.",
-        )
+        chosen = [n for n in there if any(fnmatchcase(n, p) for p in patterns)]
+        require(bool(chosen), _unmatched(patterns, there))
     else:
-        chosen = layers[1:-1]
+        chosen = list(there[1:-1])
         require(
             bool(chosen),
-            f"The network has {len(layers)} convolution and linear layers; without the first and the "
+            f"The network has {len(there)} convolution and linear layers; without the first and the "
             "last nothing is left to prune. Name the prunable weights by patterns.",
         )
     return tuple(chosen)
+
+
+def check_patterns(network: nn.Module, patterns: tuple[str, ...]) -> None:
+    """Raises InputError if a pattern matches no weight that can be pruned, and names it."""
+    there = layers(network)
+    missed = tuple(p for p in patterns if not any(fnmatchcase(n, p) for n in there))
+    require(not missed, _unmatched(missed, there))
+
+
+def _unmatched(patterns: tuple[str, ...], there: tuple[str, ...]) -> str:
+    return (
+        f"No convolution or linear weight matches {', '.join(patterns)}; "
+        f"the network has {', '.join(there) or 'none'}."
+    )
 
 
 def kept(mask: Mapping[str, Tensor]) -> int:

@@ -171,9 +171,17 @@ def to_json(run: Run) -> dict[str, Any]:
 
 def from_json(document: dict[str, Any]) -> Run:
     """Inverse of `to_json`. Raises InputError if the description does not give its digest."""
+    try:
+        return rebuilt(document["runs"])[document["digest"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"This is not the description of a run: {error!r}.") from error
+
+
+def rebuilt(descriptions: dict[str, Any]) -> dict[str, Run]:
+    """Digest -> run, parents first, of runs and all their ancestors. Raises InputError if a description does
+    not give its digest."""
     built: dict[str, Run] = {}
     try:
-        descriptions = document["runs"]
         for digest in _parents_first(descriptions):
             built[digest] = _rebuild_run(descriptions[digest], built)
             require(
@@ -181,11 +189,11 @@ def from_json(document: dict[str, Any]) -> Run:
                 f"The description of run {digest} gives {built[digest].digest}: it was changed, "
                 "or comes from another version of lthpaper.",
             )
-        return built[document["digest"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"This is not the description of a run: {error!r}.") from error
+    return built
 
 
 def _parents_first(descriptions: dict[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ import typing
 from dataclasses import dataclass, replace
 
 from lthpaper import paper
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, require, suggestion
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
 from lthpaper.runs.settings import check_once, check_rounds
 from lthpaper.runs.task import Task
@@ -138,7 +138,8 @@ class Scale:
         """
         unknown = [name for name in changes if name not in FIELDS]
         if unknown:
-            raise InputError(f"A scale has no field {unknown[0]!r}. Known: {', '.join(FIELDS)}.")
+            hint = suggestion(unknown[0], FIELDS)
+            raise InputError(f"A scale has no field {unknown[0]!r}.{hint} Known: {', '.join(FIELDS)}.")
         typed = {name: _typed(name, value) for name, value in changes.items() if value is not None}
         kept = tuple(field for field in self.as_paper if field not in typed)
         return replace(self, **{"as_paper": kept, **typed})
@@ -166,6 +167,7 @@ LAPTOP = Scale(
     batch_size=50,
     seeds=10,
     grid=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5),
+    surface_points=51,
 )
 DESKTOP = Scale(
     "desktop",
@@ -205,7 +207,8 @@ def scale(name: str, /, **changes: object) -> Scale:
     """A scale by name, with fields changed. Raises InputError for an unknown name, field or value."""
     require(
         name in SCALES,
-        f"Unknown scale {name!r}. Known: {', '.join(SCALES)}; any field of one can be changed.",
+        f"Unknown scale {name!r}.{suggestion(name, SCALES)} Known: {', '.join(SCALES)}; any field of one can "
+        "be changed.",
     )
     return SCALES[name].with_(**changes)
 

@@ -212,6 +212,8 @@ def _is_result(result: dict[str, Any]) -> bool:
         and all(v is None or _is_number(v) for curve in curves.values() for v in curve)
         and all(isinstance(checksum, str) for checksum in result["files"].values())
         and isinstance(result.get("left_out", []), list)
+        and isinstance(result.get("layers", {}), dict)
+        and all(type(count) is int for count in result.get("layers", {}).values())
     )
 
 

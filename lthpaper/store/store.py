@@ -10,6 +10,8 @@
 Snapshots may come later than the rest and from several processes at once, so each carries its checksum
 in its own name, and no file is ever written twice.
 
+measurements/ beside the entries holds what figures worked out from weights (measurements.py).
+
 weights.safetensors and mask.safetensors may be left out of an entry (`lthpaper store export`, `prune`):
 result.json then says so in "left_out" and still lists their checksums, so that only those weights come back.
 """
@@ -20,9 +22,10 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import Mask
@@ -55,6 +58,11 @@ from lthpaper.store.entry import (
 )
 from lthpaper.training.result import Trained, Weights
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lthpaper.store.published import Published
+
 
 @dataclass(frozen=True)
 class Result:
@@ -68,6 +76,10 @@ class Result:
     seconds: float  # of training, this run's share of its pack
     provenance: dict[str, Any]
     folder: Path
+    files: dict[str, str] = field(
+        default_factory=dict
+    )  # checksums of its weights and mask, there or left out
+    layers: dict[str, int] = field(default_factory=dict)  # weights left by the mask in each; {}: not noted
 
     @property
     def accuracy(self) -> float:
@@ -83,8 +95,9 @@ class Result:
 class Store:
     """Results in a folder; several processes may use it at once.
 
-    published: a folder of the same kind that is only read, for runs that are not in the store itself. One
-    entry serves a run, never parts of two: they may come from trainings with other bits.
+    published: a folder that is only read, for runs that are not in the store itself: entries as the store's
+    own, then tables of results without weights (published.py). One of these serves a run, never parts of two:
+    they may come from trainings with other bits.
     """
 
     def __init__(self, folder: str | Path, published: str | Path | None = None):
@@ -108,11 +121,18 @@ class Store:
         published = self.published / run.name
         return published if published.exists() else own
 
+    @cached_property
+    def tables(self) -> "Published":
+        """The published tables, read once. Raises Damaged if they are not what was written."""
+        from lthpaper.store import published  # pyarrow, for those who read results
+
+        return published.of(self.published)
+
     def __contains__(self, run: Run) -> bool:
         """Raises InputError if the run's folder is there without its result (a copy that was cut off)."""
         folder = self.entry(run)
         if not folder.exists():  # first: entries appear whole, but between two looks
-            return False
+            return self.published is not None and run.digest in self.tables
         if not os.path.lexists(folder / RESULT):
             raise damaged(folder, f"has no {RESULT}")
         return True
@@ -126,7 +146,7 @@ class Store:
         if run not in self:
             return False
         folder = self.entry(run)
-        return not left_out(folder, read_result(folder))
+        return folder.exists() and not left_out(folder, read_result(folder))
 
     def holds(self, run: Run, epochs: Iterable[int] = ()) -> bool:
         """Whether the run is there, with its weights after these epochs (the last: θT and the mask)."""
@@ -203,15 +223,17 @@ class Store:
             save_weights(weights, path)
             path.rename(draft / f"epoch-{epoch:04d}-{file_checksum(path)[:16]}.safetensors")
         total = sum(trained.run.task.prunable_weights.values())
-        kept = total
+        kept, layers = total, {}
         if trained.mask is not None:
-            kept = sum(int(m.sum()) for m in trained.mask.values())
+            layers = {name: int(m.sum()) for name, m in trained.mask.items()}
+            kept = sum(layers.values())
             save_mask(trained.mask, draft / MASK)
         write_json(draft / RUN, to_json(trained.run))
         result = {
             "curves": {name: [_json_float(v) for v in curve] for name, curve in trained.curves.items()},
             "kept": kept,
             "sparsity": 1 - kept / total,
+            "layers": layers,
             "fingerprint": fingerprint,
             "seconds": trained.seconds / trained.pack,
             "provenance": {
@@ -229,7 +251,10 @@ class Store:
         """Raises KeyError if the run is not there, InputError if its entry is damaged."""
         if run not in self:
             raise KeyError(run)
-        return self._read(self.entry(run), run)
+        folder = self.entry(run)
+        if not folder.exists():
+            return self.tables.get(run)
+        return self._read(folder, run)
 
     def _read(self, folder: Path, run: Run | None = None) -> Result:
         result = read_result(folder)
@@ -243,7 +268,33 @@ class Store:
             raise damaged(folder, how, NewerFormat) from error
         curves = {k: [math.nan if v is None else v for v in c] for k, c in result["curves"].items()}
         fields = {name: result[name] for name in ("kept", "sparsity", "fingerprint", "seconds", "provenance")}
-        return Result(run, curves, **fields, folder=folder)
+        files = {name: result["files"][name] for name in (WEIGHTS, MASK) if name in result["files"]}
+        return Result(run, curves, **fields, folder=folder, files=files, layers=result.get("layers", {}))
+
+    def layers(self, run: Run) -> dict[str, int]:
+        """Weights that a run's mask leaves in each layer; {} without a mask, or where nobody knows.
+
+        Results of earlier versions lack them, but not their masks.
+        """
+        result = self.get(run)
+        if result.layers or MASK not in result.files or not (result.folder / MASK).exists():
+            return result.layers
+        return {name: int(m.sum()) for name, m in load_mask(result.folder, result.files).items()}
+
+    def measurement(self, run: Run, name: str, key: str) -> "pd.DataFrame | None":
+        """A measurement of a run, kept here or published; None if it is not (measurements.py)."""
+        from lthpaper.store import measurements  # pyarrow, for those who read some
+
+        for place in (self.folder, self.published):
+            if place is not None and (found := measurements.kept(place, run.digest, name, key)) is not None:
+                return found
+        return None if self.published is None else self.tables.measurement(run.digest, name, key)
+
+    def keep_measurement(self, run: Run, name: str, key: str, table: "pd.DataFrame") -> "pd.DataFrame":
+        """Keep a measurement of a run, and return it as it will be read. Raises Unwritable."""
+        from lthpaper.store import measurements
+
+        return measurements.keep(self.folder, run.digest, name, key, table)
 
     def weights(self, run: Run, epoch: int | None = None) -> tuple[Weights, Mask | None]:
         """θT (or the snapshot after an epoch) and the mask, checksums verified.
@@ -253,6 +304,8 @@ class Store:
         if run not in self:
             raise KeyError(f"{run} is not in {self.folder}")
         folder = self.entry(run)
+        if not folder.exists():
+            raise KeyError(f"{run} is published without its weights: train the run again")
         result = read_result(folder)
         files = result["files"]
         if gone := left_out(folder, result):
@@ -272,9 +325,16 @@ class Store:
         """Every result, by name. Raises InputError at a damaged one."""
         places = [place for place in (self.published, self.folder) if place is not None]
         found = {p.parent.name: p.parent for place in places for p in place.glob(f"*/{RESULT}")}
-        for name in sorted(found):
-            if ENTRY.fullmatch(name):  # not a draft
-                yield self._read(found[name])
+        found = {name: folder for name, folder in found.items() if ENTRY.fullmatch(name)}  # no drafts
+        listed = {} if self.published is None else self.tables.runs
+        for name in sorted({*found, *listed}):
+            yield self._read(found[name]) if name in found else self.tables.get(listed[name])
+
+    def table(self) -> "pd.DataFrame":
+        """One row a run (listing.COLUMNS): setting, learning rate, sparsity, seed, accuracy, …"""
+        from lthpaper.store import listing  # it is built on this module
+
+        return listing.table(self)
 
     def size(self, run: Run) -> int:
         """Bytes on disk."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
+from lthpaper.runs import convergence
 from lthpaper.runs.run import Rewind, Run, setting
 from lthpaper.runs.settings import Trial, nonzeros
 from lthpaper.store.store import Result, Store
@@ -13,6 +14,7 @@ from lthpaper.store.store import Result, Store
 COLUMNS = [
     *("setting", "network", "data", "width", "epochs", "lr", "pretraining_lr", "sparsity", "seed", "rewind"),
     *("accuracy", "best_accuracy", "train_loss", "test_loss", "parameters", "fingerprint", "digest"),
+    *("loss_left", "loss_falling"),
 ]
 
 
@@ -21,7 +23,8 @@ def table(trials: Iterable[Trial], store: Store) -> pd.DataFrame:
 
     lr: of this training; pretraining_lr: of the run that its mask came from; rewind: the epoch whose
     weights it started from; accuracies in percent after the last (and the best) epoch; parameters:
-    those that are not zero by the mask. A run whose mask comes from a diverged one counts as diverged.
+    those that are not zero by the mask; loss_left, loss_falling: of `runs.convergence`. A run whose mask
+    comes from a diverged one counts as diverged.
     """
     results = reader(store)
     return pd.DataFrame([_row(trial, results) for trial in trials], columns=COLUMNS)
@@ -66,6 +69,8 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
         "parameters": nonzeros(run),
         "fingerprint": "",
         "digest": run.digest,
+        "loss_left": math.nan,
+        "loss_falling": math.nan,
     }
     result = results(run)
     if result is not None and not mask_diverged(run, results):
@@ -74,6 +79,8 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
             "best_accuracy": result.best_accuracy,
             "train_loss": result.curves["train_loss"][-1],
             "test_loss": result.curves["test_loss"][-1],
+            "loss_left": convergence.loss_left(result.curves["train_loss"]),
+            "loss_falling": convergence.loss_falling(result.curves["train_loss"], run.recipe),
         }
     if result is not None:
         row |= {

@@ -1,5 +1,6 @@
 """How far an execution is, over all its workers: a bar for a person, now and then a line for a log."""
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -12,14 +13,18 @@ from lthpaper.sweep.plan import Plan
 
 SECONDS_BETWEEN_LINES = 60.0  # of a log
 SECONDS_BETWEEN_LOOKS = 0.5  # of a person
+BAR = 10  # columns of the bar itself
+WIDGET = "{percentage:3.0f}%{bar}{desc}"  # a notebook's bar is drawn beside the text, not in it
+NOTEBOOK_COLUMNS = 120
 PACKS_NAMED = 3  # in the bar; of a cluster's hundred it says the number
 
 
 class Bar:
-    """One view of all workers: what is done, trains, waits and failed; how fast; the time left; where.
+    """One view of all workers: the time left; what is done, trains, waits and failed; how fast; where.
 
-    In a terminal and in a notebook a bar; where output goes to a file, a line at the beginning, one a minute
-    and one at the end.
+    In a terminal and in a notebook a bar, and beside it as much as fits, the time left first; where output
+    goes to a file, a line at the beginning, one a minute and one at the end. What checkpoints had done
+    is said.
     """
 
     def __init__(self, todo: Plan, quiet: bool):
@@ -35,7 +40,7 @@ class Bar:
             disable=quiet or not self.watched,
             mininterval=SECONDS_BETWEEN_LOOKS,
             dynamic_ncols=True,
-            bar_format="{percentage:3.0f}%|{bar:20}| {desc}",
+            bar_format=WIDGET if _shows_widgets() else f"{{percentage:3.0f}}%|{{bar:{BAR}}}| {{desc}}",
         )
 
     def __enter__(self) -> "Bar":
@@ -83,18 +88,35 @@ class Bar:
         trained, seconds = self.network_epochs - self._skipped, time.monotonic() - self.began
         return max(0.0, 3600 * trained / seconds) if seconds > 0 else 0.0
 
-    def __str__(self) -> str:
+    @property
+    def left(self) -> str:
+        """The time left, at the speed since the beginning; "" before anything is known of it."""
+        rest = self.total - self.network_epochs
+        return f"{_clock(3600 * rest / self.per_hour)} left" if self.per_hour and rest else ""
+
+    @property
+    def _parts(self) -> list[str]:
+        """What there is to say, the most important first."""
         done, *rest = (f"{count} {what}" for what, count in self.counts.items() if count or what == "done")
-        parts = [
-            f"{self.runs} runs: {done}",
-            *rest,
-            f"{self.network_epochs:,} of {self.total:,} network-epochs",
+        epochs = f"{self.network_epochs:,} of {self.total:,} network-epochs"
+        resumed = f" ({self._skipped:,} resumed)" if self._skipped else ""
+        speed = f"{self.per_hour:,.0f} an hour" if self.per_hour else ""
+        return [
+            part for part in (self.left, f"{self.runs} runs: {done}", *rest, epochs + resumed, speed) if part
         ]
-        if self.per_hour:
-            parts.append(f"{self.per_hour:,.0f} an hour")
-            if left := self.total - self.network_epochs:
-                parts.append(f"{_clock(3600 * left / self.per_hour)} left")
-        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        return ", ".join(self._parts)
+
+    def fitted(self, columns: int) -> str:
+        """As many of the parts as fit, and what trains if there is still room."""
+        said = ""
+        for part in [*self._parts, *([f"training {self._packs}"] if self._packs else [])]:
+            longer = f"{said}, {part}" if said else part
+            if len(longer) > columns:
+                break
+            said = longer
+        return said
 
     def _show(self, last: bool = False) -> None:
         if self.quiet:
@@ -105,9 +127,15 @@ class Bar:
         self._next = now + (SECONDS_BETWEEN_LOOKS if self.watched else SECONDS_BETWEEN_LINES)
         packs = f"; {self._packs}" if self._packs and not last else ""
         if self.watched:
-            self.bar.set_description_str(f"{self}{packs}")
+            room = NOTEBOOK_COLUMNS if _shows_widgets() else shutil.get_terminal_size().columns
+            self.bar.set_description_str(self.fitted(room - BAR - len("100%||  ")))
         else:
             print(f"lthpaper: {self}{packs}", file=sys.stderr, flush=True)
+
+
+def _shows_widgets() -> bool:
+    """Whether tqdm.auto draws with a notebook's widgets."""
+    return any("notebook" in kind.__module__ for kind in tqdm.__mro__)
 
 
 def _named(training: Mapping[int, tuple[Run, ...]], hosts: Mapping[int, str]) -> str:

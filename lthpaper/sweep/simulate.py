@@ -182,10 +182,10 @@ def table(predictions: list[Prediction], price: float = 0.0) -> dict[str, str]:
         return " to ".join(dict.fromkeys(write(of(p)) for p in predictions))
 
     rows = {
-        "makespan": span(lambda p: p.makespan, duration),
+        "time": span(lambda p: p.makespan, duration),
         "device-hours": span(lambda p: p.device_hours, lambda v: f"{v:,.2f}"),
         "utilisation": span(lambda p: p.utilisation, lambda v: f"{v:.0%}"),
-        "critical path": span(lambda p: p.critical_path, duration),
+        "time on any number of devices": span(lambda p: p.critical_path, lambda s: f"at least {duration(s)}"),
         "packs": span(lambda p: p.packs),
     }
     if price:

@@ -1,5 +1,6 @@
 """In which form a pack computes: stacked or one by one, in which layout, compiled, recorded."""
 
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def _pack_form(task: Task, factory: Callable, channels_last: bool) -> tuple[Prog
     except Exception as error:  # whatever the network's own code raises
         raise InputError(
             f"Network {task.network!r} fails on a batch {tuple(example.shape)} of the images of {task.data}: "
-            f"{type(error).__name__}: {error}."
+            f"{type(error).__name__}: {error}.{_grey(task)}"
         ) from error
     require(
         tuple(logits.shape) == (4, shape["num_classes"]),
@@ -64,6 +65,17 @@ def _pack_form(task: Task, factory: Callable, channels_last: bool) -> tuple[Prog
         f"expected logits {(4, shape['num_classes'])}.",
     )
     return form
+
+
+def _grey(task: Task) -> str:
+    """A hint where a factory builds for colour images and the data's are of one channel, or of others."""
+    channels = task.shape["in_channels"]
+    if channels == 3 or "in_channels" in inspect.signature(networks.factory(task.network)).parameters:
+        return ""
+    return (
+        f" The images have {channels} channel{'s' * (channels != 1)}, and its factory takes no in_channels: "
+        "write a function that does, builds this network and gives it a first layer for so many."
+    )
 
 
 def pack_form(task: Task, channels_last: bool) -> tuple[Program | OneByOne, str]:

@@ -89,6 +89,34 @@ def _batch_norm(c: Context, m: nn.BatchNorm2d, name: str, x: Tensor) -> Tensor:
     return out[..., None, None] if dots else out
 
 
+def _apart(c: Context, m: nn.Module, name: str, x: Tensor, norm: Callable[..., Tensor]) -> Tensor:
+    """A norm over one image's own values, network by network within the pack, so that a network's bits never
+    depend on its slot. It is little of a step; the convolutions and products around it stay one.
+
+    norm: of a network's activations, weight and bias.
+    """
+    # unbind and split, not slices: the gradient of a slice is a tensor of all K networks, K times
+    weights, biases = (
+        [None] * c.k if (t := c.state.get(f"{name}.{key}")) is None else t.unbind()
+        for key in ("weight", "bias")
+    )
+    if x.ndim == 3:
+        return torch.stack([norm(one, w, b) for one, w, b in zip(x.unbind(), weights, biases, strict=True)])
+    layout = (
+        torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    )
+    each = [one.contiguous(memory_format=layout) for one in x.split(x.shape[1] // c.k, 1)]
+    return torch.cat([norm(one, w, b) for one, w, b in zip(each, weights, biases, strict=True)], 1)
+
+
+def _group_norm(c: Context, m: nn.GroupNorm, name: str, x: Tensor) -> Tensor:
+    return _apart(c, m, name, x, lambda one, w, b: F.group_norm(one, m.num_groups, w, b, m.eps))
+
+
+def _layer_norm(c: Context, m: nn.LayerNorm, name: str, x: Tensor) -> Tensor:
+    return _apart(c, m, name, x, lambda one, w, b: F.layer_norm(one, m.normalized_shape, w, b, m.eps))
+
+
 def flatten(k: int, x: Tensor, start: int = 1, end: int = -1) -> Tensor:
     if start != 1 or end not in (-1, 3):
         raise NotStackable("a flatten that keeps some of the image's axes")
@@ -109,6 +137,8 @@ MODULES: dict[type, Module] = {
     nn.Linear: _linear,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm,
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
     nn.Flatten: lambda c, m, name, x: flatten(c.k, x, m.start_dim, m.end_dim),
 }
 MODULES |= dict.fromkeys((nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Tanh, nn.Hardswish, nn.Identity), _plain)

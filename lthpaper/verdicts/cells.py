@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lthpaper.errors import require
+from lthpaper.runs.convergence import converged
 from lthpaper.verdicts.uncertainty import Cell
 
 NEEDED = ("setting", "network", "data", "epochs", "lr", "sparsity", "seed", "accuracy")
@@ -31,6 +32,16 @@ class Side:
     @property
     def ran(self) -> bool:
         return bool(self.cells or self.diverged)
+
+    @property
+    def edge(self) -> tuple[str, float] | None:
+        """Its best (setting, learning rate) if the grid ends there: a wider one may have a better.
+        A neighbour that diverged is no end."""
+        rates = {lr for _, lr in (*self.missing, *self.diverged)} | {c.lr for c in self.cells}
+        if not self.cells or len(rates) < 2:
+            return None
+        best = max(self.cells, key=lambda c: c.mean)
+        return (best.setting, best.lr) if best.lr in (min(rates), max(rates)) else None
 
 
 def checked(table: pd.DataFrame) -> pd.DataFrame:
@@ -55,6 +66,17 @@ def trained(table: pd.DataFrame) -> pd.Series:
     if "fingerprint" not in table:
         return pd.Series(True, index=table.index)
     return table["accuracy"].notna() | (table["fingerprint"].fillna("") != "")
+
+
+def unconverged(table: pd.DataFrame, setting: str = "pretraining") -> dict[float, float]:
+    """Learning rate -> the part of its training loss that is left, where the setting's training has not
+    converged in the mean over seeds (lthpaper.runs.convergence). Empty where the table does not say."""
+    if not {"loss_left", "loss_falling"} <= set(table.columns):
+        return {}
+    rows = table[(table["setting"] == setting) & table["loss_left"].notna()]
+    means = rows.groupby("lr")[["loss_left", "loss_falling"]].mean()
+    found = {float(lr): (left, falling) for lr, left, falling in means.itertuples()}
+    return {lr: left for lr, (left, falling) in found.items() if not converged(left, falling)}
 
 
 def by_sparsity(table: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
@@ -101,10 +123,12 @@ def side(name: str, settings: Iterable[str], table: pd.DataFrame, grid: Iterable
                 f"{setting} has several runs of seed {first['seed']} at learning rate {first['lr']:g}; "
                 "a verdict takes one. Restrict the table (rewinding: to one epoch; SDT: to one width).",
             )
-        for lr, accuracies in rows.groupby("lr")["accuracy"]:
+        for lr, seeds in rows.groupby("lr"):
+            accuracies = seeds["accuracy"]
             if accuracies.isna().any():
                 diverged.append((setting, float(lr)))
             else:
-                cells.append(Cell(setting, float(lr), tuple(map(float, accuracies))))
+                numbers = tuple(map(int, seeds["seed"]))
+                cells.append(Cell(setting, float(lr), tuple(map(float, accuracies)), numbers))
         missing += [(setting, float(lr)) for lr in sorted(set(grid) - set(rows["lr"]))]
     return Side(name, tuple(cells), tuple(diverged), tuple(missing))

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from lthpaper import data, networks
 from lthpaper.networks.structure import residual_connections
-from lthpaper.paper import LARGE_RATES, SMALL_RATES, TABLE2, TABLE2_DATA
+from lthpaper.paper import CIFAR, LARGE_RATES, SMALL_RATES, TABLE2, TABLE2_DATA, recipe_of
 
 _IMAGES = {column.data: column.train for column in TABLE2_DATA}
 _CLASSES = {column.data: column.classes for column in TABLE2_DATA}
@@ -88,11 +88,17 @@ def _residual_connections(network: str, num_classes: int, channels: int, size: i
     return residual_connections(model, (channels, size, size))
 
 
-def small_rates(rates: Iterable[float]) -> tuple[float, ...]:
+def border(data_set: str = "") -> float:
+    """Learning rates from here on are large: halfway from 0.01 to 0.1 in factors, at the text's batch of 64;
+    in proportion for a data set whose recipe has larger ones (ImageNet: 1024, so 0.51)."""
+    return LARGE_RATE_FROM * recipe_of(data_set).batch_size / CIFAR.batch_size
+
+
+def small_rates(rates: Iterable[float], data_set: str = "") -> tuple[float, ...]:
     """Those nearer to 0.01 than to 0.1, in factors."""
-    return tuple(sorted(lr for lr in rates if lr < LARGE_RATE_FROM))
+    return tuple(sorted(lr for lr in rates if lr < border(data_set)))
 
 
-def large_rates(rates: Iterable[float]) -> tuple[float, ...]:
+def large_rates(rates: Iterable[float], data_set: str = "") -> tuple[float, ...]:
     """Those nearer to 0.1 than to 0.01, in factors."""
-    return tuple(sorted(lr for lr in rates if lr >= LARGE_RATE_FROM))
+    return tuple(sorted(lr for lr in rates if lr >= border(data_set)))

@@ -1,6 +1,6 @@
 """Conditions ① to ⑤ of §2.2, each judged with its evidence (`tickets.py` states them formally)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lthpaper.paper import Thresholds
@@ -20,6 +20,7 @@ class Condition:
     None where it has none. difference, low, high: points, with bounds at `level` (①: sparsity).
     threshold: what the difference is held against. lrs: the subnetwork's learning rates at which it
     holds. best, against: (setting, learning rate) of the difference. more_seeds: see Comparison.
+    waiting: runs are missing that could overturn `holds`.
     """
 
     number: int
@@ -35,26 +36,63 @@ class Condition:
     best: tuple[str, float] | None = None
     against: tuple[str, float] | None = None
     more_seeds: int | None = None
+    waiting: bool = False
 
     @property
     def symbol(self) -> str:
         return SYMBOLS[self.number - 1]
 
 
-def first(s: float, epochs: int, limits: Thresholds, sufficient: int | None) -> Condition:
-    """①: sparsity and length. sufficient: epochs asked of T; None: nobody stated them, T is assumed to do."""
-    enough = sufficient is None or epochs >= sufficient
+def first(s: float, epochs: int, limits: Thresholds, sufficient: int | None, doubt: str = "") -> Condition:
+    """①: sparsity and length. sufficient: epochs asked of T; None: nobody stated them. doubt: why pretraining
+    has not converged, in words; T is then not sufficient, whatever was stated."""
+    enough = (sufficient is None or epochs >= sufficient) and not doubt
     holds = YES if uncertainty.beyond(s, limits.sparsity, strict=True) and enough else NO
     length = (
         f"T = {epochs} epochs (assumed sufficient: no number was stated)"
-        if sufficient is None
-        else f"{epochs} epochs (needed: {sufficient})"
+        if sufficient is None and not doubt
+        else f"{epochs} epochs (needed: {sufficient or 'convergence'})"
     )
     sentence = (
-        f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {length}: "
-        f"{'holds' if holds == YES else 'fails'}."
+        f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {length}"
+        f"{f', but {doubt}' * bool(doubt)}: {'holds' if holds == YES else 'fails'}."
     )
     return Condition(1, holds, holds, limits.sparsity, sentence, 1.0, s)
+
+
+def doubt(unconverged: Mapping[float, float], dense: Side, fourth: Condition) -> str:
+    """Why T is not sufficient, in words, "" if nothing speaks against it.
+
+    unconverged: pretraining's, with what is left of the training loss. What a ticket rests on has to have
+    converged: pretraining at its best learning rate, and at one at least of those at which ④ holds.
+    """
+    best = [max(dense.cells, key=lambda c: c.mean).lr] if dense.cells else []
+    for where, rates in (("is best", best), ("④ holds", fourth.lrs)):
+        if rates and set(rates) <= set(unconverged):
+            lr = max(rates)
+            return (
+                f"pretraining has not converged at {lr:g}, where {'it ' * (where == 'is best')}{where}: "
+                f"{unconverged[lr]:.0%} of its training loss is left"
+            )
+    return ""
+
+
+def fails(conditions: Sequence[Condition], level: float) -> bool:
+    """Whether it is sure that one of ① to ④ fails: the least p-value among ② to ④ is held against
+    (1 − level)/m where m of them were tried (Holm's first step), since any of m could fail by luck."""
+    return unfulfilled(conditions) >= level
+
+
+def unfulfilled(conditions: Sequence[Condition]) -> float:
+    """Confidence that one of ① to ④ fails; 0 if none does by the means, or seeds or runs are missing."""
+    judged = sum(c.confidence is not None for c in conditions[1:4])
+    failing = [c for c in conditions[:4] if c.holds == NO]
+    sure = [
+        1.0 if c.number == 1 else 1 - judged * (1 - c.confidence)
+        for c in failing
+        if c.confidence is not None and not c.waiting
+    ]
+    return max(sure, default=0.0)
 
 
 def condition(number: int, lt: Side, other: Side, threshold: float, level: float) -> Condition:
@@ -99,6 +137,7 @@ def _follows(condition: Condition, sure: Condition) -> Condition:
         holds_ours=sure.holds_ours,
         confidence=sure.confidence,
         more_seeds=0,
+        waiting=False,
         sentence=f"{condition.sentence} Decided, since it follows from {sure.symbol}.",
     )
 
@@ -116,7 +155,8 @@ def _bare(
     ours = UNDECIDED if open_ and holds in (YES, NO) else holds
     sentence = f"{SYMBOLS[number - 1]} {word}: {why}.{_unfinished(open_)}"
     confidence = 1.0 if ours in (YES, NO) else None
-    return Condition(number, holds, ours, threshold, sentence, confidence, lrs=tuple(sorted(set(lrs))))
+    rates = tuple(sorted(set(lrs)))
+    return Condition(number, holds, ours, threshold, sentence, confidence, lrs=rates, waiting=bool(open_))
 
 
 def _judged(
@@ -146,6 +186,7 @@ def _judged(
         best=(a.setting, a.lr),
         against=(b.setting, b.lr),
         more_seeds=found.more_seeds,
+        waiting=bool(open_),
     )
 
 

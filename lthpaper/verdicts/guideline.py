@@ -88,7 +88,7 @@ def guideline(
     about = characteristics(network, data, train_images)
     small = about.residual and not about.large_data
     grid = grid or grid_of(data)
-    rates = small_rates(grid) if small else large_rates(grid)
+    rates = small_rates(grid, data) if small else large_rates(grid, data)
     pruning = IMP if small else OMP
     above = thresholds(data).sparsity
     up_to = None if about.large_data else REDUNDANT_UP_TO if about.redundant else UP_TO

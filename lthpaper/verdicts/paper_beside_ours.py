@@ -134,7 +134,7 @@ def _counterpart(quote: Quote, table: pd.DataFrame, scale: Scale) -> tuple[str, 
         return quote.network, quote.data
     wanted = characteristics(quote.network, quote.data).residual
     alike = [pair for pair in there if characteristics(*pair).residual == wanted]
-    cell = (table["setting"] == quote.setting) & _near(table, quote.sparsity)
+    cell = table["setting"].isin(_settings(quote.setting)) & _near(table, quote.sparsity)
     have = set(itertools.compress(pairs, cell))
     order = {pair: (pair not in have, pair != (scale.network, scale.data)) for pair in alike}
     return min(alike, key=order.__getitem__, default=("", ""))
@@ -152,6 +152,11 @@ def _rows(quote: Quote, table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     return table[(table["network"] == network) & (table["data"] == data) & (table["epochs"] == epochs)]
 
 
+def _settings(setting: str) -> tuple[str, ...]:
+    """Those that a quote's setting stands for: §3.1's LT and RR are of either mask."""
+    return (f"{setting}-IMP", f"{setting}-OMP") if setting in ("LT", "RR") else (setting,)
+
+
 def _cell(quote: Quote, setting: str, table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """The rows of one setting at the quote's sparsity, and learning rate if it has one."""
     rows = _rows(quote, table, scale)
@@ -159,12 +164,12 @@ def _cell(quote: Quote, setting: str, table: pd.DataFrame, scale: Scale) -> pd.D
     near = _near(rows, sparsity)
     if quote.lr is not None:
         near &= rows["lr"] == quote.lr
-    return rows[near & (rows["setting"] == setting)]
+    return rows[near & rows["setting"].isin(_settings(setting))]
 
 
 def _best(quote: Quote, setting: str, table: pd.DataFrame, scale: Scale) -> float:
     """The best mean over learning rates at which no seed diverged or is missing."""
-    groups = _cell(quote, setting, table, scale).groupby("lr")["accuracy"]
+    groups = _cell(quote, setting, table, scale).groupby(["setting", "lr"])["accuracy"]
     return float(groups.agg(lambda a: a.mean(skipna=False)).max())
 
 

@@ -20,8 +20,12 @@ Rewinding (Appendix B is not at hand; ours): `subnetwork="WR"` puts A_WR, the su
 Two readings stand side by side. `holds`, the paper's: means over seeds against thresholds. `holds_ours`:
 the same answer where the seeds give it a confidence of `level` (lthpaper.verdicts.uncertainty), else
 "undecided"; also where runs are missing that could overturn it. A ticket that is called has every
-condition called, so it is wrong with probability at most 1 − level; "none" rests on one condition that
-fails, each tested at `level`. Confidence is about seeds: the test set is the test set.
+condition called, so it is wrong with probability at most 1 − level. "None" rests on one condition that
+fails, and any of ② to ④ could by luck: the surest of m is held against 1 − (1 − level)/m (Holm), so
+"none" is wrong as seldom. Confidence is about seeds: the test set is the test set.
+
+① is checked where the table says how the training loss went (lthpaper.runs.convergence): pretraining that has
+not converged where the ticket rests on it makes T insufficient, whatever was assumed.
 
 Raising LT never loses a ticket. In the paper's reading: raising any LT accuracies by any amounts, since
 ②–⑤ rise with every A_LT(η). In ours: raising all by the same amount; raising one seed alone widens
@@ -31,6 +35,8 @@ pruning=None judges IMP and OMP together: LT is the better of the two at whateve
 has to beat RR under either mask.
 """
 
+import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,7 +47,19 @@ from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES, Condition, condition, first, imply
+from lthpaper.verdicts.conditions import (
+    NO,
+    NOT_RUN,
+    UNDECIDED,
+    YES,
+    Condition,
+    condition,
+    doubt,
+    fails,
+    first,
+    imply,
+)
+from lthpaper.verdicts.probabilities import Probabilities, probabilities
 
 JACKPOT, SECONDARY, NONE = "Jackpot", "secondary prize", "none"
 EITHER = "secondary prize or Jackpot"  # a ticket, ⑤ being open
@@ -53,7 +71,9 @@ SUBNETWORKS = ("LT", "WR", "FT")
 class Verdict:
     """Conditions ① to ⑤ and the kind of ticket in both readings; `reason` says why, in a sentence.
 
-    diverged: (setting, learning rate) where a seed diverged, which is then out for that setting.
+    diverged: (setting, learning rate) where a seed diverged, which is then out for that setting. edges:
+    (setting, learning rate) of a best at the grid's edge: a wider grid may change it. probabilities: of the
+    three kinds (lthpaper.verdicts.probabilities); None where a setting has not run or seeds show no spread.
     """
 
     network: str
@@ -67,10 +87,28 @@ class Verdict:
     kind_ours: str
     reason: str
     diverged: tuple[tuple[str, float], ...] = ()
+    edges: tuple[tuple[str, float], ...] = ()
+    probabilities: Probabilities | None = None
 
     def __getitem__(self, number: int) -> Condition:
         """verdict[3] is condition ③."""
         return self.conditions[number - 1]
+
+    def __str__(self) -> str:
+        """The verdict in a sentence, and a line a condition."""
+        return "\n".join((self.sentence, *(f"  {c.sentence}" for c in self.conditions)))
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        lines = "".join(f"<li>{html.escape(c.sentence)}</li>" for c in self.conditions)
+        items = f'<ul style="list-style: none; padding-left: 1em">{lines}</ul>'
+        return f"<div><b>{html.escape(self.sentence)}</b>{items}</div>"
+
+    @property
+    def sentence(self) -> str:
+        """What was judged, and the kind of ticket in both readings."""
+        mask = self.pruning or "IMP and OMP together"
+        return f"{self.network} on {self.data}, s = {self.sparsity:.3f}, {mask}: {self.reason}"
 
     @property
     def lrs(self) -> tuple[float, ...]:
@@ -89,8 +127,8 @@ def verdict(
     """Judges a tidy table of one network, data set, number of epochs and sparsity, pretraining included.
 
     thresholds: the paper's for the data set unless given. pruning: "IMP", "OMP", or None for both.
-    sufficient_epochs: what ① asks of T; unless given, T is assumed to be sufficient, and ① and the reason
-    say so. level: of our reading.
+    sufficient_epochs: what ① asks of T; unless given, T is assumed to be sufficient if pretraining has
+    converged, and ① and the reason say so. level: of our reading.
     Raises InputError for a table that is about several things.
     """
     require(0.5 < level < 1, f"level is {level}; it must be between 0.5 and 1.")
@@ -102,19 +140,22 @@ def verdict(
     sparsities = cells.by_sparsity(table)
     require(bool(sparsities), "The table holds pretraining only; a verdict needs a subnetwork.")
     s, epochs = sparsities[0][0], int(about["epochs"])
-    lt, rr, sdt, dense = _sides(table, pruning, subnetwork)
-    conditions = (
-        first(s, epochs, limits, sufficient_epochs),
-        condition(2, lt, sdt, limits.gap, level),
-        condition(3, lt, rr, limits.gap, level),
-        *imply(*(condition(n, lt, dense, -limits.similar, level) for n in (4, 5)), lt, dense),
-    )
+    lt, rr, sdt, dense = four = sides(table, pruning, subnetwork)
+    second, third = (condition(n, lt, side, limits.gap, level) for n, side in ((2, sdt), (3, rr)))
+    fourth, fifth = (condition(n, lt, dense, -limits.similar, level) for n in (4, 5))
+    fourth, fifth = imply(fourth, fifth, lt, dense)
+    why = doubt(cells.unconverged(table), dense, fourth)
+    conditions = (first(s, epochs, limits, sufficient_epochs, why), second, third, fourth, fifth)
     assumed = f" (T = {epochs} epochs assumed sufficient)" if sufficient_epochs is None else ""
-    kind, kind_ours = _kind([c.holds for c in conditions]), _kind([c.holds_ours for c in conditions])
-    diverged = tuple(found for side in (lt, rr, sdt, dense) for found in side.diverged)
+    kind = _kind([c.holds for c in conditions], NO in [c.holds for c in conditions[:4]])
+    kind_ours = _kind([c.holds_ours for c in conditions], fails(conditions, level))
+    diverged = tuple(found for side in four for found in side.diverged)
+    edges = tuple(side.edge for side in four if side.edge)
     experiment = (about["network"], about["data"], epochs, s, pruning, limits)
-    reason = _reason(conditions, kind, kind_ours, assumed)
-    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged)
+    likely = probabilities(*four, limits, conditions[0].holds == YES)
+    reason = _reason(conditions, kind, kind_ours, assumed, why, table["seed"].nunique())
+    reason += _caveats(conditions, kind, edges) + (f" {likely}." if likely else "")
+    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely)
 
 
 def verdicts(
@@ -127,9 +168,10 @@ def verdicts(
 ) -> pd.DataFrame:
     """One row a network, data set, number of epochs, sparsity and pruning (those found unless given).
 
-    Columns: these five, kind, kind_ours, lrs, reason; for n = 2 … 5 difference_n and confidence_n, for
-    n = 1 … 5 holds_n and ours_n; verdict, the Verdict itself. sufficient_epochs: unless given, the largest
-    of the network and data set, which is then assumed to be sufficient.
+    Columns: these five, kind, kind_ours, lrs, reason; p_jackpot, p_secondary, p_none (NaN where there are
+    none); for n = 2 … 5 difference_n and confidence_n, for n = 1 … 5 holds_n and ours_n; verdict, the
+    Verdict itself. sufficient_epochs: unless given, the largest of the network and data set, which is then
+    assumed to be sufficient.
     """
     rows = []
     table = cells.checked(table)
@@ -139,34 +181,40 @@ def verdicts(
             assumed = sufficient_epochs is None and epochs == most
             enough = None if assumed else sufficient_epochs or most
             for _, rest in cells.by_sparsity(same):
-                found = prunings if prunings is not None else _prunings(rest, subnetwork)
+                found = prunings if prunings is not None else prunings_of(rest, subnetwork)
                 rows += [verdict(rest, thresholds, p, subnetwork, enough, level) for p in found]
     return pd.DataFrame([_row(v) for v in rows], columns=list(COLUMNS))
 
 
+PROBABILITIES = ("p_jackpot", "p_secondary", "p_none")
 COLUMNS = (
     *("network", "data", "epochs", "sparsity", "pruning", "kind", "kind_ours", "lrs", "reason"),
     *(f"{what}_{n}" for n in range(1, 6) for what in ("holds", "ours", "difference", "confidence")),
+    *PROBABILITIES,
     "verdict",
 )
 
 
 def _row(v: Verdict) -> dict[str, object]:
     row = {name: getattr(v, name) for name in COLUMNS[:9]} | {"verdict": v}
+    p = v.probabilities
+    values = (p.jackpot, p.secondary, p.none) if p else (math.nan,) * 3
+    row |= dict(zip(PROBABILITIES, values, strict=True))
     for c in v.conditions:
         row |= {f"holds_{c.number}": c.holds, f"ours_{c.number}": c.holds_ours}
         row |= {f"difference_{c.number}": c.difference, f"confidence_{c.number}": c.confidence}
     return row
 
 
-def _prunings(table: pd.DataFrame, subnetwork: str) -> list[str]:
+def prunings_of(table: pd.DataFrame, subnetwork: str = "LT") -> list[str]:
     """Labels of the masks in the table: IMP, OMP."""
     names = [s.partition("-") for s in table["setting"].unique()]
     return sorted({label for start, _, label in names if start in (subnetwork, "RR") and label})
 
 
-def _sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Side, Side, Side, Side]:
-    labels = [pruning] if pruning else _prunings(table, subnetwork)
+def sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Side, Side, Side, Side]:
+    """LT, RR, SDT and pretraining of a table of one experiment."""
+    labels = [pruning] if pruning else prunings_of(table, subnetwork)
     if not pruning:  # under a mask without RR, ③ could not be asked
         there = set(table["setting"])
         labels = [p for p in labels if {f"{subnetwork}-{p}", f"RR-{p}"} <= there] or labels
@@ -177,26 +225,46 @@ def _sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[S
     return tuple(cells.side(" or ".join(settings), settings, table, grid) for settings in wanted)
 
 
-def _kind(holds: Sequence[str]) -> str:
-    if NO in holds[:4]:
+def _kind(holds: Sequence[str], none: bool) -> str:
+    if none:
         return NONE
     if any(h != YES for h in holds[:4]):
         return UNDECIDED
     return {YES: JACKPOT, NO: SECONDARY}.get(holds[4], EITHER)
 
 
-def _reason(conditions: Sequence[Condition], kind: str, kind_ours: str, assumed: str) -> str:
+def _reason(
+    conditions: Sequence[Condition], kind: str, kind_ours: str, assumed: str, why: str, seeds: int
+) -> str:
     def named(*verdicts: str, ours: bool = False) -> str:
         return "".join(c.symbol for c in conditions if (c.holds_ours if ours else c.holds) in verdicts)
 
     words = {
-        NONE: f"no ticket: {named(NO)} fail{'s' * (len(named(NO)) == 1)}",
+        NONE: f"no ticket: {named(NO)} fail{'s' * (len(named(NO)) == 1)}{f' ({why})' * bool(why)}",
         UNDECIDED: f"undecided: {named(NOT_RUN, UNDECIDED)} cannot be judged",
         SECONDARY: "secondary prize: ① to ④ hold, ⑤ fails",
         EITHER: "a ticket, a Jackpot if ⑤ holds, which cannot be judged",
         JACKPOT: "Jackpot: ① to ⑤ hold",
     }
     text = f"By the means {words[kind]}{assumed if kind in (SECONDARY, EITHER, JACKPOT) else ''}."
+    if seeds == 1:
+        return f"{text} One seed bears nothing out."
     if kind_ours == kind:
         return text + " The seeds bear it out." if kind != UNDECIDED else text
+    failing = named(NO, ours=True)
+    if kind_ours == UNDECIDED and kind == NONE and failing:
+        return f"{text} By the seeds undecided: {failing} alone would fail, but one of several may by luck."
     return f"{text} By the seeds {kind_ours}: {named(NOT_RUN, UNDECIDED, ours=True)} undecided."
+
+
+def _caveats(conditions: Sequence[Condition], kind: str, edges: Sequence[tuple[str, float]]) -> str:
+    """What else a reader has to know: no one learning rate serves, bests at the grid's edge."""
+    third, fourth = conditions[2:4]
+    said = ""
+    if kind in (SECONDARY, EITHER, JACKPOT) and third.lrs and not set(third.lrs) & set(fourth.lrs):
+        at, there = (", ".join(f"{lr:g}" for lr in c.lrs) for c in (third, fourth))
+        said += f" ③ holds at {at} and ④ at {there}: no one learning rate serves both."
+    if edges:
+        where = ", ".join(f"{setting} ({lr:g})" for setting, lr in edges)
+        said += f" At the grid's edge is the best of {where}: a wider grid may change it."
+    return said

@@ -5,47 +5,59 @@ around its true mean. The best of seven observed means lies above the best true 
 most where the curve is flat. So the observed maximum is never taken for the true one, and
 "max_l L_l − max_r R_r > margin" is asked as it is meant: *some* l beats *every* r by more than that.
 
-- It is called true by T = max_l min_r t_lr, t the studentised difference less the margin. Were it
-  false, the truly best r* would have every L_l within the margin, and T ≤ max_l t_{l r*}: at worst the
-  largest of k statistics with mean zero. So T is held against the largest of k independent t over one
-  standard deviation. (They share r*, which makes them alike and the largest smaller: Dunnett's test.
-  Ignoring that is cautious.) No correction is due for r: to beat all is an intersection-union test.
+- Each pair has p_lr, the probability that noise alone lifts L_l that far above R_r + margin; how much a
+  cell scatters is `lthpaper.verdicts.scatter`'s: its own variance where it shows, the common one elsewhere.
+- An l that beats every r has p_l = max_r p_lr: no correction is due for r (intersection-union).
+- Were the answer no, the truly best r* would have every L_l within the margin, and the smallest p_l would
+  be at worst the smallest of k p-values that share r*. `smallest` says how often that is as small:
+  Dunnett's test for cells that scatter alike, with a correlation of its own for each cell that does not.
 - It is called false the same way with the roles exchanged.
-- Differences at the same learning rate (④): called true by the largest of k again; called false by a
-  plain t, since it has to fail at every learning rate.
+- Differences at the same learning rate (④) are taken seed by seed: what LT and pretraining of one seed
+  share (θ0, the order of the data) cancels. Called true by the smallest of k p-values again; called
+  false by the largest, since it has to fail at every learning rate.
 
-Each call is then wrong with probability at most 1 − level, whatever the true curves; tests simulate it.
+Each call is then wrong with probability at most 1 − level, whatever the true curves, as far as three
+seeds can tell how much a cell scatters: docs/statistics.md has the simulated rates and the limits.
 
 Contenders are the cells near their side's best: within 2 points or 5 typical standard errors of it,
-whichever is more. They alone can be the best, so k counts them alone; and they alone give the standard
-deviations, one for each side, pooled within cells, since learning rates that are far too small or too
-large scatter more. A difference has Satterthwaite's degrees of freedom. Seeds are not paired: what LT
-and pretraining share (θ0) makes them correlate, so ignoring it is cautious too. Nothing is drawn at
-random: the same table gives the same number.
+whichever is more. They alone can be the best, so k counts them alone; and they alone say what the common
+scatter is, since learning rates that are far too small or too large scatter differently. Between
+different learning rates seeds are not paired: what they share makes them correlate, so ignoring it
+is cautious. Nothing is drawn at random: the same table gives the same number.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import optimize, special
+
+from lthpaper.verdicts.scatter import Cells, Noise, Scatter, noise_between, noise_of, scatter
 
 CONTENTION_POINTS, CONTENTION_ERRORS = 2.0, 5.0
 POWER = 0.8  # "likely to settle it"
 MOST_SEEDS = 10_000  # if not even this many would do, a difference sits on its threshold
 DECIMALS = 9  # accuracies are k/N in floats: 64.1 − 63.6 is 0.5
-CERTAIN = 1e3  # a t statistic; also what no scatter at all gives
+FAR = 1e3  # points: no bound lies further away
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracies (percent) of one setting at one learning rate, one a seed, all finite."""
+    """Accuracies (percent) of one setting at one learning rate, one a seed, all finite.
+
+    numbers: the seeds, in the same order; 0, 1, … unless given.
+    """
 
     setting: str
     lr: float
     accuracies: tuple[float, ...]
+    numbers: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        if not self.numbers:
+            object.__setattr__(self, "numbers", tuple(range(len(self.accuracies))))
 
     @property
     def seeds(self) -> int:
@@ -56,9 +68,22 @@ class Cell:
         return math.fsum(self.accuracies) / self.seeds
 
     @property
-    def squares(self) -> float:
-        """Sum of squared deviations from the mean."""
-        return math.fsum((a - self.mean) ** 2 for a in self.accuracies)
+    def variance(self) -> float:
+        """Of one run, by the seeds; 0 for one seed."""
+        squares = math.fsum((a - self.mean) ** 2 for a in self.accuracies)
+        return squares / (self.seeds - 1) if self.seeds > 1 else 0.0
+
+    def less(self, other: "Cell") -> "Cell":
+        """The differences seed by seed, of the seeds that both have; in order, where they have none in
+        common (draws that share nothing may be paired in any order)."""
+        theirs = dict(zip(other.numbers, other.accuracies, strict=True))
+        ours = dict(zip(self.numbers, self.accuracies, strict=True))
+        both = [n for n in ours if n in theirs]
+        if both:
+            found = tuple(ours[n] - theirs[n] for n in both)
+        else:
+            found = tuple(a - b for a, b in zip(self.accuracies, other.accuracies, strict=False))
+        return Cell(f"{self.setting} − {other.setting}", self.lr, found)
 
 
 @dataclass(frozen=True)
@@ -91,46 +116,18 @@ def best_against_best(
     difference = best.mean - against.mean
     winners = tuple(a for a in ours if beyond(a.mean - against.mean, margin, strict))
     found = Comparison(difference, beyond(difference, margin, strict), best, against, winners)
-    near = contenders(ours), contenders(theirs)
-    spread = _Spread.of(*near)
-    if spread is None:
-        return found
-    gaps = np.array([[a.mean - b.mean for b in theirs] for a in ours])  # (ours, theirs)
-    errors = np.array([[spread.error(a, b) for b in theirs] for a in ours])
-    return _judged(
-        found,
-        margin,
-        low=lambda c: (gaps - c * errors).min(axis=1).max(),
-        high=lambda c: (gaps + c * errors).max(axis=0).min(),
-        chances=(len(near[0]), len(near[1])),
-        spread=spread,
-        level=level,
-    )
+    return _judged(found, Rivals(arrays(ours), arrays(theirs)), margin, level)
 
 
 def best_pair(
     pairs: Sequence[tuple[Cell, Cell]], margin: float, strict: bool, level: float = 0.95
 ) -> Comparison:
     """Is some pair's first more than `margin` above its second (`strict`), or at least that?"""
-    gaps = np.array([a.mean - b.mean for a, b in pairs])
-    winners = tuple(a for a, b in pairs if beyond(a.mean - b.mean, margin, strict))
-    top = int(gaps.argmax())
-    found = Comparison(float(gaps[top]), beyond(gaps[top], margin, strict), *pairs[top], winners)
-    reach = _reach([cell for pair in pairs for cell in pair])
-    near = [pair for pair, gap in zip(pairs, gaps, strict=True) if gap >= gaps[top] - reach]
-    spread = _Spread.of([a for a, _ in near], [b for _, b in near])
-    if spread is None:
-        return found
-    errors = np.array([spread.error(a, b) for a, b in pairs])
-    return _judged(
-        found,
-        margin,
-        low=lambda c: (gaps - c * errors).max(),
-        high=lambda c: (gaps + c * errors).max(),
-        chances=(len(near), 1),
-        spread=spread,
-        level=level,
-    )
+    gaps = [a.mean - b.mean for a, b in pairs]
+    winners = tuple(a for (a, _), gap in zip(pairs, gaps, strict=True) if beyond(gap, margin, strict))
+    top = int(np.argmax(gaps))
+    found = Comparison(gaps[top], beyond(gaps[top], margin, strict), *pairs[top], winners)
+    return _judged(found, Paired(arrays([a.less(b) for a, b in pairs])), margin, level)
 
 
 def beyond(difference: float, margin: float, strict: bool) -> bool:
@@ -141,83 +138,173 @@ def beyond(difference: float, margin: float, strict: bool) -> bool:
 
 def contenders(cells: Sequence[Cell]) -> list[Cell]:
     """The cells that could be the best of theirs."""
-    bar = max(c.mean for c in cells) - _reach(cells)
-    return [c for c in cells if c.mean >= bar]
+    near = contending(arrays(cells))
+    return [c for c, is_near in zip(cells, near, strict=True) if is_near]
 
 
-@lru_cache(maxsize=4096)
-def luck(t: float, k: int, freedom: float) -> float:
-    """P(the largest of k independent t statistics over one standard deviation ≥ t).
+def arrays(cells: Sequence[Cell]) -> Cells:
+    """Cells as arrays (cells,)."""
+    numbers = ((c.mean, c.variance, float(c.seeds)) for c in cells)
+    return Cells(*(np.array(column) for column in zip(*numbers, strict=True)))
 
-    freedom: of the standard deviation; inf if it is known. k = 1 is Student's t.
+
+def contending(
+    cells: Cells, points: float = CONTENTION_POINTS, errors: float = CONTENTION_ERRORS
+) -> np.ndarray:
+    """(..., cells): is the cell near the best, within some points or typical errors, whichever is more?
+
+    The typical error is the median cell's: at the edge of divergence a cell scatters by tens of points.
     """
-    s, weight = _scatter(freedom)
-    return float(weight @ -np.expm1(k * special.log_ndtr(t * s)))
-
-
-def critical(k: int, freedom: float, level: float) -> float:
-    """The t that luck reaches with probability 1 − level; at least 0."""
-    return _root(lambda t: (1 - level) - luck(t, k, freedom))
+    freedom = np.maximum(cells.seeds - 1, 1)
+    own = np.sqrt(cells.variances * freedom / _median_chi2(freedom) / cells.seeds)
+    several = cells.seeds > 1
+    typical = np.median(own, -1) if several.all() else _median_where(own, several)
+    reach = np.maximum(points, errors * typical)
+    return cells.means >= cells.means.max(-1, keepdims=True) - reach[..., None]
 
 
 @dataclass(frozen=True)
-class _Spread:
-    """Variance of one run of either side, and the degrees of freedom of a difference."""
+class Rivals:
+    """Two sides of cells, arrays (..., ours) and (..., theirs)."""
 
-    ours: float
-    theirs: float
-    freedom: float
+    ours: Cells
+    theirs: Cells
 
-    @classmethod
-    def of(cls, ours: Sequence[Cell], theirs: Sequence[Cell]) -> "_Spread | None":
-        sides = [
-            (math.fsum(c.squares for c in side), sum(c.seeds - 1 for c in side)) for side in (ours, theirs)
-        ]
-        freedoms = [freedom for _, freedom in sides]
-        if not any(freedoms):
-            return None
-        pooled = sum(squares for squares, _ in sides) / sum(freedoms)
-        if not all(freedoms):  # one side has one seed a cell: take it to scatter like the other
-            return cls(pooled, pooled, sum(freedoms))
-        a, b = (squares / freedom for squares, freedom in sides)
-        if a + b == 0:
-            return cls(0.0, 0.0, sum(freedoms))
-        return cls(a, b, (a + b) ** 2 / (a**2 / freedoms[0] + b**2 / freedoms[1]))
+    @cached_property
+    def near(self) -> tuple[np.ndarray, np.ndarray]:
+        return contending(self.ours), contending(self.theirs)
 
-    def error(self, a: Cell, b: Cell) -> float:
-        """Standard error of the difference of two cells' means."""
-        return math.sqrt(self.ours / a.seeds + self.theirs / b.seeds)
+    @cached_property
+    def spread(self) -> bool:
+        """Whether any cell that informs has several seeds."""
+        return any(
+            bool(((c.seeds > 1) & n).any()) for c, n in zip((self.ours, self.theirs), self.near, strict=True)
+        )
+
+    @cached_property
+    def scatter(self) -> tuple[Scatter, Scatter]:
+        both = Cells(
+            *(np.concatenate(pair, -1) for pair in zip(_parts(self.ours), _parts(self.theirs), strict=True))
+        )
+        found = scatter(both, np.concatenate(self.near, -1))
+        k = self.ours.means.shape[-1]
+        return found.cells(slice(None, k)), found.cells(slice(k, None))
+
+    @cached_property
+    def gaps(self) -> np.ndarray:
+        """(..., ours, theirs)"""
+        return self.ours.means[..., :, None] - self.theirs.means[..., None, :]
+
+    @cached_property
+    def noise(self) -> Noise:
+        a, b = self.scatter
+        return noise_between(a, self.ours.seeds, b, self.theirs.seeds)
+
+    @cached_property
+    def shared(self) -> tuple[np.ndarray, np.ndarray]:
+        """The part of each difference's variance that comes from the best of theirs; of ours."""
+        u, v = (s.variances / c.seeds for s, c in zip(self.scatter, (self.ours, self.theirs), strict=True))
+        of_rival, of_best = _at_best(v, self.theirs), _at_best(u, self.ours)
+        return of_rival / (u + of_rival), of_best / (v + of_best)
+
+    def yes(self, margin: float) -> np.ndarray:
+        """p-value of "the best of ours is more than margin above the best of theirs"."""
+        return smallest(self.noise.tail(self.gaps - margin).max(-1), self.near[0], self.shared[0])
+
+    def no(self, margin: float) -> np.ndarray:
+        """p-value of "it is less than margin above"."""
+        return smallest(self.noise.tail(margin - self.gaps).max(-2), self.near[1], self.shared[1])
+
+    @property
+    def chances(self) -> tuple[int, int]:
+        """How many contenders luck can choose from where the answer is yes, and where it is no."""
+        return int(self.near[0].sum()), int(self.near[1].sum())
 
 
-def _judged(
-    found: Comparison,
-    margin: float,
-    low: Callable[[float], float],
-    high: Callable[[float], float],
-    chances: tuple[int, int],
-    spread: _Spread,
-    level: float,
-) -> Comparison:
-    """Adds confidence. low(c), high(c): bounds on the difference with critical value c; chances: how
-    many contenders luck can choose from where the answer is yes, and where it is no."""
-    k = chances[0] if found.holds else chances[1]
-    t = _root(lambda c: margin - low(c) if found.holds else high(c) - margin)
-    confidence = 1 - luck(round(t, DECIMALS), k, spread.freedom)
-    effect = abs(found.difference - margin)
-    more = 0 if confidence >= level else _more_seeds(effect, found, k, spread, level)
-    low_c, high_c = (critical(chance, spread.freedom, level) for chance in chances)
-    bounds = {"low": float(low(low_c)), "high": float(high(high_c))}
-    return replace(found, confidence=confidence, more_seeds=more, **bounds)
+@dataclass(frozen=True)
+class Paired:
+    """Differences seed by seed, arrays (..., cells)."""
+
+    cells: Cells
+
+    @cached_property
+    def near(self) -> np.ndarray:
+        return contending(self.cells)
+
+    @property
+    def spread(self) -> bool:
+        return bool(((self.cells.seeds > 1) & self.near).any())
+
+    @cached_property
+    def scatter(self) -> Scatter:
+        return scatter(self.cells, self.near)
+
+    @cached_property
+    def noise(self) -> Noise:
+        return noise_of(self.scatter, self.cells.seeds)
+
+    def yes(self, margin: float) -> np.ndarray:
+        """p-value of "the largest difference is more than margin"."""
+        p = self.noise.tail(self.cells.means - margin)
+        return smallest(p, self.near, np.zeros(p.shape))
+
+    def no(self, margin: float) -> np.ndarray:
+        """p-value of "it is less than margin"."""
+        return self.noise.tail(margin - self.cells.means).max(-1)
+
+    @property
+    def chances(self) -> tuple[int, int]:
+        return int(self.near.sum()), 1
 
 
-def _more_seeds(effect: float, found: Comparison, k: int, spread: _Spread, level: float) -> int | None:
-    """effect: distance from the margin, points."""
+def smallest(p: np.ndarray, among: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """P(the smallest of some correlated p-values ≤ the smallest of p). (..., cells) -> (...).
+
+    among: which can be it. shared: the part of each difference's variance that all have in common, in [0, 1).
+    Their normal scores are √shared of a common one and √(1 − shared) of their own.
+    """
+    least = p.min(-1)
+    score = -special.ndtri(np.clip(least, 1e-300, 1 - 1e-16))[..., None, None]
+    nodes, weights = _hermite()
+    shared = shared[..., None, :]
+    own = (score - np.sqrt(shared) * nodes[:, None]) / np.sqrt(np.maximum(1 - shared, 1e-9))
+    none = (special.log_ndtr(own) * among[..., None, :]).sum(-1)  # (..., nodes)
+    return np.clip(-np.expm1(none) @ weights, least, 1.0)
+
+
+def _judged(found: Comparison, test: Rivals | Paired, margin: float, level: float) -> Comparison:
+    """Adds confidence, bounds, and how many more seeds would do."""
+    if not test.spread:
+        return found
+    confidence = 1 - float(test.yes(margin) if found.holds else test.no(margin))
+    low = _bound(lambda m: float(test.yes(m)) - (1 - level), found.difference, -1)
+    high = _bound(lambda m: (1 - level) - float(test.no(m)), found.difference, 1)
+    more = 0 if confidence >= level else _more_seeds(found, test.chances[not found.holds], margin, level)
+    return replace(found, confidence=confidence, low=low, high=high, more_seeds=more)
+
+
+def _bound(rising: Callable[[float], float], start: float, way: int) -> float:
+    """Where a rising function of the margin crosses 0, on one side of `start`."""
+    step = 0.25
+    while step < FAR and rising(start + way * step) * way < 0:
+        step *= 2
+    ends = sorted((start, start + way * min(step, FAR)))
+    if rising(ends[0]) >= 0:
+        return ends[0]
+    if rising(ends[1]) <= 0:
+        return ends[1]
+    return float(optimize.brentq(rising, *ends, xtol=1e-6))
+
+
+def _more_seeds(found: Comparison, k: int, margin: float, level: float) -> int | None:
+    """By the two bests' own variances."""
+    effect = round(abs(found.difference - margin), DECIMALS)
     now = min(found.best.seeds, found.against.seeds)
-    lift = special.ndtri(POWER)
+    spread = max(found.best.variance, 1e-12) + max(found.against.variance, 1e-12)
 
     def settles(n: int) -> bool:
-        t = effect / math.sqrt((spread.ours + spread.theirs) / n) - lift
-        return t > 0 and 1 - luck(t, k, spread.freedom * (n - 1) / max(now - 1, 1)) >= level
+        lifted = effect / math.sqrt(spread / n) - special.ndtri(POWER)
+        return lifted > 0 and k * special.stdtr(2 * n - 2, -lifted) <= 1 - level
 
     if effect == 0 or not settles(MOST_SEEDS):
         return None
@@ -228,38 +315,30 @@ def _more_seeds(effect: float, found: Comparison, k: int, spread: _Spread, level
     return high - now
 
 
-def _reach(cells: Sequence[Cell]) -> float:
-    """How far below the best a cell may be, points. The typical error is the median cell's: a learning
-    rate at the edge of divergence scatters by tens of points."""
-    errors = [math.sqrt(c.squares / _chi2(c.seeds - 1, 0.5) * 2 / c.seeds) for c in cells if c.seeds > 1]
+def _parts(cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return cells.means, cells.variances, cells.seeds
+
+
+def _at_best(values: np.ndarray, cells: Cells) -> np.ndarray:
+    """(..., cells) -> (..., 1): of the cell with the highest mean."""
+    return np.take_along_axis(values, cells.means.argmax(-1)[..., None], -1)
+
+
+def _median_where(errors: np.ndarray, several: np.ndarray) -> np.ndarray:
+    """Of the cells with several seeds; 0 where there are none."""
     return (
-        max(CONTENTION_POINTS, CONTENTION_ERRORS * float(np.median(errors))) if errors else CONTENTION_POINTS
+        np.nan_to_num(np.nanmedian(np.where(several, errors, np.nan), -1))
+        if several.any()
+        else np.zeros(errors.shape[:-1])
     )
 
 
-def _root(rising: Callable[[float], float]) -> float:
-    """Where a rising function of a t statistic crosses 0, between 0 and CERTAIN."""
-    if rising(0.0) >= 0:
-        return 0.0
-    if rising(CERTAIN) <= 0:
-        return CERTAIN
-    return float(optimize.brentq(rising, 0.0, CERTAIN, xtol=1e-7))
-
-
-@lru_cache(maxsize=1024)
-def _scatter(freedom: float) -> tuple[np.ndarray, np.ndarray]:
-    """Estimated over true standard deviation at quadrature nodes, and their probabilities."""
-    nodes, weights = _legendre()
-    s = np.ones_like(nodes) if math.isinf(freedom) else np.sqrt(_chi2(freedom, nodes) / freedom)
-    return s, weights
-
-
 @lru_cache(maxsize=1)
-def _legendre() -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on (0, 1); 48 give `luck` to 2e-5."""
-    nodes, weights = np.polynomial.legendre.leggauss(48)
-    return (nodes + 1) / 2, weights / 2
+def _hermite() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of a standard normal."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(32)
+    return nodes, weights / weights.sum()
 
 
-def _chi2(freedom: float, probability: np.ndarray | float) -> np.ndarray | float:
-    return 2 * special.gammaincinv(freedom / 2, probability)
+def _median_chi2(freedom: np.ndarray) -> np.ndarray:
+    return 2 * special.gammaincinv(freedom / 2, 0.5)

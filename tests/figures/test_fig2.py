@@ -3,6 +3,7 @@
 from matplotlib import pyplot as plt
 
 from lthpaper.figures import fig2
+from lthpaper.figures.style import PAGE
 from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, verdict
 
 
@@ -25,7 +26,7 @@ def test_nothing_is_trained_and_three_panels_are_drawn():
     ]
     assert {"②", "③", "④", "⑤", "⑤ fails", "Jackpot", "secondary\nprize", "nowhere"} <= set(said)
     assert said.count("sketch, no data") == 3
-    assert fig.get_size_inches()[0] == 7
+    assert fig.get_size_inches()[0] == PAGE
     plt.close(fig)
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from lthpaper import data, paper
-from lthpaper.figures import appendix_a, appendix_f, drawn_table, fig3, table2, table3
-from lthpaper.figures.style import COLOURS, PAGE, seeds_note, spread
+from lthpaper.figures import appendix_a, appendix_f, drawn_table, fig1, fig3, table2, table3
+from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PAGE, SURE, seeds_note, spread
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import PAPER, SMOKE
 from lthpaper.runs.settings import SETTINGS
@@ -61,6 +61,11 @@ def texts(fig):
     return [t.get_text() for ax in fig.axes for t in ax.texts]
 
 
+def bands(ax):
+    """(kind, opacity) of the tickets drawn in a panel."""
+    return [(c.get_label().removesuffix(" ticket"), c.get_alpha()) for c in ax.collections if c.get_hatch()]
+
+
 def marks(ax, marker):
     """(learning rates without their shift, colour) of the marks at the foot."""
     return [
@@ -68,6 +73,12 @@ def marks(ax, marker):
         for line in ax.lines
         if line.get_marker() == marker and not line.get_clip_on()
     ]
+
+
+def held(strip):
+    """Condition -> learning rates at which IMP's marker stands in the strip."""
+    circles = [line for line in strip.lines if line.get_marker() == MARKERS["LT-IMP"]]
+    return {n: sorted(line.get_xdata()) for n, line in zip((5, 4, 3), circles, strict=True)}
 
 
 # --- Figure 3 and Appendix F ---
@@ -98,62 +109,72 @@ def test_the_sparsity_of_a_panel_is_the_texts_where_the_scale_has_it():
 def test_experiments_that_have_not_run_are_panels_that_say_so():
     fig = fig3.plot(unrun(PAPER), PAPER)
     fig.canvas.draw()
-    assert texts(fig).count("not run") == len(PAPER.experiments)
+    assert texts(fig).count("IMP: not run") == len(PAPER.experiments)
     assert fig.get_size_inches()[0] == PAGE
     assert "nothing has run yet" in fig._suptitle.get_text()
 
 
-def test_the_ticket_is_named_and_drawn_where_lt_beats_every_rr():
+def test_the_ticket_is_named_by_mask_and_drawn_where_lt_beats_every_rr():
     fig = fig3.plot(tidy(), SMOKE)
-    assert "secondary prize: IMP" in texts(fig)
-    strokes = [line for line in fig.axes[0].lines if line.get_color() == fig3.TICKETS["secondary prize"]]
-    assert [list(line.get_xdata())[1:-1] for line in strokes] == [[0.01]]
-    assert strokes[0].get_alpha() == fig3.SURE
+    assert {"IMP: secondary prize", "OMP: no ticket"} <= set(texts(fig))
+    assert bands(fig.axes[0]) == [("secondary prize", SURE)]
+    (drawn,) = (c for c in fig.axes[0].collections if c.get_hatch())
+    span = drawn.get_paths()[0].get_extents()
+    middle = fig.axes[0].transAxes.transform((span.x0 + span.width / 2, 0))
+    assert fig.axes[0].transData.inverted().transform(middle)[0] == pytest.approx(0.01, rel=0.02)
+
+
+def test_the_strip_says_at_which_learning_rates_each_condition_holds():
+    v = verdict(tidy())
+    assert v[3].lrs
+    assert v[4].lrs
+    assert held(fig3.plot(tidy(), SMOKE).axes[1]) == {n: sorted(v[n].lrs) for n in (5, 4, 3)}
 
 
 def test_a_ticket_that_the_seeds_do_not_settle_is_pale_and_has_a_question_mark():
     fig = fig3.plot(tidy(spread=(0.0,)), SMOKE)
-    assert "secondary prize: IMP?" in texts(fig)
-    strokes = [line for line in fig.axes[0].lines if line.get_color() == fig3.TICKETS["secondary prize"]]
-    assert [line.get_alpha() for line in strokes] == [fig3.BY_MEANS]
+    assert "IMP: secondary prize?" in texts(fig)
+    assert bands(fig.axes[0]) == [("secondary prize", BY_MEANS)]
 
 
 def test_no_ticket_is_said_too():
     curves = SECONDARY | {"LT-IMP": (84.0, 86.0, 88.0)}
-    assert "no ticket" in texts(fig3.plot(tidy(curves), SMOKE))
-    assert "no ticket?" in texts(fig3.plot(tidy(curves, spread=(0.0,)), SMOKE))
+    assert "IMP: no ticket" in texts(fig3.plot(tidy(curves), SMOKE))
+    assert "IMP: no ticket?" in texts(fig3.plot(tidy(curves, spread=(0.0,)), SMOKE))
 
 
 def test_no_ticket_is_not_said_while_runs_that_could_be_one_are_missing():
     fig = fig3.plot(tidy(SECONDARY | {"LT-IMP": (84.0, None, None)}), SMOKE)
-    assert "not all has run" in texts(fig)
+    assert "IMP: not all has run" in texts(fig)
     assert "6 of 54 runs are still missing" in fig._suptitle.get_text()
 
 
-def test_accuracies_far_below_do_not_squash_the_panel_and_are_marked_at_its_foot():
+def test_the_whole_range_of_accuracies_is_shown():
     curves = SECONDARY | {"RR-IMP": (10.0, 86.0, 88.0)}
     ax = fig3.plot(tidy(curves), SMOKE).axes[0]
     low, high = ax.get_ylim()
-    assert low > 70
-    assert high > 92.5
-    assert marks(ax, "v") == [([0.005], fig3.COLOURS["RR-IMP"])]
+    assert low < 10
+    assert high > 92.6
+    places = ax.transAxes.inverted().transform(ax.transData.transform([(0.01, 90.0), (0.01, 92.5)]))
+    assert places[1, 1] - places[0, 1] > 0.09  # and the best are told apart
 
 
 def test_a_learning_rate_at_which_a_seed_diverged_is_crossed_and_out_of_the_curve():
     table = tidy()
     table.loc[(table["setting"] == "LT-OMP") & (table["lr"] == 0.1) & (table["seed"] == 0), "accuracy"] = NAN
     ax = fig3.plot(table, SMOKE).axes[0]
-    assert marks(ax, "x") == [([0.1], fig3.COLOURS["LT-OMP"])]
-    assert not marks(ax, "v")
-    drawn = [bars[0].get_xdata() for bars in ax.containers if bars.get_label() == "LT-OMP"]
-    assert len(drawn[0]) == 2
+    assert marks(ax, "x") == [([0.1], COLOURS["LT-OMP"])]
+    curve = [
+        line for line in ax.lines if line.get_marker() == MARKERS["LT-OMP"] and line.get_linestyle() == "-"
+    ]
+    assert [len(line.get_xdata()) for line in curve] == [2]
 
 
 def test_the_panel_judges_by_the_thresholds_that_it_is_given():
     curves = SECONDARY | {"LT-IMP": (88.0, 90.2, 91.8)}  # 0.7 below the best pretraining
     table = tidy(curves, spread=(-0.01, 0.0, 0.01))
     wide = paper.Thresholds(similar=1.0)
-    for limits, said in ((None, "secondary prize: IMP"), (wide, "Jackpot: IMP")):
+    for limits, said in ((None, "IMP: secondary prize"), (wide, "IMP: Jackpot")):
         fig = appendix_f.plot(table, SMOKE, limits)
         assert said in texts(fig)
         assert verdict(table, limits).kind in said
@@ -184,10 +205,31 @@ def test_appendix_a_crosses_what_diverged_and_leaves_it_out_of_lines_and_curves(
     crossed = [c for ax in fig.axes for _, c in marks(ax, "x")]
     assert crossed == [COLOURS["pretraining"], COLOURS["LT-IMP"]]
     assert "×: a seed diverged" in fig.get_suptitle()
-    first, second = fig.axes[:2]
-    assert [len(ax.containers[0][0].get_xdata()) for ax in (first, second)] == [1, 2]
-    levels = [[line for line in ax.lines if list(line.get_xdata()) == [0, 1]] for ax in (first, second)]
+    shown = [
+        [len(line.get_xdata()) for line in ax.lines if line.get_marker() == MARKERS["LT-IMP"]]
+        for ax in fig.axes[:2]
+    ]
+    assert [max(lengths) for lengths in shown] == [1, 2]
+    levels = [[line for line in ax.lines if list(line.get_xdata()) == [0, 1]] for ax in fig.axes[:2]]
     assert [len(found) for found in levels] == [0, 1]
+
+
+def test_figure_1_shows_lt_less_rr_with_its_interval():
+    table = tidy({s: SECONDARY[s] for s in fig1.SETTINGS})
+    below = fig1.plot(table, SMOKE).axes[1]
+    (bars,) = below.containers
+    assert list(bars[0].get_ydata()) == pytest.approx([4.0, 4.2, 1.9])
+    (spans,) = bars[2]
+    low, high = spans.get_segments()[0][:, 1]
+    assert low < 4.0 < high
+
+
+def test_what_the_paper_states_is_a_star_for_its_own_network_and_data_alone():
+    table = tidy({s: SECONDARY[s] for s in fig1.SETTINGS}, experiments=(("resnet20", "cifar10"),))
+    stars = [line for line in fig1.plot(table, PAPER).axes[0].lines if line.get_marker() == "*"]
+    assert sorted(float(line.get_ydata()[0]) for line in stars) == [82.9, 87.4, 89.6, 92.3]
+    other = fig1.plot(table.assign(network="resnet8"), SMOKE)
+    assert not [line for line in other.axes[0].lines if line.get_marker() == "*"]
 
 
 def test_the_appendix_has_a_row_an_experiment_and_a_column_a_sparsity():
@@ -196,9 +238,11 @@ def test_the_appendix_has_a_row_an_experiment_and_a_column_a_sparsity():
         for s in (0.832, 0.9141)
     ]
     fig = appendix_f.plot(pd.concat(parts, ignore_index=True).drop_duplicates("digest"), SMOKE)
-    assert [ax.get_title() for ax in fig.axes] == [
-        f"{network} · digits\n$s$ = {s}" for network in ("resnet8", "vgg-small") for s in ("0.832", "0.914")
+    assert [title for ax in fig.axes if (title := ax.get_title(loc="left"))] == [
+        f"{network} · digits, $s$ = {s}" for network in ("resnet8", "vgg-small") for s in ("0.832", "0.914")
     ]
+    tops = [ax for ax in fig.axes if ax.get_title(loc="left")]
+    assert tops[0].get_ylim() == tops[1].get_ylim()  # one range of accuracies a row
 
 
 # --- the observations behind Table 3 ---
@@ -231,11 +275,12 @@ def test_a_pruning_that_diverges_at_every_learning_rate_is_worse():
     assert answers("pruning", {"LT-OMP": (NAN, NAN, NAN)}) == ("IMP", "IMP")
 
 
-def test_small_is_below_the_learning_rate_at_which_pretraining_is_best():
+def test_small_and_large_rates_lie_on_either_side_of_a_fixed_border():
     assert answers("rate", {"LT-IMP": (88.0, 91.2, 89.9)}) == ("small", "small")
     assert answers("rate", {"LT-IMP": (88.0, 89.0, 91.0)}) == ("large", "large")
-    first = {"pretraining": (93.0, 90.0, 90.0)}
-    assert answers("rate", first) == (NO_SMALLER, NO_SMALLER)
+    first = {"pretraining": (93.0, 90.0, 90.0)}  # where pretraining is best does not matter
+    assert answers("rate", first | {"LT-IMP": (88.0, 89.0, 91.0)}) == ("large", "large")
+    assert answers("rate", grid=(0.05, 0.1, 0.2)) == (NO_SMALLER, NO_SMALLER)
 
 
 def test_theta0_matters_where_lt_is_above_rr():

@@ -1,18 +1,21 @@
 """Figures 4, 5 and 6: what they ask for, measure and draw, through real (tiny) trainings."""
 
+import json
 import math
 import shutil
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from lthpaper.data import load
-from lthpaper.figures import FIGURES, fig4, fig6
+from lthpaper.errors import InputError
+from lthpaper.figures import FIGURES, contours, fig4, fig6
 from lthpaper.measures import contours as measured
-from lthpaper.measures import overlaps
+from lthpaper.measures import overlaps, surfaces
 from lthpaper.measures.planes import moving_weights, trajectory_plane
 from lthpaper.measures.surfaces import Evaluator, losses, sample
 from lthpaper.networks import skeleton
@@ -23,6 +26,7 @@ from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import SCALES, Scale, scale
 from lthpaper.runs.settings import imp_sparsity, pretraining
 from lthpaper.runs.task import Task
+from lthpaper.store.merge import leave_out
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
 from lthpaper.training.start import initial_weights
@@ -89,21 +93,71 @@ def test_every_panel_has_its_surface_and_its_trajectory(four):
 def test_claims_read_complete_surfaces_of_this_grid_alone_and_compute_none(four, tmp_path):
     store, _ = four
     trials = fig4.trials(TINY)
-    assert all(measured.is_kept(t, store, TINY) for t in trials)
-    other_grid, other_images = TINY.with_(surface_points=8), TINY.with_(train_images=50)
-    assert not any(measured.is_kept(t, store, other_grid) for t in trials)
-    assert not any(measured.is_kept(t, store, TINY) for t in fig4.trials(other_images))
+    assert all(measured.is_measured(t.run, store, TINY) for t in trials)
+    other_grid, other_images = TINY.with_(surface_points=8), TINY.with_(surface_images=50)
+    for other in (other_grid, other_images):
+        assert not any(measured.is_measured(t.run, store, other) for t in trials)
     copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
-    partial = next((copied.folder / "surfaces").glob(f"{trials[0].run.digest}-*[!e].npz"))
-    with np.load(partial) as kept:
-        content = dict(kept)
-    content["done"][3] = False
-    np.savez(partial, **content)
-    next((copied.folder / "surfaces").glob(f"{trials[1].run.digest}-*-line.npz")).unlink()
-    before = {f: f.stat().st_mtime_ns for f in copied.folder.glob("surfaces/*")}
+    damaged, lost = (next(copied.folder.glob(f"measurements/surface/{t.run.digest}-*")) for t in trials[:2])
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    lost.unlink()
+    before = {f: f.stat().st_mtime_ns for f in copied.folder.glob("measurements/surface/*")}
     read = claims.gather(TINY, copied).contours
     assert list(read["panel"]) == [experiments.PANELS[t.setting, t.run.recipe.lr] for t in trials[2:]]
-    assert {f: f.stat().st_mtime_ns for f in copied.folder.glob("surfaces/*")} == before
+    assert {f: f.stat().st_mtime_ns for f in copied.folder.glob("measurements/surface/*")} == before
+    assert not list(copied.folder.glob("surfaces/*"))
+
+
+def test_a_surface_that_was_cut_off_goes_on_where_it_was(four, tmp_path, monkeypatch):
+    store, table = four
+    copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
+    shutil.rmtree(copied.folder / "measurements")
+    trial = fig4.trials(TINY)[0]
+    asked, whole = [], Evaluator.__call__
+    monkeypatch.setattr(surfaces, "worker_count", lambda *_: 1)  # packs one after another
+
+    def cut_off(self, points):
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        asked.append(len(points))
+        return whole(self, points)
+
+    monkeypatch.setattr(Evaluator, "__call__", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        fig4.measure([trial], copied, TINY, None, "cpu")
+    monkeypatch.setattr(Evaluator, "__call__", lambda self, p: asked.append(len(p)) or whole(self, p))
+    again = fig4.measure([trial], copied, TINY, None, "cpu")
+    assert again.equals(table[table["digest"] == trial.run.digest].reset_index(drop=True))
+    assert sum(asked) == 49 + 3
+    assert not list(copied.folder.glob("surfaces/*"))
+
+
+def test_figures_4_to_6_are_drawn_from_measurements_where_weights_are_gone(four, six, tmp_path):
+    for name, (store, table) in (("fig4", four), ("fig6", six)):
+        spec, copied = FIGURES[name], Store(shutil.copytree(store.folder, tmp_path / name))
+        for weights in copied.folder.glob("*/*.safetensors"):
+            weights.unlink()
+        for entry in {path.parent for path in copied.folder.glob("*/result.json")}:
+            leave_out(entry)
+        assert spec.measure(spec.trials(TINY), copied, TINY, None).equals(table)
+        assert not any(copied.has_weights(t.run) for t in spec.trials(TINY))
+        assert spec.keep(TINY)
+        assert spec.lacking(TINY, copied) == {}
+        shutil.rmtree(copied.folder / "measurements")
+        assert spec.lacking(TINY, copied) == spec.keep(TINY)
+
+
+def test_a_surface_of_another_copy_of_the_images_is_refused(four, tmp_path):
+    store, _ = four
+    copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
+    shutil.rmtree(copied.folder / "measurements")
+
+    class Elsewhere(Store):
+        def get(self, run):
+            return replace(super().get(run), fingerprint="another")
+
+    with pytest.raises(InputError, match="trained on another copy of digits"):
+        fig4.measure(fig4.trials(TINY), Elsewhere(copied.folder), TINY, None)
 
 
 def test_the_tables_losses_are_those_of_the_planes_points(four):
@@ -123,11 +177,12 @@ def test_the_tables_losses_are_those_of_the_planes_points(four):
 
 def test_measuring_again_reads_what_was_kept(four):
     store, table = four
-    files = {p: p.stat().st_mtime_ns for p in (store.folder / "surfaces").iterdir()}
+    folder = store.folder / "measurements" / "surface"
+    files = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
     again = fig4.measure(fig4.trials(TINY), store, TINY, None)
     assert table.equals(again)
-    assert len(files) == 8
-    assert {p: p.stat().st_mtime_ns for p in (store.folder / "surfaces").iterdir()} == files
+    assert len(files) == 4
+    assert {p: p.stat().st_mtime_ns for p in folder.iterdir()} == files
     assert {result.run for result in store} >= {t.run for t in fig4.trials(TINY)}  # it stays a store
 
 
@@ -135,6 +190,9 @@ def test_each_run_has_its_numbers(four):
     _, table = four
     found = measured.numbers(table)
     assert list(found["panel"]) == list("abcd")
+    assert found["basin_relative"].tolist() == pytest.approx(
+        (found["basin"] * (2 * measured.HALF) ** 2).tolist()
+    )
     for name in ("basin", "roughness", "non_convexity", "off_plane"):
         assert found[name].between(0, 1).all()
     assert (found["basin_area"] > 0).all()
@@ -149,7 +207,43 @@ def test_four_panels_share_their_levels_and_say_what_they_show(four):
     assert all(f"{a:.1f} %" in t for a, t in zip(measured.numbers(table)["accuracy"], titles, strict=True))
     levels = [c.levels for ax in figure.axes[:4] for c in ax.collections[:1]]
     assert all(np.array_equal(levels[0], other) for other in levels)
+    assert {(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes[:4]} == {
+        ((-measured.HALF, measured.HALF),) * 2
+    }
+    paths = [line for ax in figure.axes[:4] for line in ax.lines if line.get_marker() == "*"]
+    assert [(float(x[0]), float(y[0])) for x, y in (line.get_data() for line in paths)] == [(0, 0)] * 4
     assert all("% of variance" in ax.get_xlabel() for ax in figure.axes[:4])
+    plt.close(figure)
+
+
+def test_the_title_has_the_mean_over_seeds_and_not_the_first_one(four):
+    _, table = four
+    more = table.assign(seed=1, digest=table["digest"] + "-", accuracy=table["accuracy"] + 10)
+    figure = fig4.plot(pd.concat([table, more], ignore_index=True), TINY)
+    mean = measured.numbers(table)["accuracy"].iloc[0] + 5
+    assert f"accuracy {mean:.1f} ± 7.1 %" in figure.axes[0].get_title()
+    plt.close(figure)
+
+
+def test_scaling_all_weights_changes_neither_the_picture_nor_the_basin(four):
+    _, table = four
+    scaled = table.assign(**{name: 3 * table[name] for name in ("x", "y", "off_plane", "norm")})
+    for name in ("basin_relative", "roughness", "non_convexity"):
+        assert measured.numbers(scaled)[name].tolist() == pytest.approx(
+            measured.numbers(table)[name].tolist()
+        )
+    once, again = (contours.scene(t)[0] for t in (table, scaled))
+    assert once["x"] == pytest.approx(again["x"])
+    assert once["path"]["x"] == pytest.approx(again["path"]["x"])
+
+
+def test_the_scene_is_plain_json_and_the_still_has_a_panel_a_surface(four):
+    _, table = four
+    views = json.loads(json.dumps(contours.scene(table)))
+    assert [v["about"]["panel"] for v in views] == list("abcd")
+    assert np.array(views[0]["loss"]).shape == (7, 7)
+    figure = contours.still(table)
+    assert len(figure.axes) == 4
     plt.close(figure)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hand_made import S11, SMALL, rows
 
 from lthpaper.figures import FIGURES, appendix_d, fig1, table4
-from lthpaper.figures.style import COLOURS
+from lthpaper.figures.style import COLOURS, symbols
 from lthpaper.runs import experiments
 from lthpaper.runs.run import Fresh, Rewind
 from lthpaper.runs.run import setting as name_of
@@ -120,7 +120,7 @@ def test_table_4_frames_equal_rates():
 
 def test_rewinding_is_to_early_epochs_before_the_end():
     assert experiments.rewinding_epochs(scale("paper")) == (4, 8, 16)
-    assert experiments.rewinding_epochs(LAPTOP) == (2, 3, 6)
+    assert experiments.rewinding_epochs(LAPTOP) == (4, 8, 16)
     assert experiments.rewinding_epochs(scale("smoke")) == (1,)
     assert experiments.rewinding_epochs(scale("smoke", epochs=1)) == ()
 
@@ -185,7 +185,7 @@ def test_appendix_d_crosses_a_start_at_which_a_seed_diverged():
 def test_the_panel_orders_starts_from_theta0_to_theta_t_with_theta0_prime_apart():
     fig = appendix_d.plot(rewinding(), SMALL)
     ticks = [t.get_text() for t in fig.axes[0].get_xticklabels()]
-    assert ticks == ["θ0′", "θ$_{0}$", "θ$_{2}$", "θ$_{6}$", "θ$_{T}$"]
+    assert ticks == [symbols(name) for name in ("θ0′", "θ0", "θ2", "θ6", "θT")]
     assert "of 3 seeds" in fig.get_suptitle()
     plt.close(fig)
 

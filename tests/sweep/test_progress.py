@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+from tqdm.notebook import tqdm as tqdm_notebook
 
 from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.recipe import Recipe
@@ -13,6 +14,7 @@ from lthpaper.runs.task import Task
 from lthpaper.store.check import check_store
 from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import Store
+from lthpaper.sweep import progress
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.progress import Bar
@@ -60,8 +62,47 @@ def test_it_says_how_fast_and_how_long_and_where(bar, store, monkeypatch):
     bar.state(scheduler, {1: "node7", 2: "node8"})
     assert bar.per_hour == pytest.approx(2)
     said = f"{bar}; {bar._packs}"
-    assert "7 of 12 network-epochs, 2 an hour, 2:30:00 left" in said
+    assert said.startswith("2:30:00 left, 6 runs: ")
+    assert "7 of 12 network-epochs (5 resumed), 2 an hour" in said
     assert "1× SDT resnet8 lr 0.05 on node7" in said
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 100, 200])
+def test_the_time_left_comes_first_and_the_rest_as_far_as_it_fits(bar, store, monkeypatch, columns):
+    scheduler = Scheduler(plan(RUNS, store), lambda run: (1, 1))
+    scheduler.begin()
+    monkeypatch.setattr(time, "monotonic", lambda: bar.began + 3600)
+    bar.advance(2)
+    bar.state(scheduler)
+    said = bar.fitted(columns)
+    assert said.startswith("5:00:00 left")
+    assert len(said) <= columns
+    assert ("training 1×" in said) == (columns == 200)
+
+
+def test_a_terminal_of_80_columns_shows_the_time_left_on_one_line(store, monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+    with Bar(plan(RUNS, store), quiet=False) as bar:
+        monkeypatch.setattr(time, "monotonic", lambda: bar.began + 3600)
+        bar.advance(2)
+        bar._show(last=True)
+    shown = screen.getvalue().split("\r")[-1].strip()
+    assert "5:00:00 left" in shown
+    assert len(shown) < 80
+
+
+def test_a_notebook_has_one_bar(monkeypatch):
+    """A width in {bar} would have tqdm write a second one of letters beside its widget."""
+    assert "{bar}" in progress.WIDGET
+    assert not progress._shows_widgets()
+
+    class Notebook(tqdm_notebook):
+        pass
+
+    monkeypatch.setattr(progress, "tqdm", Notebook)
+    assert progress._shows_widgets()
 
 
 def test_of_many_packs_the_first_are_named(store):

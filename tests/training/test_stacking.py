@@ -135,13 +135,12 @@ def own(kind: type) -> Task:
     return Task(f"{__name__}:{kind.__name__}", "digits")
 
 
-STACKED = {Own: "", Frozen: ""}
+STACKED = {Own: "", Frozen: "", Normalising: ""}
 ONE_BY_ONE = {
     Dropping: "no pack form of dropout",
     Tied: "fails",
     Branching: "something else",
     Constant: "no pack form",
-    Normalising: "no pack form of LayerNorm",
 }
 
 
@@ -238,6 +237,13 @@ TAKEN = {
     "batch-norm over vectors": nn.Sequential(
         nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10)
     ),
+    "group-norm over images": nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.GroupNorm(3, 6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(64, 10)
+    ),
+    "group-norm over vectors, layer-norm over images, without weights": nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.LayerNorm([4, 6, 6]), nn.Flatten(), nn.Linear(144, 12)),
+        *(nn.GroupNorm(4, 12, affine=False), nn.LayerNorm(12, elementwise_affine=False), nn.Linear(12, 10)),
+    ),
     "batch-norm without weights or statistics": nn.Sequential(
         nn.Conv2d(1, 4, 3),
         nn.BatchNorm2d(4, affine=False, track_running_stats=False),
@@ -257,6 +263,29 @@ def test_a_pack_form_is_used_only_where_it_is_right(name):
     with torch.no_grad():
         found = forward(state_of([network, network]), x, training=False)
         torch.testing.assert_close(found[1], network.eval()(x[1]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [3, 6, 16])
+def test_a_normed_networks_bits_do_not_depend_on_its_slot_or_its_pack_mates(channels):
+    """Widths that fill no vector instruction are where they would."""
+    layers = (nn.Conv2d(1, channels, 3), nn.GroupNorm(3 if channels % 3 == 0 else 4, channels), nn.ReLU())
+    network = nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(channels * 36, 24), nn.LayerNorm(24), nn.Linear(24, 10)
+    )
+    forward, why = program(network, torch.randn(4, 1, 8, 8), channels_last=True)
+    assert not why
+    states = [{n: torch.randn_like(p) for n, p in network.named_parameters()} for _ in range(5)]
+    x = torch.randn(5, 4, 1, 8, 8)
+
+    def bits(places: list[int]) -> list[dict[str, torch.Tensor]]:
+        state = {n: t.requires_grad_() for n, t in stack([states[i] for i in places]).items()}
+        forward(state, x[places], training=True).square().sum().backward()
+        return [{n: t.grad[slot] for n, t in state.items()} for slot in range(len(places))]
+
+    alone = [bits([i])[0] for i in range(5)]
+    for places in ([0, 1, 2, 3, 4], [4, 2, 0], [3, 1]):
+        for place, found in zip(places, bits(places), strict=True):
+            assert all(torch.equal(found[name], alone[place][name]) for name in found)
 
 
 def test_looking_for_the_pack_form_leaves_the_network_and_the_generators_alone():

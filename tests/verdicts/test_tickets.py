@@ -334,6 +334,73 @@ def test_one_row_an_experiment():
     assert found["verdict"].iloc[1].kind == found["kind"].iloc[1]
 
 
+def test_probabilities_are_clear_where_the_seeds_are_and_say_how_undecided_a_verdict_is():
+    for base, kind in ((JACKPOT_TABLE, "p_jackpot"), (SECONDARY_TABLE, "p_secondary")):
+        found = verdicts(table(**base)).iloc[0]
+        assert found[kind] > 0.99
+        assert found[["p_jackpot", "p_secondary", "p_none"]].sum() == pytest.approx(1)
+        doubtful = verdicts(with_(base, around=(-1.5, 0.0, 1.5))).iloc[0]
+        assert doubtful["kind_ours"] == "undecided"
+        assert 0.2 < doubtful[kind] < 0.9
+        assert f"P(Jackpot) {doubtful['p_jackpot']:.2f}" in doubtful["reason"]
+    assert verdict(with_(JACKPOT_TABLE, sparsity=0.5)).probabilities.none == 1  # ① fails
+    assert verdict(with_(JACKPOT_TABLE, sdt=None)).probabilities is None
+    assert verdict(with_(JACKPOT_TABLE, around=(0.0,))).probabilities is None  # one seed
+    assert verdict(table(**SECONDARY_TABLE)) == verdict(table(**SECONDARY_TABLE))
+
+
+def losses(results, left, falling, setting="pretraining"):
+    """The training losses of a setting, by learning rate; 0.01 of the first one for others."""
+    known = results.assign(loss_left=0.01, loss_falling=0.0)
+    for lr in left:
+        at = (known["setting"] == setting) & (known["lr"] == lr)
+        known.loc[at, ["loss_left", "loss_falling"]] = left[lr], falling
+    return known
+
+
+def test_pretraining_that_has_not_converged_where_the_ticket_rests_on_it_is_no_sufficient_training():
+    results = table(**SECONDARY_TABLE)  # ④ holds at 0.01 alone
+    assert verdict(losses(results, {}, 0.0)).kind == SECONDARY
+    found = verdict(losses(results, {0.01: 0.5}, 0.1))
+    assert (found[1].holds, found.kind, found.kind_ours) == ("no", NONE, NONE)
+    assert "pretraining has not converged at 0.01, where ④ holds: 50%" in found.reason
+    assert found.probabilities.none == 1
+    assert "it is best" in verdict(losses(results, {0.1: 0.5}, 0.1)).reason
+    assert verdict(losses(results, {0.01: 0.5}, 0.01)).kind == SECONDARY  # it no longer falls
+    assert verdict(losses(results, {0.01: 0.2}, 0.1)).kind == SECONDARY  # little is left
+    assert verdict(losses(results, {0.01: 0.5}, 0.1, "LT-IMP")).kind == SECONDARY  # ① is pretraining's
+
+
+def test_a_best_at_the_grid_s_edge_is_flagged_unless_its_neighbour_diverged():
+    inside = {0.001: 80.0, 0.01: 91.0, 0.1: 90.0}
+    results = table(inside, inside, inside, inside)
+    assert verdict(results).edges == ()
+    shifted = table(inside, {0.001: 80.0, 0.01: 90.0, 0.1: 91.0}, inside, inside)
+    assert verdict(shifted).edges == (("LT-IMP", 0.1),)
+    assert "At the grid's edge is the best of LT-IMP (0.1)" in verdict(shifted).reason
+    beyond = pd.concat([shifted, diverged(table(lt={1.0: 90.0}), "LT-IMP", 1.0)])
+    assert verdict(beyond).edges == ()
+
+
+def test_a_ticket_whose_conditions_hold_at_disjoint_rates_says_so():
+    assert "③ holds at 0.1 and ④ at 0.01: no one learning rate" in verdict(table(**SECONDARY_TABLE)).reason
+    assert "no one learning rate" not in verdict(table(**JACKPOT_TABLE)).reason
+
+
+def test_none_needs_more_confidence_since_any_of_three_conditions_could_fail_by_luck():
+    rr = {0.01: 85.0, 0.1: 91.85}  # ③ at about 0.96
+    spread = (-0.2, 0.0, 0.2)
+    for off in np.linspace(0, 0.6, 13):
+        found = verdict(with_(SECONDARY_TABLE, rr=rr | {0.1: 91.5 + off}, around=spread))
+        if found[3].holds == "no" and 0.95 <= found[3].confidence < 1 - 0.05 / 3:
+            assert found[3].holds_ours == "no"
+            assert found.kind_ours == "undecided"
+            assert "one of several may by luck" in found.reason
+            break
+    else:
+        pytest.fail("no such confidence was met")
+
+
 def test_an_empty_table_has_no_verdicts():
     assert verdicts(table(**JACKPOT_TABLE).iloc[:0]).empty
 

@@ -86,7 +86,7 @@ def gather(
     for name in CONTOURS:
         there = [t for t in experiments.trials(name, scale) if t.run in store]
         if not surfaces:
-            there = [t for t in there if contours.is_kept(t, store, scale, data_root)]
+            there = [t for t in there if contours.is_measured(t.run, store, scale)]
         if there:
             seen.append(contours.numbers(contours.measure(there, store, scale, data_root)))
     surfaces_seen = pd.concat(seen, ignore_index=True) if seen else NOTHING

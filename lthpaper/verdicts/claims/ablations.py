@@ -4,12 +4,13 @@ import pandas as pd
 
 from lthpaper.paper import CLAIMS
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
-from lthpaper.verdicts.claims.relations import ABOVE, relate, rows, side
+from lthpaper.verdicts.claims.relations import relate_chosen, rows, side
 from lthpaper.verdicts.claims.results import Results
 
 
 def claim_12(results: Results) -> Outcome:
-    """With either pruning, at each learning rate: some early epoch's weights beat θ0's, by any amount."""
+    """With either pruning, at each learning rate: some early epoch's weights beat θ0's, by any amount. Which
+    epoch, is chosen by other seeds (relations.relate_chosen)."""
     scale = results.scale
     table = results.network(scale.recipe.epochs)
     planned: dict[tuple[str, float, float], set[int]] = {}
@@ -24,7 +25,7 @@ def claim_12(results: Results) -> Outcome:
         ours = side(named, *(_from(label, t) for t in sorted(epochs)), lrs=(lr,))
         theirs = side(results.network(scale.recipe.epochs, s), f"LT-{label}", lrs=(lr,))
         about = results.about(scale.recipe.epochs, s, lr=lr)
-        parts.append(relate(ours, ABOVE, theirs, 0.0, about, f"WR-{label} − LT-{label}"))
+        parts.append(relate_chosen(ours, theirs, about, f"WR-{label} − LT-{label}"))
     return Outcome(CLAIMS[11], tuple(parts), ranges(parts), "")
 
 
@@ -33,7 +34,8 @@ def _from(label: str, epoch: float) -> str:
 
 
 def claim_13(results: Results) -> Outcome:
-    """For each pretraining learning rate: LT-IMP at some other one is better, by any amount.
+    """For each pretraining learning rate: LT-IMP at some other one, chosen by other seeds, is better, by any
+    amount.
 
     "Slightly" is not judged; the numbers say how much.
     """
@@ -63,4 +65,4 @@ def _mixed(results: Results, table: pd.DataFrame, s: float, pretraining_lr: floa
     other = side(there, "LT-IMP", lrs=tuple(sorted(rates - {pretraining_lr})))
     about = results.about(results.scale.recipe.epochs, s, lr=pretraining_lr)
     label = f"LT-IMP, other rates − the same, masks from {pretraining_lr:g}"
-    return relate(other, ABOVE, same, 0.0, about, label)
+    return relate_chosen(other, same, about, label)

@@ -12,13 +12,16 @@ from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, relate, rows
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.uncertainty import Cell
 
-MEASURES = {"basin_area": ABOVE, "roughness": BELOW, "non_convexity": BELOW}  # IMP's less OMP's
+MEASURES = {"basin_relative": ABOVE, "roughness": BELOW, "non_convexity": BELOW}  # IMP's less OMP's
 LITTLE = 0.25  # "little difference": of the two's mean (ours; the text shows pictures alone)
 UNIT = 100.0  # values are percent of the two's mean
 
 
 def claim_14(results: Results) -> Outcome:
-    """Residual connections: IMP's basin larger, its surface less rough and nearer to convex, at each
+    """With batch-norm, weights times c compute the same function, and their basin's area is c² as large. So
+    areas are in squares of side ‖θT‖, run by run; roughness and non-convexity have no units.
+
+    Residual connections: IMP's basin larger, its surface less rough and nearer to convex, at each
     learning rate. None: each differs by at most a quarter. Every panel of the scale's is a part."""
     table = results.contours
     if table.empty:

@@ -1,7 +1,7 @@
 """Claims 7, 8, 9 and 11: which pruning, which learning rate, and whether θ0 matters (Table 3).
 
-Sides and margins are those of `verdicts.observations`, at every non-trivial sparsity: a small learning
-rate is one below that at which pretraining is best.
+Sides and margins are those of `verdicts.observations`, at every non-trivial sparsity. Small and large
+learning rates lie on either side of a fixed border, as in claims 1, 2 and 10.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ import pandas as pd
 from lthpaper.paper import CLAIMS, thresholds
 from lthpaper.paper.quotes import QUOTES
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.characteristics import Characteristics, characteristics
+from lthpaper.verdicts.characteristics import Characteristics, characteristics, large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
 from lthpaper.verdicts.claims.relations import ABOVE, LIKE, NOT_ABOVE, gap, relate, side, similar
 from lthpaper.verdicts.claims.results import Results
@@ -40,12 +40,9 @@ class Experiment:
         return tuple(sorted(planned["lr"].unique()))
 
     def small_and_large(self) -> tuple[Side, Side] | None:
-        """LT below pretraining's best learning rate, and from it on; None if there is none below."""
-        dense = side(self.table, "pretraining").cells
-        best = max(dense, key=lambda c: c.mean).lr if dense else 0.0
-        small = tuple(lr for lr in self.grid if lr < best)
-        large = tuple(lr for lr in self.grid if lr >= best)
-        if not small:
+        """LT at small and at large learning rates; None if the grid has none of either."""
+        small, large = small_rates(self.grid, self.known.data), large_rates(self.grid, self.known.data)
+        if not (small and large):
             return None
         return (
             replace(side(self.table, *LT, lrs=small), name="LT at small rates"),
@@ -119,7 +116,7 @@ def claim_9(results: Results) -> Outcome:
                 alike = replace(alike, confidence=None if None in sure else min(sure))
             parts.append(replace(alike, open=alike.open + prefers.open))
     note = "" if parts else "No experiment was found in which the subnetwork prefers large learning rates."
-    vgg = next(q for q in QUOTES if q.network == "vgg16" and q.minus == "RR-IMP")
+    vgg = next(q for q in QUOTES if q.network == "vgg16" and q.minus == "RR")
     paper = f"{vgg.network}, s = {vgg.sparsity}: LT − RR {vgg.relation} {vgg.difference}"
     return Outcome(CLAIMS[8], tuple(parts), ranges(parts), paper, note)
 
@@ -140,7 +137,7 @@ def _prefers(e: Experiment, small: bool, negated: bool = False) -> Part:
     sides = e.small_and_large()
     label = f"LT, {'small' if small else 'large'} − {'large' if small else 'small'} rates"
     if sides is None:
-        sentence = "Pretraining is best at the smallest learning rate, or was not run: none is small."
+        sentence = "The grid has no small learning rate, or no large one."
         return _labelled(Part(label, "", NOT_RUN, sentence, e.about), e, label)
     first, second = sides if small else sides[::-1]
     relation = NOT_ABOVE if negated else ABOVE

@@ -10,7 +10,7 @@ from lthpaper.verdicts.characteristics import Characteristics, characteristics
 from lthpaper.verdicts.claims.outcome import LEVEL, Outcome, Part, signed
 from lthpaper.verdicts.claims.relations import where
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES, Condition
+from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES, Condition, unfulfilled
 from lthpaper.verdicts.tickets import Verdict, verdicts
 
 
@@ -46,8 +46,7 @@ def claim_5(results: Results) -> Outcome:
     kinds = [v.kind for v in found]
     ours = ", ".join(f"{kinds.count(kind)}× {kind}" for kind in dict.fromkeys(kinds))
     paper = "; ".join(
-        f"{q.network}, s = {q.sparsity}: best LT-IMP − best pretraining {q.relation} "
-        f"{signed(q.difference, 1)}"
+        f"{q.network}, s = {q.sparsity}: best LT − best pretraining {q.relation} {signed(q.difference, 1)}"
         for q in QUOTES
         if q.place == "§3.1" and (q.network, q.minus) in NO_JACKPOT and q.lr is None
     )
@@ -58,9 +57,11 @@ NO_JACKPOT = (("resnet20", "pretraining"), ("mobilenet-v1", "pretraining"))  # w
 
 
 def claim_6(results: Results) -> Outcome:
-    """On small data: a secondary prize exists, and up to a sparsity that does not fall with capacity.
+    """On small data: a secondary prize exists, and up to a sparsity that grows with capacity.
 
-    A Jackpot is a prize too. Whether it grows rests on several verdicts, each called at `LEVEL`.
+    A Jackpot is a prize too. "Grows": from no network to a larger one on the same data does it fall, and from
+    one at least it rises. Two that both reach the sparsest that was tried are undecided: the grid ends there.
+    Whether it grows rests on several verdicts, each called at `LEVEL`.
     """
     prizes: dict[Characteristics, list[tuple[Verdict, Called]]] = {}
     for v in found_verdicts(results):
@@ -73,7 +74,8 @@ def claim_6(results: Results) -> Outcome:
         if pair[0].data == pair[1].data and pair[0].parameters != pair[1].parameters
     ]
     parts = [_exists([p for found in prizes.values() for p in found])] if prizes else []
-    parts += [part for pair in pairs if (part := _grows(*pair, prizes)) is not None]
+    growth = [part for pair in pairs if (part := _grows(*pair, prizes)) is not None]
+    parts += [part for part, _ in growth] + ([_rises(growth)] if growth else [])
     note = "" if pairs or not parts else "One network only: whether it grows with capacity is not tried."
     ours = "; ".join(
         f"{known.network} {f'up to {reached:.3f}' if reached else 'none'}"
@@ -90,11 +92,13 @@ def claim_6(results: Results) -> Outcome:
 
 
 def _all_hold(conditions: Iterable[Condition]) -> Called:
-    """A conjunction: as sure as its least sure part if it holds, as its surest failure if not."""
+    """A conjunction: as sure as its least sure part if it holds; if not, as its surest failure, of which any
+    of ② to ④ could be one by luck (conditions.unfulfilled)."""
     conditions = list(conditions)
     failing = [c for c in conditions if c.holds == NO]
     if failing:
-        return Called(NO, max(map(_sure, failing)))
+        fifth = [_sure(c) for c in failing if c.number == 5]
+        return Called(NO, max([unfulfilled(conditions), *fifth]))
     if all(c.holds == YES for c in conditions):
         return Called(YES, min(map(_sure, conditions)))
     return Called(NOT_RUN if any(c.holds == NOT_RUN for c in conditions) else UNDECIDED, 0.0)
@@ -102,8 +106,7 @@ def _all_hold(conditions: Iterable[Condition]) -> Called:
 
 def _sure(c: Condition) -> float:
     """0 where missing runs could overturn it, or seeds show no spread."""
-    confidence = c.confidence or 0.0
-    return 0.0 if c.holds_ours == UNDECIDED and confidence >= LEVEL else confidence
+    return 0.0 if c.waiting else c.confidence or 0.0
 
 
 def _not(called: Called) -> Called:
@@ -133,24 +136,46 @@ def _grows(
     small: Characteristics,
     large: Characteristics,
     prizes: Mapping[Characteristics, Sequence[tuple[Verdict, Called]]],
-) -> Part | None:
-    """The larger network's largest sparsity with a prize is not below the smaller's.
+) -> tuple[Part, Called] | None:
+    """(The larger network's largest sparsity with a prize is not below the smaller's; whether it is above.)
 
     None where neither has one by the means.
     """
     (a, a_possible), (b, b_possible) = (_largest(prizes[known]) for known in (small, large))
     if not (a_possible or b_possible):
         return None
-    by_means = YES if b >= a_possible else NO if b_possible < a else UNDECIDED
+    top = max(v.sparsity for known in (small, large) for v, _ in prizes[known])
     (sure_a, might_a), (sure_b, might_b) = (_largest(prizes[known], sure=True) for known in (small, large))
+    by_means = YES if b >= a_possible else NO if b_possible < a else UNDECIDED
+    rises = YES if b > a_possible else NO if b_possible <= a else UNDECIDED
+    if a == b == top:
+        by_means = rises = UNDECIDED
     borne_out = sure_b >= might_a if by_means == YES else might_b < sure_a
+    above = Called(rises, float(sure_b > might_a if rises == YES else might_b <= sure_a))
     about = {"network": large.network, "data": large.data, "epochs": prizes[large][0][0].epochs}
     sentence = (
         f"By the means {small.network} ({small.parameters:,} parameters) has prizes up to s = {a:.3f} on "
         f"{large.data}, {large.network} ({large.parameters:,}) up to {b:.3f} (0: none)."
     )
+    if a == b == top:
+        sentence += " Both reach the sparsest that was tried, so which is ahead is undecided."
     called = Called(by_means, 1.0 if borne_out else 0.0)
-    return _part("largest sparsity", f"not below {small.network}'s", called, sentence, about, b)
+    return _part("largest sparsity", f"not below {small.network}'s", called, sentence, about, b), above
+
+
+def _rises(growth: Sequence[tuple[Part, Called]]) -> Part:
+    """Some larger network reaches further."""
+    order = (YES, UNDECIDED, NO)
+    above = [called for _, called in growth]
+    by_means = min((called.by_means for called in above), key=order.index)
+    sure = [called.confidence for called in above if called.by_means == by_means]
+    called = Called(by_means, max(sure) if by_means == YES else min(sure))
+    words = {YES: "rises", NO: "does not rise", UNDECIDED: "may rise beyond what was tried"}
+    part = growth[0][0]
+    sentence = (
+        f"By the means the largest sparsity with a prize {words[by_means]} from a network to a larger one."
+    )
+    return _part("largest sparsity", "above a smaller network's, once at least", called, sentence, part.about)
 
 
 def _largest(prizes: Sequence[tuple[Verdict, Called]], sure: bool = False) -> tuple[float, float]:

@@ -1,8 +1,10 @@
 """The relations that claims are made of: the best of some cells against the best of others, with seeds."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lthpaper.paper import thresholds
@@ -77,6 +79,48 @@ def relate(
         open=_open(ours, relation, theirs, holds),
     )
     return _said(part, found)
+
+
+def relate_chosen(
+    options: Side, theirs: Side, about: dict[str, Any], label: str = "", level: float = LEVEL
+) -> Part:
+    """Is the best of some options above the one cell of `theirs`, by any amount?
+
+    The best of three equal options is observed above a fourth three times in four. So by the means the
+    option is chosen by all seeds but one and compared on that one, for each seed in turn: the mean of these
+    differences favours nobody. With one seed no option can be chosen, and their mean stands for them.
+    By the seeds it is `relate`, which allows for the choice already.
+    """
+    part = relate(options, ABOVE, theirs, 0.0, about, label, level)
+    if not (options.cells and theirs.cells):
+        return part
+    value = round(chosen(options, theirs), uncertainty.DECIMALS)
+    by_means = YES if value > 0 else NO
+    confidence = part.confidence
+    if by_means != part.by_means and confidence is not None:
+        confidence = 1 - confidence
+    sentence = (
+        f"{part.sentence} The option that the other seeds choose, seed by seed: {signed(value)}, so "
+        f"{'it holds' if value > 0 else 'it fails'} by the means."
+    )
+    more = {"value": value, "by_means": by_means, "confidence": confidence, "sentence": sentence}
+    if by_means != part.by_means:
+        more["open"] = _open(options, ABOVE, theirs, by_means == YES)
+    return replace(part, **more)
+
+
+def chosen(options: Side, theirs: Side) -> float:
+    """Points that the option gains on a seed which did not choose it; the mean over all cells' seeds."""
+    other = max(theirs.cells, key=lambda c: c.mean)
+    cells = (*options.cells, other)
+    seeds = sorted(set.intersection(*(set(c.numbers) for c in cells)))
+    values = np.array([[dict(zip(c.numbers, c.accuracies, strict=True))[n] for n in seeds] for c in cells])
+    if len(seeds) < 2:
+        return float(np.mean([c.mean for c in options.cells]) - other.mean)
+    mine, others = values[:-1], values[-1]  # (options, seeds), (seeds,)
+    without = (mine.sum(1, keepdims=True) - mine) / (len(seeds) - 1)
+    best = without.argmax(0)
+    return float((mine[best, np.arange(len(seeds))] - others).mean())
 
 
 def _compared(ours: Side, relation: str, theirs: Side, margin: float, level: float) -> Comparison:

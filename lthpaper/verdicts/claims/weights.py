@@ -18,9 +18,12 @@ ABOUT = 0.5
 
 
 def claim_10(results: Results) -> Outcome:
-    """θ0: above chance at small learning rates, about p at large ones. θ0′: about p at all.
+    """θ0: above chance at small learning rates, about p at large ones, so higher at small than at large.
+    θ0′: about p at all.
 
-    On every network and learning rate of Figure 6; one at which a seed diverged has no θT to compare.
+    The contrast is of each seed's mean over small and over large rates: an R_p that is as far above chance at
+    every rate, or rises with it, is not the claim. On every network and learning rate of Figure 6; one at
+    which a seed diverged has no θT to compare.
     """
     table = results.overlaps
     if table.empty:
@@ -49,10 +52,42 @@ def claim_10(results: Results) -> Outcome:
                     parts.append(_open(pair, above, about | {"lr": lr}, NOT_RUN, f"not run at {lr:g}"))
                 elif lr not in lost:
                     parts.append(_part(pair, cell, above, about | {"lr": lr}))
+        parts += _contrast(cells, set(planned) - lost, about)
     ran = any(part.by_means != NOT_RUN for part in parts)
     note = f"Left out, diverged: {', '.join(diverged)}." if diverged else ""
     note = note if ran else f"The weights of Figure 6 are not in the store. {note}".strip()
     return Outcome(CLAIMS[9], tuple(parts), ranges(parts, "{:.2f}".format), f"p = {P}", note)
+
+
+def _contrast(cells: pd.DataFrame, rates: set[float], about: dict[str, object]) -> list[Part]:
+    """R_p(θ0, θT) at small less at large rates, seed by seed; nothing where either is not there."""
+    label = f"R_p({START}), small − large rates"
+    both = cells[(cells["pair"] == START) & cells["lr"].isin(rates)].dropna(subset="overlap")
+    small, large = (
+        both[both["lr"].isin(some)].groupby("seed")["overlap"].mean()
+        for some in (small_rates(rates), large_rates(rates))
+    )
+    differences = (small - large).dropna().to_numpy(float)
+    if not len(differences):
+        return []
+    mean = float(differences.mean())
+    spread = float(differences.std(ddof=1)) if len(differences) > 1 else None
+    sentence = (
+        f"{where(about)}R_p({START}) at small rates less at large ones is {mean:+.3f}, needed above 0: "
+        f"{'holds' if mean > 0 else 'fails'} in the mean of {len(differences)} seeds."
+    ).replace("-", "−")
+    return [
+        Part(
+            label,
+            "above 0",
+            YES if mean > 0 else NO,
+            sentence,
+            about,
+            mean,
+            seeds=len(differences),
+            confidence=None if spread is None else _sure(mean, spread, len(differences), (0.0, np.inf)),
+        )
+    ]
 
 
 def _planned(results: Results) -> dict[tuple[str, str, float], set[float]]:

@@ -1,0 +1,43 @@
+"""`lthpaper export`: a figure's runs and verdicts for an experiment tracker."""
+
+from typing import Annotated
+
+import typer
+
+from lthpaper.cli import terminal
+from lthpaper.cli.options import Changes, DataFolder, Figures, ScaleName, StoreFolder, fields, studies_of
+
+console = terminal.console()
+
+
+def export(
+    figures: Figures = None,
+    to: Annotated[str, typer.Option("--to", help="trackio, wandb or tensorboard.")] = "trackio",
+    project: Annotated[
+        str, typer.Option("--project", help="Name in the tracker. Default: lthpaper-SCALE.")
+    ] = "",
+    scale: ScaleName = "smoke",
+    changes: Changes = None,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+    folder: Annotated[
+        str, typer.Option("--folder", help="Of TensorBoard's event files.")
+    ] = "runs/tensorboard",
+) -> None:
+    """Send what the store has of some figures to a tracker: curves a run, and verdicts. Trains nothing."""
+    from lthpaper import locations
+    from lthpaper.report import trackers
+    from lthpaper.verdicts import tickets
+
+    tracker = trackers.tracker(to, locations.home() / folder)  # refused before anything else
+    studies = studies_of(figures, scale, fields(changes), store, data, "cpu", 0)
+    results = studies[0].store
+    runs = dict.fromkeys(trial.run for study in studies for trial in study.trials)
+    found = [results.get(run) for run in runs if run in results]
+    verdicts = [
+        v for study in studies if study.name == "fig3" for v in tickets.verdicts(study.table)["verdict"]
+    ]
+    sent, judged = trackers.send(found, verdicts, tracker, project or f"lthpaper-{scale}")
+    console.print(f"{sent} of {len(runs)} runs and {judged} verdicts sent to {to}")
+    if not judged:
+        console.print("Verdicts come with fig3: lthpaper export fig3")

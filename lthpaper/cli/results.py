@@ -1,0 +1,197 @@
+"""`lthpaper results …`: what is published of every scale, listed, added to, checked, trained again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from lthpaper.cli import terminal
+from lthpaper.cli.options import DataFolder, Device, Figures, StoreFolder, Workers
+from lthpaper.errors import printable, require
+
+if TYPE_CHECKING:  # torch takes a second to import; --help should not
+    from lthpaper.figures import FigureSpec
+    from lthpaper.runs.scales import Scale
+    from lthpaper.store.published import Published
+    from lthpaper.store.store import Store
+
+results_app = typer.Typer(no_args_is_help=True, help="Published results: list, export, verify, audit.")
+console = terminal.console()
+
+Folder = Annotated[str, typer.Option("--results", help="Folder of published results. Default: results.")]
+OneScale = Annotated[str, typer.Option("--scale", help="Only this scale's. Default: all that are published.")]
+
+
+def _published(folder: str, scale: str) -> "tuple[Path, Published]":
+    """The folder and what is published in it, of one scale if it is named. Raises InputError if it is not."""
+    from lthpaper import locations
+    from lthpaper.store import published
+
+    place = locations.home() / (folder or "results")
+    found = published.of(place)
+    require(
+        not scale or scale in found.scales,
+        f"Nothing of the scale {scale!r} is published in {place}; there is "
+        f"{', '.join(found.scales) or 'nothing at all'}.",
+    )
+    return place, published.Published({scale: found.scales[scale]}) if scale else found
+
+
+@results_app.command("list")
+def list_(
+    scale: OneScale = "",
+    results: Folder = "",
+) -> None:
+    """What is published, by scale and figure: runs, seeds, network-epochs, data, where it was trained."""
+    from lthpaper.figures import FIGURES
+    from lthpaper.runs.run import ancestors
+    from lthpaper.runs.scales import SCALES
+    from lthpaper.store.store import Store
+
+    place, found = _published(results, scale)
+    store = Store(place / "none", place)  # the published layer alone
+    for name, one in found.scales.items():
+        about = one.manifest
+        console.print(
+            f"{name}: {len(one)} runs of {about.get('seeds')} seeds, {about.get('network_epochs'):,} "
+            f"network-epochs; {sum(f['bytes'] for f in about['files'].values()) / 1e6:.1f} MB"
+        )
+        for what in ("data", "devices", "revisions", "torch", "measurements", "licence"):
+            console.print(f"  {what}: {printable(_said(about.get(what)))}", soft_wrap=True)
+        if name not in SCALES:
+            continue
+        table = Table("figure", "runs", "of", "seeds", "network-epochs", "measured", box=None)
+        for figure, spec in FIGURES.items():
+            trials = spec.trials(SCALES[name])
+            runs = list(ancestors(dict.fromkeys(trial.run for trial in trials)))
+            there = [run for run in runs if run.digest in one]
+            seeds = len({trial.run.seed for trial in trials if trial.run.digest in one})
+            drawn = _drawn(spec, SCALES[name], store)
+            cost = sum(run.cost for run in there)
+            table.add_row(figure, str(len(there)), str(len(runs)), str(seeds), f"{cost:,}", drawn)
+        console.print(table)
+    if not found.scales:
+        console.print("Nothing is published here.")
+
+
+def _drawn(spec: "FigureSpec", scale: "Scale", store: "Store") -> str:
+    """How much of what a figure measures on weights is there: "80 of 80"; "yes" if it measures nothing."""
+    wanted = spec.keep(scale)
+    return f"{len(wanted) - len(spec.lacking(scale, store))} of {len(wanted)}" if wanted else "yes"
+
+
+def _said(value: object) -> str:
+    """{"a": 3, "b": 4} -> "a (3), b (4)"."""
+    if isinstance(value, dict):
+        inner = ((k, ", ".join(map(str, v)) if isinstance(v, list) else v) for k, v in value.items())
+        return ", ".join(f"{k} ({v})" for k, v in inner)
+    return str(value)
+
+
+@results_app.command()
+def export(
+    names: Figures = None,
+    scale: Annotated[str, typer.Option("--scale", help="The scale whose runs are published.")] = "laptop",
+    store: StoreFolder = "",
+    out: Annotated[str, typer.Option("--out", help="Folder of published results. Default: results.")] = "",
+    data: DataFolder = "",
+) -> None:
+    """Publish what the store has of a scale's figures: all seeds that are finished, in compact tables.
+
+    What is published already stays. Measurements on weights (loss surfaces, R_p) that lack are worked out.
+    Runs that are published with other bits are refused, and nothing is written then.
+    """
+    from lthpaper import locations
+    from lthpaper.figures import FIGURES
+    from lthpaper.report.results_export import export as export_results
+    from lthpaper.runs.scales import scale as scale_of
+    from lthpaper.store.store import Store
+
+    of = scale_of(scale)
+    own, place = Store(locations.store_folder(store)), locations.home() / (out or "results")
+    done = export_results(names or list(FIGURES), of, own, place, locations.data_folder(data))
+    for run in done.left_out:
+        console.print(f"left out, since its ancestors are neither here nor published: {run.name}")
+    parts = [f"{done.runs} runs ({done.new} new)"]
+    parts += [f"{count} measurements of {name}" for name, count in done.measurements.items()]
+    console.print(f"{', '.join(parts)} in {done.folder}, {done.bytes / 1e6:.2f} MB")
+    if done.lacking:
+        console.print(
+            f"{done.lacking} runs are not trained yet; `lthpaper plan --scale {scale}` says what they take, "
+            f"and `lthpaper run --scale {scale}` goes on."
+        )
+
+
+@results_app.command()
+def verify(scale: OneScale = "", results: Folder = "") -> None:
+    """Check everything published: checksums, digests against descriptions, curves, counts, measurements.
+
+    Exits with status 1 if something is wrong. Trains nothing: `audit` does.
+    """
+    from lthpaper.store.results_check import faults
+
+    _, found = _published(results, scale)
+    wrong = 0
+    for name, one in found.scales.items():
+        said = list(faults(one))
+        for fault in said:
+            console.print(f"{name}: {printable(fault)}", soft_wrap=True)
+        if not said:
+            console.print(f"{name}: {len(one)} runs, {len(one.names)} kinds of measurements: all good")
+        wrong += len(said)
+    if not found.scales:
+        console.print("Nothing is published here.")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@results_app.command()
+def audit(
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Runs to train again.")] = 10,
+    scale: Annotated[str, typer.Option("--scale", help="The scale whose runs are audited.")] = "laptop",
+    seed: Annotated[
+        int, typer.Option("--seed", help="Of the choice; by default another one each time, which is said.")
+    ] = -1,
+    results: Folder = "",
+    data: DataFolder = "",
+    device: Device = "auto",
+    workers: Workers = 0,
+) -> None:
+    """Train some published runs here again, chosen by chance, and say how they compare.
+
+    Bits are equal on processors of one kind; elsewhere accuracies are compared with the spread over seeds.
+    A run's chance falls with the network-epochs that it and its ancestors take; none is left out. Exits with
+    status 1 if what was trained here contradicts what is published.
+    """
+    import secrets
+
+    from lthpaper import locations
+    from lthpaper.runs.run import ancestors, setting
+    from lthpaper.sweep import audit as auditing
+
+    _, found = _published(results, scale)
+    one, seed = found.scales[scale], secrets.randbelow(10**6) if seed < 0 else seed
+    chosen = auditing.choose(one.runs.values(), sample, seed)
+    needed = list(ancestors(chosen))
+    console.print(
+        f"{len(chosen)} of {len(one)} published runs, chosen with --seed {seed}; with the ancestors that "
+        f"they need {len(needed)} runs, {sum(run.cost for run in needed):,} network-epochs"
+    )
+    where = (locations.data_folder(data), locations.device(device), workers or None)
+    report = auditing.audit(one, chosen, *where)
+    shown = auditing.rows(report, setting)
+    table = Table(*shown.columns, box=None)
+    for row in shown.to_dict("records"):
+        table.add_row(*(f"{value:.2f}" if name in POINTS else f"{value}" for name, value in row.items()))
+    console.print(table)
+    also = sum(a.equal for a in report.also)
+    if report.also:
+        console.print(f"Of {len(report.also)} ancestors, trained on the way, {also} have the published bits.")
+    verdict = auditing.verdict(report)
+    console.print(verdict.sentence, soft_wrap=True)
+    if not verdict.consistent:
+        raise typer.Exit(1)
+
+
+POINTS = ("published", "here", "difference")  # columns of percent

@@ -1,0 +1,141 @@
+"""Conditions ② to ⑤ of every network, mask and sparsity as a forest plot: effect, interval, verdict."""
+
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lthpaper.figures import FigureSpec, appendix_f, forest, register
+from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent, unfinished_note
+from lthpaper.figures.verdict_marks import SHORT
+from lthpaper.runs.scales import Scale
+from lthpaper.verdicts import tickets
+from lthpaper.verdicts.conditions import NO, SYMBOLS, UNDECIDED, YES
+from lthpaper.verdicts.tickets import Verdict
+
+ASKED = {
+    2: "best rates:\nLT − SDT",
+    3: "best rates:\nLT − RR",
+    4: "same rate:\nLT − pretraining",
+    5: "best rates:\nLT − pretraining",
+}
+
+FAR = 5.0  # points; an interval that reaches further runs out of its panel
+
+trials = appendix_f.trials
+
+
+def effects(verdicts: Iterable[Verdict]) -> pd.DataFrame:
+    """One row a verdict and condition ② to ⑤: difference, low, high in points (each bound at 95 %), the
+    threshold, holds (by the means), holds_ours (by the seeds), kind and kind_ours of the verdict."""
+    rows = []
+    for v in verdicts:
+        about = {"network": v.network, "data": v.data, "epochs": v.epochs, "sparsity": v.sparsity}
+        about |= {"pruning": v.pruning or "", "kind": v.kind, "kind_ours": v.kind_ours}
+        for n in ASKED:
+            c = v[n]
+            row = {"condition": n, "difference": c.difference, "low": c.low, "high": c.high}
+            rows.append(
+                about | row | {"threshold": c.threshold, "holds": c.holds, "holds_ours": c.holds_ours}
+            )
+    frame = pd.DataFrame(rows)
+    return frame.astype(dict.fromkeys(("difference", "low", "high"), float)) if len(frame) else frame
+
+
+def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """One row a network, sparsity and mask: each condition's difference and bounds, the verdict, as text."""
+    found = effects(_longest(table))
+    rows = []
+    for (network, data, s, pruning), of_one in found.groupby(
+        ["network", "data", "sparsity", "pruning"], sort=False
+    ):
+        row = {"experiment": f"{network} on {data}", "s": percent(s), "mask": pruning}
+        row |= {f"{SYMBOLS[c.condition - 1]}": _said(c) for c in of_one.itertuples()}
+        kind, ours = of_one["kind"].iloc[0], of_one["kind_ours"].iloc[0]
+        rows.append(row | {"by the means": kind, "by the seeds": ours})
+    return pd.DataFrame(rows).set_index("experiment")
+
+
+def plot(table: pd.DataFrame, scale: Scale) -> Figure:
+    """A row a network, sparsity and mask, a column a condition."""
+    return draw(_longest(table), unfinished_note(table).strip("; "))
+
+
+def _longest(table: pd.DataFrame) -> list[Verdict]:
+    return list(tickets.verdicts(table[table["epochs"] == table["epochs"].max()])["verdict"])
+
+
+def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
+    """The forest plot of any verdicts, one's own network's too."""
+    found = effects(verdicts)
+    keys = found[["network", "data", "sparsity", "pruning"]].drop_duplicates().reset_index(drop=True)
+    found["y"] = found.merge(keys.reset_index(), on=list(keys), how="left")["index"].to_numpy()
+    found = found.assign(effect=found["difference"], state=found["holds_ours"], mark="LT-" + found["pruning"])
+    first = keys.groupby(["network", "data"], sort=False).head(1).index
+    with paper_style():
+        fig, axes = plt.subplots(1, len(ASKED), figsize=(PAGE, 1.15 + 0.15 * len(keys)), sharey=True)
+        for ax, (n, asked) in zip(axes, ASKED.items(), strict=True):
+            rows = found[found["condition"] == n]
+            forest.effects(ax, rows, MARKERS)
+            forest.threshold(ax, rows["threshold"].iloc[0])
+            bounds = [rows["low"].clip(lower=-FAR), rows["high"].clip(upper=FAR)]
+            forest.points_axis(ax, pd.concat([rows["difference"], rows["threshold"], *bounds]))
+            ax.set_title(f"{SYMBOLS[n - 1]} {asked}", fontsize=6.5)
+            ax.set_xlabel("points")
+        labels = [f"{percent(key.sparsity)} {key.pruning}" for key in keys.itertuples()]
+        forest.rows_axis(axes[0], labels, [])
+        for ax in axes:
+            for y in first[1:]:
+                ax.axhline(y - 0.5, color="#999999", linewidth=0.6)
+        _names(axes[0], keys, first)
+        _kinds(axes[-1], found.drop_duplicates("y"))
+        fig.suptitle(
+            "differences of the bests with bounds at 95 % each; dashed: the threshold"
+            + (f"; {note}" if note else ""),
+            fontsize=6.5,
+        )
+        marks = forest.legend({YES: "holds", NO: "fails", UNDECIDED: "the seeds leave it open"})
+        look = {"color": PALE, "linestyle": "", "markersize": 4}
+        marks += [
+            Line2D([], [], marker=MARKERS[f"LT-{p}"], label=f"{p} mask", **look) for p in ("IMP", "OMP")
+        ]
+        fig.legend(handles=marks, loc="outside lower center", ncols=5)
+    return fig
+
+
+def _names(ax: plt.Axes, keys: pd.DataFrame, first: pd.Index) -> None:
+    """The experiments' names beside their rows, upright."""
+    ends = [*first[1:], len(keys)]
+    for start, end in zip(first, ends, strict=True):
+        name = f"{keys['network'][start]}\n{keys['data'][start]}"
+        middle = {"ha": "center", "va": "center", "rotation": 90, "fontsize": 6.5}
+        at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        ax.annotate(name, (0, (start + end - 1) / 2), (-48, 0), **middle, **at)
+
+
+def _kinds(ax: plt.Axes, verdicts: pd.DataFrame) -> None:
+    """What the verdict is, right of its row."""
+    for v in verdicts.itertuples():
+        said = SHORT.get(v.kind, v.kind) + "?" * (v.kind_ours != v.kind and v.kind != "undecided")
+        box = None
+        if v.kind in TICKETS:
+            alpha = SURE if v.kind_ours == v.kind else 0.35
+            box = {"facecolor": (TICKETS[v.kind][0], alpha), "linewidth": 0, "pad": 1.0}
+        at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+        colour = PALE if v.kind not in TICKETS else "black"
+        ax.annotate(said, (1, v.y), (5, 0), fontsize=6.3, color=colour, bbox=box, **at)
+
+
+def _said(c: tuple) -> str:
+    if pd.isna(c.difference):
+        return c.holds
+    bounds = "" if pd.isna(c.low) else f" ({c.low:+.1f} to {c.high:+.1f})"
+    return f"{c.difference:+.1f}{bounds}".replace("-", "−")
+
+
+register(
+    "conditions",
+    FigureSpec("Conditions ② to ⑤ of every experiment as a forest plot", trials, plot, tabulate=tabulate),
+)

@@ -1,0 +1,50 @@
+"""One setting less another with its interval: LT less RR, row by row of a figure."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lthpaper.figures.style import COLOURS, MARKERS, PALE, converged
+from lthpaper.verdicts.uncertainty import Cell, best_against_best
+
+
+def between(table: pd.DataFrame, ours: str, theirs: str, by: Sequence[str]) -> pd.DataFrame:
+    """One row a group of `by`: difference of the means, points, its bounds low and high, each at 95 % (NaN
+    for one seed). Groups that lack a setting, or of which a seed diverged, are left out."""
+    rows = []
+    there = converged(table)
+    for values, cells in there.groupby(list(by)):
+        accuracies = [tuple(cells.loc[cells["setting"] == s, "accuracy"]) for s in (ours, theirs)]
+        if all(accuracies):
+            first, second = (Cell(s, 0.0, a) for s, a in zip((ours, theirs), accuracies, strict=True))
+            found = best_against_best([first], [second], 0.0, strict=True)
+            row = dict(zip(by, values, strict=True)) | {"difference": found.difference}
+            rows.append(row | {"low": found.low, "high": found.high, "n": min(map(len, accuracies))})
+    frame = pd.DataFrame(rows, columns=[*by, "difference", "low", "high", "n"])
+    return frame.astype({"difference": float, "low": float, "high": float})
+
+
+def draw(
+    ax: Axes, x: Sequence[float], found: pd.DataFrame, setting: str, hollow: bool, line: str = ""
+) -> None:
+    """Differences with their intervals, in the marks of the setting that stands first."""
+    bars = [(found["difference"] - found["low"]).fillna(0), (found["high"] - found["difference"]).fillna(0)]
+    look = {"color": COLOURS[setting], "marker": MARKERS[setting], "markersize": 4, "linestyle": line}
+    look |= {"markerfacecolor": "white"} if hollow else {"markeredgecolor": "white"}
+    look |= {"markeredgewidth": 0.8 if hollow else 0.3, "linewidth": 0.6 if hollow else 1.0}
+    ax.errorbar(x, found["difference"], yerr=bars, elinewidth=0.7, capsize=1.5, capthick=0.7, **look)
+
+
+def frame(ax: Axes, gap: float, found: pd.DataFrame) -> None:
+    """The zero, the paper's clear gap, and a range that holds the differences; intervals may run out."""
+    ax.axhline(0, color=PALE, linewidth=0.7)
+    ax.axhline(gap, color=PALE, linewidth=0.7, linestyle=(0, (3, 2)))
+    if len(found):
+        low, high = min(found["difference"].min(), 0.0), max(found["difference"].max(), gap)
+        room = max(high - low, 1.0)
+        ends = found["low"].min(), found["high"].max()
+        ax.set_ylim(
+            max(low - 0.6 * room, min(ends[0], low) - 0.1 * room),
+            min(high + 0.6 * room, max(ends[1], high) + 0.1 * room),
+        )

@@ -1,0 +1,77 @@
+"""What the forest plots share: states with their colours, an effect with its interval, a threshold."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from lthpaper.figures.style import PALE
+from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+
+STATES = {  # state -> colour; apart from each other in lightness too
+    YES: "#004C6D",
+    NO: "#D1495B",
+    UNDECIDED: "#C9A227",
+    NOT_RUN: "#BDBDBD",
+}
+LINEAR = 1.0  # up to so many points the axis is linear, beyond it logarithmic
+
+
+def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None) -> None:
+    """A mark an effect, filled where it is decided, with its interval.
+
+    rows: columns y, effect, low, high (NaN where there is none), state and, for `markers`, mark.
+    """
+    for row in rows.itertuples():
+        if not math.isfinite(row.effect):
+            continue
+        colour = STATES[row.state]
+        low, high = (end if math.isfinite(end) else row.effect for end in (row.low, row.high))
+        ax.plot([low, high], [row.y, row.y], color=colour, linewidth=1.1, solid_capstyle="butt", zorder=2)
+        marker = markers[row.mark] if markers else "o"
+        fill = colour if row.state in (YES, NO) else "white"
+        look = {"markerfacecolor": fill, "markeredgecolor": colour, "markeredgewidth": 0.8}
+        ax.plot([row.effect], [row.y], marker=marker, markersize=4, zorder=3, color=colour, **look)
+
+
+def points_axis(ax: Axes, values: pd.Series) -> None:
+    """x in points, linear around zero and logarithmic beyond, so that 0.5 and 50 are both to be read."""
+    finite = [0.0, *values[np.isfinite(values)]]
+    low, high = 1.25 * min(finite) - 0.3, 1.25 * max(finite) + 0.3
+    ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.7)
+    ax.set_xlim(low, high)
+    ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100) if low <= t <= high]
+    if len(ticks) > 6:
+        ticks = [t for t in ticks if abs(t) in (0, 1, 10, 100)]
+    ax.set_xticks(ticks, [f"{t:+d}".replace("-", "−") if t else "0" for t in ticks])
+    ax.minorticks_off()
+
+
+def rows_axis(ax: Axes, labels: list[str], gaps: list[float]) -> None:
+    """y: a row a label, downwards; a thin line at each of `gaps`."""
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    for y in gaps:
+        ax.axhline(y, color="#BBBBBB", linewidth=0.5)
+
+
+def legend(words: dict[str, str]) -> list[Line2D]:
+    """A mark a state; words: state -> what it is called here."""
+    marks = []
+    for state, said in words.items():
+        fill = STATES[state] if state in (YES, NO) else "white"
+        look = {"markerfacecolor": fill, "markeredgecolor": STATES[state], "markeredgewidth": 0.8}
+        marks.append(
+            Line2D([], [], marker="o", color=STATES[state], linewidth=1.1, markersize=4, label=said, **look)
+        )
+    return marks
+
+
+def threshold(ax: Axes, at: float) -> None:
+    """The zero, and what effects are held against."""
+    ax.axvline(0, color="#DDDDDD", linewidth=0.6, zorder=0)
+    ax.axvline(at, color=PALE, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)

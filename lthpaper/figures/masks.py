@@ -1,0 +1,188 @@
+"""Masks: what each layer keeps, how large the weights are that are kept, and where in a layer they lie.
+
+A magnitude mask keeps large θ0, so LT starts with a larger norm than RR; under batch-norm a larger norm is
+a smaller effective learning rate. A mask of the same sparsity drawn at random over all layers keeps 1 − s
+of each, one shuffled within layers keeps what its mask keeps; either has a ratio of norms of about 1.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lthpaper.figures import FigureSpec, register, style
+from lthpaper.figures.style import (
+    COLOURS,
+    MARKERS,
+    MASKED,
+    PAGE,
+    PALE,
+    THETA0,
+    THETA0_NEW,
+    paper_style,
+    percent,
+)
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining, random_reinit
+from lthpaper.store.store import Store
+from lthpaper.store.table import mask_diverged, reader
+from lthpaper.training.start import initial_weights
+
+SETTINGS = ("LT-IMP", "LT-OMP")
+LAYER, CHANNELS = "layer", "channels"
+COLUMNS = [
+    *("kind", "setting", "network", "data", "sparsity", "lr", "seed", "layer", "depth", "weights", "kept"),
+    *("norm_ratio", "output", "input", "digest"),
+]
+
+
+def trials(scale: Scale) -> list[Trial]:
+    """IMP's and OMP's masks at Figure 1's learning rates and the middle one of the scale's sparsities."""
+    k = sorted(scale.rounds)[len(scale.rounds) // 2]
+    found = []
+    for lr in scale.learning_rates:
+        for seed in range(scale.seeds):
+            dense = pretraining(scale.task, scale.recipe.with_(lr=lr), seed)
+            found.append(Trial("LT-IMP", imp_sparsity(k), lt_imp(dense, k)))
+            found.append(Trial("LT-OMP", imp_sparsity(k), lt_omp(dense, imp_sparsity(k))))
+    return found
+
+
+def measure(
+    trials: Iterable[Trial], store: Store, scale: Scale, data_root: str | Path | None = None
+) -> pd.DataFrame:
+    """Long-form, in the columns COLUMNS. kind "layer": a layer of a run; kept: the share of its weights that
+    the mask keeps, norm_ratio: ‖θ0⊙m‖ / ‖θ0′⊙m‖. "channels": of the layer that loses most by number, of
+    seed 0, the share kept between an input and an output channel. "missing": no such run, or it diverged."""
+    results = reader(store)
+    rows: list[dict[str, object]] = []
+    for trial in trials:
+        run = trial.run
+        about = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
+        about |= {"sparsity": trial.sparsity, "lr": run.recipe.lr, "seed": run.seed, "digest": run.digest}
+        if not store.has_weights(run) or mask_diverged(run, results):
+            rows.append(about | {"kind": "missing"})
+            continue
+        rows += [about | row for row in _rows(trial, store)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rows(trial: Trial, store: Store) -> Iterator[dict[str, object]]:
+    run = trial.run
+    mask = store.weights(run)[1]
+    start, other = initial_weights(run), initial_weights(random_reinit(run))
+    layers = [name for name in run.task.prunable_weights if name in mask]
+    for depth, name in enumerate(layers):
+        m = mask[name].bool()
+        ours, theirs = (float((w[name].double() * m).norm()) for w in (start, other))
+        ratio = ours / theirs if theirs else float("nan")
+        row = {"kind": LAYER, "layer": name, "depth": depth, "weights": m.numel()}
+        yield row | {"kept": float(m.double().mean()), "norm_ratio": ratio}
+    if run.seed == 0:
+        name = max(layers, key=lambda n: run.task.prunable_weights[n])
+        shares = mask[name].double().flatten(2).mean(-1) if mask[name].ndim > 2 else mask[name].double()
+        for output, line in enumerate(shares.tolist()):
+            for channel, share in enumerate(line):
+                row = {"kind": CHANNELS, "layer": name, "output": output, "input": channel, "kept": share}
+                yield row
+
+
+def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
+    """A column a learning rate: what layers keep, the ratio of norms; below, one layer channel by channel."""
+    rates = sorted(measured["lr"].unique())
+    layers = measured[measured["kind"] == LAYER]
+    with paper_style():
+        fig = plt.figure(figsize=(PAGE, 5.6))
+        above, below = fig.subfigures(2, 1, height_ratios=(1.75, 1))
+        axes = above.subplots(2, len(rates), sharex=True, sharey="row", squeeze=False)
+        for letter, (top, bottom), lr in zip("abcdefgh", axes.T, rates, strict=False):
+            of_rate = layers[layers["lr"] == lr]
+            _by_layer(top, of_rate, "kept")
+            _by_layer(bottom, of_rate, "norm_ratio")
+            top.axhline(1 - measured["sparsity"].iloc[0], color=PALE, linewidth=0.8, linestyle=(0, (3, 2)))
+            bottom.axhline(1, color=PALE, linewidth=0.8, linestyle=(0, (3, 2)))
+            top.set_title(f"({letter}) learning rate {lr:g}")
+        if len(layers):
+            axes[0][0].set_yscale("log")
+            ticks = [t for t in (0.01, 0.03, 0.1, 0.3, 1) if t >= 0.7 * layers["kept"].min()]
+            axes[0][0].set_yticks(ticks, [f"{t:g}" for t in ticks])
+            axes[0][0].minorticks_off()
+        axes[0][0].set_ylabel("share kept")
+        axes[1][0].set_ylabel(f"‖{THETA0}{MASKED}‖ / ‖{THETA0_NEW}{MASKED}‖")
+        _channels(below, measured[measured["kind"] == CHANNELS])
+        about = measured.iloc[0]
+        n = layers.groupby(["setting", "lr"])["seed"].nunique() if len(layers) else pd.Series([0])
+        seeds = {0: "nothing has run yet", 1: "one seed"}.get(
+            int(n.max()), f"mean ± standard deviation of {n.max()} seeds"
+        )
+        above.suptitle(
+            f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}, {seeds}",
+            fontsize=6.5,
+        )
+        marks = [style.swatch(s, label=f"{s[3:]} mask", linestyle="") for s in SETTINGS]
+        dashed = {"color": PALE, "linewidth": 0.8, "linestyle": (0, (3, 2))}
+        marks.append(Line2D([], [], label="random over all layers", **dashed))
+        above.legend(handles=marks, loc="outside lower center", ncols=3)
+    return fig
+
+
+def _by_layer(ax: Axes, rows: pd.DataFrame, value: str) -> None:
+    import seaborn as sns
+
+    if rows.empty:
+        ax.text(0.5, 0.5, "not trained yet", transform=ax.transAxes, ha="center", va="center", color=PALE)
+        return
+    names = rows.drop_duplicates("depth").sort_values("depth")["layer"]
+    short = [name.removesuffix(".weight") for name in names]
+    sns.pointplot(
+        rows,
+        x="depth",
+        y=value,
+        hue="setting",
+        hue_order=SETTINGS,
+        palette={s: COLOURS[s] for s in SETTINGS},
+        markers=[MARKERS[s] for s in SETTINGS],
+        errorbar="sd",
+        err_kws={"linewidth": 0.7},
+        dodge=0.3,
+        linewidth=0.7,
+        markersize=3.6,
+        legend=False,
+        ax=ax,
+    )
+    ax.set_xticks(range(len(short)), short, rotation=90, fontsize=6)
+    ax.set(xlabel="", ylabel="")
+
+
+def _channels(fig: Figure, rows: pd.DataFrame) -> None:
+    """The masks of one layer at the smallest and the largest learning rate, channel by channel."""
+    rates = sorted(rows["lr"].unique())
+    shown = [(s, lr) for lr in dict.fromkeys([*rates[:1], *rates[-1:]]) for s in SETTINGS]
+    axes = fig.subplots(1, max(len(shown), 1), squeeze=False)[0]
+    if not shown:
+        axes[0].set_axis_off()
+        return
+    image = None
+    for ax, (setting, lr) in zip(axes, shown, strict=True):
+        part = rows[(rows["setting"] == setting) & (rows["lr"] == lr)]
+        ax.grid(visible=False)
+        if part.empty:
+            ax.set_axis_off()
+            continue
+        square = part.pivot(index="output", columns="input", values="kept")
+        image = ax.imshow(square, cmap="Greys", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        ax.set_title(f"{setting[3:]}, lr {lr:g}")
+        ax.set_xlabel("input channel")
+        ax.set(yticks=[] if ax is not axes[0] else ax.get_yticks()[1:-1])
+    axes[0].set_ylabel("output channel")
+    if image is not None:
+        fig.colorbar(image, ax=list(axes), label="share kept", aspect=12, pad=0.01)
+    name = rows["layer"].iloc[0].removesuffix(".weight")
+    fig.suptitle(f"the largest layer, {name}, seed 0", fontsize=6.5)
+
+
+register("masks", FigureSpec("Masks by layer: shares, norms, channels", trials, plot, measure=measure))

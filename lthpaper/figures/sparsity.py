@@ -1,0 +1,54 @@
+"""Accuracy against sparsity: all settings, a panel an experiment and learning rate."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lthpaper.figures import FigureSpec, appendix_a, appendix_f, fig3, register, style
+from lthpaper.figures.style import PAGE, paper_style
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import SETTINGS
+from lthpaper.verdicts.cells import trained
+
+trials = appendix_f.trials
+
+
+ACROSS = 3  # panels abreast
+
+
+def plot(table: pd.DataFrame, scale: Scale) -> Figure:
+    """Means with standard deviations; pretraining is a level line. Each panel has its own range."""
+    table = table.assign(density=1 / (1 - table["sparsity"]))
+    panels = [
+        (f"{network} · {data}, learning rate {lr:g}", rows[rows["lr"] == lr])
+        for network, data, rows in fig3.experiments(table, scale)
+        for lr in sorted(rows["lr"].unique())
+    ]
+    down = -(-len(panels) // ACROSS)
+    with paper_style():
+        fig, axes = plt.subplots(down, ACROSS, figsize=(PAGE, 0.75 + 1.3 * down), squeeze=False)
+        for i, ax in enumerate(axes.flat):
+            if i >= len(panels):
+                ax.set_axis_off()
+                continue
+            title, rows = panels[i]
+            there = rows[trained(rows)]
+            style.level(ax, there)
+            style.curves(ax, there[there["sparsity"] > 0], "density", SETTINGS[1:], apart=1.02)
+            appendix_a.sparsity_axis(ax, rows["sparsity"])
+            if limits := fig3.accuracies(there):
+                style.accuracy_axis(ax, *limits, ticks=5)
+            ax.set(xlabel="sparsity" if i >= len(panels) - ACROSS else "", ylabel="")
+            ax.set_title(title, fontsize=6.5)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("test accuracy (%)")
+        have = table[table["accuracy"].notna()]
+        note = style.seeds_note(have) if len(have) else "nothing has run yet"
+        note += f"; {table['epochs'].max()} epochs{style.diverged_note(table)}{style.unfinished_note(table)}"
+        fig.suptitle(note, fontsize=6.5)
+        marks = [style.swatch("pretraining", marker=""), *(style.swatch(s) for s in SETTINGS[1:])]
+        fig.legend(handles=marks, loc="outside lower center", ncols=6)
+    return fig
+
+
+register("sparsity", FigureSpec("Accuracy against sparsity at every learning rate", trials, plot))

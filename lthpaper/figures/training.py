@@ -1,0 +1,110 @@
+"""Training curves: loss and test accuracy by epoch, every setting, a column a learning rate."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lthpaper.figures import FigureSpec, fig3, register, style
+from lthpaper.figures.style import PAGE, PALE, paper_style, percent
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
+from lthpaper.store.store import Store
+from lthpaper.store.table import mask_diverged, reader
+
+CURVES = {"train_loss": "training loss (nats)", "test_accuracy": "test accuracy (%)"}
+COLUMNS = ["setting", "network", "data", "lr", "sparsity", "seed", "epoch", *CURVES, "digest"]
+
+
+def trials(scale: Scale) -> list[Trial]:
+    """Figure 1's network and learning rates, at the sparsity of Figure 3's panel."""
+    k = fig3.shown_rounds(scale.task, scale)
+    return list(sanity_check(scale.task, scale.recipe, scale.learning_rates, (k,), scale.seeds))
+
+
+def measure(
+    trials: Iterable[Trial], store: Store, scale: Scale, data_root: str | Path | None = None
+) -> pd.DataFrame:
+    """One row a run and epoch, in the columns COLUMNS; test_accuracy is NaN at an epoch without a test. A
+    run that is not there, that diverged or whose mask's did, has one row without an epoch."""
+    results, frames = reader(store), []
+    for trial in trials:
+        run, result = trial.run, reader(store)(trial.run)
+        about = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
+        about |= {"lr": run.recipe.lr, "sparsity": trial.sparsity, "seed": run.seed, "digest": run.digest}
+        if result is None or result.accuracy != result.accuracy or mask_diverged(run, results):
+            frames.append(pd.DataFrame([about]))
+            continue
+        curves = {name: result.curves[name] for name in CURVES}
+        epochs = range(run.first_epoch + 1, run.first_epoch + 1 + len(curves["train_loss"]))
+        frames.append(pd.DataFrame(curves).assign(epoch=list(epochs), **about))
+    return pd.concat(frames, ignore_index=True).reindex(columns=COLUMNS)
+
+
+def plot(table: pd.DataFrame, scale: Scale) -> Figure:
+    """Mean over seeds with a band of one standard deviation."""
+    import seaborn as sns
+
+    there = table.dropna(subset="epoch")
+    rates = sorted(table["lr"].unique())
+    with paper_style():
+        fig, axes = plt.subplots(2, len(rates), figsize=(PAGE, 3.6), sharex=True, sharey="row", squeeze=False)
+        if len(there):
+            axes[0][0].set_yscale(
+                "log"
+            )  # before drawing: means and bands are then geometric, and stay above 0
+        for (name, label), line in zip(CURVES.items(), axes, strict=True):
+            for ax, lr in zip(line, rates, strict=True):
+                rows = there[there["lr"] == lr].dropna(subset=name)
+                if rows.empty:
+                    ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color=PALE)
+                    continue
+                sns.lineplot(
+                    rows,
+                    x="epoch",
+                    y=name,
+                    hue="setting",
+                    style="setting",
+                    hue_order=SETTINGS,
+                    style_order=SETTINGS,
+                    palette=style.COLOURS,
+                    dashes={s: style.DASHES.get(s, "") for s in SETTINGS},
+                    errorbar="sd",
+                    err_kws={"alpha": 0.15, "linewidth": 0},
+                    linewidth=0.9,
+                    legend=False,
+                    ax=ax,
+                )
+                ax.set(xlabel="", ylabel="")
+            line[0].set_ylabel(label)
+        if len(there):
+            style.accuracy_axis(axes[1][0], there["test_accuracy"].min(), there["test_accuracy"].max())
+        for letter, ax, lr in zip("abcdefghijkl", axes[0], rates, strict=False):
+            ax.set_title(f"({letter}) learning rate {lr:g}")
+        for ax in axes[1]:
+            ax.set_xlabel("epoch")
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        fig.suptitle(_title(table, there), fontsize=6.5)
+        marks = [style.swatch(s, marker="") for s in SETTINGS]
+        fig.legend(handles=marks, loc="outside lower center", ncols=6)
+    return fig
+
+
+def _title(table: pd.DataFrame, there: pd.DataFrame) -> str:
+    about = table.iloc[0]
+    words = f"{about['network']} on {about['data']}, $s$ = {percent(table['sparsity'].max())}, "
+    if there.empty:
+        return words + "nothing has run yet"
+    n = there.groupby(["setting", "lr"])["seed"].nunique()
+    count = f"{n.max()}" if n.min() == n.max() else f"{n.min()}–{n.max()}"
+    return words + (
+        "one seed"
+        if n.max() == 1
+        else f"mean and standard deviation of {count} seeds (of the loss, geometric)"
+    )
+
+
+register("training", FigureSpec("Training curves of every setting", trials, plot, measure=measure))

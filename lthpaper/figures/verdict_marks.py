@@ -1,0 +1,105 @@
+"""A verdict on a panel of accuracy against learning rate: words above, a band along LT, strips below."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
+
+from lthpaper.figures.style import COLOURS, MARKERS, PALE, SURE, TICKETS, rate_axis, spread, ticket_band
+from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.conditions import NO, NOT_RUN, SYMBOLS, YES
+from lthpaper.verdicts.tickets import EITHER, NONE, SECONDARY, Verdict
+
+ROWS = (5, 4, 3)  # conditions, from the foot of the strip up
+LINE = 8.5  # points, of a line of words
+SHORT = {EITHER: "secondary or Jackpot", SECONDARY: "secondary prize", NONE: "no ticket"}
+
+
+def words(ax: Axes, found: Sequence[Verdict], rows: pd.DataFrame) -> None:
+    """Above the panel, a line a mask: its marker, and the verdict on the ticket's colour."""
+    for line, v in enumerate(reversed(found)):
+        name = f"LT-{v.pruning}"
+        at = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
+        height = 4 + line * LINE
+        mark = {"color": COLOURS[name], "marker": MARKERS[name], "markersize": 3.6, "linestyle": ""}
+        inches = ax.figure.dpi_scale_trans
+        lifted = ax.transAxes + ScaledTranslation(3 / 72, height / 72, inches)
+        ax.plot([0], [1], transform=lifted, clip_on=False, **mark)[0].set_in_layout(False)
+        said = ax.annotate(f"{v.pruning}: {said_of(v, rows)}", (0, 1), (8, height), fontsize=6.3, **at)
+        said.set_in_layout(False)
+        if v.kind in TICKETS:
+            alpha = SURE if v.kind_ours == v.kind else 0.35
+            said.set_bbox({"facecolor": (TICKETS[v.kind][0], alpha), "linewidth": 0, "pad": 1.0})
+        else:
+            said.set_color(PALE)
+
+
+def said_of(v: Verdict, rows: pd.DataFrame) -> str:
+    """The verdict in a few words; a question mark where the seeds do not settle what the means say."""
+    if v.kind in TICKETS:
+        return f"{SHORT.get(v.kind, v.kind)}{'?' * (v.kind_ours != v.kind)}"
+    if v.kind_ours == NONE:
+        return SHORT[NONE]
+    mine = trained(rows)[
+        ~rows["setting"].str.endswith(("-IMP", "-OMP")) | rows["setting"].str.endswith(v.pruning)
+    ]
+    if not mine.all():
+        return "not all has run" if mine.any() else "not run"
+    return f"{SHORT[NONE]}?" if v.kind == NONE else "undecided"
+
+
+def band(ax: Axes, v: Verdict, rows: pd.DataFrame) -> None:
+    """A hatched band along LT where the ticket is: where LT also beats every RR, if it does both."""
+    if v.kind not in TICKETS:
+        return
+    lt = (
+        spread(rows[rows["setting"] == f"LT-{v.pruning}"], "lr").dropna(subset="mean").set_index("lr")["mean"]
+    )
+    lrs = sorted((set(v.lrs) & set(v[3].lrs)) or set(v.lrs))
+    for run in neighbours([lr for lr in lrs if lr in lt.index], sorted(rows["lr"].unique())):
+        ticket_band(ax, run, lt[run], v.kind, sure=v.kind_ours == v.kind)
+
+
+def neighbours(lrs: Sequence[float], grid: Sequence[float]) -> list[list[float]]:
+    """Runs of learning rates that are next to each other in the grid."""
+    runs: list[list[float]] = []
+    for lr in lrs:
+        if runs and grid.index(lr) == grid.index(runs[-1][-1]) + 1:
+            runs[-1].append(lr)
+        else:
+            runs.append([lr])
+    return runs
+
+
+def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
+    """A row each of ③, ④ and ⑤: a mask's marker at every learning rate at which it holds.
+
+    Filled where the seeds bear out that the condition holds, open where the means alone say so.
+    """
+    for row, n in enumerate(ROWS):
+        ax.axhline(row, color="#DDDDDD", linewidth=0.5, zorder=0)
+        for v, lift in zip(found, np.linspace(0.2, -0.2, len(found)) if len(found) > 1 else [0], strict=True):
+            colour, marker = COLOURS[f"LT-{v.pruning}"], MARKERS[f"LT-{v.pruning}"]
+            fill = colour if v[n].holds_ours == YES else "white"
+            look = {"color": colour, "markerfacecolor": fill, "markeredgewidth": 0.7, "markersize": 3}
+            ax.plot(v[n].lrs, [row + lift] * len(v[n].lrs), linestyle="", marker=marker, **look)
+        if found and not any(v[n].lrs for v in found):
+            said = {NOT_RUN: "not run", NO: "nowhere"}.get(found[0][n].holds, "undecided")
+            ax.text(
+                0.5,
+                row,
+                said,
+                transform=ax.get_yaxis_transform(),
+                fontsize=6,
+                color=PALE,
+                ha="center",
+                va="center",
+            )
+    rate_axis(ax, lrs)
+    ax.set_ylim(-0.6, len(ROWS) - 0.4)
+    ax.set_yticks(range(len(ROWS)), [SYMBOLS[n - 1] for n in ROWS])
+    ax.tick_params(axis="y", length=0, labelsize=7.5)
+    ax.grid(visible=False)
+    ax.spines["left"].set_visible(False)

@@ -1,0 +1,231 @@
+"""A store's results into the published format: merged with what is published, never dropping any of it."""
+
+import json
+from collections import Counter
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from lthpaper.errors import require
+from lthpaper.figures import FIGURES
+from lthpaper.runs.run import Run, ancestors
+from lthpaper.runs.scales import Scale
+from lthpaper.store import published, tables
+from lthpaper.store.entry import MASK, WEIGHTS
+from lthpaper.store.measurements import to_arrow
+from lthpaper.store.published import FORMAT, MANIFEST, RUNS, SCHEMA, SUFFIX, to_row
+from lthpaper.store.store import Result, Store
+
+LICENCE = "data: CC BY 4.0; code: MIT"
+PLAIN = ("train_loss", "test_loss", "x", "y", "loss")  # columns whose values seldom repeat
+LONGEST = 3  # conflicts that are named
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export did. runs, measurements: that are published now; new: of these, by this export.
+
+    lacking: runs of the figures that are not trained yet; left_out: results whose ancestors are neither in
+    the store nor published.
+    """
+
+    folder: Path
+    runs: int
+    new: int
+    measurements: dict[str, int]
+    new_measurements: int
+    lacking: int
+    left_out: tuple[Run, ...]
+    bytes: int
+
+
+class Noting(Store):
+    """A store that reads each result once, and notes the measurements that are asked of it."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.noted: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._results: dict[Run, Result] = {}
+
+    def get(self, run: Run) -> Result:
+        if run not in self._results:
+            self._results[run] = super().get(run)
+        return self._results[run]
+
+    def measurement(self, run: Run, name: str, key: str) -> pd.DataFrame | None:
+        found = super().measurement(run, name, key)
+        if found is not None:
+            self.noted[name, run.digest, key] = found
+        return found
+
+    def keep_measurement(self, run: Run, name: str, key: str, table: pd.DataFrame) -> pd.DataFrame:
+        self.noted[name, run.digest, key] = super().keep_measurement(run, name, key, table)
+        return self.noted[name, run.digest, key]
+
+
+def export(
+    names: Iterable[str], scale: Scale, store: Store, out: Path, data_root: str | Path | None = None
+) -> Exported:
+    """Publish what a store has of these figures at a scale, in `out`/<scale>, beside what is there already.
+
+    Measurements that lack are worked out where the weights are. Raises InputError where there is nothing to
+    publish or a run is published with other bits, Damaged where a file is not what was written.
+    """
+    folder = out / scale.name
+    require(
+        store.folder.is_dir(), f"There is no store {store.folder}; name a folder of results with --store."
+    )
+    there = published.Scale(folder) if (folder / MANIFEST).exists() else None
+    specs = [FIGURES[name] for name in names]
+    trials = [trial for spec in specs for trial in spec.trials(scale)]
+    runs = list(ancestors(dict.fromkeys(trial.run for trial in trials)))
+    own = Noting(store.folder)
+    results = {run: own.get(run) for run in runs if run in own}
+    ours = _with_ancestors(runs, results, there)
+    require(
+        bool(ours) or there is not None,
+        f"The store {store.folder} has no finished run of these figures at the {scale.name} scale: there is "
+        f"nothing to publish. `lthpaper plan --scale {scale.name}` says what they take.",
+    )
+    if there is not None:
+        _check_conflicts([results[run] for run in ours], there)
+    _measure(results, scale, own, data_root)
+    rows = {} if there is None else {row["name"]: row for row in _rows_of(there)}
+    new = [run for run in ours if run.name not in rows]
+    rows |= {run.name: to_row(results[run], own.layers(run)) for run in new}
+    kept = {} if there is None else _measurements_of(there)
+    known = {name[-16:] for name in rows}
+    noted = {
+        (name, digest, key): to_arrow(table)
+        for (name, digest, key), table in own.noted.items()
+        if digest in known and (name, digest, key) not in kept
+    }
+    content = _content(rows, kept | noted)
+    costs = (there.runs if there is not None else {}) | {run.digest: run for run in new}
+    manifest = _manifest(scale.name, rows, content, kept | noted, sum(run.cost for run in costs.values()))
+    content[MANIFEST] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+    for name, of_file in content.items():  # the manifest last: what it lists is there
+        tables.write(folder / name, of_file)
+    return Exported(
+        folder,
+        runs=len(rows),
+        new=len(new),
+        measurements=dict(sorted(Counter(name for name, *_ in kept | noted).items())),
+        new_measurements=len(noted),
+        lacking=sum(run not in results and run.name not in rows for run in runs),
+        left_out=tuple(run for run in results if run not in ours),
+        bytes=sum(map(len, content.values())),
+    )
+
+
+def _with_ancestors(runs: list[Run], results: dict[Run, Result], there: published.Scale | None) -> list[Run]:
+    """Runs with results all of whose ancestors have one, here or published. runs: parents first."""
+    whole: set[Run] = set()
+    for run in runs:
+        is_there = run in results or (there is not None and run.digest in there)
+        if is_there and all(parent in whole for parent in run.parents):
+            whole.add(run)
+    return [run for run in runs if run in whole and run in results]
+
+
+def _check_conflicts(results: list[Result], there: published.Scale) -> None:
+    """Raise InputError if a run is published from a training with other bits."""
+    found = []
+    for result in results:
+        if result.run.digest in there:
+            theirs = there.get(result.run)
+            if any(result.files.get(file) != theirs.files.get(file) for file in (WEIGHTS, MASK)):
+                both = f"{_said(theirs)} published, {_said(result)} here"
+                found.append(f"{result.run.name} ({both})")
+    more = f" and {len(found) - LONGEST} more" if len(found) > LONGEST else ""
+    require(
+        not found,
+        f"{len(found)} of {len(results)} runs are published with other weights than this store has: "
+        f"{'; '.join(found[:LONGEST])}{more}. Runs of two trainings are not mixed, and nothing was written. "
+        "`lthpaper results audit` says whether the two agree; export these with --out into another folder.",
+    )
+
+
+def _said(result: Result) -> str:
+    return f"{result.accuracy:.2f} % on {result.provenance.get('device', 'an unknown device')}"
+
+
+def _measure(runs: Container[Run], scale: Scale, store: Noting, data_root: str | Path | None) -> None:
+    """Ask for every measurement of these runs, whichever figure shows it."""
+    for spec in FIGURES.values():
+        if spec.measurement:
+            here = [trial for trial in spec.trials(scale) if trial.run in runs]
+            if here:
+                spec.measure(here, store, scale, data_root)
+
+
+def _rows_of(there: published.Scale) -> list[dict[str, Any]]:
+    return there.table.to_pylist()
+
+
+def _measurements_of(there: published.Scale) -> dict[tuple[str, str, str], pa.Table]:
+    return {
+        (name, digest, key): there.measurement_table(digest, name, key)
+        for name in there.names
+        for digest, key in there.keys(name)
+    }
+
+
+def _content(
+    rows: dict[str, dict[str, Any]], measurements: dict[tuple[str, str, str], pa.Table]
+) -> dict[str, bytes]:
+    """File name -> its bytes: rows in the order of their names, measurements of runs and keys."""
+    table = pa.Table.from_pylist([rows[name] for name in sorted(rows)], schema=SCHEMA)
+    found = {RUNS: tables.content_of(table, PLAIN)}
+    for name in sorted({name for name, *_ in measurements}):
+        parts = [_named(measurements[of], of[1], of[2]) for of in sorted(measurements) if of[0] == name]
+        together = pa.concat_tables(parts, promote_options="permissive")
+        found[f"{name}{SUFFIX}"] = tables.content_of(together, PLAIN)
+    return found
+
+
+def _named(table: pa.Table, digest: str, key: str) -> pa.Table:
+    """A measurement with the columns that tell whose it is."""
+    text = [pa.array([value] * table.num_rows, pa.string()) for value in (digest, key)]
+    return table.add_column(0, "key", text[1]).add_column(0, "digest", text[0])
+
+
+def _manifest(
+    scale: str,
+    rows: dict[str, dict[str, Any]],
+    content: dict[str, bytes],
+    measurements: Iterable[tuple[str, str, str]],
+    network_epochs: int,
+) -> dict[str, Any]:
+    origins = [json.loads(row["provenance"]) for row in rows.values()]
+    described = [json.loads(row["description"]) for row in rows.values()]
+    fingerprints: dict[str, set[str]] = {}
+    for about, row in zip(described, rows.values(), strict=True):
+        fingerprints.setdefault(about["task"]["data"], set()).add(row["fingerprint"])
+    versions = [origin.get("versions") for origin in origins]
+    return {
+        "format": FORMAT,
+        "scale": scale,
+        "runs": len(rows),
+        "seeds": len({about["seed"] for about in described}),
+        "network_epochs": network_epochs,
+        "measurements": dict(Counter(name for name, *_ in measurements)),
+        "data": {name: sorted(found) for name, found in fingerprints.items()},
+        "devices": _counted(origin.get("device") for origin in origins),
+        "revisions": _counted(origin.get("revision") for origin in origins),
+        "torch": _counted(v.get("torch") if isinstance(v, dict) else None for v in versions),
+        "licence": LICENCE,
+        "files": {
+            name: {"sha256": tables.checksum(of_file), "bytes": len(of_file)}
+            for name, of_file in content.items()
+        },
+    }
+
+
+def _counted(values: Iterable[Any]) -> dict[str, int]:
+    """Value -> how many runs have it."""
+    return dict(Counter(str(value or "unknown") for value in values))

@@ -1,0 +1,83 @@
+"""Measurements: what a figure works out from a run's weights, a small table, kept so that the figure can be
+drawn again without them.
+
+A measurement has a name ("surface"), the run that it is about, and a key: a hash of all that its numbers hang
+on besides, the checksums of the weights first. In a store:
+
+<store>/measurements/<name>/<digest>-<key>-<checksum>.parquet
+
+A file carries the checksum of its content in its name, as a snapshot does. A damaged one is worked out again
+where the weights are.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from lthpaper.store import tables
+from lthpaper.store.entry import Damaged
+
+if TYPE_CHECKING:
+    from lthpaper.runs.run import Run
+    from lthpaper.store.store import Store
+
+FOLDER = "measurements"
+NAME = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)
+FILE = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})-([0-9a-f]{16})\.parquet", re.ASCII)
+
+
+def key_of(*about: Any) -> str:
+    """16 hex digits of what a measurement hangs on besides its run: JSON values."""
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+
+
+def measured(
+    store: "Store", run: "Run", name: str, key: str, work_out: Callable[[], pd.DataFrame | None]
+) -> pd.DataFrame | None:
+    """The measurement of a run: as it is kept or published, else worked out and kept. None where it is not
+    kept and cannot be worked out, since weights lack."""
+    found = store.measurement(run, name, key)
+    if found is None and (table := work_out()) is not None:
+        found = store.keep_measurement(run, name, key, table)
+    return found
+
+
+def to_arrow(table: pd.DataFrame) -> pa.Table:
+    """Columns of numbers and text, without pandas' notes."""
+    found = pa.Table.from_pandas(table, preserve_index=False)
+    columns = [c.cast(pa.string()) if pa.types.is_large_string(c.type) else c for c in found.columns]
+    return pa.table(columns, names=found.column_names)
+
+
+def is_flat(table: pa.Table) -> bool:
+    """Whether every column holds numbers or text."""
+    kinds = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_string)
+    return all(any(kind(field.type) for kind in kinds) for field in table.schema)
+
+
+def kept(folder: Path, digest: str, name: str, key: str) -> pd.DataFrame | None:
+    """A measurement in a store's folder; None if it is not there as it was written."""
+    for path in sorted((folder / FOLDER / name).glob(f"{digest}-{key}-*.parquet")):
+        match = FILE.fullmatch(path.name)
+        try:
+            table = tables.read(path, match[3]) if match else None
+        except Damaged:
+            continue
+        if table is not None and is_flat(table):
+            return table.to_pandas()
+    return None
+
+
+def keep(folder: Path, digest: str, name: str, key: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Keep a measurement in a store's folder, and return it as it will be read. Raises Unwritable."""
+    arrow = to_arrow(table)
+    content = tables.content_of(arrow)
+    file = f"{digest}-{key}-{tables.checksum(content)[:16]}.parquet"
+    tables.write(folder / FOLDER / name / file, content)
+    return arrow.to_pandas()

@@ -1,0 +1,341 @@
+"""Published results: runs as rows of a table, without weights; measurements as tables beside it. Read here.
+
+<results>/<scale>/
+    manifest.json    what is there: checksums, counts, fingerprints of data sets, versions, the licence
+    runs.parquet     a row a run (SCHEMA): its description, curves, what its mask left, provenance, checksums
+    <name>.parquet   the measurements of a name: the columns `digest` and `key`, then their own
+
+A run names its ancestors by digest, and these are rows, too. Curves hold the epochs that were tested; losses
+are in single precision, accuracies as they were.
+"""
+
+import functools
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lthpaper.errors import InputError
+from lthpaper.runs.run import Run, rebuilt
+from lthpaper.store import tables
+from lthpaper.store.entry import ENTRY, MASK, WEIGHTS, Damaged, NewerFormat, read_json
+from lthpaper.store.measurements import NAME, is_flat
+from lthpaper.store.store import Result
+from lthpaper.store.tables import unreadable
+
+MANIFEST, RUNS, SUFFIX = "manifest.json", "runs.parquet", ".parquet"
+FORMAT = 1  # of the files; a reader refuses a newer one
+SCALE = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)  # a folder's name
+SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+SCHEMA = pa.schema(
+    {
+        "name": pa.string(),  # network-data-digest, as the store names an entry
+        "description": pa.string(),  # JSON of Run.description: ancestors by their digests
+        "epochs": pa.int32(),  # of the curves
+        "train_loss": pa.list_(pa.float32()),  # of every epoch
+        "tested": pa.list_(pa.int32()),  # places in the curves, from 0
+        "test_loss": pa.list_(pa.float32()),
+        "test_accuracy": pa.list_(pa.float64()),  # percent; exact, since claims compare it with thresholds
+        "kept": pa.int64(),
+        "layers": pa.map_(pa.string(), pa.int64()),
+        "sparsity": pa.float64(),
+        "fingerprint": pa.string(),
+        "seconds": pa.float32(),
+        "provenance": pa.string(),  # JSON
+        "weights": pa.string(),  # SHA-256 of weights.safetensors
+        "mask": pa.string(),  # of mask.safetensors; "" without a mask
+    }
+)
+
+
+def of(folder: Path | None) -> "Published":
+    """What is published in a folder; nothing where it is not there. Read again only if it has changed."""
+    found = [] if folder is None else sorted(Path(folder).glob(f"*/{MANIFEST}"))
+    seen = tuple((str(path), path.lstat().st_mtime_ns, path.lstat().st_size) for path in found)
+    return _of(folder, seen)
+
+
+@functools.lru_cache(maxsize=4)
+def _of(folder: Path | None, seen: tuple) -> "Published":
+    paths = [Path(path) for path, *_ in seen]
+    return Published({p.parent.name: Scale(p.parent) for p in paths if SCALE.fullmatch(p.parent.name)})
+
+
+class Published:
+    """The published results of all scales. Raises Damaged where a file is not what its manifest says."""
+
+    def __init__(self, scales: dict[str, "Scale"]):
+        self.scales = scales
+
+    def __contains__(self, digest: str) -> bool:
+        return any(digest in scale for scale in self.scales.values())
+
+    def get(self, run: Run) -> Result:
+        """Raises KeyError if the run is not published."""
+        for scale in self.scales.values():
+            if run.digest in scale:
+                return scale.get(run)
+        raise KeyError(run)
+
+    def measurement(self, digest: str, name: str, key: str) -> pd.DataFrame | None:
+        """None if it is not published."""
+        found = (scale.measurement(digest, name, key) for scale in self.scales.values() if digest in scale)
+        return next((table for table in found if table is not None), None)
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Name -> run, of all."""
+        return {run.name: run for scale in self.scales.values() for run in scale.runs.values()}
+
+
+class Scale:
+    """What is published of one scale: a folder. Files are read when they are first asked for."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """manifest.json. Raises Damaged if it is none, NewerFormat if a newer lthpaper wrote it."""
+        path = self.folder / MANIFEST
+        try:
+            found = read_json(path)
+        except Damaged as error:
+            raise unreadable(path, error.how) from error
+        version = found.get("format")
+        if type(version) is int and version > FORMAT:
+            raise NewerFormat(f"{path} was written by a newer lthpaper (another format): use that one.")
+        files = found.get("files")
+        if not isinstance(files, dict) or not all(
+            _is_file_name(name) and isinstance(about, dict) and SHA256.fullmatch(str(about.get("sha256")))
+            for name, about in files.items()
+        ):
+            raise unreadable(path, "is no manifest of results")
+        return found
+
+    def read(self, name: str) -> pa.Table:
+        """A file that the manifest lists. Raises Damaged if it is not what was written."""
+        about = self.manifest["files"].get(name)
+        if about is None:
+            raise unreadable(self.folder / MANIFEST, f"lists no {name}")
+        return tables.read(self.folder / name, about["sha256"])
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """runs.parquet, its rows checked as far as reading them needs."""
+        found, path = self.read(RUNS), self.folder / RUNS
+        if not found.schema.equals(_schema_read()):
+            raise unreadable(path, f"has other columns than {', '.join(SCHEMA.names)}")
+        if fault := _fault(found):
+            raise unreadable(path, fault)
+        return found
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Digest -> row."""
+        return {name[-16:]: row for row, name in enumerate(self.table["name"].to_pylist())}
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self.rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def _columns(self) -> dict[str, Any]:
+        return {name: _column(self.table[name]) for name in self.table.column_names}
+
+    def get(self, run: Run) -> Result:
+        """A run's result. Raises KeyError if it is not there."""
+        row = self.rows[run.digest]
+        at = {name: column(row) for name, column in self._columns.items()}
+        return Result(
+            run,
+            _curves(at),
+            kept=at["kept"],
+            sparsity=at["sparsity"],
+            fingerprint=at["fingerprint"],
+            seconds=at["seconds"],
+            provenance=self._provenance(at["provenance"]),
+            folder=self.folder,
+            files={WEIGHTS: at["weights"]} | ({MASK: at["mask"]} if at["mask"] else {}),
+            layers=dict(at["layers"]),
+        )
+
+    def _provenance(self, text: str) -> dict[str, Any]:
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise unreadable(
+                self.folder / RUNS, f"holds a provenance that cannot be read ({error})"
+            ) from error
+        if not isinstance(found, dict):
+            raise unreadable(self.folder / RUNS, "holds a provenance that is none")
+        return found
+
+    @cached_property
+    def descriptions(self) -> dict[str, dict[str, Any]]:
+        """Digest -> description of the run, as it is written."""
+        try:
+            texts = self.table["description"].to_pylist()
+            return {digest: json.loads(texts[row]) for digest, row in self.rows.items()}
+        except (ValueError, RecursionError) as error:
+            raise unreadable(self.folder / RUNS, f"holds no description ({error})") from error
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        """Digest -> run, ancestors first. Raises NewerFormat for what this version does not know."""
+        try:
+            return rebuilt(self.descriptions)
+        except InputError as error:
+            how = f"describes what this version of lthpaper does not know ({str(error)[:300]})"
+            found = NewerFormat(f"{self.folder / RUNS} {how}: use the version that wrote it.")
+            found.path, found.how = self.folder / RUNS, how
+            raise found from error
+
+    # --- measurements ---
+
+    @property
+    def names(self) -> list[str]:
+        """Of the measurements that are there."""
+        return sorted(name.removesuffix(SUFFIX) for name in self.manifest["files"] if name != RUNS)
+
+    def measurement(self, digest: str, name: str, key: str) -> pd.DataFrame | None:
+        """None if it is not there."""
+        found = self.measurement_table(digest, name, key)
+        return None if found is None else found.to_pandas()
+
+    def measurement_table(self, digest: str, name: str, key: str) -> pa.Table | None:
+        """The same, as arrow's table."""
+        if name not in self.names:
+            return None
+        table, places = self._measurements(name)
+        if (digest, key) not in places:
+            return None
+        start, count = places[digest, key]
+        return table.slice(start, count)
+
+    def keys(self, name: str) -> list[tuple[str, str]]:
+        """(digest, key) of every measurement of a name."""
+        return list(self._measurements(name)[1])
+
+    @functools.cache  # noqa: B019  a few names; the scales live as long as the process
+    def _measurements(self, name: str) -> tuple[pa.Table, dict[tuple[str, str], tuple[int, int]]]:
+        """The table without its first columns; (digest, key) -> where its rows begin, and how many."""
+        path = self.folder / f"{name}{SUFFIX}"
+        table = self.read(path.name)
+        if table.column_names[:2] != ["digest", "key"] or not is_flat(table):
+            raise unreadable(path, "holds no measurements")
+        both = list(zip(table["digest"].to_pylist(), table["key"].to_pylist(), strict=True))
+        places: dict[tuple[str, str], tuple[int, int]] = {}
+        for start, count in _stretches(both):
+            if both[start] in places:
+                raise unreadable(path, f"holds a measurement of {both[start][0]} twice")
+            places[both[start]] = (start, count)
+        return table.drop_columns(["digest", "key"]), places
+
+
+def _is_file_name(name: object) -> bool:
+    return (
+        isinstance(name, str)
+        and name.endswith(SUFFIX)
+        and NAME.fullmatch(name.removesuffix(SUFFIX)) is not None
+    )
+
+
+@functools.cache
+def _schema_read() -> pa.Schema:
+    """SCHEMA as parquet gives it back."""
+    return pq.read_table(pa.BufferReader(tables.content_of(SCHEMA.empty_table()))).schema
+
+
+def _fault(table: pa.Table) -> str:
+    """What is wrong with the rows; "" if nothing is."""
+    names = table["name"].to_pylist()
+    if any(column.null_count for column in table.columns):
+        return "lacks values"
+    if not all(ENTRY.fullmatch(name) for name in names):
+        return "names runs as no run is named"
+    if len({name[-16:] for name in names}) < len(names):
+        return "holds a run twice"
+    column = {name: _column(table[name]) for name in ("epochs", *CURVES)}
+    for row in range(len(names)):
+        epochs, loss, tested, test_loss, accuracy = (column[name](row) for name in ("epochs", *CURVES))
+        if (
+            len(loss) not in (0, epochs)
+            or len(test_loss) not in (0, len(tested))
+            or len(accuracy) != len(tested)
+            or not all(0 <= place < epochs for place in tested)
+        ):
+            return f"holds curves of {names[row]} that do not fit its epochs"
+    return ""
+
+
+CURVES = ("train_loss", "tested", "test_loss", "test_accuracy")
+
+
+def _curves(at: dict[str, Any]) -> dict[str, list[float]]:
+    """Curves with NaN where nothing was tested; those that a run never had are left out."""
+    epochs, tested = at["epochs"], at["tested"]
+    found = {"train_loss": at["train_loss"]} if len(at["train_loss"]) else {}
+    for name in ("test_loss", "test_accuracy"):
+        if len(at[name]) == len(tested):  # of a run that diverged at once: none
+            curve = [math.nan] * epochs
+            for place, value in zip(tested, at[name], strict=True):
+                curve[place] = value
+            found[name] = curve
+    return found
+
+
+def _column(column: pa.ChunkedArray) -> Any:
+    """Row -> its value, quickly: a figure may ask for thousands."""
+    values = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if pa.types.is_map(values.type):
+        begins = values.offsets.to_numpy()
+        keys, items = values.keys.to_pylist(), values.items.to_pylist()
+        return lambda row: dict(zip(*(v[begins[row] : begins[row + 1]] for v in (keys, items)), strict=True))
+    if pa.types.is_list(values.type):
+        begins, flat = values.offsets.to_numpy(), values.values.to_numpy(zero_copy_only=False)
+        return lambda row: flat[begins[row] : begins[row + 1]].tolist()
+    plain = values.to_pylist()
+    return plain.__getitem__
+
+
+def _stretches(values: list[Any]) -> Iterator[tuple[int, int]]:
+    """(start, length) of every stretch of equal values."""
+    changes = [0, *(i for i in range(1, len(values)) if values[i] != values[i - 1]), len(values)]
+    yield from ((a, int(b - a)) for a, b in itertools.pairwise(changes) if b > a)
+
+
+def to_row(result: Result, layers: dict[str, int]) -> dict[str, Any]:
+    """A result as a row of SCHEMA."""
+    curves = {name: np.asarray(curve, dtype=float) for name, curve in result.curves.items()}
+    accuracy = curves["test_accuracy"]
+    loss = curves.get("test_loss", np.full(len(accuracy), np.nan))
+    tested = np.flatnonzero(~(np.isnan(accuracy) & np.isnan(loss)))
+    return {
+        "name": result.run.name,
+        "description": json.dumps(result.run.description, sort_keys=True, separators=(",", ":")),
+        "epochs": len(accuracy),
+        "train_loss": curves.get("train_loss", np.empty(0)).astype(np.float32),
+        "tested": tested,
+        "test_loss": loss[tested].astype(np.float32) if "test_loss" in curves else np.empty(0, np.float32),
+        "test_accuracy": accuracy[tested],
+        "kept": result.kept,
+        "layers": list(layers.items()),
+        "sparsity": result.sparsity,
+        "fingerprint": result.fingerprint,
+        "seconds": result.seconds,
+        "provenance": json.dumps(result.provenance, sort_keys=True, separators=(",", ":")),
+        "weights": result.files[WEIGHTS],
+        "mask": result.files.get(MASK, ""),
+    }

@@ -1,0 +1,149 @@
+"""A ticket as plain PyTorch: weights and masks that load without lthpaper, or the module itself.
+
+found = ticket(run, store)          # θT of the run, its mask, and the θ0 ⊙ m that it started from
+module = found.module()             # an nn.Module with torch.nn.utils.prune's masks
+found.save("my-ticket")             # weights, start, mask as safetensors; ticket.json; README.md
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from lthpaper import networks
+from lthpaper.data import card
+from lthpaper.errors import InputError, require
+from lthpaper.runs.masks import kept
+from lthpaper.runs.run import Run, ancestors, setting
+from lthpaper.store.store import Result, Store
+from lthpaper.training.start import start
+
+WEIGHTS, START, MASK, ABOUT = "weights.safetensors", "start.safetensors", "mask.safetensors", "ticket.json"
+README = """\
+# {name}
+
+{setting} of {network} on {data}: sparsity {sparsity:.4f}, test accuracy {accuracy:.2f} %.
+
+- `weights.safetensors`: the trained weights θT, a state_dict; pruned weights are zero.
+- `start.safetensors`: the weights that it was trained from, by the same names: of LT, θ0 under the mask.
+- `mask.safetensors`: a boolean tensor for every prunable weight, True where it is kept.
+- `ticket.json`: the network's arguments, the images' mean and deviation, the run and its ancestors.
+
+```python
+from safetensors.torch import load_file
+
+network.load_state_dict(load_file("weights.safetensors"))  # a network of that architecture
+for name, mask in load_file("mask.safetensors").items():
+    assert not network.get_parameter(name)[~mask].any()
+```
+"""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A trained subnetwork (or a dense network, whose mask is empty).
+
+    weights: θT, parameters and buffers by name. start: what it was trained from. mask: True where a weight is
+    kept, by name.
+    """
+
+    result: Result
+    weights: dict[str, Tensor]
+    start: dict[str, Tensor]
+    mask: dict[str, Tensor]
+
+    @property
+    def run(self) -> Run:
+        return self.result.run
+
+    def module(self, trained: bool = True, pruned: bool = True) -> nn.Module:
+        """The network in evaluation mode, with θT or (trained=False) with the weights that it started from.
+
+        pruned: with the masks of torch.nn.utils.prune, so that whoever trains on keeps them; without, pruned
+        weights are zeros like any others. The network's factory must be importable here.
+        """
+        network = networks.build_seeded(0, **self.run.task.shape)
+        network.load_state_dict(self.weights if trained else self.start)
+        for name, mask in self.mask.items() if pruned else ():
+            owner, _, parameter = name.rpartition(".")
+            prune.custom_from_mask(network.get_submodule(owner), parameter, mask)
+        return network.eval()
+
+    def about(self) -> dict[str, Any]:
+        """What another program needs to build the network, feed it and check it."""
+        task, result = self.run.task, self.result
+        images, total = card(task.data), sum(task.prunable_weights.values())
+        return {
+            "run": self.run.name,
+            "setting": setting(self.run),
+            "network": task.shape,
+            "images": {"data": task.data, "mean": images.mean, "std": images.std, "size": images.size},
+            "seed": self.run.seed,
+            "epochs": self.run.recipe.epochs,
+            "lr": self.run.recipe.lr,
+            "sparsity": result.sparsity,
+            "kept": kept(self.mask) if self.mask else total,
+            "prunable": total,
+            "test_accuracy": result.accuracy,
+            "described": {r.digest: r.description for r in ancestors([self.run])},
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the files of README above. Raises InputError if the folder holds something already."""
+        folder, about = Path(folder), self.about()
+        require(
+            not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
+            f"{folder} is there already; name a folder that is empty or not there yet.",
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, tensors in ((WEIGHTS, self.weights), (START, self.start), (MASK, self.mask)):
+            save_file({n: t.contiguous() for n, t in tensors.items()}, folder / name)
+        (folder / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+        said = {"name": about["run"], "network": self.run.task.network, "data": self.run.task.data}
+        said |= {"setting": about["setting"], "sparsity": about["sparsity"]}
+        said |= {"accuracy": about["test_accuracy"]}
+        (folder / "README.md").write_text(README.format(**said))
+        return folder
+
+
+def ticket(run: Run, store: Store) -> Ticket:
+    """A run's ticket. Raises InputError if it is not in the store, or only without its weights."""
+    require(run in store, f"{run} is not in {store.folder}: train it first.")
+    try:
+        weights, mask = store.weights(run)
+        began = start(run, store.weights)
+    except KeyError as error:
+        raise InputError(
+            f"The store lacks weights that the ticket {run} is made of ({error.args[0]}). Train it again, or "
+            "merge a store that has them."
+        ) from error
+    masks = {name: kept.bool() for name, kept in (mask or {}).items()}
+    return Ticket(store.get(run), dict(weights), {n: t.clone() for n, t in began.weights.items()}, masks)
+
+
+def find(store: Store, text: str) -> Run:
+    """The one run whose name, or digest, begins with a text. Raises InputError if none or several do."""
+    runs = [result.run for result in store]
+    found = [run for run in runs if run.name.startswith(text) or run.digest.startswith(text)]
+    require(
+        bool(text and found), f"No run in {store.folder} is called {text!r}; `lthpaper list runs` lists them."
+    )
+    require(
+        len(found) == 1,
+        f"{len(found)} runs in {store.folder} begin with {text!r}: give more of the name, or of the digest, "
+        f"which is {found[0].digest if found else ''} for the first.",
+    )
+    return found[0]
+
+
+def accuracy(network: nn.Module, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor) -> float:
+    """Percent of test images that a network gets right. images: (N, H, W, C) uint8."""
+    with torch.no_grad():
+        x = (images.float() / 255 - mean) / std
+        right = network(x.permute(0, 3, 1, 2)).argmax(1) == labels
+    return 100 * float(right.double().mean())

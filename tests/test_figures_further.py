@@ -1,0 +1,169 @@
+"""The forest plot of conditions, training curves, accuracy against sparsity, masks by layer."""
+
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+from hand_made import DENSE, S8, S11, SMALL, minus, rows
+
+from lthpaper.figures import conditions, masks, sparsity, style, training
+from lthpaper.runs import settings
+from lthpaper.runs.run import Fresh
+from lthpaper.runs.scales import scale
+from lthpaper.runs.settings import SETTINGS
+from lthpaper.store.store import Store
+from lthpaper.sweep.execute import execute
+from lthpaper.training.start import initial_weights
+from lthpaper.verdicts.conditions import NO, YES
+from lthpaper.verdicts.tickets import verdicts
+
+TINY = scale("smoke", train_images=60, rounds=(1, 2), learning_rates=(0.1,), grid=(0.1,))
+NOWHERE = Store("a-store-that-is-not-there")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("further"))
+    wanted = [*training.trials(TINY), *masks.trials(TINY)]
+    execute([t.run for t in wanted], store, workers=1, quiet=True)
+    return store
+
+
+def sanity():
+    below = {"LT-IMP": 0.3, "LT-OMP": 1.2, "RR-IMP": 2.0, "RR-OMP": 2.5, "SDT": 4.0}
+    parts = [rows("pretraining", DENSE)]
+    parts += [rows(name, minus(DENSE, points), s) for s in (S8, S11) for name, points in below.items()]
+    return pd.DataFrame([row for part in parts for row in part], columns=settings.COLUMNS)
+
+
+# --- conditions ---
+
+
+def test_effects_are_the_verdicts_conditions_with_their_bounds():
+    judged = verdicts(sanity())
+    found = conditions.effects(judged["verdict"]).set_index(["sparsity", "pruning", "condition"])
+    assert len(found) == len(judged) * 4
+    for v in judged["verdict"]:
+        for n in (2, 3, 4, 5):
+            row = found.loc[(v.sparsity, v.pruning, n)]
+            assert (row["difference"], row["threshold"]) == (v[n].difference, v[n].threshold)
+            assert row["low"] < row["difference"] < row["high"]
+            assert row["holds_ours"] == v[n].holds_ours
+
+
+def test_the_forest_plot_has_a_row_a_verdict_and_a_threshold_a_condition():
+    fig = conditions.plot(sanity(), SMALL)
+    fig.canvas.draw()
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == [
+        *("0.832 IMP", "0.832 OMP", "0.914 IMP", "0.914 OMP")
+    ]
+    dashed = [[line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"] for ax in fig.axes]
+    assert dashed == [[0.5], [0.5], [-0.5], [-0.5]]
+    said = [t.get_text() for t in fig.axes[-1].texts]
+    assert said == ["Jackpot", "no ticket", "Jackpot", "no ticket"]
+    fifth = conditions.effects(verdicts(sanity())["verdict"]).query("condition == 5")
+    assert fifth.groupby("pruning")["holds_ours"].unique().map(list).to_dict() == {"IMP": [YES], "OMP": [NO]}
+
+
+def test_what_has_not_run_has_a_row_without_a_mark():
+    table = sanity()
+    table.loc[table["setting"] == "SDT", ["accuracy", "fingerprint"]] = math.nan, ""
+    fig = conditions.plot(table, SMALL)
+    fig.canvas.draw()
+    assert not [line for line in fig.axes[0].lines if line.get_marker() in ("o", "^")]
+    assert [line for line in fig.axes[1].lines if line.get_marker() in ("o", "^")]
+    assert conditions.tabulate(table, SMALL)["②"].unique().tolist() == ["not run"]
+
+
+# --- training curves ---
+
+
+def test_training_curves_are_the_stored_ones(trained):
+    table = training.measure(training.trials(TINY), trained, TINY)
+    assert list(table) == training.COLUMNS
+    assert set(table["setting"]) == set(SETTINGS)
+    for trial in training.trials(TINY):
+        mine = table[table["digest"] == trial.run.digest].sort_values("epoch")
+        assert mine["epoch"].tolist() == [1, 2]
+        assert mine["train_loss"].tolist() == list(trained.get(trial.run).curves["train_loss"])
+    fig = training.plot(table, TINY)
+    fig.canvas.draw()
+    lines = [line for line in fig.axes[0].lines if len(line.get_xdata()) == 2]
+    assert len(lines) == len(SETTINGS)
+    assert lines[0].get_ydata() == pytest.approx(
+        table[table["setting"] == "pretraining"].groupby("epoch")["train_loss"].mean()
+    )
+
+
+def test_an_epoch_without_a_test_is_left_out_of_the_accuracy_alone(trained):
+    table = training.measure(training.trials(TINY), trained, TINY)
+    table.loc[table["epoch"] == 1, "test_accuracy"] = math.nan
+    fig = training.plot(table, TINY)
+    assert {len(line.get_xdata()) for line in fig.axes[0].lines} == {2}
+    assert {len(line.get_xdata()) for line in fig.axes[1].lines} == {1}
+
+
+def test_curves_of_what_has_not_run_say_so():
+    table = training.measure(training.trials(TINY), NOWHERE, TINY)
+    assert table["epoch"].isna().all()
+    assert "nothing has run yet" in training.plot(table, TINY).get_suptitle()
+
+
+# --- accuracy against sparsity ---
+
+
+def test_a_panel_a_learning_rate_has_all_settings_over_sparsity_and_pretraining_as_a_level():
+    fig = sparsity.plot(sanity(), SMALL)
+    fig.canvas.draw()
+    titled = [ax for ax in fig.axes if ax.get_title()]
+    assert [ax.get_title() for ax in titled] == [f"resnet8 · digits, learning rate {lr:g}" for lr in DENSE]
+    for ax, accuracy in zip(titled, DENSE.values(), strict=True):
+        levels = [line.get_ydata()[0] for line in ax.lines if list(line.get_xdata()) == [0, 1]]
+        assert levels == pytest.approx([accuracy])
+        shown = {line.get_marker() for line in ax.lines if len(line.get_xdata()) == 2}
+        assert {style.MARKERS[s] for s in SETTINGS[1:]} <= shown
+
+
+# --- masks ---
+
+
+def test_shares_and_norms_are_those_of_a_plain_count(trained):
+    trials = masks.trials(TINY)
+    assert {t.setting for t in trials} == {"LT-IMP", "LT-OMP"}
+    table = masks.measure(trials, trained, TINY)
+    for trial in trials:
+        run = trial.run
+        layers = table[(table["digest"] == run.digest) & (table["kind"] == "layer")].set_index("layer")
+        mask = trained.weights(run)[1]
+        ours, theirs = initial_weights(run), initial_weights(run.with_(init=Fresh(run.seed, 1)))
+        assert set(layers.index) == set(mask)
+        for name, m in mask.items():
+            assert layers.loc[name, "kept"] == pytest.approx(m.double().mean().item())
+            ratio = torch.linalg.norm(ours[name][m].double()) / torch.linalg.norm(theirs[name][m].double())
+            assert layers.loc[name, "norm_ratio"] == pytest.approx(ratio.item())
+        shares = (layers["kept"] * layers["weights"]).sum() / layers["weights"].sum()
+        assert 1 - shares == pytest.approx(trial.sparsity, abs=1e-3)
+
+
+def test_channels_add_up_to_their_layer(trained):
+    table = masks.measure(masks.trials(TINY), trained, TINY)
+    channels = table[table["kind"] == "channels"]
+    whole = table[table["kind"] == "layer"].set_index(["digest", "layer"])["kept"]
+    for key, kept in channels.groupby(["digest", "layer"])["kept"].mean().items():
+        assert kept == pytest.approx(whole[key])
+    fig = masks.plot(table, TINY)
+    assert sum(len(ax.images) for ax in fig.findobj(plt.Axes)) == 2
+
+
+def test_masks_of_what_has_not_run_are_empty_panels():
+    table = masks.measure(masks.trials(TINY), NOWHERE, TINY)
+    assert set(table["kind"]) == {"missing"}
+    masks.plot(table, TINY).canvas.draw()

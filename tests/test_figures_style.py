@@ -1,0 +1,177 @@
+"""How figures look: colours stay apart, text can be read at its printed size, axes and means are right."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hand_made import DENSE, S4, S8, S11, SMALL, minus, rows
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+
+from lthpaper.figures import FIGURES, appendix_f, fig1, fig3, style
+from lthpaper.runs import settings
+from lthpaper.runs.scales import scale
+from lthpaper.runs.settings import SETTINGS
+from lthpaper.store.store import Store
+from lthpaper.verdicts.tickets import JACKPOT, SECONDARY
+
+NOWHERE = Store("a-store-that-is-not-there")
+# Machado, Oliveira and Fernandes (2009): deuteranopia, severity 1, on linear RGB
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+)
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+WHITE = np.array([0.9505, 1.0, 1.089])
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+# --- colours ---
+
+
+def linear(colour: str) -> np.ndarray:
+    c = np.array(to_rgb(colour))
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear RGB."""
+    t = TO_XYZ @ rgb / WHITE
+    x, y, z = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def seen_by_a_deuteranope(colour: str) -> np.ndarray:
+    return lab(np.clip(DEUTERANOPIA @ linear(colour), 0, 1))
+
+
+def lightness(colour: str) -> float:
+    return float(lab(linear(colour))[0])
+
+
+PAIRS = list(itertools.combinations(style.COLOURS, 2))
+
+
+def test_a_deuteranope_confuses_red_and_green_of_equal_lightness():
+    red, green = "#d00000", "#5e8000"
+    assert np.linalg.norm(lab(linear(red)) - lab(linear(green))) > 80
+    assert np.linalg.norm(seen_by_a_deuteranope(red) - seen_by_a_deuteranope(green)) < 30
+
+
+def test_settings_are_apart_under_deuteranopia():
+    for a, b in PAIRS:
+        apart = np.linalg.norm(
+            seen_by_a_deuteranope(style.COLOURS[a]) - seen_by_a_deuteranope(style.COLOURS[b])
+        )
+        assert apart > 20, (a, b)
+
+
+def test_settings_are_apart_in_greyscale_those_of_one_figure_clearly():
+    for a, b in PAIRS:
+        apart = abs(lightness(style.COLOURS[a]) - lightness(style.COLOURS[b]))
+        assert apart > (7 if {a, b} <= set(SETTINGS) else 4.5), (a, b)
+
+
+def test_every_setting_has_a_colour_and_a_marker_of_its_own_one_of_ones_own_too():
+    assert len(set(style.COLOURS.values())) == len(set(style.MARKERS.values())) == len(style.COLOURS)
+    names = [*style.COLOURS, "LT-RANDOM", "RR-RANDOM"]
+    assert len(set(style.palette(names).values())) == len(set(style.markers(names).values())) == len(names)
+
+
+def test_jackpot_and_secondary_prize_are_one_pair_with_hatches_and_their_swatches_as_pale():
+    (gold, cross), (silver, stroke) = style.TICKETS[JACKPOT], style.TICKETS[SECONDARY]
+    assert cross
+    assert stroke
+    assert cross != stroke
+    assert np.linalg.norm(seen_by_a_deuteranope(gold) - seen_by_a_deuteranope(silver)) > 20
+    for kind in (JACKPOT, SECONDARY):
+        swatch = style.ticket_swatch(kind)
+        assert swatch.get_alpha() == style.SURE
+        assert swatch.get_hatch() == style.TICKETS[kind][1]
+
+
+# --- sizes ---
+
+
+def frame(*parts):
+    return pd.DataFrame([row for part in parts for row in part], columns=settings.COLUMNS)
+
+
+def sanity(sparsities=(S4, S8, S11), **more):
+    means = {"LT-IMP": 0.4, "LT-OMP": 1.2, "RR-IMP": 2.0, "RR-OMP": 2.5, "SDT": 4.0}
+    parts = [rows("pretraining", DENSE, **more)]
+    for s, (setting, below) in itertools.product(sparsities, means.items()):
+        parts.append(rows(setting, minus(DENSE, below), s, **more))
+    return frame(*parts)
+
+
+def too_small(fig) -> list[tuple[str, float]]:
+    """Texts below 6 points where the picture is printed at most a page wide."""
+    fig.canvas.draw()
+    shrunk = min(1.0, style.PAGE / fig.get_size_inches()[0])
+    texts = [t for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    return [(t.get_text(), t.get_fontsize() * shrunk) for t in texts if t.get_fontsize() * shrunk < 5.999]
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("claims", "table2")])
+def test_nothing_is_smaller_than_6_points_and_the_page_is_5_5_inches_before_anything_has_run(name):
+    small = scale("smoke")
+    spec = FIGURES[name]
+    fig = spec.plot(spec.measure(spec.trials(small), NOWHERE, small, None), small)
+    assert fig.get_size_inches()[0] <= style.PAGE
+    assert not too_small(fig)
+
+
+def test_nothing_is_smaller_than_6_points_in_panels_with_results():
+    for plot in (fig3.plot, appendix_f.plot):
+        assert not too_small(plot(sanity(), SMALL))
+    table = pd.concat([sanity(), sanity(epochs=SMALL.insufficient_epochs)], ignore_index=True)
+    assert not too_small(fig1.plot(table[table["setting"].isin(fig1.SETTINGS)], SMALL))
+
+
+def test_too_small_a_text_is_found():
+    fig, ax = plt.subplots(figsize=(2 * style.PAGE, 2))
+    ax.text(0.5, 0.5, "small", fontsize=11)
+    ax.tick_params(labelsize=20)
+    assert too_small(fig) == [("small", 5.5)]
+
+
+# --- means and axes ---
+
+
+def test_curves_are_the_means_of_the_table_whatever_the_axis():
+    table = frame(rows("pretraining", {0.01: 60.0, 0.1: 98.0}, around=(-8.0, 0.0, 1.0)))
+    _, ax = plt.subplots()
+    style.curves(ax, table, "lr", ["pretraining"])
+    style.accuracy_axis(ax, 50, 99)
+    style.rate_axis(ax, table["lr"])
+    drawn = next(line for line in ax.lines if len(line.get_xdata()) == 2)
+    assert drawn.get_xdata() == pytest.approx([0.01, 0.1])
+    assert drawn.get_ydata() == pytest.approx(style.spread(table, "lr")["mean"])
+
+
+def test_the_accuracy_axis_shows_chance_and_tells_half_a_point_near_the_best():
+    fig, ax = plt.subplots(figsize=(2, 1.5))
+    style.accuracy_axis(ax, 10.0, 97.0)
+    height = ax.get_window_extent().height / fig.dpi * 72
+    low, high = ax.transAxes.inverted().transform(ax.transData.transform([(0, 96.5), (0, 97.0)]))[:, 1]
+    assert (high - low) * height > 3  # points
+    assert len(ax.get_yticks()) >= 4
+    assert ax.get_ylim()[0] < 10
+    assert ax.get_ylim()[1] > 97
+
+
+def test_labels_of_learning_rates_do_not_touch():
+    with style.paper_style():
+        fig, ax = plt.subplots(figsize=(1.3, 1.2))
+        style.rate_axis(ax, (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5))
+        fig.canvas.draw()
+    boxes = [t.get_window_extent() for t in ax.get_xticklabels()]
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+    assert len(ax.get_xticks()) + len(ax.get_xticks(minor=True)) == 7

@@ -1,0 +1,107 @@
+"""What `pip install` gives: an editable checkout, found anywhere; a wheel that works in an empty folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lthpaper import locations
+from lthpaper.cli.main import app
+from lthpaper.errors import InputError
+from lthpaper.report import notebooks
+
+wheel_builder = pytest.importorskip("hatchling.builders.wheel", reason="the extra 'dev' is not installed")
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT_FILES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """What of a clone a build reads, in a folder of the name that `git clone` gives it, with results."""
+    clone = tmp_path / "clone's parent" / "lthpaper"
+    clone.mkdir(parents=True)
+    for name in PROJECT_FILES:
+        shutil.copy(ROOT / name, clone)
+    for name in ("lthpaper", "notebooks"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (clone / "results").mkdir()
+    (clone / "results" / "index.json").write_text("{}")
+    return clone
+
+
+def built(clone: Path, version: str, to: Path) -> Path:
+    """Where a wheel is unpacked, as pip does."""
+    (wheel,) = wheel_builder.WheelBuilder(str(clone)).build(directory=str(to / "dist"), versions=[version])
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(to / "site")
+    return to / "site"
+
+
+def python(script: str, cwd: Path, **env: str) -> str:
+    """What a script prints in a Python without any project on its path."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LTHPAPER_"))} | env
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=cwd, env=clean, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+def test_an_editable_install_is_found_from_the_clones_parent_folder(clone, tmp_path):
+    """There a folder `lthpaper` lies where one works, without being the package."""
+    site = built(clone, "editable", tmp_path / "built")
+    find = f"""
+import importlib, importlib.util, site, sys
+sys.meta_path = [f for f in sys.meta_path if "editable" not in str(f).lower()]  # of another install
+sys.path = [p for p in sys.path if not p.endswith("-packages")]
+site.addsitedir({str(site)!r})
+print(importlib.util.find_spec("lthpaper").origin)
+"""
+    assert not (clone.parent / "lthpaper" / "__init__.py").exists()
+    assert Path(python(find, clone.parent)) == clone / "lthpaper" / "__init__.py"
+
+
+def test_a_wheel_carries_the_notebooks_and_the_results_and_works_in_an_empty_folder(clone, tmp_path):
+    site = built(clone, "standard", tmp_path / "built")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    said = python(
+        "from lthpaper import locations; from lthpaper.report import notebooks; "
+        "print(locations.published_folder()); print(len(notebooks.find(locations.notebook_folder())))",
+        empty,
+        PYTHONPATH=str(site),
+    ).splitlines()
+    shipped = site / "lthpaper" / "shipped"
+    assert said == [str(shipped / "results"), str(len(list((ROOT / "notebooks").glob("*.ipynb"))))]
+    assert (shipped / "results" / "index.json").read_text() == "{}"
+    copied = python(
+        "from lthpaper.cli.main import app; app(['notebooks', 'copy'])", empty, PYTHONPATH=str(site)
+    )
+    assert "notebooks copied to" in copied
+    assert {p.name for p in (empty / "notebooks").iterdir()} == {
+        p.name for p in (ROOT / "notebooks").glob("*.ipynb")
+    }
+
+
+def test_copying_notebooks_keeps_what_is_there_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = CliRunner().invoke(app, ["notebooks", "copy", "mine"])
+    assert first.exit_code == 0
+    mine = tmp_path / "mine" / "01_fig1_preliminary.ipynb"
+    original = mine.read_text()
+    mine.write_text("mine")
+    assert "were there and are kept" in CliRunner().invoke(app, ["notebooks", "copy", "mine"]).output
+    assert mine.read_text() == "mine"
+    CliRunner().invoke(app, ["notebooks", "copy", "mine", "--replace"])
+    assert mine.read_text() == original
+
+
+def test_notebooks_are_not_copied_onto_themselves():
+    with pytest.raises(InputError, match="already; name another folder"):
+        notebooks.copy(locations.notebook_folder())
