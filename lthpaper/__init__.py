@@ -1,7 +1,93 @@
-"""lthpaper: the sanity checks for lottery tickets of Ma et al. (NeurIPS 2021), as values.
+"""The sanity checks for lottery tickets of Ma et al. (NeurIPS 2021), as values.
 
-A Run describes one training; `sweep.execute` trains what a list of runs still lacks; a figure draws
-the table of their results.
+    import lthpaper as lth
+
+    study = lth.study("fig3", scale="laptop", seeds=5)      # a figure; what is not given is the scale's
+    study.costs(); study.train(); study.draw(); study.findings()
+    check = lth.check(make_my_network, data="digits")       # the same for a network of your own
+
+    dense = lth.pretraining(lth.Task("resnet8", "digits"), lth.Recipe(epochs=20))
+    ticket = lth.lt_imp(dense, rounds=8)                    # a run is a value: it describes a training
+    (result,) = lth.train([ticket], lth.Store("runs/store"))
+
+`dir(lth)` lists what is here: studies and checks, the values (Task, Recipe, Run, Trial, Scale) and the
+paper's settings that make runs, the store and what trains, the verdicts, and the packages data, networks and
+paper. Each name is loaded when it is first used, so the import itself costs nothing.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+HOMES = {  # name -> the module that has it
+    **dict.fromkeys(("study", "Study", "train", "open_store"), "studies"),
+    **dict.fromkeys(("check", "Check", "SanityCheck"), "checks"),
+    "parameters": "report.parameters",
+    "readable": "report.readable",
+    "Task": "runs.task",
+    "Recipe": "runs.recipe",
+    **dict.fromkeys(("Run", "setting"), "runs.run"),
+    **dict.fromkeys(("Scale", "scale"), "runs.scales"),
+    **dict.fromkeys(
+        (
+            *("Trial", "pretraining", "lt_imp", "lt_omp", "random_reinit", "small_dense", "rewound"),
+            *("fine_tuned", "sanity_check", "imp_sparsity"),
+        ),
+        "runs.settings",
+    ),
+    **dict.fromkeys(("Store", "Result"), "store.store"),
+    **dict.fromkeys(("table", "curves", "layers"), "store.table"),
+    "execute": "sweep.execute",
+    "plan": "sweep.plan",
+    "verdict": "verdicts.tickets",
+    "guideline": "verdicts.guideline",
+    "InputError": "errors",
+}
+PACKAGES = ("data", "networks", "paper")
+
+if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the two
+    from lthpaper import data, networks, paper
+    from lthpaper.checks import Check, SanityCheck, check
+    from lthpaper.errors import InputError
+    from lthpaper.report.parameters import parameters
+    from lthpaper.report.readable import readable
+    from lthpaper.runs.recipe import Recipe
+    from lthpaper.runs.run import Run, setting
+    from lthpaper.runs.scales import Scale, scale
+    from lthpaper.runs.settings import (
+        Trial,
+        fine_tuned,
+        imp_sparsity,
+        lt_imp,
+        lt_omp,
+        pretraining,
+        random_reinit,
+        rewound,
+        sanity_check,
+        small_dense,
+    )
+    from lthpaper.runs.task import Task
+    from lthpaper.store.store import Result, Store
+    from lthpaper.store.table import curves, layers, table
+    from lthpaper.studies import Study, open_store, study, train
+    from lthpaper.sweep.execute import execute
+    from lthpaper.sweep.plan import plan
+    from lthpaper.verdicts.guideline import guideline
+    from lthpaper.verdicts.tickets import verdict
+
+
+def __getattr__(name: str) -> Any:
+    if name in PACKAGES:
+        return import_module(f"lthpaper.{name}")
+    if name not in HOMES:
+        raise AttributeError(
+            f"module 'lthpaper' has no attribute {name!r}; dir(lthpaper) lists what there is"
+        )
+    found = getattr(import_module(f"lthpaper.{HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*HOMES, *PACKAGES, "__version__", "__doc__"})

@@ -18,8 +18,8 @@ from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
-from lthpaper import locations, networks, study
-from lthpaper.check import SanityCheck
+from lthpaper import locations, networks, studies
+from lthpaper.checks import SanityCheck, check
 from lthpaper.cli import figures, options
 from lthpaper.cli import main as cli
 from lthpaper.cli.main import app
@@ -27,7 +27,7 @@ from lthpaper.data import Images, load
 from lthpaper.errors import InputError
 from lthpaper.runs import masks
 from lthpaper.runs.recipe import Recipe
-from lthpaper.study import Study
+from lthpaper.studies import study
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.stopping import Unfinished
 from lthpaper.verdicts import tickets
@@ -131,10 +131,10 @@ def test_all_weights_of_an_attention_are_prunable():
 
 
 def test_an_attention_is_pruned_and_trained_and_pruned_weights_stay_zero(store):
-    check = SanityCheck.of(Attending, "digits", RECIPE, prunable=("attention.*",), **ONE)
-    assert check.prunable().query("prunable")["weights"].sum() == 4 * 16 * 16
-    check.train(store, quiet=True)
-    ticket = next(t.run for t in check.trials if t.setting == "LT-OMP")
+    mine = check(Attending, "digits", recipe=RECIPE, prunable=("attention.*",), store=store.folder, **ONE)
+    assert mine.prunable.query("prunable")["weights"].sum() == 4 * 16 * 16
+    mine.train(quiet=True)
+    ticket = next(t.run for t in mine.trials if t.setting == "LT-OMP")
     weights, mask = store.weights(ticket)
     pruned = ~mask["attention.in_proj_weight"]
     assert pruned.any()
@@ -286,7 +286,7 @@ def test_a_plan_says_when_the_data_is_missing_and_how_to_get_it(said):
 def test_in_a_notebook_missing_data_fails_at_the_plan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="cifar10 was not found"):
-        Study("fig1", data="cifar10", **FIELDS).costs()
+        study("fig1", "smoke", data="cifar10", **FIELDS).costs()
 
 
 def test_a_figure_that_is_named_twice_counts_once():
@@ -297,7 +297,7 @@ def test_a_figure_that_is_named_twice_counts_once():
 
 def test_small_dense_networks_are_one_line_and_called_so(store):
     todo = plan([t.run for t in SanityCheck.of("mlp", "digits", RECIPE, (0.1,), (1, 4), 2).trials], store)
-    lines = study.trainings(todo)
+    lines = studies.trainings(todo)
     assert len(lines) == 2
     assert "trainings of mlp on digits, 1 epoch" in lines[0]
     assert re.search(
@@ -307,8 +307,8 @@ def test_small_dense_networks_are_one_line_and_called_so(store):
 
 
 def test_large_amounts_are_in_gigabytes():
-    assert study.amount(180_599_200_000) == "180.6 GB"
-    assert study.amount(12_340_000) == "12.3 MB"
+    assert studies.amount(180_599_200_000) == "180.6 GB"
+    assert studies.amount(12_340_000) == "12.3 MB"
 
 
 # --- another folder for other parameters ---
@@ -316,11 +316,11 @@ def test_large_amounts_are_in_gigabytes():
 
 def test_changed_parameters_draw_into_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folders = [Study("fig1", seeds=seeds).folder.name for seeds in (0, 1, 2)]
+    folders = [study("fig1", "smoke", seeds=seeds).folder.name for seeds in (None, 1, 2)]
     assert folders == ["smoke", "smoke", "smoke,seeds=2"]  # the scale has one seed
-    several = Study("fig1", learning_rates=[0.01, 0.1], data="digits", epochs=3).folder.name
+    several = study("fig1", "smoke", learning_rates=[0.01, 0.1], data="digits", epochs=3).folder.name
     assert several == "smoke,epochs=3,learning_rates=0.01+0.1"
-    assert Study("fig1", seeds=2, out="mine").folder == tmp_path / "mine"
+    assert study("fig1", "smoke", seeds=2, out="mine").folder == tmp_path / "mine"
 
 
 def test_a_folders_name_stays_short_and_apart():
@@ -361,10 +361,10 @@ def test_an_interrupt_in_a_notebook_ends_a_training_in_good_order(tmp_path, monk
     monkeypatch.setenv("LTHPAPER_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr("lthpaper.store.checkpoints.Checkpoints.save", lambda self, *a: interrupted(*a))
     with pytest.raises(Unfinished, match="Stopped in good order, since SIGINT asked for it"):
-        Study("fig1", **FIELDS | {"epochs": 2}, workers=1).train(quiet=True)
+        study("fig1", "smoke", **FIELDS | {"epochs": 2}, workers=1).train(quiet=True)
 
 
 def test_a_factory_for_colour_images_brings_a_hint_on_grey_ones(store):
-    check = SanityCheck.of("torchvision.models:resnet18", "digits", RECIPE, **ONE)
+    value = SanityCheck.of("torchvision.models:resnet18", "digits", RECIPE, **ONE)
     with pytest.raises(InputError, match=r"The images have 1 channel, and its factory takes no in_channels"):
-        check.notes()
+        value.notes()

@@ -1,13 +1,12 @@
 """The command that puts a network of one's own through the sanity check."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
-from lthpaper.cli.options import DataFolder, Device, StoreFolder, TimeLimit, Workers, store_at, time_left
+from lthpaper.cli.options import DataFolder, Device, StoreFolder, TimeLimit, Workers, time_left
 from lthpaper.errors import require
 
 console = terminal.console()
@@ -67,11 +66,10 @@ def check(
     ] = "",
 ) -> None:
     """Put a network of your own through the sanity check: is its winning ticket one?"""
-    from lthpaper import locations
-    from lthpaper.check import SanityCheck
+    from lthpaper import checks, locations
     from lthpaper.paper import CIFAR
     from lthpaper.runs.recipe import Recipe
-    from lthpaper.study import costs, missing_data
+    from lthpaper.studies import costs, missing_data
     from lthpaper.sweep.execute import execute
     from lthpaper.verdicts.deciding import looks
 
@@ -82,55 +80,48 @@ def check(
     recipe = Recipe(**CIFAR.arguments(epochs) | given)
     grid = _numbers("--learning-rates", learning_rates, float, "0.01,0.1")
     counts = _numbers("--rounds", rounds, int, "4,8")
-    checked = SanityCheck.of(
-        network, data, recipe, grid, counts, seeds, prunable or (), train_images=train_images
-    )
-    results, root = store_at(store), locations.data_folder(data_root)
-    chosen_device = locations.device(device)
-    weights = checked.prunable()
+    folder = locations.home() / (out or f"runs/check/{network.replace(':', '-')}")
+    sizes = {"learning_rates": grid, "rounds": counts, "seeds": seeds, "train_images": train_images}
+    places = {"store": store, "data_root": data_root, "out": folder, "device": device, "workers": workers}
+    checked = checks.check(network, data, recipe=recipe, prunable=prunable, **sizes, **places)
     table = Table("parameter", "shape", "weights", "prunable", box=None)
-    for row in weights.itertuples():
+    for row in checked.prunable.itertuples():
         table.add_row(
             row.parameter, "×".join(map(str, row.shape)), f"{row.weights:,}", "yes" if row.prunable else ""
         )
     console.print(table)
-    for note in checked.notes():
+    for note in checked.notes:
         console.print(f"note: {note}")
     for line in _small_dense(checked):
         console.print(line)
-    todo = checked.plan(results)
     if until_decided:
-        begin, most = (replace(checked, seeds=n) for n in (looks(max_seeds)[0], max_seeds))
+        begin, most = checked.with_seeds(looks(max_seeds)[0]), checked.with_seeds(max_seeds)
         console.print(
-            f"--until-decided begins with {begin.seeds} seeds a cell, and ends at most at {max_seeds}:"
+            f"--until-decided begins with {begin.scale.seeds} seeds a cell, and ends at most at {max_seeds}:"
         )
-        for name, value in costs(begin.plan(results), chosen_device, workers or None)[""].items():
+        for name, value in costs(begin.plan, checked.device, checked.workers)[""].items():
             console.print(f"{name}, to begin with: {value}")
-        console.print(f"network-epochs at most: {most.plan(results).network_epochs:,}")
+        console.print(f"network-epochs at most: {most.plan.network_epochs:,}")
     else:
         require(not budget, "--budget belongs to --until-decided; give that too, or --time-limit instead.")
-        for name, value in costs(todo, chosen_device, workers or None)[""].items():
+        for name, value in costs(checked.plan, checked.device, checked.workers)[""].items():
             console.print(f"{name}: {value}")
-    for sentence in missing_data(todo, root):
+    for sentence in missing_data(checked.plan, checked.data_root):
         console.print(f"data: {sentence}")
     if plan_only:
         return
-    folder = locations.home() / (out or f"runs/check/{checked.task.network.replace(':', '-')}")
     if until_decided:
-        limit = time_left(budget or time_limit)
-        found = checked.decide(
-            results, root, chosen_device, workers or None, max_seeds, budget=limit, told=console.print
-        )
+        found = checked.decide(max_seeds, budget=time_left(budget or time_limit), told=console.print)
         _verdicts(found)
         used = found.attrs
         console.print(f"{used['network_epochs']:,} network-epochs, up to {used['seeds']} seeds a cell.")
-        replace(checked, seeds=used["seeds"]).draw(results, folder)
+        checked.with_seeds(used["seeds"]).draw()
         console.print(f"The figure is in {folder}")
         return
-    runs, left = [trial.run for trial in checked.trials], time_left(time_limit)
-    execute(runs, results, root, chosen_device, workers or None, time_limit=left, signals=True)
-    _verdicts(checked.verdicts(results))
-    checked.draw(results, folder)
+    where, left = (checked.store, checked.data_root, checked.device, checked.workers), time_left(time_limit)
+    execute(checked.runs, *where, time_limit=left, signals=True)
+    _verdicts(checked.verdicts)
+    checked.draw()
     console.print(f"The figure is in {folder}")
 
 

@@ -41,17 +41,23 @@ def figures(
     data: DataFolder = "",
     device: Device = "auto",
     time_limit: TimeLimit = "",
+    train: Annotated[
+        bool, typer.Option("--train/--no-train", help="Train what is missing, or draw what is there.")
+    ] = True,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Notebooks at once; 0: one a core.")] = 0,
     out: Annotated[str, typer.Option("--out", help="Folder for figures. Default: runs/figures/SCALE.")] = "",
     notebooks: Annotated[str, typer.Option("--notebooks", help="Folder of the notebooks.")] = "",
 ) -> None:
-    """Regenerate figures: train everything they lack as one plan, then execute their notebooks."""
+    """Regenerate figures: train everything they lack as one plan, then execute their notebooks.
+
+    With --no-train nothing is trained or timed: figures show what the store and the published results hold.
+    """
     from lthpaper import locations
     from lthpaper.figures import FIGURES
     from lthpaper.report import notebooks as batch
     from lthpaper.runs.scales import Scale
     from lthpaper.runs.scales import scale as scale_of
-    from lthpaper.study import changes as changed_fields
+    from lthpaper.studies import changes as changed_fields
     from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import worker_count
 
@@ -66,8 +72,10 @@ def figures(
     fixed = {"scale": scale, "store": str(locations.store_folder(store).resolve()), "device": device}
     fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
     values = {name: fixed | of_its_own for name, of_its_own in checked.items()}
+    if not train:
+        values = {name: of_one | {"train": False} for name, of_one in values.items()}
     drawn = [name for name in chosen if name in FIGURES]
-    if drawn:
+    if drawn and train:
         studies = studies_of(drawn, scale, changes_of_scale, store, data, device, 0)
         runs, keep = union(studies)
         where, left = (studies[0].store, studies[0].data_root, studies[0].device), time_left(time_limit)
@@ -84,6 +92,7 @@ def figures(
     options |= {"--time-limit": time_limit}
     again = ["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))]
     again += [word for option, value in options.items() if value for word in (option, value)]
+    again += [] if train else ["--no-train"]
     _report(outcomes, again if device == "auto" else [*again, "--device", device])
     console.print(f"Figures are in {folder}")
     if any(outcome.error for outcome in outcomes):

@@ -90,7 +90,7 @@ def studies_of(
     Raises InputError for an unknown figure, scale, field or value.
     """
     from lthpaper.figures import FIGURES
-    from lthpaper.study import Study
+    from lthpaper.studies import study
 
     require(
         "own-network" not in (names or ()),
@@ -98,7 +98,7 @@ def studies_of(
     )
     wanted = dict.fromkeys(names or FIGURES)  # a figure that is named twice counts once
     options: dict[str, Any] = {"store": store, "data_root": data, "device": device, "workers": workers}
-    return [Study(name, scale, **options, **changes) for name in wanted]
+    return [study(name, scale, **options, **changes) for name in wanted]
 
 
 def union(studies: list[Any]) -> tuple[list[Any], dict[Any, frozenset[int]]]:

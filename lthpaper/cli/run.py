@@ -47,7 +47,7 @@ def plan(
     Speeds are measured the first time, in about a minute; on a GPU in minutes for each shape of network and
     batch, since forms are tried there and compiled.
     """
-    from lthpaper.study import costs, missing_data, trainings
+    from lthpaper.studies import costs, missing_data, trainings
     from lthpaper.sweep import simulate
     from lthpaper.sweep.plan import plan as plan_runs
 

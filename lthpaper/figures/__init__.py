@@ -10,8 +10,9 @@ A figure that needs more than accuracies adds `keep(scale)`, the epochs whose we
 `measure(trials, store, scale, data_root)`, which computes the table that `plot` gets. What it works out of
 weights it keeps (measurements.py), and `is_measured(run, store, scale)` says whether it would find that and
 read no weights of a run: then none are trained for it. `measurement` is the name that it is kept under, so
-that it can be published. A table of the paper adds `tabulate(table, scale)`,
-the DataFrame that is published as Markdown and LaTeX.
+that it can be published. A table of the paper adds `tabulate(table, scale)`, the DataFrame that is published
+as Markdown and LaTeX. `says(table, scale)` gives sentences for "What we see" beside those on the paper's
+claims and the verdicts.
 """
 
 import importlib
@@ -43,6 +44,7 @@ class FigureSpec:
     keep: Callable[[Scale], Mapping[Run, frozenset[int]]] = lambda scale: {}
     tabulate: Callable[[pd.DataFrame, Scale], pd.DataFrame] | None = None
     measure: Measure = lambda trials, store, scale, data_root: table(trials, store)
+    says: Callable[[pd.DataFrame, Scale], list[str]] = lambda table, scale: []
     measurement: str = ""
     is_measured: Callable[[Run, Store, Scale], bool] = lambda run, store, scale: False
 

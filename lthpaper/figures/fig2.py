@@ -27,7 +27,7 @@ from lthpaper.figures.style import (
 from lthpaper.paper import Thresholds
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
-from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.conditions import SYMBOLS, YES
 from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, Verdict, verdict
 
 NAMES = {"pretraining": "pretraining", "LT-IMP": "LT", "RR-IMP": "RR", "SDT": "SDT"}
@@ -205,4 +205,25 @@ def _where_best(rows: pd.DataFrame, setting: str) -> float:
     return float(RATES[_accuracy(rows, setting).argmax()])
 
 
-register("fig2", FigureSpec("The principles: conditions on sketched curves", trials, plot))
+def judged() -> dict[str, Verdict]:
+    """The verdicts on the sketches of panels (b) and (c)."""
+    sketches = {"(b)": JACKPOT_SKETCH, "(c)": SECONDARY_SKETCH}
+    return {name: verdict(sketched(curves), SKETCHED) for name, curves in sketches.items()}
+
+
+def says(table: pd.DataFrame, scale: Scale) -> list[str]:
+    """Which conditions hold on each sketch, and what it is called."""
+    return [
+        f"Sketch {name}: {''.join(c.symbol for c in v.conditions if c.holds == YES)} hold, a {v.kind} ticket."
+        for name, v in judged().items()
+    ]
+
+
+def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """A row a sketch, a column a condition, and the ticket."""
+    rows = {n: {c.symbol: c.holds for c in v.conditions} | {"ticket": v.kind} for n, v in judged().items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+SPEC = FigureSpec("The principles: conditions on sketched curves", trials, plot, tabulate=tabulate, says=says)
+register("fig2", SPEC)

@@ -162,4 +162,15 @@ def _narrow(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     return frame.assign(**{name: text[name].to_numpy() for name in kept})
 
 
-register("table2", FigureSpec("Networks and data, counted", trials, plot, tabulate=tabulate, measure=measure))
+def says(table: pd.DataFrame, scale: Scale) -> list[str]:
+    """How many of the printed counts our networks have, and which differ."""
+    stated = table[table["in_paper"].eq(True)]
+    agree = stated["agrees"] != "no"
+    said = [f"Our networks have {agree.sum()} of the {len(stated)} counts that the paper prints."]
+    for row in stated[~agree].rename(columns={"count": "ours"}).itertuples():
+        said.append(f"{row.network} on {row.data}: {row.ours:,} here, {row.printed} million in print.")
+    return said
+
+
+SPEC = FigureSpec("Networks and data, counted", trials, plot, tabulate=tabulate, measure=measure, says=says)
+register("table2", SPEC)

@@ -133,11 +133,22 @@ class Scale:
         return field in self.as_paper and data in paper.RECIPES
 
     def with_(self, **changes: object) -> "Scale":
-        """The scale with fields changed. Raises InputError for an unknown field or a wrong type."""
-        typed: dict[str, Any] = {name: _typed(name, value) for name, value in changes.items()}
+        """The scale with fields changed; None leaves a field as it is.
+
+        Raises InputError for an unknown field or a wrong type.
+        """
+        unknown = [name for name in changes if name not in FIELDS]
+        if unknown:
+            hint = suggestion(unknown[0], FIELDS)
+            raise InputError(f"A scale has no field {unknown[0]!r}.{hint} Known: {', '.join(FIELDS)}.")
+        typed: dict[str, Any] = {
+            name: _typed(name, value) for name, value in changes.items() if value is not None
+        }
         kept = tuple(field for field in self.as_paper if field not in typed)
         return replace(self, **({"as_paper": kept} | typed))
 
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Scale) if field.name != "name")
 
 SMOKE = Scale(
     "smoke",
@@ -207,13 +218,7 @@ def scale(name: str, /, **changes: object) -> Scale:
 
 def _typed(name: str, value: object) -> object:
     """A field's value from a command line, a notebook or Python, as the field's type."""
-    hints = typing.get_type_hints(Scale)
-    fields = [f.name for f in dataclasses.fields(Scale) if f.name != "name"]
-    if name not in fields:
-        raise InputError(
-            f"A scale has no field {name!r}.{suggestion(name, fields)} Known: {', '.join(fields)}."
-        )
-    hint = hints[name]
+    hint = typing.get_type_hints(Scale)[name]
     item = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
     if item is None:
         return _one(name, hint, value)

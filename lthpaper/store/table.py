@@ -94,3 +94,28 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
             "fingerprint": result.fingerprint,
         }
     return row
+
+
+def curves(results: Iterable[Result]) -> pd.DataFrame:
+    """One row a run and epoch: train_loss, test_loss, test_accuracy in percent; NaN where not tested."""
+    frames = []
+    for result in results:
+        run = result.run
+        about = {"setting": setting(run), "network": run.task.network, "data": run.task.data}
+        about |= {"lr": run.recipe.lr, "sparsity": round(result.sparsity, 6), "seed": run.seed}
+        frame = pd.DataFrame(result.curves)
+        frame.insert(0, "epoch", range(run.first_epoch + 1, run.first_epoch + 1 + len(frame)))
+        frames.append(frame.assign(**about, digest=run.digest))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def layers(run: Run, store: Store) -> pd.DataFrame:
+    """One row a prunable layer of a trained run: its weights, those that the mask keeps, its sparsity.
+
+    Raises KeyError if the run, or its mask, is not in the store.
+    """
+    _, mask = store.weights(run)
+    sizes = run.task.prunable_weights
+    kept = {name: int(mask[name].sum()) if mask else count for name, count in sizes.items()}
+    rows = [(name, count, kept[name], 1 - kept[name] / count) for name, count in sizes.items()]
+    return pd.DataFrame(rows, columns=["layer", "weights", "kept", "sparsity"])

@@ -229,3 +229,14 @@ def _prizes(found: pd.DataFrame) -> str:
             s, kind, ours = max(prizes)
             said.append(f"{pruning} {kind} at {s:.3f}{'' if ours == kind else '?'}")
     return "; ".join(said) or ("no ticket" if judged else NOTHING_YET)
+
+
+def by_name(*networks: str, data: str = "cifar10") -> pd.DataFrame:
+    """What the rules give for networks by name alone, without results: facts, and the first three answers."""
+    rows = []
+    for network in networks:
+        found = guideline(network, data)
+        facts = (found.about.network, found.about.residual_connections, found.about.redundancy)
+        rows.append((*facts, *(advice.answer for advice in found.advice[:3])))
+    columns = ["network", "residual connections", "redundancy", "learning rate", "pruning", "sparsity"]
+    return pd.DataFrame(rows, columns=columns).set_index("network")

@@ -4,16 +4,16 @@ import pytest
 
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES, FigureSpec, figure
-from lthpaper.study import Study
+from lthpaper.studies import study
 
 OWN = FigureSpec("Mine", FIGURES["fig1"].trials, FIGURES["fig1"].plot)
 
 
 def test_a_figure_of_one_s_own_is_named_by_its_path(tmp_path):
     assert figure(f"{__name__}:OWN") is OWN
-    study = Study(f"{__name__}:OWN", "smoke", store=str(tmp_path), out=str(tmp_path))
-    assert study.trials == FIGURES["fig1"].trials(study.scale)
-    assert ":" not in study.name  # which names its files
+    page = study(f"{__name__}:OWN", "smoke", store=str(tmp_path), out=str(tmp_path))
+    assert page.trials == FIGURES["fig1"].trials(page.scale)
+    assert ":" not in page.name  # which names its files
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from lthpaper.figures import FIGURES
 from lthpaper.runs import experiments
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run, ancestors
-from lthpaper.runs.scales import BY_DATA, LAPTOP, PAPER, SCALES, SMOKE, Scale, scale
+from lthpaper.runs.scales import BY_DATA, FIELDS, LAPTOP, PAPER, SCALES, SMOKE, Scale, scale
 from lthpaper.runs.task import Task
 from lthpaper.sweep.measure import timed_images
 
@@ -188,18 +188,22 @@ def test_a_field_may_come_from_a_shell_a_notebook_or_python(field, value):
     assert changed.with_(**{field: getattr(LAPTOP, field)}) == LAPTOP
 
 
+def test_none_is_the_scales_own_value():
+    assert scale("paper", **dict.fromkeys(FIELDS)) == scale("paper")  # as_paper too
+
+
 REFUSED = {
-    "epochs": [0, -1, 1.5, "many", "", None, True, math.nan, math.inf, [1]],
+    "epochs": [0, -1, 1.5, "many", "", True, math.nan, math.inf, [1]],
     "insufficient_epochs": [0, "1.5"],
     "batch_size": [0, -50],
-    "seeds": [0, -1, 2.5, "x", None],
-    "learning_rates": [0, -0.1, "0.1,,x", [], "", [math.nan], [math.inf], [0.1, 0.1], [True], None],
+    "seeds": [0, -1, 2.5, "x"],
+    "learning_rates": [0, -0.1, "0.1,,x", [], "", [math.nan], [math.inf], [0.1, 0.1], [True]],
     "grid": [[0.0], [], [0.1, 0.2, 0.1]],
-    "rounds": [0, 31, -1, 1.5, [], [4, 4], "four", None],
+    "rounds": [0, 31, -1, 1.5, [], [4, 4], "four"],
     "train_images": [-1, 301, 2.5],
-    "network": ["resnet9000", "", 7, None],
+    "network": ["resnet9000", "", 7],
     "data": ["no-such-data", ""],
-    "precision": ["fp16", "", None],
+    "precision": ["fp16", ""],
     "micro_batch": [-1, 1.5, 3],
     "surface_points": [1, 0],
     "surface_images": [0, "all"],

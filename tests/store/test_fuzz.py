@@ -34,7 +34,7 @@ from lthpaper.report import notebooks
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.run import from_json, to_json
 from lthpaper.runs.scales import SCALES, Scale
-from lthpaper.study import Study
+from lthpaper.studies import study
 
 
 def tried(times: int = 1) -> settings:
@@ -225,10 +225,10 @@ def test_a_notebooks_parameter_becomes_what_was_typed_and_nothing_else_in_the_ce
 @given(fields=st.dictionaries(st.sampled_from(FIELDS[:-1]), VALUES, max_size=3))
 def test_a_page_takes_any_text_for_any_field_or_says_what_is_wrong(fields):
     with suppress(InputError):
-        study = Study(
+        page = study(
             "fig1", "smoke", device="cpu", **{n: v for n, v in fields.items() if n not in ("name", "nothing")}
         )
-        assert isinstance(study.scale, Scale)
+        assert isinstance(page.scale, Scale)
 
 
 # --- every format that is read ---

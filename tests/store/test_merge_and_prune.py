@@ -24,7 +24,7 @@ from lthpaper.store.check import check_store
 from lthpaper.store.entry import FORMAT, MASK, RESULT, RUN, WEIGHTS, Unwritable, checksum, file_checksum
 from lthpaper.store.merge import bring
 from lthpaper.store.store import Store
-from lthpaper.study import Study
+from lthpaper.studies import study
 from lthpaper.sweep.plan import plan
 from lthpaper.training.loop import train
 
@@ -533,9 +533,9 @@ def test_a_run_trained_for_its_weights_gives_its_descendants_a_mask(store, tmp_p
 
 
 def test_a_page_reads_results_of_the_project(store, tmp_path):
-    assert Study("fig1", store="store").store.published is None
+    assert study("fig1", "smoke", store="store").store.published is None
     (tmp_path / "results").mkdir()
-    assert Study("fig1", store="store").store.published == tmp_path / "results"
+    assert study("fig1", "smoke", store="store").store.published == tmp_path / "results"
 
 
 def test_list_runs_shows_the_published_ones(store, monkeypatch, capsys, tmp_path):

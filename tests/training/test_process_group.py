@@ -23,7 +23,7 @@ from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
 from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.store.store import Store
-from lthpaper.study import Study
+from lthpaper.studies import study
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.torchrun import check_shares
 from lthpaper.training.loop import train
@@ -80,7 +80,7 @@ def state(folder: Path) -> State:
     return len(list(Store(folder))), [checkpoints.position(run) for run in kept]
 
 
-PAGE = Study("table4", **SCALE)
+PAGE = study("table4", "smoke", **SCALE)
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
-from lthpaper import data
+from lthpaper import data, studies
 from lthpaper.errors import InputError
 from lthpaper.figures.publish import alternative, fingerprint_warning, publish
 from lthpaper.runs.scales import scale
-from lthpaper.study import Study
+from lthpaper.studies import Study, study
+from lthpaper.sweep.stopping import Unfinished
 from lthpaper.training.loop import train
 
 TINY = {"epochs": 1, "insufficient_epochs": 1, "rounds": [1], "learning_rates": [0.1], "train_images": 60}
@@ -21,16 +22,16 @@ TINY = {"epochs": 1, "insufficient_epochs": 1, "rounds": [1], "learning_rates": 
 
 def tiny(folder: Path) -> Study:
     places = {"store": str(folder / "store"), "out": str(folder / "drawn"), "device": "cpu", "workers": 1}
-    return Study("fig1", **places, **TINY)
+    return study("fig1", "smoke", **places, **TINY)
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Study:
     """Figure 1 with one learning rate, one sparsity and one seed, trained and drawn."""
-    study = tiny(tmp_path_factory.mktemp("page"))
-    study.train(quiet=True)
-    pyplot.close(study.draw())
-    return study
+    page = tiny(tmp_path_factory.mktemp("page"))
+    page.train(quiet=True)
+    pyplot.close(page.draw())
+    return page
 
 
 @pytest.mark.parametrize(
@@ -43,24 +44,30 @@ def drawn(tmp_path_factory) -> Study:
         ("fig1", {"device": "tpu"}, "There is no device 'tpu' here"),
     ],
 )
-def test_a_page_that_cannot_be_is_refused_before_anything_starts(tmp_path, figure, fields, sentence):
+def test_a_study_that_cannot_be_is_refused_before_anything_starts(tmp_path, figure, fields, sentence):
     with pytest.raises(InputError, match=sentence):
-        Study(figure, store=str(tmp_path / "store"), **fields)
+        study(figure, "smoke", store=str(tmp_path / "store"), **fields)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_parameter_means_as_the_scale_has_it(tmp_path):
-    study = Study("fig1", store=str(tmp_path), epochs=0, network="", rounds=[], learning_rates=())
-    assert study.scale == scale("smoke")
+def test_none_means_as_the_scale_has_it_and_no_other_value_does(tmp_path):
+    not_given = study("fig1", "desktop", store=tmp_path, epochs=None, network=None, rounds=None)
+    assert not_given.scale == scale("desktop")
+    assert study("fig1", "desktop", store=tmp_path, train_images=0).scale.train_images == 0  # all of them
+    coarse = scale("paper", micro_batch=32)
+    assert study("fig1", coarse, store=tmp_path, micro_batch=0).scale.micro_batch == 0
+    for field, value in {"epochs": 0, "rounds": [], "learning_rates": (), "network": ""}.items():
+        with pytest.raises(InputError):
+            study("fig1", "smoke", store=tmp_path, **{field: value})
 
 
 def test_costs_say_what_is_left_and_drawing_needs_no_training(tmp_path):
-    study = tiny(tmp_path)
-    costs = study.costs()[""]
+    page = tiny(tmp_path)
+    costs = page.costs()[""]
     assert (costs["runs"], costs["in the store"], costs["to train"]) == ("3", "0", "3")
-    pyplot.close(study.draw())
-    assert study.table["accuracy"].isna().all()
-    assert study.provenance["results"] == 0
+    pyplot.close(page.draw())
+    assert page.table["accuracy"].isna().all()
+    assert page.provenance["results"] == 0
 
 
 def test_what_is_trained_is_not_left_to_train(drawn):
@@ -104,23 +111,23 @@ def test_the_alternative_text_says_what_the_table_says(drawn):
 
 
 def test_the_hash_of_the_runs_changes_with_any_of_them(drawn, tmp_path):
-    other = Study("fig1", store=str(tmp_path), **TINY | {"learning_rates": [0.05]})
-    same = Study("fig1", store=str(tmp_path), **TINY)
+    other = study("fig1", "smoke", store=str(tmp_path), **TINY | {"learning_rates": [0.05]})
+    same = study("fig1", "smoke", store=str(tmp_path), **TINY)
     assert same.provenance["runs_hash"] == drawn.provenance["runs_hash"]
     assert other.provenance["runs_hash"] != drawn.provenance["runs_hash"]
 
 
 def test_results_from_two_copies_of_the_data_are_said_in_the_figure(tmp_path, drawn):
-    study = tiny(tmp_path)
-    dense = next(trial.run for trial in study.trials if trial.setting == "pretraining")
+    page = tiny(tmp_path)
+    dense = next(trial.run for trial in page.trials if trial.setting == "pretraining")
     for trained in train([dense], data.load("digits", None, 60)):
-        study.store.put(trained, "another copy", {})
+        page.store.put(trained, "another copy", {})
     for entry in drawn.store.folder.glob(f"{dense.task.network}-*"):
         if entry.name != dense.name:  # its subnetworks, from this machine's copy
-            shutil.copytree(entry, study.store.folder / entry.name)
-    figure = study.draw()
+            shutil.copytree(entry, page.store.folder / entry.name)
+    figure = page.draw()
     words = "Results from different copies of digits meet here."
-    assert fingerprint_warning(study.provenance).startswith(words)
+    assert fingerprint_warning(page.provenance).startswith(words)
     assert any(text.get_text().startswith(words) for text in figure.texts)
     pyplot.close(figure)
 
@@ -137,3 +144,62 @@ def test_a_table_of_the_paper_is_written_as_markdown_and_latex_too(tmp_path, dra
     latex = (tmp_path / "fig1.tex").read_text()
     assert r"\begin{tabular}" in latex
     assert r"50 \%" in latex
+
+
+def test_without_training_nothing_is_trained_or_timed_and_the_figure_shows_what_there_is(tmp_path, capsys):
+    places = {"store": tmp_path / "store", "out": tmp_path / "drawn", "device": "cpu", "workers": 1}
+    page = study("fig1", "smoke", **places, **TINY, train=False)
+    assert not [name for name in page.costs().index if "time" in name]
+    page.train()
+    assert "3 of 3 runs are missing" in capsys.readouterr().out
+    pyplot.close(page.draw())
+    assert not page.store.folder.exists()
+    assert "nothing to see yet" in str(page.findings())
+
+
+def test_the_table_is_read_anew_after_training(tmp_path):
+    page = tiny(tmp_path)
+    assert page.table["accuracy"].isna().all()
+    page.train(quiet=True)
+    assert page.table["accuracy"].notna().all()
+    assert "3 of 3 runs" in str(page.findings())
+
+
+def test_an_interrupt_says_what_is_kept_and_training_goes_on(tmp_path, monkeypatch):
+    page = tiny(tmp_path)
+
+    def interrupted(*args, **how):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(studies, "execute", interrupted)
+        with pytest.raises(Unfinished, match=r"Finished runs are in .*train again to go on"):
+            page.train(quiet=True)
+    page.train(quiet=True)
+    assert page.plan.todo == ()
+
+
+def test_a_notebook_shows_an_error_of_ours_as_its_sentence(monkeypatch):
+    monkeypatch.delenv("LTHPAPER_DEBUG", raising=False)
+    with pytest.raises(InputError) as raised:
+        study("fig9")
+    (line,) = raised.value._render_traceback_()  # what IPython prints
+    assert line == f"InputError: {raised.value}"
+    monkeypatch.setenv("LTHPAPER_DEBUG", "1")
+    assert any("Traceback" in line for line in raised.value._render_traceback_())
+
+
+def test_findings_are_the_claims_of_the_figure_with_their_evidence(drawn):
+    said = drawn.findings()
+    heads = [finding.head for finding in said]
+    assert heads[0] == "3 of 3 runs are in the store, of 1 seed."
+    ran = [head.split(",")[0] for head in heads[1:]]  # 1 and 2 ask for other learning rates and sparsities
+    assert ran == ["Claim 3", "Claim 4"]
+    assert all("comparison" in finding.sentence and finding.details for finding in said[1:])
+    assert said._repr_html_().count("<details>") == len(said) - 1
+
+
+def test_provenance_is_one_line_in_a_notebook_until_it_is_opened(drawn):
+    shown = drawn.provenance._repr_html_()
+    assert shown.startswith("<details><summary>Where it comes from: 3 of 3 runs")
+    assert json.loads(json.dumps(drawn.provenance))["runs"] == 3

@@ -5,11 +5,13 @@ import torch
 from matplotlib import pyplot
 from torch import nn
 
-from lthpaper.check import SanityCheck
+from lthpaper.checks import SanityCheck, check
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import nonzeros
 from lthpaper.sweep import simulate
+from lthpaper.sweep.plan import plan
 
 RECIPE = Recipe(epochs=1, batch_size=30, milestones=())
 ONE = {"learning_rates": (0.1,), "rounds": (1,), "seeds": 1, "train_images": 60}
@@ -39,29 +41,41 @@ class Branching(nn.Module):
         return self.last(self.second(x) if float(x.detach().mean()) > 0 else self.second(-x))
 
 
-def test_a_function_from_a_notebook_goes_from_factory_to_verdict(store, tmp_path):
+def test_a_function_from_a_notebook_goes_from_factory_to_verdict(tmp_path):
     def own(num_classes: int, in_channels: int, size: int, width: float = 1.0) -> nn.Module:
         return perceptron(num_classes, in_channels, size, width)
 
-    check = SanityCheck.of(own, "digits", RECIPE, **ONE)
-    assert check.task.network.startswith("local:")
-    assert check.notes() == []
-    assert [t.setting for t in check.trials] == ["pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT"]
-    assert len(check.plan(store).todo) == 6
-    assert simulate.here(check.plan(store), "cpu", workers=2).makespan > 0  # what it costs, before it begins
+    places = {"store": tmp_path / "store", "out": tmp_path / "drawn", "device": "cpu", "workers": 2}
+    mine = check(own, "digits", recipe=RECIPE, **ONE, **places)
+    assert mine.scale.task.network.startswith("local:")
+    assert mine.notes == []
+    settings = ["pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT"]
+    assert [t.setting for t in mine.trials] == settings
+    assert len(mine.plan.todo) == 6
+    assert simulate.here(mine.plan, "cpu", workers=2).makespan > 0  # what it costs, before it begins
 
-    check.train(store, workers=2, quiet=True)  # no other process could build the function
-    assert check.plan(store).todo == ()
-    assert check.table(store)["accuracy"].notna().all()
-    verdicts = check.verdicts(store)
-    assert verdicts["pruning"].tolist() == ["IMP", "OMP"]
-    assert verdicts["sparsity"].tolist() == pytest.approx([0.2, 0.2])
-    pyplot.close(check.draw(store, tmp_path / "drawn"))
+    mine.train(quiet=True)  # no other process could build the function
+    assert mine.plan.todo == ()
+    assert mine.table["accuracy"].notna().all()
+    assert mine.verdicts["pruning"].tolist() == ["IMP", "OMP"]
+    assert mine.verdicts["sparsity"].tolist() == pytest.approx([0.2, 0.2])
+    said = str(mine.findings())
+    assert "6 of 6 runs" in said
+    assert all(c.sentence in said for verdict in mine.verdicts["verdict"] for c in verdict.conditions)
+    pyplot.close(mine.draw())
     written = sorted(p.suffix for p in (tmp_path / "drawn").iterdir())
     assert written == [".csv", ".json", ".pdf", ".png", ".svg"]
 
 
-def test_a_dotted_path_is_the_same_network_as_the_function(store):
+def test_the_scale_gives_what_is_not_given():
+    mine = check(perceptron, "digits", "laptop", seeds=2).scale
+    own = scale("laptop")
+    assert (mine.recipe, mine.learning_rates, mine.rounds) == (own.recipe, own.grid, own.rounds)
+    assert mine.seeds == 2
+    assert check(perceptron, "digits", "desktop").scale.task.train_images == 0  # of another data set
+
+
+def test_a_dotted_path_is_the_same_network_as_the_function():
     named = SanityCheck.of(f"{__name__}:perceptron", "digits", RECIPE, **ONE)
     given = SanityCheck.of(perceptron, "digits", RECIPE, **ONE)
     assert named.task.network == f"{__name__}:perceptron"
@@ -70,10 +84,10 @@ def test_a_dotted_path_is_the_same_network_as_the_function(store):
 
 
 def test_torchvisions_factory_is_planned_with_ten_classes_and_without_sdt(store):
-    check = SanityCheck.of("torchvision.models:resnet18", "cifar10", RECIPE, **ONE)
-    assert check.settings == ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP")
-    assert len(check.plan(store).todo) == 5
-    weights = check.prunable().set_index("parameter")
+    value = SanityCheck.of("torchvision.models:resnet18", "cifar10", RECIPE, **ONE)
+    assert value.settings == ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP")
+    assert len(plan([t.run for t in value.trials], store).todo) == 5
+    weights = value.prunable().set_index("parameter")
     assert weights.loc["fc.weight", "shape"] == (10, 512)
     assert not weights.loc[["conv1.weight", "fc.weight", "bn1.weight"], "prunable"].any()
     assert weights.loc[["layer1.0.conv1.weight", "layer4.1.conv2.weight"], "prunable"].all()
@@ -81,31 +95,31 @@ def test_torchvisions_factory_is_planned_with_ten_classes_and_without_sdt(store)
 
 
 def test_a_network_that_cannot_be_stacked_is_said_and_trained_nevertheless(store):
-    check = SanityCheck.of(Branching, "digits", RECIPE, **ONE)
-    without_width, one_by_one = check.notes()
+    mine = check(Branching, "digits", recipe=RECIPE, store=store.folder, device="cpu", **ONE)
+    without_width, one_by_one = mine.notes
     assert "takes no `width`" in without_width
     assert one_by_one.startswith("Networks are trained one by one, not as packs: ")
-    check.train(store, quiet=True)
-    assert check.table(store)["accuracy"].notna().all()
+    mine.train(quiet=True)
+    assert mine.table["accuracy"].notna().all()
 
 
 def test_patterns_choose_what_is_pruned():
-    check = SanityCheck.of(perceptron, "digits", RECIPE, prunable=("1.*", "5.weight"), **ONE)
-    chosen = check.prunable().query("prunable")
+    value = SanityCheck.of(perceptron, "digits", RECIPE, prunable=("1.*", "5.weight"), **ONE)
+    chosen = value.prunable().query("prunable")
     assert chosen["parameter"].tolist() == ["1.weight", "5.weight"]
-    assert chosen["weights"].sum() == sum(check.task.prunable_weights.values()) == 64 * 24 + 24 * 10
+    assert chosen["weights"].sum() == sum(value.task.prunable_weights.values()) == 64 * 24 + 24 * 10
 
 
 def test_without_patterns_the_first_and_the_last_layer_are_not_pruned():
-    check = SanityCheck.of(perceptron, "digits", RECIPE, **ONE)
-    assert check.prunable().query("prunable")["parameter"].tolist() == ["3.weight"]
+    value = SanityCheck.of(perceptron, "digits", RECIPE, **ONE)
+    assert value.prunable().query("prunable")["parameter"].tolist() == ["3.weight"]
 
 
 def test_sdt_has_nearly_as_many_parameters_as_the_subnetwork_has_non_zeros():
     every = dict(ONE, rounds=(2, 6))
-    check = SanityCheck.of(perceptron, "digits", RECIPE, prunable=("*.weight",), **every)
-    subnetworks = {t.sparsity: nonzeros(t.run) for t in check.trials if t.setting == "LT-OMP"}
-    small = {t.sparsity: t.run.task.parameters for t in check.trials if t.setting == "SDT"}
+    value = SanityCheck.of(perceptron, "digits", RECIPE, prunable=("*.weight",), **every)
+    subnetworks = {t.sparsity: nonzeros(t.run) for t in value.trials if t.setting == "LT-OMP"}
+    small = {t.sparsity: t.run.task.parameters for t in value.trials if t.setting == "SDT"}
     assert small.keys() == subnetworks.keys()
     step = 64 + 2 * 24 + 10 + 2  # parameters that one hidden unit more brings, at most
     assert all(abs(small[s] - subnetworks[s]) <= step for s in small)
@@ -139,7 +153,7 @@ def test_a_network_that_fails_on_the_images_is_told_before_training(store):
     def for_larger_images() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(784, 9), nn.Linear(9, 9), nn.Linear(9, 10))
 
-    check = SanityCheck.of(for_larger_images, "digits", RECIPE, **ONE)
+    value = SanityCheck.of(for_larger_images, "digits", RECIPE, **ONE)
     with pytest.raises(InputError, match="fails on a batch"):
-        check.notes()
+        value.notes()
     assert not store.folder.exists()

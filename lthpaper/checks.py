@@ -1,0 +1,272 @@
+"""The sanity check for a network of your own, from a factory to the verdict (`lth.check`)."""
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import nn
+
+from lthpaper import locations, networks
+from lthpaper.data import card
+from lthpaper.errors import require
+from lthpaper.figures import FigureSpec, appendix_f
+from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
+from lthpaper.paper import thresholds as of_paper
+from lthpaper.runs.masks import check_patterns
+from lthpaper.runs.recipe import CURVE_POINTS, Recipe
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.scales import scale as scale_named
+from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check
+from lthpaper.runs.task import Task
+from lthpaper.store.table import table
+from lthpaper.studies import Study, changes
+from lthpaper.sweep.execute import execute
+from lthpaper.sweep.stopping import Unfinished
+from lthpaper.training.forms import why_not_stacked
+from lthpaper.verdicts import cells as ticket_cells
+from lthpaper.verdicts import deciding, tickets
+
+
+def check(
+    network: str | Callable[..., nn.Module],
+    data: str = "digits",
+    scale: str | Scale = "laptop",
+    *,
+    recipe: Recipe | None = None,
+    learning_rates: Sequence[float] | None = None,
+    prunable: Sequence[str] | None = None,
+    train_images: int | None = None,
+    store: str | Path | None = None,
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    train: bool = True,
+    **fields: Any,
+) -> "Check":
+    """The sanity check for a network of your own: what `lth.study` gives, and which weights are prunable.
+
+        check = lth.check(make_my_network, data="digits", epochs=60, rounds=(4, 8), seeds=3)
+        check.prunable  # which weights, before anything is trained
+        check.train()
+        check.verdicts  # conditions ① to ⑤, the ticket's kind, and how sure
+
+    network: a name, a path `package.module:function`, or a function that returns an nn.Module; of
+    num_classes, in_channels, width and size it is given those that it names. scale: gives the recipe, the
+    learning rates (its grid), rounds and seeds, unless they are given here; fields: any field of it.
+    train_images: None for all. Raises InputError for whatever cannot be built, found or pruned.
+    """
+    chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
+    how = recipe or chosen.recipe_for(data)
+    sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or (), train_images or 0)
+    value = SanityCheck.of(network, data, how, *sizes)
+    spec = FigureSpec("The sanity check of one network, a panel a sparsity", lambda c: c.trials, _plot)
+    places = {"store": store, "data_root": data_root, "device": device, "workers": workers, "train": train}
+    given = {"network": network if isinstance(network, str) else "", "data": data if data != "digits" else ""}
+    given |= {"prunable": prunable, "train_images": train_images}
+    own = changes(chosen) | {name: value for name, value in given.items() if value}
+    folder = locations.figures_folder(chosen.name, out, own)
+    return Check("own-network", spec, value, folder, **places, thresholds=value.thresholds())
+
+
+class Check(Study):
+    """A study of one network; `scale` is the SanityCheck."""
+
+    @property
+    def prunable(self) -> pd.DataFrame:
+        """One row a parameter: its shape, number of weights, and whether it is prunable."""
+        return self.scale.prunable()
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know before training: settings left out, networks trained one by one."""
+        return self.scale.notes()
+
+    def with_seeds(self, seeds: int) -> "Check":
+        """The same check over another number of seeds."""
+        return Check(
+            self.name,
+            self.spec,
+            replace(self.scale, seeds=seeds),
+            self.folder,
+            store=self.store.folder,
+            data_root=self.data_root,
+            device=self.device,
+            workers=self.workers,
+            train=self.trains,
+            thresholds=self.thresholds,
+        )
+
+    def decide(
+        self,
+        most: int = deciding.LOOKS[-1],
+        level: float = 0.95,
+        budget: float | None = None,
+        told: Callable[[str], None] = lambda sentence: None,
+        quiet: bool = False,
+    ) -> pd.DataFrame:
+        """Train seeds until every verdict is decided, `most` are reached or the budget (seconds) is over.
+
+        Returns `verdicts` at the level that repeated looks ask for; attrs: seeds, how many cells were
+        trained with at most; network_epochs, trained here; finished, False if the budget ended it. Results
+        stay in the store: the same call goes on. told: is given a sentence a round.
+        """
+        at = deciding.looks(most)
+        each = deciding.level_of_a_look(at, level)
+        until = None if budget is None else time.monotonic() + budget
+        chosen = replace(self.scale, seeds=at[0]).trials
+        where = (self.store, self.data_root, self.device, self.workers)
+        cost, finished, reached = 0, True, at[0]
+        for n in at:
+            if n > at[0]:
+                wanted = self._contested(chosen, each)
+                if not wanted:
+                    break
+                there = set(chosen)
+                more = [t for t in replace(self.scale, seeds=n).trials if _in(t, wanted) and t not in there]
+                chosen, reached = [*chosen, *more], n
+                told(f"{len(wanted)} cells are still open: up to {n} seeds for them")
+            runs = [trial.run for trial in chosen]
+            left = None if until is None else max(0.0, until - time.monotonic())
+            try:
+                done = execute(runs, *where, quiet=quiet, time_limit=left, signals=True)
+                cost += done.network_epochs
+            except Unfinished as why:
+                told(f"The budget ended it: {why}")
+                finished = False
+                break
+        self.forget()
+        judged = tickets.verdicts(table(chosen, self.store), self.thresholds, level=each)
+        judged.attrs |= {"seeds": reached, "network_epochs": cost, "finished": finished}
+        return judged
+
+    def _contested(self, trials: Sequence[Trial], level: float) -> set[tuple[str, float, float]]:
+        """(setting, sparsity, learning rate) of what is open; pretraining's sparsity is 0. Dense runs whose
+        descendants are asked for are trained anyway, so they count too."""
+        found = set()
+        for s, rows in ticket_cells.by_sparsity(ticket_cells.checked(table(trials, self.store))):
+            prunings = tickets.prunings_of(rows)
+            for setting, lr in deciding.contested(rows, self.thresholds, prunings, level):
+                found.add((setting, 0.0 if setting == "pretraining" else s, lr))
+                found.add(("pretraining", 0.0, lr))
+        return found
+
+
+def _in(trial: Trial, cells: set[tuple[str, float, float]]) -> bool:
+    return any(
+        trial.setting == setting and trial.run.recipe.lr == lr and abs(trial.sparsity - s) < 1e-9
+        for setting, s, lr in cells
+    )
+
+
+@dataclass(frozen=True)
+class SanityCheck:
+    """What is checked: a task under a recipe, over learning rates, IMP rounds and seeds.
+
+    rounds: k for sparsities 1 − (1 − rate)^k. Use `of` to give a factory or a name.
+    """
+
+    task: Task
+    recipe: Recipe
+    learning_rates: tuple[float, ...] = (0.005, 0.01, 0.05, 0.1)
+    rounds: tuple[int, ...] = (4, 8, 11)
+    seeds: int = 3
+    rate: float = PRUNED_PER_ROUND
+
+    def __post_init__(self):
+        require(
+            bool(self.learning_rates) and bool(self.rounds), "Give at least one learning rate and one round."
+        )
+        check_once(self, "learning_rates", "rounds")
+        check_rounds(self.rounds)
+        require(
+            type(self.seeds) is int and self.seeds >= 1,
+            f"seeds is {self.seeds!r}; it must be a whole number from 1.",
+        )
+        for lr in self.learning_rates:
+            self.recipe.with_(lr=lr)
+
+    @classmethod
+    def of(
+        cls,
+        network: str | Callable[..., nn.Module],
+        data: str,
+        recipe: Recipe,
+        learning_rates: Sequence[float] = learning_rates,
+        rounds: Sequence[int] = rounds,
+        seeds: int = seeds,
+        prunable: Sequence[str] = (),
+        train_images: int = 0,
+    ) -> "SanityCheck":
+        """network: a name, a dotted path `package.module:function`, or a function that returns an nn.Module.
+
+        prunable: patterns of the weights to prune (empty: all convolutions and linear layers but the first
+        and the last). Raises InputError for whatever cannot be built, found or pruned.
+        """
+        name = network if isinstance(network, str) else networks.local(network)
+        task = Task(name, data, train_images=train_images, prunable=tuple(prunable))
+        check_patterns(networks.skeleton(**task.shape), task.prunable)
+        _ = task.prunable_weights  # refuses a network with nothing to prune
+        return cls(task, recipe, tuple(learning_rates), tuple(rounds), seeds)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The one task, as a Scale has several: Appendix F's plot asks for them."""
+        return (self.task,)
+
+    @property
+    def name(self) -> str:
+        """The network's, as a Scale has a name."""
+        return self.task.network
+
+    @property
+    def curve_points(self) -> int:
+        """Tests of a network on its way, at most."""
+        return CURVE_POINTS
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """All settings, without SDT where the factory has no `width` to reduce."""
+        takes_width = "width" in inspect.signature(networks.factory(self.task.network)).parameters
+        return SETTINGS if takes_width else SETTINGS[:-1]
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """Every run of the check."""
+        args = (self.task, self.recipe, self.learning_rates, self.rounds, self.seeds)
+        return list(sanity_check(*args, self.settings, self.rate))
+
+    def prunable(self) -> pd.DataFrame:
+        """One row a parameter: its shape, number of weights, and whether it is prunable."""
+        network = networks.skeleton(**self.task.shape)
+        chosen = self.task.prunable_weights
+        rows = [(n, tuple(p.shape), p.numel(), n in chosen) for n, p in network.named_parameters()]
+        return pd.DataFrame(rows, columns=["parameter", "shape", "weights", "prunable"])
+
+    def notes(self) -> list[str]:
+        """What the user should know before training: settings left out, networks trained one by one."""
+        said = []
+        if "SDT" not in self.settings:
+            said.append(
+                "The factory takes no `width`, so the small-dense network (SDT) cannot be built: condition ② "
+                "stays open. Give the factory an argument `width` that scales its channels."
+            )
+        if why := why_not_stacked(self.task):
+            said.append(f"Networks are trained one by one, not as packs: {why}.")
+        return said
+
+    def thresholds(self) -> Thresholds:
+        """The paper's for its data sets, the card's `similar` for others."""
+        known = of_paper(self.task.data)
+        return replace(known, similar=card(self.task.data).similar) if known.ours else known
+
+
+def _plot(table: pd.DataFrame, check: SanityCheck) -> Figure:
+    """Accuracy against learning rate, a panel a sparsity, tickets marked."""
+    return appendix_f.plot(table, check, check.thresholds())

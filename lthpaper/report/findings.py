@@ -1,0 +1,121 @@
+"""What a figure shows, in sentences computed from its table: never written by hand, never out of date."""
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lthpaper.figures import FigureSpec
+from lthpaper.measures import contours
+from lthpaper.verdicts import claims
+from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.claims.outcome import Outcome
+from lthpaper.verdicts.conditions import NOT_RUN
+from lthpaper.verdicts.tickets import Verdict
+
+READ_WITH = {"appendix-a": "fig1", "fig3": "appendix-f", "table3": "appendix-f", "guideline": "appendix-f"}
+LIST = '<ul style="list-style: none; padding-left: 1em">{}</ul>'
+MANY = 12  # verdicts; more are counted first and folded away
+
+
+@dataclass(frozen=True)
+class Finding:
+    """head: what was asked and how it stands. sentence: on what, the effect and its interval. details: lines
+    that a notebook folds away."""
+
+    head: str
+    sentence: str = ""
+    details: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n    ".join((f"{self.head} {self.sentence}".strip(), *self.details))
+
+    def _repr_html_(self) -> str:
+        said = f"<b>{html.escape(self.head)}</b> {html.escape(self.sentence)}"
+        if not self.details:
+            return said
+        lines = LIST.format("".join(f"<li>{html.escape(line)}</li>" for line in self.details))
+        return f"<details><summary>{said}</summary>{lines}</details>"
+
+
+class Findings(tuple[Finding, ...]):
+    """Findings in order. In a notebook a list whose items unfold."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    def _repr_html_(self) -> str:
+        return "<ul>" + "".join(f"<li>{finding._repr_html_()}</li>" for finding in self) + "</ul>"
+
+
+def findings(
+    name: str, spec: FigureSpec, scale: Any, table: pd.DataFrame, results: pd.DataFrame, judged: pd.DataFrame
+) -> Findings:
+    """What a figure's own sentences, the claims that it speaks to and its verdicts say.
+
+    table: what the figure draws. results: its runs as store.table. judged: its tickets.verdicts.
+    """
+    found = [Finding(sentence) for sentence in (*_there(results), *spec.says(table, scale))]
+    if name == "claims":
+        found += [_of_board(row) for row in table.drop_duplicates("claim").to_dict("records")]
+    else:
+        found += [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
+    if {"LT-OMP", "RR-OMP"} <= set(results["setting"]):  # elsewhere too little is run for a verdict
+        found += _verdicts(list(judged["verdict"]))
+    return Findings(found)
+
+
+def outcomes(name: str, scale: Any, table: pd.DataFrame, results: pd.DataFrame) -> list[Outcome]:
+    """The claims that a figure of the paper speaks to, judged on what this figure shows."""
+    wanted = READ_WITH.get(name, name)
+    seen = {"overlaps": table} if name == "fig6" else {}
+    if name in claims.CONTOURS:
+        seen = {"contours": contours.numbers(table)}
+    on = claims.Results(scale, results, **seen)
+    tests = (test for test in claims.TESTS.values() if wanted in test.figures)
+    return [outcome for test in tests if (outcome := test.judge(on)).tried_on]
+
+
+def _there(results: pd.DataFrame) -> Iterator[str]:
+    """How much of the figure has been run, and that a smoke test shows nothing else."""
+    if results.empty:
+        return
+    runs = results.drop_duplicates("digest")
+    there = runs[trained(runs)]
+    seeds = there["seed"].nunique()
+    said = f"{len(there):,} of {len(runs):,} runs are in the store"
+    yield f"{said}, of {seeds} seed{'s' * (seeds != 1)}." if len(there) else f"{said}: nothing to see yet."
+    diverged = int(there["accuracy"].isna().sum())
+    if diverged:
+        yield f"{diverged:,} diverged, or have a mask from a run that did."
+
+
+def _of_claim(outcome: Outcome) -> Finding:
+    test = claims.TESTS[outcome.claim.id]
+    means = f" (by the means {outcome.by_means})" if outcome.by_means != outcome.status else ""
+    head = f"Claim {outcome.claim.id}, {test.words}: {outcome.status}{means}."
+    ours = f" Ours: {outcome.ours}." if outcome.ours else ""
+    parts = zip(outcome.parts, outcome.settled, strict=True)
+    details = (f"{settled}: {part.sentence}" for part, settled in parts if part.by_means != NOT_RUN)
+    return Finding(head, outcome.sentence + ours, tuple(details))
+
+
+def _of_board(row: dict[str, Any]) -> Finding:
+    means = f" (by the means {row['by the means']})" if row["by the means"] != row["status"] else ""
+    return Finding(f"Claim {row['claim']}, {row['words']}: {row['status']}{means}.", str(row["evidence"]))
+
+
+def _verdicts(judged: list[Verdict]) -> list[Finding]:
+    """Each verdict with its conditions' evidence; many are counted, and folded away."""
+    said = [Finding(_about(v), v.reason, tuple(c.sentence for c in v.conditions)) for v in judged]
+    if len(said) <= MANY:
+        return said
+    kinds = pd.Series([v.kind_ours for v in judged]).value_counts()
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return [Finding(f"Of {len(said)} verdicts by the seeds: {counts}.", "", tuple(map(str, said)))]
+
+
+def _about(v: Verdict) -> str:
+    return f"{v.network} on {v.data}, s = {v.sparsity:.3f}, {v.pruning or 'IMP and OMP together'}:"

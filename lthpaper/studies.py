@@ -1,0 +1,300 @@
+"""What a notebook works with: one figure at one scale, from the plan to the picture (`lth.study`)."""
+
+import dataclasses
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lthpaper import data, locations
+from lthpaper.errors import InputError, require
+from lthpaper.figures import FigureSpec
+from lthpaper.figures import figure as figure_named
+from lthpaper.figures.publish import fingerprint_warning, publish, sources
+from lthpaper.paper import Thresholds
+from lthpaper.report.accuracies import accuracies
+from lthpaper.report.findings import Findings, findings
+from lthpaper.report.folded import Folded
+from lthpaper.runs.recipe import epochs_said
+from lthpaper.runs.run import Run
+from lthpaper.runs.scales import SCALES, Scale
+from lthpaper.runs.scales import scale as scale_named
+from lthpaper.runs.settings import Trial
+from lthpaper.store.store import Result, Store
+from lthpaper.store.table import table
+from lthpaper.sweep import simulate
+from lthpaper.sweep.execute import execute
+from lthpaper.sweep.plan import Plan, plan
+from lthpaper.sweep.stopping import Unfinished
+from lthpaper.verdicts import paper_beside_ours, tickets
+
+
+def study(
+    figure: str,
+    scale: str | Scale = "laptop",
+    *,
+    store: str | Path | None = None,
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    train: bool = True,
+    **fields: Any,
+) -> "Study":
+    """A figure or table of the paper at a scale. It only describes: `train()` trains.
+
+        study = lth.study("fig1", scale="laptop", seeds=5)
+        study.plan      # what is left to train; study.costs() says what that takes
+        study.train()   # train it
+        study.table     # one row a run
+        study.draw()    # the figure, written to study.folder too
+
+    fields: any field of the scale; None leaves it as the scale has it. store, data_root, out: folders; None
+    for the project's own (`lthpaper.locations`). train: False never trains and measures no speed, so that the
+    figure shows what there is. Raises InputError for an unknown figure, scale, field or value.
+    """
+    spec = figure_named(figure)
+    chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(**fields)
+    folder = locations.figures_folder(chosen.name, out, changes(chosen))
+    places = {"store": store, "data_root": data_root, "device": device, "workers": workers}
+    return Study(figure.replace(":", "-"), spec, chosen, folder, **places, train=train)
+
+
+class Study:
+    """A figure and what it is computed on: runs, results, table, picture, verdicts, what they say.
+
+    name: of the files in `folder`. spec: how it is measured and drawn. scale: a Scale, or whatever else the
+    spec's functions take in its place (`checks.SanityCheck`). thresholds: of the verdicts, the paper's for
+    each data set unless given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: FigureSpec,
+        scale: Any,
+        folder: Path,
+        *,
+        store: str | Path | None = None,
+        data_root: str | Path | None = None,
+        device: str | None = None,
+        workers: int | None = None,
+        train: bool = True,
+        thresholds: Thresholds | None = None,
+    ):
+        self.name, self.spec, self.scale, self.folder = name, spec, scale, folder
+        self.store = open_store(store)
+        self.data_root = locations.data_folder(data_root)
+        self.device = locations.device(device)
+        self.workers = workers or None
+        self.trains, self.thresholds = train, thresholds
+
+    def __repr__(self) -> str:
+        return f"<{self.name} at {self.scale.name} scale: {len(self.runs)} runs; store {self.store.folder}>"
+
+    # --- what is trained ---
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """The runs that the figure shows, with their places in it."""
+        return self.spec.trials(self.scale)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs that the figure shows, each once; their ancestors are trained too."""
+        return list(dict.fromkeys(trial.run for trial in self.trials))
+
+    @property
+    def plan(self) -> Plan:
+        """What the store still lacks for this figure."""
+        return plan(self.runs, self.store, self.spec.lacking(self.scale, self.store))
+
+    def costs(self) -> pd.DataFrame:
+        """The plan in numbers: runs, network-epochs, hours on this device, disk.
+
+        Raises InputError if the data that is left to train on is not there, or a network fails on it.
+        """
+        todo = self.plan
+        if not self.trains:
+            return costs(todo, "")
+        require(not (missing := missing_data(todo, self.data_root)), " ".join(missing))
+        return costs(todo, self.device, self.workers)
+
+    def train(self, quiet: bool = False) -> None:
+        """Train what is missing, with one live bar.
+
+        An interrupt keeps checkpoints and ends it with Unfinished, in a sentence; called again, it goes on.
+        """
+        if not self.trains:
+            missing = [run for run in self.runs if run not in self.store]
+            if missing and not quiet:
+                print(
+                    f"{len(missing)} of {len(self.runs)} runs are missing; train is false, so they stay so."
+                )
+            return
+        keep, points = self.spec.lacking(self.scale, self.store), self.scale.curve_points
+        where = (self.store, self.data_root, self.device, self.workers)
+        try:
+            execute_interruptibly(self.runs, *where, keep=keep, quiet=quiet, curve_points=points)
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Read results anew: some were trained."""
+        for cached in ("table", "results"):
+            self.__dict__.pop(cached, None)
+
+    # --- what came of it ---
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """One row a run, in the columns of store.table; what the store lacks is NaN."""
+        return table(self.trials, self.store)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The tidy table that the figure draws."""
+        return self.spec.measure(self.trials, self.store, self.scale, self.data_root)
+
+    @property
+    def accuracies(self) -> pd.DataFrame:
+        """The results for a person: a column a setting, mean ± standard deviation over seeds, percent."""
+        return accuracies(self.results)
+
+    def draw(self) -> Figure:
+        """The figure; PNG, PDF, table and provenance go to `folder`."""
+        fig = self.spec.plot(self.table, self.scale)
+        about = self.provenance
+        if warning := fingerprint_warning(about):
+            fig.text(0.01, 0.01, warning, fontsize=6, color="#D55E00")
+        publish(fig, self.table, about, self.folder, self.tabulated, self.spec.title)
+        return fig
+
+    @property
+    def tabulated(self) -> pd.DataFrame | None:
+        """The table as the paper prints it; None for a figure."""
+        return self.spec.tabulate(self.table, self.scale) if self.spec.tabulate else None
+
+    # --- what it says ---
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """One row a network, data set, sparsity and pruning: is it a winning ticket (tickets.COLUMNS)?"""
+        subnetworks = self.results["setting"].str.startswith(("LT", "RR"))
+        judged = self.results if subnetworks.any() else self.results.iloc[:0]
+        return tickets.verdicts(judged, self.thresholds)
+
+    def numbers(self, place: str = "") -> pd.DataFrame:
+        """The accuracies that the paper states in a place ("Fig. 1"; "": anywhere) beside ours."""
+        return paper_beside_ours.beside(self.results, self.scale, place)
+
+    def relations(self, place: str = "") -> pd.DataFrame:
+        """The differences and bounds that the paper states in a place beside ours."""
+        return paper_beside_ours.relations(self.results, self.scale, place)
+
+    def findings(self) -> Findings:
+        """What we see, in sentences computed from the table: the claims that this figure speaks to."""
+        return findings(self.name, self.spec, self.scale, self.table, self.results, self.verdicts)
+
+    @property
+    def provenance(self) -> Folded:
+        """What the figure was drawn from; in a notebook a line that unfolds."""
+        about = sources(self.name, self.scale, self.trials, self.store)
+        said = f"{about['results']:,} of {about['runs']:,} runs, {about['runs_hash']}, lthpaper "
+        return Folded(about, f"Where it comes from: {said}{about['versions']['lthpaper']}")
+
+
+def open_store(folder: str | Path | None = None) -> Store:
+    """The store in a folder (None: the project's own) over the published results, where there are any."""
+    return Store(locations.store_folder(folder), locations.published_folder())
+
+
+def train(
+    runs: Iterable[Run],
+    store: Store | str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> list[Result]:
+    """Train what a store lacks of some runs and their ancestors; the result of each, in the runs' order.
+
+    store: one, its folder, or None for the project's own. Interrupted as Study.train is.
+    """
+    runs, results = list(runs), store if isinstance(store, Store) else open_store(store)
+    root, where = locations.data_folder(data_root), locations.device(device)
+    execute_interruptibly(runs, results, root, where, workers, quiet=quiet)
+    return [results.get(run) for run in runs]
+
+
+def execute_interruptibly(runs: Iterable[Run], store: Store, *where: Any, **how: Any) -> Plan:
+    """`sweep.execute`, which a person may interrupt: then it raises Unfinished, saying what is kept."""
+    kept = f"Finished runs are in {store.folder}, those under way have a checkpoint: train again to go on."
+    try:
+        return execute(runs, store, *where, signals=True, **how)
+    except Unfinished as unfinished:
+        raise Unfinished(f"{unfinished} {kept}") from None
+    except KeyboardInterrupt:  # a second one, or where no signal can be caught
+        raise Unfinished(f"Interrupted. {kept}") from None
+
+
+def changes(of: Scale) -> dict[str, Any]:
+    """The fields in which a scale is not what its name says."""
+    own = SCALES.get(of.name)
+    if own is None:  # a scale of the user's, whose name says everything
+        return {}
+    names = (field.name for field in dataclasses.fields(of))
+    return {name: getattr(of, name) for name in names if getattr(of, name) != getattr(own, name)}
+
+
+def missing_data(todo: Plan, root: str | Path | None = None) -> list[str]:
+    """A sentence a data set to train on that is not there: where it was looked for, how to get it."""
+    said = []
+    for name in sorted({run.task.data for run in todo.todo}):
+        try:
+            data.look_for(name, root)
+        except InputError as error:
+            said.append(str(error))
+    return said
+
+
+def amount(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def trainings(todo: Plan) -> list[str]:
+    """A line a kind of network, data and length: "12 trainings of resnet20 on cifar10, 160 epochs".
+
+    Small dense networks have a width for each sparsity; they are one line.
+    """
+    counted: dict[tuple[str, str, int], list[float]] = {}
+    for run in todo.todo:
+        small = " made narrow (SDT)" if run.task.width < 1 else ""
+        key = (f"{run.task.network}{small}", run.task.data, run.recipe.epochs)
+        counted.setdefault(key, []).append(run.task.width)
+    said = []
+    for (network, name, epochs), widths in counted.items():
+        low, high = min(widths), max(widths)
+        width = f", width {low:.3g}" + (f" to {high:.3g}" if high > low else "") if low < 1 else ""
+        many = f"{len(widths):,} training{'s' * (len(widths) != 1)}"
+        said.append(f"{many} of {network} on {name}, {epochs_said(epochs)}{width}")
+    return said
+
+
+def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
+    """A plan in numbers, one column; what is in the store already costs nothing. device "": no time."""
+    rows = {
+        "runs": f"{len(todo.runs)}",
+        "in the store": f"{len(todo.runs) - len(todo.todo)}",
+        "to train": f"{len(todo.todo)}",
+        "network-epochs": f"{todo.network_epochs:,}",
+        "disk": amount(todo.disk),
+    }
+    if device:
+        seconds = simulate.here(todo, device, workers).makespan
+        rows[f"predicted time on {device}"] = simulate.duration(seconds)
+    return pd.DataFrame({"": rows})
