@@ -8,13 +8,12 @@ from lthpaper.figures import FigureSpec, fig3, register
 from lthpaper.figures.style import PAGE, paper_style
 from lthpaper.paper import Thresholds
 from lthpaper.runs import experiments
-from lthpaper.runs.scales import Scale
 from lthpaper.verdicts.cells import by_sparsity
 
 trials = experiments.all_sparsities
 
 
-def plot(table: pd.DataFrame, scale: Scale, thresholds: Thresholds | None = None) -> Figure:
+def plot(table: pd.DataFrame, scale: fig3.HasTasks, thresholds: Thresholds | None = None) -> Figure:
     """A row an experiment, a column a sparsity. thresholds: the paper's for each data set unless given."""
     parts = fig3.experiments(table, scale)
     across = max(len(by_sparsity(rows)) for *_, rows in parts)

@@ -1,7 +1,7 @@
 """Figure 3: accuracy against learning rate, a curve a setting, a panel an experiment, tickets marked."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,6 +27,7 @@ from lthpaper.paper import Thresholds
 from lthpaper.runs.experiments import sanity_checks
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS
+from lthpaper.runs.task import Task
 from lthpaper.verdicts.cells import trained
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, Verdict, verdict
 
@@ -58,7 +59,14 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     return fig
 
 
-def experiments(table: pd.DataFrame, scale: Scale) -> list[tuple[str, str, pd.DataFrame]]:
+class HasTasks(Protocol):
+    """A scale, or whatever else has networks and data sets to show in order."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]: ...
+
+
+def experiments(table: pd.DataFrame, scale: HasTasks) -> list[tuple[str, str, pd.DataFrame]]:
     """(network, data, rows), in the scale's order, then whatever else the table has."""
     groups = dict(list(table.groupby(["network", "data"], sort=False)))
     order = [(t.network, t.data) for t in scale.tasks]
