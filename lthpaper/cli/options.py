@@ -79,7 +79,7 @@ def fields(pairs: list[str] | None) -> dict[str, str]:
 def studies_of(
     names: list[str] | None,
     scale: str,
-    changes: dict[str, str],
+    changes: dict[str, Any],
     store: str,
     data: str,
     device: str,

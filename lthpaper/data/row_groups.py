@@ -2,7 +2,7 @@
 
 Columns as the Hugging Face hub has them: `image` {bytes, path} and `label`. An image cannot be read without
 the hundred or so that are stored with it, so `groups` says which these are, and whoever shuffles keeps
-them near each other (`streaming.order`).
+them near each other (training/streaming.py).
 """
 
 from collections import OrderedDict

@@ -340,7 +340,8 @@ def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: 
         if cell.diverged:
             crosses(ax, [0.015], setting, ax.transAxes)
         elif math.isfinite(cell.mean):
-            ax.axhline(cell.mean, **{"color": COLOURS[setting], "linewidth": 1} | style)
+            look: dict[str, Any] = {"color": COLOURS[setting], "linewidth": 1} | style
+            ax.axhline(cell.mean, **look)
 
 
 # --- axes ---

@@ -116,7 +116,7 @@ def checksum(described: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 
 def read(path: Path) -> tuple[dict[str, Any], Checkpoint]:
-    """A checkpoint's description and content. Raises one of entries.NO_TENSORS if it is none."""
+    """A checkpoint's description and content. Raises one of entry.NO_TENSORS if it is none."""
     with safe_open(plain(path), "pt") as file:
         described = json.loads((file.metadata() or {})[DESCRIPTION])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict

@@ -1,7 +1,7 @@
 """Results by digest. A folder a run: described, checksummed, whole or absent. No pickle is ever read.
 
 <store>/<network>-<data>-<digest>/
-    run.json              the run and its ancestors (runs.to_json)
+    run.json              the run and its ancestors (runs.run.to_json)
     result.json           curves, provenance, checksums of the files above and below
     weights.safetensors   θT: parameters and buffers
     mask.safetensors      the mask, eight weights a byte

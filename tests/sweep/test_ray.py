@@ -92,7 +92,7 @@ def bits(store: Store, *runs: Run) -> dict[str, bytes]:
     return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
 
 
-def wait_until(true: Callable[[], object], seconds: float = 600) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 1800) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, "it did not happen"

@@ -95,20 +95,20 @@ def story(tmp_path_factory) -> Story:
         wait_until(lambda: list(checkpoints.glob("*.safetensors")), first)
         victim = children(first.pid)[1]
         os.kill(victim, signal.SIGKILL)
-        killed = (victim, first.communicate(timeout=600)[1], first.returncode)
+        killed = (victim, first.communicate(timeout=1800)[1], first.returncode)
         after_kill = state(disturbed)
 
         second = torchrun("-m", "lthpaper", *RUN, "--store", str(disturbed))
         wait_until(lambda: state(disturbed) not in (after_kill, (0, [])), second)
         second.send_signal(signal.SIGTERM)
-        stopped = (second.communicate(timeout=600)[1], second.returncode)
+        stopped = (second.communicate(timeout=1800)[1], second.returncode)
         after_stop = state(disturbed)
         shutil.copytree(disturbed, folder / "alone")
 
         stores = [str(undisturbed), str(disturbed)]
         (folder / "commands.json").write_text(json.dumps([[*RUN, "--store", store] for store in stores]))
         third = torchrun(str(HERE / "team_trial.py"), str(folder))
-        out, err = third.communicate(timeout=600)
+        out, err = third.communicate(timeout=1800)
         assert third.returncode == 0, err
     results = [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
     return Story(

@@ -24,6 +24,7 @@ from hand_made import (
 
 from lthpaper.figures import FIGURES, claims_board
 from lthpaper.paper import CLAIMS
+from lthpaper.runs.experiments import rewinding_epochs
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import imp_sparsity
 from lthpaper.store.store import Store
@@ -413,13 +414,15 @@ def test_claim_10_is_open_until_each_network_and_learning_rate_has_its_overlaps(
 
 # --- claims 12 to 14 ---
 
+EARLY_EPOCHS = tuple(map(float, rewinding_epochs(SMALL)))  # three, as at every scale of some length
+
 
 def test_claim_12_some_early_epoch_improves_each():
     def judged(early, late):
         wr = [
             row
             for label in ("IMP", "OMP")
-            for t, mean in ((2.0, early), (3.0, early), (6.0, late))
+            for t, mean in zip(EARLY_EPOCHS, (early, early, late), strict=True)
             for row in rows(f"WR-{label}", {0.1: mean}, S11, rewind=t)
         ]
         lt = [*rows("LT-IMP", {0.1: 90.0}, S11), *rows("LT-OMP", {0.1: 90.0}, S11)]
@@ -431,7 +434,7 @@ def test_claim_12_some_early_epoch_improves_each():
 
 
 def test_claim_12_is_open_while_a_learning_rate_a_pruning_or_an_epoch_is_missing():
-    def judged(wr_mean, lrs=(0.01, 0.1), labels=("IMP", "OMP"), epochs=(2.0, 3.0, 6.0)):
+    def judged(wr_mean, lrs=(0.01, 0.1), labels=("IMP", "OMP"), epochs=EARLY_EPOCHS):
         wr = [
             row
             for label in labels
@@ -444,9 +447,9 @@ def test_claim_12_is_open_while_a_learning_rate_a_pruning_or_an_epoch_is_missing
     assert judged(91.0) == SUPPORTED
     assert judged(91.0, lrs=(0.1,)) == UNDECIDED
     assert judged(91.0, labels=("IMP",)) == UNDECIDED
-    assert judged(91.0, epochs=(2.0,)) == SUPPORTED  # some early epoch is enough
+    assert judged(91.0, epochs=EARLY_EPOCHS[:1]) == SUPPORTED  # some early epoch is enough
     assert judged(89.0) == CONTRADICTED
-    assert judged(89.0, epochs=(2.0,)) == UNDECIDED  # another might improve
+    assert judged(89.0, epochs=EARLY_EPOCHS[:1]) == UNDECIDED  # another might improve
 
 
 def test_options_that_are_all_alike_improve_by_the_means_no_more_often_than_not():

@@ -113,7 +113,7 @@ def claim_9(results: Results) -> Outcome:
         alike = relate(e.side(*LT), LIKE, e.side(*RR), similar(e.known.data), e.about, "LT − RR")
         if prefers.by_means == YES:  # elsewhere the claim says nothing
             if alike.by_means == NO:  # which contradicts it only as surely as large rates are preferred
-                sure = least((prefers.confidence, alike.confidence))
+                sure = least([prefers.confidence, alike.confidence])
                 alike = replace(alike, confidence=sure)
             parts.append(replace(alike, open=alike.open + prefers.open))
     note = "" if parts else "No experiment was found in which the subnetwork prefers large learning rates."

@@ -1,7 +1,6 @@
 """The relations that claims are made of: the best of some cells against the best of others, with seeds."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -141,11 +140,10 @@ def _compared(ours: Side, relation: str, theirs: Side, margin: float, level: flo
     )
 
 
-def least(confidences: Iterable[float | None]) -> float | None:
+def least(confidences: list[float | None]) -> float | None:
     """The smallest confidence; None if one of them is not known."""
-    known = list(confidences)
-    given = [confidence for confidence in known if confidence is not None]
-    return min(given) if len(given) == len(known) else None
+    known = [confidence for confidence in confidences if confidence is not None]
+    return min(known) if len(known) == len(confidences) else None
 
 
 def _with(found: Comparison, holds: bool, confidence: float | None) -> Comparison:
