@@ -24,7 +24,7 @@ app = typer.Typer(
     epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback. "
     "What a time limit or SIGTERM ended in good order exits with status 75; the same command goes on.",
 )
-for command in (run.plan, run.run, figures.figures):
+for command in (run.plan, run.run, run.status, figures.figures):
     app.command()(command)
 app.command("list")(figures.list_)
 for command in (figures.claims, check.check, run.bench):

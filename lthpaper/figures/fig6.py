@@ -37,7 +37,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
         for row, (line, name) in enumerate(zip(axes, names, strict=True)):
             of_network = measured[measured["network"] == name]
             for ax, p in zip(line, SHARES, strict=False):
-                _against_rate(ax, of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)], p)
+                against_rate(ax, of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)], p)
                 ax.set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) p = {p:g}")
             line[0].set_ylabel(f"{name}: R_p")
             lost = of_network.loc[_diverged(of_network), "lr"]
@@ -63,7 +63,8 @@ def _diverged(measured: pd.DataFrame) -> pd.Series:
     return measured["survivors"].notna() & measured["overlap"].isna()
 
 
-def _against_rate(ax: Axes, table: pd.DataFrame, p: float) -> Axes:
+def against_rate(ax: Axes, table: pd.DataFrame, p: float) -> Axes:
+    """Both pairs of weights and the band of chance. table: of one network and p, pooled within layers."""
     for pair, setting in LOOKS.items():
         there = table[(table["pair"] == pair) & table["survivors"].notna()]
         cells = spread(there, "lr", "overlap")
