@@ -66,9 +66,13 @@ def figures(
     folder = locations.figures_folder(scale, out)
     fixed = {"scale": scale, "store": str(locations.store_folder(store).resolve()), "device": device}
     fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
-    values = {name: fixed | batch.checked(path, given) for name, path in chosen.items()}
     if not train:
-        values = {name: of_one | {"train": False} for name, of_one in values.items()}
+        trains = [name for name, path in chosen.items() if "train" not in batch.parameters(path)]
+        if trains:
+            console.print(f"Left out, since it is there to train: {', '.join(trains)}")
+        chosen = {name: path for name, path in chosen.items() if name not in trains}
+        fixed |= {"train": False}
+    values = {name: fixed | batch.checked(path, given) for name, path in chosen.items()}
 
     changes_of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
     drawn = [name for name in chosen if name in FIGURES]
