@@ -77,7 +77,8 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float) -> Axes:
     band = table.dropna(subset="low").groupby("lr")[["low", "high"]].mean()
     ax.fill_between(band.index, band["low"], band["high"], color="#bbbbbb", alpha=0.5, linewidth=0)
     ax.axhline(p, color="#777777", linewidth=0.8, linestyle="--")
-    ax.set_xscale("log")
+    if len(there):  # an empty axis cannot be logarithmic
+        ax.set_xscale("log")
     ax.set_xlabel("learning rate")
     ax.set_ylim(0, max(0.5, *ax.get_ylim()))
     return ax
