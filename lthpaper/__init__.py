@@ -11,8 +11,8 @@
     (result,) = lth.train([ticket], lth.Store("runs/store"))
 
 `dir(lth)` lists what is here: studies and checks, the values (Task, Recipe, Run, Trial, Scale) and the
-paper's settings that make runs, the store and what trains, the verdicts, and the packages data, networks and
-paper. Each name is loaded when it is first used, so the import itself costs nothing.
+paper's settings that make runs, the store and what trains, the verdicts, and the modules data, networks,
+paper and sliders. Each name is loaded when it is first used, so the import itself costs nothing.
 """
 
 from importlib import import_module
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 HOMES = {  # name -> the module that has it
-    **dict.fromkeys(("study", "Study", "train", "open_store"), "studies"),
+    **dict.fromkeys(("study", "Study", "train", "open_store", "status"), "studies"),
     **dict.fromkeys(("check", "Check", "SanityCheck"), "checks"),
     "parameters": "report.parameters",
     "readable": "report.readable",
@@ -44,12 +44,13 @@ HOMES = {  # name -> the module that has it
     "guideline": "verdicts.guideline",
     "InputError": "errors",
 }
-PACKAGES = ("data", "networks", "paper")
+MODULES = {"data": "data", "networks": "networks", "paper": "paper", "sliders": "report.sliders"}
 
 if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the two
     from lthpaper import data, networks, paper
     from lthpaper.checks import Check, SanityCheck, check
     from lthpaper.errors import InputError
+    from lthpaper.report import sliders
     from lthpaper.report.parameters import parameters
     from lthpaper.report.readable import readable
     from lthpaper.runs.recipe import Recipe
@@ -70,7 +71,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper.runs.task import Task
     from lthpaper.store.store import Result, Store
     from lthpaper.store.table import curves, layers, table
-    from lthpaper.studies import Study, open_store, study, train
+    from lthpaper.studies import Study, open_store, status, study, train
     from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import plan
     from lthpaper.verdicts.guideline import guideline
@@ -78,8 +79,8 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
 
 
 def __getattr__(name: str) -> Any:
-    if name in PACKAGES:
-        return import_module(f"lthpaper.{name}")
+    if name in MODULES:
+        return import_module(f"lthpaper.{MODULES[name]}")
     if name not in HOMES:
         raise AttributeError(
             f"module 'lthpaper' has no attribute {name!r}; dir(lthpaper) lists what there is"
@@ -90,4 +91,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*HOMES, *PACKAGES, "__version__", "__doc__"})
+    return sorted({*HOMES, *MODULES, "__version__", "__doc__"})

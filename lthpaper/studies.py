@@ -28,6 +28,8 @@ from lthpaper.store.table import table
 from lthpaper.sweep import simulate
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.plan import Plan, plan
+from lthpaper.sweep.status import Status
+from lthpaper.sweep.status import status as store_status
 from lthpaper.sweep.stopping import Unfinished
 from lthpaper.verdicts import paper_beside_ours, tickets
 
@@ -210,6 +212,17 @@ class Study:
 def open_store(folder: str | Path | None = None) -> Store:
     """The store in a folder (None: the project's own) over the published results, where there are any."""
     return Store(locations.store_folder(folder), locations.published_folder())
+
+
+def status(figure: str | None = None, scale: str | Scale = "laptop", **how: Any) -> Status:
+    """What trains in the project's store, or that of `store=`; with a figure also what it still waits for.
+
+    how: as of `study`.
+    """
+    if figure is None:
+        return store_status(open_store(how.get("store")))
+    asked = study(figure, scale, **how)
+    return store_status(asked.store, asked.runs)
 
 
 def train(

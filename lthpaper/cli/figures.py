@@ -71,9 +71,13 @@ def figures(
     folder = locations.figures_folder(scale, out, own)
     fixed = {"scale": scale, "store": str(locations.store_folder(store).resolve()), "device": device}
     fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
-    values = {name: fixed | of_its_own for name, of_its_own in checked.items()}
     if not train:
-        values = {name: of_one | {"train": False} for name, of_one in values.items()}
+        trains = [name for name, path in chosen.items() if "train" not in batch.parameters(path)]
+        if trains:
+            console.print(f"Left out, since it is there to train: {', '.join(trains)}")
+        chosen = {name: path for name, path in chosen.items() if name not in trains}
+        fixed |= {"train": False}
+    values = {name: fixed | checked[name] for name in chosen}
     drawn = [name for name in chosen if name in FIGURES]
     if drawn and train:
         studies = studies_of(drawn, scale, changes_of_scale, store, data, device, 0)

@@ -30,6 +30,7 @@ app = typer.Typer(
 COMMANDS = {
     "plan": run.plan,
     "run": run.run,
+    "status": run.status,
     "figures": figures.figures,
     "list": figures.list_,
     "claims": figures.claims,
@@ -40,6 +41,7 @@ COMMANDS = {
 EXAMPLES = {  # below the help of a command, a line each
     "plan": ("plan fig3 --scale paper", "plan fig1 fig3 --scale paper --on 8xh100 --price 2.5"),
     "run": ("run fig1 --scale laptop --time-limit 2h", "run fig1 --set network=vgg-small --set seeds=5"),
+    "status": ("status", "status --watch --store runs/store"),
     "figures": ("figures", "figures fig1 table3 --scale laptop", "figures fig1 --set seeds=2"),
     "list": ("list figures", "list networks", "list runs --store runs/store"),
     "claims": ("claims --scale laptop",),

@@ -1,6 +1,7 @@
 """Commands that plan and train: plan, run, bench."""
 
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from lthpaper.cli.options import (
     TimeLimit,
     Workers,
     fields,
+    store_at,
     studies_of,
     time_left,
     union,
@@ -26,6 +28,7 @@ from lthpaper.cli.options import (
 from lthpaper.errors import require
 
 console = terminal.console()
+SECONDS_BETWEEN_LOOKS = 5.0  # of --watch
 
 
 def plan(
@@ -102,6 +105,33 @@ def run(
     how = {"time_limit": left, "on": on, "signals": True, "curve_points": first.scale.curve_points}
     done = execute(runs, *where, keep, quiet, **how)
     console.print(f"{len(done.todo)} runs trained, {len(done.runs)} in the store {first.store.folder}")
+
+
+def status(
+    figures: Annotated[
+        list[str] | None, typer.Argument(help="Figures whose runs are waited for; none: only the store.")
+    ] = None,
+    scale: ScaleName = "laptop",
+    changes: Changes = None,
+    store: StoreFolder = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Again every few seconds, until Ctrl-C.")] = False,
+) -> None:
+    """What trains in a store: runs done, under way with their epoch, waiting, failed; how fast, how long."""
+    from lthpaper.sweep.status import status as of_store
+
+    at = store_at(store)
+    require(
+        at.folder.is_dir(), f"There is no store {at.folder}; `lthpaper run` makes one, --store names one."
+    )
+    runs = union(studies_of(figures, scale, fields(changes), store, "", "cpu", 0))[0] if figures else []
+    while True:
+        found = of_store(at, runs)
+        if watch:
+            console.clear()
+        typer.echo(str(found))
+        if not watch:
+            return
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def bench(

@@ -7,6 +7,7 @@ from lthpaper.figures import FigureSpec, fig3, register
 from lthpaper.figures.style import paper_style, percent
 from lthpaper.paper import Thresholds
 from lthpaper.runs import experiments
+from lthpaper.runs.scales import Scale
 from lthpaper.verdicts.cells import by_sparsity
 
 trials = experiments.all_sparsities

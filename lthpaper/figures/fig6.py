@@ -51,7 +51,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             for p in SHARES:
                 line.append(fig.add_subplot(grid[row, len(line)], sharey=line[0] if line else None))
                 of_share = of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)]
-                _against_rate(line[-1], of_share, p, of_network["lr"])
+                against_rate(line[-1], of_share, p, of_network["lr"])
                 line[-1].set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) $p$ = {p:g}")
                 line[-1].tick_params(labelleft=len(line) == 1)
             line[0].set_ylabel(f"{name}: {R_P}")
@@ -80,7 +80,8 @@ def _diverged(measured: pd.DataFrame) -> pd.Series:
     return measured["survivors"].notna() & measured["overlap"].isna()
 
 
-def _against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]) -> None:
+def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]) -> None:
+    """Both pairs of weights and the band of chance. table: of one network and p, pooled within layers."""
     import seaborn as sns
 
     shown = table[table["overlap"].notna()]

@@ -33,6 +33,9 @@ COLUMNS = [
     "digest",
 ]
 
+RUN = ["panel", "setting", "network", "data", "sparsity", "lr", "seed", "accuracy"]
+NUMBERS = [*RUN, "minimum", "basin", "basin_area", "roughness", "non_convexity", "off_plane"]
+
 
 def measure(
     trials: Iterable[Trial],
@@ -184,9 +187,7 @@ def numbers(measured: pd.DataFrame, within: float = WITHIN) -> pd.DataFrame:
     for rows, x, y, loss in grids(measured):
         path = rows[rows["kind"] == "trajectory"]
         found.append(
-            rows.iloc[0][
-                ["panel", "setting", "network", "data", "sparsity", "lr", "seed", "accuracy"]
-            ].to_dict()
+            rows.iloc[0][RUN].to_dict()
             | {
                 "minimum": np.nanmin(loss),
                 "basin": basin_share(loss, within),
@@ -197,4 +198,4 @@ def numbers(measured: pd.DataFrame, within: float = WITHIN) -> pd.DataFrame:
                 "off_plane": np.sqrt((path["off_plane"] ** 2).sum() / (path["distance"] ** 2).sum()),
             }
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=NUMBERS)

@@ -17,6 +17,7 @@ from typing import Any
 from lthpaper import locations
 from lthpaper.errors import InputError, require, suggestion
 
+BATCH = "LTHPAPER_BATCH"  # an environment variable of kernels that no person sits at
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
 
 
@@ -162,6 +163,7 @@ def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) 
 
     with open(executed.with_suffix(".log"), "w") as log:
         os.dup2(log.fileno(), 2)  # what kernels say on stderr, which nobody wants between the lines
+    os.environ[BATCH] = "1"  # the kernel's too
     began = time.perf_counter()
     error, cell = "", ""
     try:

@@ -1,0 +1,181 @@
+"""What trains in a store: read from its locks, logs and checkpoints, from any terminal or notebook.
+
+    lthpaper status                     # what is there, under way and failed
+    lthpaper status fig1 --scale laptop # and what these figures still wait for, and how long
+
+Whoever trains holds the locks and writes the logs, on this machine or on a cluster that shares the store.
+Nothing is written here.
+"""
+
+import html
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lthpaper.runs.run import Run, ancestors
+from lthpaper.store import locks, logs
+from lthpaper.store.store import Store
+
+LINE = re.compile(r"(\S+) (\S+) (\S+): (?:(\d+) of (\d+) epochs|(begins|failed))")
+TAIL = 20_000  # bytes of a log that are read
+WINDOW = 600.0  # seconds in which the speed is measured
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A run that someone has locked. epoch, epochs: of its log, 0 where it has said nothing yet."""
+
+    name: str
+    host: str = ""
+    epoch: int = 0
+    epochs: int = 0
+
+    def __str__(self) -> str:
+        said = f"epoch {self.epoch} of {self.epochs}" if self.epochs else "begins"
+        return f"{self.name}: {said}{f' on {self.host}' if self.host else ''}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run whose log ends in a failure, in one line, and where the log lies."""
+
+    name: str
+    what: str
+    log: Path
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what} ({self.log})"
+
+
+@dataclass(frozen=True)
+class Status:
+    """done, waiting: numbers of runs; waiting and network_epochs are None unless runs were asked about.
+
+    per_hour: network-epochs, over the last ten minutes, of all that train in this store.
+    """
+
+    folder: Path
+    done: int
+    under_way: tuple[UnderWay, ...]
+    failed: tuple[Failure, ...]
+    checkpoints: int
+    per_hour: float
+    waiting: int | None = None
+    network_epochs: int | None = None
+
+    @property
+    def hours_left(self) -> float | None:
+        """At the present speed; None where nothing trains, or nothing was asked about."""
+        if self.network_epochs is None or not self.per_hour:
+            return None
+        return self.network_epochs / self.per_hour
+
+    @property
+    def sentence(self) -> str:
+        parts = [f"{self.done:,} runs done", f"{len(self.under_way)} under way"]
+        parts += [f"{self.waiting:,} waiting"] if self.waiting is not None else []
+        parts += [f"{len(self.failed)} failed"] if self.failed else []
+        parts += [f"{self.checkpoints} checkpoints"] if self.checkpoints else []
+        parts += [f"{self.per_hour:,.0f} network-epochs an hour"] if self.per_hour else []
+        parts += [f"about {self.hours_left:.1f} h left"] if self.hours_left is not None else []
+        return f"{self.folder}: {', '.join(parts)}."
+
+    def __str__(self) -> str:
+        lines = (*map(str, self.under_way), *(f"failed: {failure}" for failure in self.failed))
+        return "\n".join((self.sentence, *(f"  {line}" for line in lines)))
+
+    def _repr_html_(self) -> str:
+        head, *lines = str(self).splitlines()
+        return f"<b>{html.escape(head)}</b>" + "".join(f"<br>{html.escape(line)}" for line in lines)
+
+
+def status(store: Store, runs: Iterable[Run] = ()) -> Status:
+    """What a store holds and what trains in it. runs: what else is waited for, with their ancestors.
+
+    Without runs everything in the store counts as done; with them only those and their ancestors do.
+    """
+    asked = {run.name: run for run in ancestors(runs)}
+    there = {path.parent.name for path in store.folder.glob("*/result.json")}
+    if store.published is not None and asked:
+        there |= {name for name, run in asked.items() if run in store}
+    held = {path.stem for path in (store.folder / locks.FOLDER).glob("*.lock") if _held(path)}
+    held = {name for name in held if not name.startswith("waiting-") and name not in there}
+    tails = {path.stem: _tail(path) for path in (store.folder / logs.FOLDER).glob("*.log")}
+    under_way = tuple(_under_way(name, tails.get(name, "")) for name in sorted(held))
+    failed = (_failure(store, name, text) for name, text in tails.items() if name not in there | held)
+    common = {
+        "folder": store.folder,
+        "under_way": under_way,
+        "failed": tuple(failure for failure in failed if failure),
+        "checkpoints": len(list((store.folder / ".checkpoints").glob("*.safetensors"))),
+        "per_hour": _per_hour(tails.values()),
+    }
+    if not asked:
+        return Status(done=len(there), **common)
+    left = {name: run.cost for name, run in asked.items() if name not in there}
+    epochs = sum(left.values()) - sum(u.epoch for u in under_way if u.name in left)
+    done, waiting = len(asked) - len(left), len(set(left) - held)
+    return Status(done=done, waiting=waiting, network_epochs=max(0, epochs), **common)
+
+
+def _held(path: Path) -> bool:
+    """Whether someone holds a lock; looking at it takes nothing from whoever does."""
+    try:
+        import fcntl  # not on every system
+    except ImportError:
+        return True
+    with suppress(OSError), open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def _tail(path: Path) -> str:
+    with suppress(OSError), open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        return file.read().decode(errors="replace")
+    return ""
+
+
+def _lines(text: str) -> Iterator[re.Match[str]]:
+    return (match for line in text.splitlines() if (match := LINE.match(line)))
+
+
+def _under_way(name: str, text: str) -> UnderWay:
+    last = next(reversed(list(_lines(text))), None)
+    if last is None:
+        return UnderWay(name)
+    return UnderWay(name, last[2], int(last[4] or 0), int(last[5] or 0))
+
+
+def _failure(store: Store, name: str, text: str) -> Failure | None:
+    """None unless the last thing that the log says is a failure."""
+    last = next(reversed(list(_lines(text))), None)
+    if last is None or last[6] != "failed":
+        return None
+    return Failure(name, text.strip().rpartition("\n")[2], store.folder / logs.FOLDER / f"{name}.log")
+
+
+def _per_hour(texts: Iterable[str]) -> float:
+    """Epochs that the logs report within the window, of all runs together."""
+    now, epochs = time.time(), 0
+    for text in texts:
+        seen = [(_age(match[1], now), int(match[4])) for match in _lines(text) if match[4]]
+        recent = [epoch for age, epoch in seen if age <= WINDOW]
+        before = [epoch for age, epoch in seen if age > WINDOW]
+        if recent:
+            epochs += max(0, recent[-1] - (before[-1] if before else 0))
+    return 3600 * epochs / WINDOW
+
+
+def _age(stamp: str, now: float) -> float:
+    with suppress(ValueError):
+        return now - datetime.fromisoformat(stamp).astimezone(UTC).timestamp()
+    return float("inf")
