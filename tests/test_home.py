@@ -32,6 +32,7 @@ from lthpaper.sweep.plan import plan
 from lthpaper.sweep.stopping import Unfinished
 from lthpaper.verdicts import tickets
 
+ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Recipe(epochs=1, batch_size=30, milestones=())
 ONE = {"learning_rates": (0.1,), "rounds": (1,), "seeds": 1, "train_images": 60}
 OWN = """
@@ -173,7 +174,8 @@ def test_a_verdict_prints_as_a_sentence_with_its_evidence_and_shows_itself_in_a_
     verdict = judged((0, 1, 2))
     first, *evidence = str(verdict).splitlines()
     assert first == (
-        "resnet8 on digits, s = 0.832, IMP: By the means Jackpot: ① to ⑤ hold. The seeds bear it out."
+        "resnet8 on digits, s = 0.832, IMP: By the means Jackpot: ① to ⑤ hold. The seeds bear it out. "
+        "P(Jackpot) 1.00, P(secondary prize) 0.00, P(none) 0.00."
     )
     assert [line.strip()[0] for line in evidence] == list("①②③④⑤")
     shown = verdict._repr_html_()
@@ -243,8 +245,10 @@ def test_list_has_every_notebook_in_the_papers_order_and_imports_no_torch(tmp_pa
     )
     *lines, torch_imported = done.stdout.strip().splitlines()
     names = [line.split()[0] for line in lines[1:]]
-    assert names[:3] == ["fig1", "appendix-a", "fig2"]
-    assert names[-1] == "own-network"
+    numbered = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert names == [stem.split("_")[1] for stem in numbered]
+    first = names.index("fig1")
+    assert names[first : first + 3] == ["fig1", "appendix-a", "fig2"]
     assert torch_imported == "False"
 
 
