@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lthpaper.figures import FigureSpec, fig3, register, style
+from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
+from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
 from lthpaper.store.store import Store
@@ -21,7 +23,7 @@ COLUMNS = ["setting", "network", "data", "lr", "sparsity", "seed", "epoch", *CUR
 
 def trials(scale: Scale) -> list[Trial]:
     """Figure 1's network and learning rates, at the sparsity of Figure 3's panel."""
-    k = fig3.shown_rounds(scale.task, scale)
+    k = experiments.shown_rounds(scale.task, scale)
     return list(sanity_check(scale.task, scale.recipe, scale.learning_rates, (k,), scale.seeds))
 
 
@@ -33,7 +35,7 @@ def measure(
     results, frames = reader(store), []
     for trial in trials:
         run, result = trial.run, reader(store)(trial.run)
-        about = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
+        about: dict[str, Any] = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
         about |= {"lr": run.recipe.lr, "sparsity": trial.sparsity, "seed": run.seed, "digest": run.digest}
         if result is None or result.accuracy != result.accuracy or mask_diverged(run, results):
             frames.append(pd.DataFrame([about]))
