@@ -41,10 +41,12 @@ def mask_diverged(run: Run, results: Callable[[Run], Result | None]) -> bool:
     The mask made of them is there, but goes by the order of the layers; nor does an accuracy that was
     reached with it say anything of LT or RR.
     """
-    while (run := pretrained(run)) is not None:
-        result = results(run)
+    source = pretrained(run)
+    while source is not None:
+        result = results(source)
         if result is not None and math.isnan(result.accuracy):
             return True
+        source = pretrained(source)
     return False
 
 
