@@ -103,7 +103,11 @@ def curves(results: Iterable[Result]) -> pd.DataFrame:
     frames = []
     for result in results:
         run = result.run
-        about = {"setting": setting(run), "network": run.task.network, "data": run.task.data}
+        about: dict[str, object] = {
+            "setting": setting(run),
+            "network": run.task.network,
+            "data": run.task.data,
+        }
         about |= {"lr": run.recipe.lr, "sparsity": round(result.sparsity, 6), "seed": run.seed}
         frame = pd.DataFrame(result.curves)
         frame.insert(0, "epoch", range(run.first_epoch + 1, run.first_epoch + 1 + len(frame)))
