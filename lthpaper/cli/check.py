@@ -137,9 +137,8 @@ def check(
 
 
 def _verdicts(found: Any) -> None:
-    for row in found.itertuples():
-        judged = f"{row.kind}; with confidence: {row.kind_ours}"
-        console.print(f"s = {row.sparsity:.3f} {row.pruning}: {judged}. {row.reason}")
+    for verdict in found["verdict"]:
+        console.print(str(verdict))
 
 
 def _small_dense(checked: Any) -> list[str]:

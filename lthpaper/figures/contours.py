@@ -125,8 +125,8 @@ def _said(summary: pd.DataFrame) -> str:
         return f"{values.mean():.{digits}f}{bar}"
 
     return (
-        f"\naccuracy {mean('accuracy', 1)} %, basin {mean('basin_relative', 2)},\n"
-        f"roughness {mean('roughness', 2)}, non-convex {100 * summary['non_convexity'].mean():.0f} %"
+        f"\naccuracy {mean('accuracy', 1)} %, basin {mean('basin_relative', 2)}\n"
+        f"roughness {mean('roughness', 2)}\nnon-convex {100 * summary['non_convexity'].mean():.0f} %"
     )
 
 

@@ -116,7 +116,8 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
         ax.tick_params(axis="x", labelbottom=False)
     about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {style.seeds_note(table)}"
     notes = f"{style.diverged_note(table)}{style.unfinished_note(table)}"
-    fig.suptitle(f"{about}; LT − RR with bounds at 95 % each{notes}", fontsize=6.5)
+    note = f"LT − RR with bounds at 95 % each{notes}"
+    fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
     marks = legend(table)
     narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}
     fig.legend(handles=marks, loc="outside lower center", ncols=len(marks), **narrow)

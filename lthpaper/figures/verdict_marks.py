@@ -48,6 +48,10 @@ def said_of(v: Verdict, rows: pd.DataFrame) -> str:
         return f"{SHORT.get(v.kind, v.kind)}{'?' * (v.kind_ours != v.kind)}"
     if v.kind_ours == NONE:
         return SHORT[NONE]
+    begun = rows["seed"].isin(
+        rows.loc[trained(rows), "seed"]
+    )  # seeds of which there is nothing are planned ones
+    rows = rows[begun] if begun.any() else rows
     mine = trained(rows)[
         ~rows["setting"].str.endswith(("-IMP", "-OMP")) | rows["setting"].str.endswith(v.pruning)
     ]
