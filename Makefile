@@ -3,12 +3,13 @@
 #   PYTHON=python3.12 make install      another interpreter (3.11 or newer)
 #   PIP_ARGS="..." make install         further options for pip, say an index with CPU builds of torch
 #   EXTRA=gpu make install              with uv: the CUDA build of torch (cpu or gpu)
-#   SCALE=laptop make figures           another scale (smoke, laptop, paper)
+#   SCALE=smoke make figures            train a scale, then draw it (smoke, laptop, desktop, paper)
 #   PYTEST_ARGS="-k masks" make test    some of the tests
 
 PYTHON ?= python3
 PIP_ARGS ?=
-SCALE ?= smoke
+SCALE ?=
+DRAWN := runs/figures/laptop
 PYTEST_ARGS ?=
 JOBS ?= 2
 
@@ -23,8 +24,9 @@ UV := $(if $(wildcard uv.lock),$(shell command -v uv 2>/dev/null))
 .PHONY: help install figures gallery test lint lab bench faults fuzz lock uv-lock clean
 
 help:
-	@echo "make figures   draw every figure at the smoke scale (minutes, nothing downloaded)"
-	@echo "make gallery   copy the laptop scale's pictures to docs/gallery"
+	@echo "make figures   draw every figure from the published results (minutes, nothing trained or downloaded);"
+	@echo "               SCALE=smoke make figures trains that scale first"
+	@echo "make gallery   copy these pictures to docs/gallery; all must be of one clean commit"
 	@echo "make test      lint and test"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make bench     how fast this machine trains"
@@ -59,11 +61,15 @@ endif
 	@touch $@
 
 figures: $(READY)
-	@$(BIN)/lthpaper figures --scale $(SCALE)
+	@$(BIN)/lthpaper figures $(if $(SCALE),--scale $(SCALE),--scale laptop --no-train)
 
-# after `make figures SCALE=laptop`: the pictures that the README shows, each with its provenance
+# after `make figures`: the pictures that the README shows, each with its provenance
 gallery:
-	@cp runs/figures/laptop/*.png runs/figures/laptop/*.json runs/figures/laptop/*.csv docs/gallery/
+	@test "$$(grep -h drawn_at_revision $(DRAWN)/*.json | sort -u | wc -l)" = 1 || \
+	{ echo "The pictures in $(DRAWN) are of several revisions: draw all of them again with make figures." >&2; exit 1; }
+	@! grep -l 'drawn_at_revision.*+changes' $(DRAWN)/*.json || \
+	{ echo "These were drawn with changes that are not committed: commit, then make figures again." >&2; exit 1; }
+	@cp $(DRAWN)/*.png $(DRAWN)/*.json $(DRAWN)/*.csv docs/gallery/
 
 lint: $(READY)
 	@mkdir -p build

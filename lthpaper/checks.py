@@ -66,9 +66,18 @@ def check(
     how = recipe or chosen.recipe_for(data)
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or (), train_images or 0)
     value = SanityCheck.of(network, data, how, *sizes)
-    spec = FigureSpec("The sanity check of one network, a panel a sparsity", lambda c: c.trials, _plot)
-    places = {"store": store, "data_root": data_root, "device": device, "workers": workers, "train": train}
-    given = {"network": network if isinstance(network, str) else "", "data": data if data != "digits" else ""}
+    spec = FigureSpec("The sanity check of one network, a panel a sparsity", _trials, _plot)
+    places: dict[str, Any] = {
+        "store": store,
+        "data_root": data_root,
+        "device": device,
+        "workers": workers,
+        "train": train,
+    }
+    given: dict[str, Any] = {
+        "network": network if isinstance(network, str) else "",
+        "data": data if data != "digits" else "",
+    }
     given |= {"prunable": prunable, "train_images": train_images}
     own = changes(chosen) | {name: value for name, value in given.items() if value}
     folder = locations.figures_folder(chosen.name, out, own)
@@ -267,6 +276,11 @@ class SanityCheck:
         return replace(known, similar=card(self.task.data).similar) if known.ours else known
 
 
-def _plot(table: pd.DataFrame, check: SanityCheck) -> Figure:
-    """Accuracy against learning rate, a panel a sparsity, tickets marked."""
+def _trials(check: Any) -> list[Trial]:
+    """A FigureSpec's runs, of a SanityCheck in the place of a Scale."""
+    return check.trials
+
+
+def _plot(table: pd.DataFrame, check: Any) -> Figure:
+    """Accuracy against learning rate, a panel a sparsity, tickets marked. check: a SanityCheck."""
     return appendix_f.plot(table, check, check.thresholds())

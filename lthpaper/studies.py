@@ -61,7 +61,7 @@ def study(
     spec = figure_named(figure)
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(**fields)
     folder = locations.figures_folder(chosen.name, out, changes(chosen))
-    places = {"store": store, "data_root": data_root, "device": device, "workers": workers}
+    places: dict[str, Any] = {"store": store, "data_root": data_root, "device": device, "workers": workers}
     return Study(figure.replace(":", "-"), spec, chosen, folder, **places, train=train)
 
 
@@ -247,7 +247,7 @@ def execute_interruptibly(runs: Iterable[Run], store: Store, *where: Any, **how:
     """`sweep.execute`, which a person may interrupt: then it raises Unfinished, saying what is kept."""
     kept = f"Finished runs are in {store.folder}, those under way have a checkpoint: train again to go on."
     try:
-        return execute(runs, store, *where, signals=True, **how)
+        return execute(runs, store, *where, **(how | {"signals": True}))
     except Unfinished as unfinished:
         raise Unfinished(f"{unfinished} {kept}") from None
     except KeyboardInterrupt:  # a second one, or where no signal can be caught

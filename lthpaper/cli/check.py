@@ -81,8 +81,19 @@ def check(
     grid = _numbers("--learning-rates", learning_rates, float, "0.01,0.1")
     counts = _numbers("--rounds", rounds, int, "4,8")
     folder = locations.home() / (out or f"runs/check/{network.replace(':', '-')}")
-    sizes = {"learning_rates": grid, "rounds": counts, "seeds": seeds, "train_images": train_images}
-    places = {"store": store, "data_root": data_root, "out": folder, "device": device, "workers": workers}
+    sizes: dict[str, Any] = {
+        "learning_rates": grid,
+        "rounds": counts,
+        "seeds": seeds,
+        "train_images": train_images,
+    }
+    places: dict[str, Any] = {
+        "store": store,
+        "data_root": data_root,
+        "out": folder,
+        "device": device,
+        "workers": workers,
+    }
     checked = checks.check(network, data, recipe=recipe, prunable=prunable, **sizes, **places)
     table = Table("parameter", "shape", "weights", "prunable", box=None)
     for row in checked.prunable.itertuples():
@@ -126,9 +137,8 @@ def check(
 
 
 def _verdicts(found: Any) -> None:
-    for row in found.itertuples():
-        judged = f"{row.kind}; with confidence: {row.kind_ours}"
-        console.print(f"s = {row.sparsity:.3f} {row.pruning}: {judged}. {row.reason}")
+    for verdict in found["verdict"]:
+        console.print(str(verdict))
 
 
 def _small_dense(checked: Any) -> list[str]:

@@ -69,7 +69,11 @@ def figures(
     own = changed_fields(scale_of(scale, **changes_of_scale))
     own |= {name: value for name, value in given.items() if name not in changes_of_scale}
     folder = locations.figures_folder(scale, out, own)
-    fixed = {"scale": scale, "store": str(locations.store_folder(store).resolve()), "device": device}
+    fixed: dict[str, object] = {
+        "scale": scale,
+        "store": str(locations.store_folder(store).resolve()),
+        "device": device,
+    }
     fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
     if not train:
         trains = [name for name, path in chosen.items() if "train" not in batch.parameters(path)]

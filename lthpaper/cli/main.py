@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ app = typer.Typer(
     epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback. "
     "What a time limit or SIGTERM ended in good order exits with status 75; the same command goes on.",
 )
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "plan": run.plan,
     "run": run.run,
     "status": run.status,

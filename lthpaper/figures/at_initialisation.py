@@ -1,6 +1,7 @@
 """Masks at initialisation: accuracy against sparsity, each rule beside its own mask shuffled."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,8 +15,8 @@ from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, se
 from lthpaper.runs.masks import collapsed
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
-from lthpaper.store import table as tidy
 from lthpaper.store.store import Store
+from lthpaper.store.table import table as store_table
 from lthpaper.verdicts import at_initialisation
 
 LOOKS = {  # Okabe and Ito's colours
@@ -39,7 +40,7 @@ def trials(scale: Scale) -> list[Trial]:
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
     """The tidy table, and of each mask that the store has, how many layers it left nothing of."""
-    table = tidy.table(found, store)
+    table = store_table(found, store)
     empty = {t.run.digest: _collapsed(t, store) for t in found}
     return table.assign(collapsed=table["digest"].map(empty))
 
@@ -83,14 +84,18 @@ def panel(ax: Axes, table: pd.DataFrame) -> Axes:
             rows = table[table["setting"] == name]
             cells = spread(rows, "sparsity").dropna(subset="mean") if len(rows) else rows
             x = [place[s] + shift + 0.02 * mixed for s in cells["sparsity"]]
-            look = {"color": colour, "marker": marker, "linestyle": "--" if mixed else "-"}
+            look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "--" if mixed else "-"}
             look |= {"markerfacecolor": "white"} if mixed else {}
             if x:
                 spreads = cells["std"].fillna(0)
                 ax.errorbar(x, cells["mean"], spreads, markersize=3, linewidth=0.9, elinewidth=0.6, **look)
             for s, mean in zip(cells["sparsity"], cells.get("mean", ()), strict=True):
                 if (rows.loc[rows["sparsity"] == s, "collapsed"] > 0).any():
-                    ring = {"markerfacecolor": "none", "markeredgecolor": "#000000", "markersize": 7}
+                    ring: dict[str, Any] = {
+                        "markerfacecolor": "none",
+                        "markeredgecolor": "#000000",
+                        "markersize": 7,
+                    }
                     ax.plot(place[s] + shift + 0.02 * mixed, mean, "o", **ring)
     ax.set_xticks(range(len(sparsities)), [percent(s) for s in sparsities])
     return ax
@@ -102,9 +107,14 @@ def _legend() -> list[Line2D]:
         Line2D([], [], color=colour, marker=marker, markersize=3, label=setting)
         for setting, (colour, marker) in LOOKS.items()
     ]
-    look = {"color": "#777777", "marker": "o", "markersize": 3, "markerfacecolor": "white"}
+    look: dict[str, Any] = {"color": "#777777", "marker": "o", "markersize": 3, "markerfacecolor": "white"}
     marks.append(Line2D([], [], linestyle="--", label="its mask shuffled", **look))
-    ring = {"markerfacecolor": "none", "markeredgecolor": "#000000", "markersize": 7, "linestyle": ""}
+    ring: dict[str, Any] = {
+        "markerfacecolor": "none",
+        "markeredgecolor": "#000000",
+        "markersize": 7,
+        "linestyle": "",
+    }
     marks.append(Line2D([], [], marker="o", label="a layer was emptied", **ring))
     return marks
 

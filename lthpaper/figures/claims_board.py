@@ -4,8 +4,9 @@ import functools
 import math
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -104,10 +105,10 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 def of_paper() -> dict[tuple[int, str], float]:
     """(claim, what is measured) -> the same from the numbers that the text states."""
     few, bare = 78, "resnet32-noskip"
-    contour = {"sparsity": 0.945, "network": "resnet32"}
+    contour: dict[str, Any] = {"sparsity": 0.945, "network": "resnet32"}
     without = contour | {"network": bare}
 
-    def best(pruning: str, **of: object) -> float:
+    def best(pruning: str, **of: Any) -> float:
         return max(stated(f"LT-{pruning}", lr=lr, **of) for lr in (0.01, 0.1))
 
     return {
@@ -160,7 +161,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         right.axvline(0, color="#BBBBBB", linewidth=0.6, zorder=1)
         right.set_xlabel("points; claims 10 and 14: percent")
         for y, kind, content in lines:
-            {"heading": _heading, "claim": _claim, "comparison": _comparison}[kind](left, right, y, content)
+            DRAWN[kind](left, right, y, content)
         counts = board_of(table)["status"].value_counts()
         said = ", ".join(f"{counts[status]} {status}" for status in LOOKS if status in counts)
         fig.text(
@@ -235,13 +236,27 @@ def _comparison(left: Axes, right: Axes, y: float, content: tuple[int, str, pd.D
     start, end = max(ends[0] * _unit(number), low), min(ends[1] * _unit(number), high)
     right.add_patch(Rectangle((start, y - 0.42), end - start, 0.84, facecolor=HOLDS, linewidth=0, zorder=0))
     for state, of_state in there.groupby("by the seeds"):
-        look = {"marker": "|", "markersize": 5, "markeredgewidth": 0.9, "linestyle": "", "alpha": 0.6}
+        look: dict[str, Any] = {
+            "marker": "|",
+            "markersize": 5,
+            "markeredgewidth": 0.9,
+            "linestyle": "",
+            "alpha": 0.6,
+        }
         right.plot(of_state["value"], [y] * len(of_state), color=forest.STATES[state], zorder=2, **look)
     telling = _telling(there)
     forest.effects(right, telling.assign(y=y, effect=telling["value"], state=telling["by the seeds"]))
     if (number, label) in (paper := of_paper()):
-        look = {"marker": "D", "markersize": 4.2, "markerfacecolor": "none", "markeredgewidth": 0.8}
+        look = {
+            "marker": "D",
+            "markersize": 4.2,
+            "markerfacecolor": "none",
+            "markeredgewidth": 0.8,
+        }
         right.plot([paper[number, label]], [y], color="black", zorder=4, **look)
+
+
+DRAWN: dict[str, Callable[..., None]] = {"heading": _heading, "claim": _claim, "comparison": _comparison}
 
 
 def _unit(number: int) -> float:
@@ -281,7 +296,7 @@ def _legend() -> list[Line2D | Patch]:
     marks: list[Line2D | Patch] = [
         Patch(facecolor=colour, label=f"{symbol} {status}") for status, (symbol, colour, _) in LOOKS.items()
     ]
-    look = {"color": PALE, "linestyle": ""}
+    look: dict[str, Any] = {"color": PALE, "linestyle": ""}
     return [
         *marks,
         Patch(facecolor=HOLDS, label="where it holds"),

@@ -1,6 +1,7 @@
 """Conditions ② to ⑤ of every network, mask and sparsity as a forest plot: effect, interval, verdict."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -98,7 +99,7 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
             fontsize=6.5,
         )
         marks = forest.legend({YES: "holds", NO: "fails", UNDECIDED: "the seeds leave it open"})
-        look = {"color": PALE, "linestyle": "", "markersize": 4}
+        look: dict[str, Any] = {"color": PALE, "linestyle": "", "markersize": 4}
         marks += [
             Line2D([], [], marker=MARKERS[f"LT-{p}"], label=f"{p} mask", **look) for p in ("IMP", "OMP")
         ]
@@ -111,8 +112,8 @@ def _names(ax: plt.Axes, keys: pd.DataFrame, first: pd.Index) -> None:
     ends = [*first[1:], len(keys)]
     for start, end in zip(first, ends, strict=True):
         name = f"{keys['network'][start]}\n{keys['data'][start]}"
-        middle = {"ha": "center", "va": "center", "rotation": 90, "fontsize": 6.5}
-        at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        middle: dict[str, Any] = {"ha": "center", "va": "center", "rotation": 90, "fontsize": 6.5}
+        at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         ax.annotate(name, (0, (start + end - 1) / 2), (-48, 0), **middle, **at)
 
 
@@ -124,12 +125,16 @@ def _kinds(ax: plt.Axes, verdicts: pd.DataFrame) -> None:
         if v.kind in TICKETS:
             alpha = SURE if v.kind_ours == v.kind else 0.35
             box = {"facecolor": (TICKETS[v.kind][0], alpha), "linewidth": 0, "pad": 1.0}
-        at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+        at: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "va": "center",
+        }
         colour = PALE if v.kind not in TICKETS else "black"
         ax.annotate(said, (1, v.y), (5, 0), fontsize=6.3, color=colour, bbox=box, **at)
 
 
-def _said(c: tuple) -> str:
+def _said(c: Any) -> str:
     if pd.isna(c.difference):
         return c.holds
     bounds = "" if pd.isna(c.low) else f" ({c.low:+.1f} to {c.high:+.1f})"

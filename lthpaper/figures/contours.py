@@ -5,6 +5,8 @@ batch-norm changes neither its function nor its picture. One window, θT in its 
 loss for both figures, so that every panel can be compared with every other.
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -41,9 +43,12 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
                 summary[(summary["setting"] == setting) & (summary["lr"] == lr)] if len(summary) else summary
             )
             ax.set_title(f"({letter}) {setting[3:]}, learning rate {lr:g}{_said(of_panel)}")
-            shown = [(_panel(ax, *part), _strip(strip, part[0])) for part in grids(rows)]
+            shown = []
+            for part in grids(rows):
+                shown.append(_panel(ax, *part))
+                _strip(strip, part[0])
             if shown:
-                filled = shown[0][0]
+                filled = shown[0]
                 continue
             ax.text(0.5, 0.5, "not trained yet, or diverged", ha="center", transform=ax.transAxes)
             ax.set(xticks=[], yticks=[])
@@ -83,7 +88,12 @@ def _panel(ax: Axes, rows: pd.DataFrame, x: np.ndarray, y: np.ndarray, loss: np.
     px, py = path["x"] / norm, path["y"] / norm
     ax.plot(px, py, "-o", color=PATH, markersize=2.6, linewidth=1.2, markeredgewidth=0)
     for at, marker, size in ((0, "s", 5), (-1, "*", 9)):
-        look = {"color": PATH, "markeredgecolor": "white", "markeredgewidth": 0.6, "markersize": size}
+        look: dict[str, Any] = {
+            "color": PATH,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.6,
+            "markersize": size,
+        }
         ax.plot(px.iloc[at], py.iloc[at], marker, zorder=4, **look)
     ticks = (-1, -0.5, 0, 0.5, 1)
     ax.set(aspect="equal", xlim=(-HALF, HALF), ylim=(-HALF, HALF), xticks=ticks, yticks=ticks)
@@ -115,8 +125,8 @@ def _said(summary: pd.DataFrame) -> str:
         return f"{values.mean():.{digits}f}{bar}"
 
     return (
-        f"\naccuracy {mean('accuracy', 1)} %, basin {mean('basin_relative', 2)},\n"
-        f"roughness {mean('roughness', 2)}, non-convex {100 * summary['non_convexity'].mean():.0f} %"
+        f"\naccuracy {mean('accuracy', 1)} %, basin {mean('basin_relative', 2)}\n"
+        f"roughness {mean('roughness', 2)}\nnon-convex {100 * summary['non_convexity'].mean():.0f} %"
     )
 
 
@@ -131,7 +141,7 @@ def _describe(fig: Figure, measured: pd.DataFrame) -> None:
         + (f"; {spread}" if seeds > 1 else ""),
         fontsize=6.5,
     )
-    look = {"color": PATH, "markeredgecolor": PALE, "markeredgewidth": 0.4, "linestyle": ""}
+    look: dict[str, Any] = {"color": PATH, "markeredgecolor": PALE, "markeredgewidth": 0.4, "linestyle": ""}
     marks = [
         Line2D([], [], marker="s", markersize=5, label=f"start, {THETA0} {MASKED}", **look),
         Line2D([], [], marker="*", markersize=9, label=f"end, {THETA_T}", **look),
@@ -141,7 +151,7 @@ def _describe(fig: Figure, measured: pd.DataFrame) -> None:
     fig.legend(handles=marks, loc="outside lower center", ncols=4)
 
 
-def scene(measured: pd.DataFrame) -> list[dict[str, object]]:
+def scene(measured: pd.DataFrame) -> list[dict[str, Any]]:
     """The surfaces as plain lists, for a viewer that turns them: one dict a run, in the order of the table.
 
     x, y: (points,) in ‖θT‖; loss: (y, x) nats, None where it is not finite; path: x, y, loss and epoch of the
@@ -182,9 +192,13 @@ def still(measured: pd.DataFrame) -> Figure:
             # what is above the rim would hide the bowl
             height = np.log10(np.clip(np.where(loss < RIM, loss, np.nan), LEVELS[0], None))
             gx, gy = np.meshgrid(view["x"], view["y"])
-            colours = LogNorm(LEVELS[0], LEVELS[-1])
-            look = {"cmap": _colours(), "linewidth": 0.1, "edgecolor": (1, 1, 1, 0.25), "antialiased": True}
-            limits = {"vmin": np.log10(colours.vmin), "vmax": np.log10(colours.vmax)}
+            look: dict[str, Any] = {
+                "cmap": _colours(),
+                "linewidth": 0.1,
+                "edgecolor": (1, 1, 1, 0.25),
+                "antialiased": True,
+            }
+            limits = {"vmin": np.log10(LEVELS[0]), "vmax": np.log10(LEVELS[-1])}
             ax.plot_surface(gx, gy, height, rcount=60, ccount=60, alpha=0.9, **look, **limits)
             path = view["path"]
             lifted = np.log10(np.clip(path["loss"], LEVELS[0], RIM)) + 0.08

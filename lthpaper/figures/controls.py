@@ -17,6 +17,7 @@ from lthpaper.verdicts.cells import trained
 
 HEIGHT = 0.52  # inches a comparison
 INTERVAL = 0.95
+TICKS = (-30, -10, -3, -1, 0, 1, 3, 10, 30)  # points
 
 
 def trials(scale: Scale) -> list[Trial]:
@@ -48,6 +49,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         axes[0].set_yticks(range(len(questions)), [_label(*row) for row in controls.COMPARED])
         axes[0].set_ylim(len(questions) - 0.5, -0.5)
         _limits(axes[0], found)
+        for ax in axes:  # the smallest rates differ by tens of points, the others by tenths
+            ax.set_xscale("symlog", linthresh=3)
+            ax.set_xticks(TICKS, [f"{tick:+g}" if tick else "0" for tick in TICKS])
+            ax.minorticks_off()
         marks = [Line2D([], [], color=colours[lr], marker="o", markersize=3, label=f"{lr:g}") for lr in rates]
         fig.legend(handles=marks, title="initial learning rate", loc="outside lower center", ncols=len(marks))
         fig.suptitle(_note(table, found), fontsize=8)

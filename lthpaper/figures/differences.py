@@ -1,6 +1,7 @@
 """One setting less another with its interval: LT less RR, row by row of a figure."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -30,7 +31,12 @@ def draw(
 ) -> None:
     """Differences with their intervals, in the marks of the setting that stands first."""
     bars = [(found["difference"] - found["low"]).fillna(0), (found["high"] - found["difference"]).fillna(0)]
-    look = {"color": COLOURS[setting], "marker": MARKERS[setting], "markersize": 4, "linestyle": line}
+    look: dict[str, Any] = {
+        "color": COLOURS[setting],
+        "marker": MARKERS[setting],
+        "markersize": 4,
+        "linestyle": line,
+    }
     look |= {"markerfacecolor": "white"} if hollow else {"markeredgecolor": "white"}
     look |= {"markeredgewidth": 0.8 if hollow else 0.3, "linewidth": 0.6 if hollow else 1.0}
     ax.errorbar(x, found["difference"], yerr=bars, elinewidth=0.7, capsize=1.5, capthick=0.7, **look)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -62,8 +63,8 @@ def draw_table(
                 lines = cell.split("\n")
                 for n, text in enumerate(lines):  # one by one: a cell's baseline must not hang on its letters
                     below = (n - (len(lines) - 1) / 2) * line + 0.35 * size / POINTS
-                    at = {"x": x + wide, "ha": "right"} if numeric else {"x": x, "ha": "left"}
-                    look = {"va": "baseline", "fontsize": size, "fontweight": weight}
+                    at: dict[str, Any] = {"x": x + wide, "ha": "right"} if numeric else {"x": x, "ha": "left"}
+                    look: dict[str, Any] = {"va": "baseline", "fontsize": size, "fontweight": weight}
                     ax.text(y=y + tall / 2 + below, s=text, **at, **look)
                 x += wide + gap
             y += tall

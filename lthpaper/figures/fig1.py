@@ -1,5 +1,8 @@
 """Figure 1: pretraining, LT-IMP and RR-IMP at three learning rates, sufficient and insufficient epochs."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -67,7 +70,7 @@ def quotes(table: pd.DataFrame) -> list[Quote]:
     ]
 
 
-def stated(ax: Axes, rows: pd.DataFrame, cases: list[tuple[str, int]]) -> None:
+def stated(ax: Axes, rows: pd.DataFrame, cases: Sequence[tuple[str, int | None]]) -> None:
     """A star for each accuracy that the paper states of this panel."""
     rates, offsets = sorted(rows["lr"].unique()), np.linspace(-DODGE / 2, DODGE / 2, len(cases))
     for q in quotes(rows):
@@ -77,7 +80,14 @@ def stated(ax: Axes, rows: pd.DataFrame, cases: list[tuple[str, int]]) -> None:
 
 def star(ax: Axes, x: float, q: Quote) -> None:
     """What the paper states, at x."""
-    look = {"markersize": 7, "markerfacecolor": "none", "markeredgewidth": 0.8, "zorder": 6, "clip_on": False}
+    look: dict[str, Any] = {
+        "markersize": 7,
+        "markerfacecolor": "none",
+        "markeredgewidth": 0.8,
+        "zorder": 6,
+        "clip_on": False,
+    }
+    assert q.accuracy is not None  # of `quotes`
     ax.plot([x], [q.accuracy], marker="*", linestyle="", color=COLOURS[q.setting], **look)
 
 
@@ -106,9 +116,10 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
         ax.tick_params(axis="x", labelbottom=False)
     about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {style.seeds_note(table)}"
     notes = f"{style.diverged_note(table)}{style.unfinished_note(table)}"
-    fig.suptitle(f"{about}; LT − RR with bounds at 95 % each{notes}", fontsize=6.5)
+    note = f"LT − RR with bounds at 95 % each{notes}"
+    fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
     marks = legend(table)
-    narrow = {"columnspacing": 1.0, "handlelength": 1.5}
+    narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}
     fig.legend(handles=marks, loc="outside lower center", ncols=len(marks), **narrow)
 
 
@@ -116,14 +127,19 @@ def legend(table: pd.DataFrame) -> list[Line2D]:
     """A mark a setting, a fill a length of training, the clear gap; the paper's star where it is drawn."""
     marks = [style.swatch(s, linestyle="") for s in SETTINGS]
     for epochs, fill in sorted(style.epochs_fill(table["epochs"].unique()).items(), reverse=True):
-        look = {"color": PALE, "markerfacecolor": PALE if fill else "white", "marker": "o", "linestyle": ""}
+        look: dict[str, Any] = {
+            "color": PALE,
+            "markerfacecolor": PALE if fill else "white",
+            "marker": "o",
+            "linestyle": "",
+        }
         marks.append(Line2D([], [], label=epochs_said(epochs), **look))
     gap = thresholds(table["data"].iloc[0]).gap
     marks.append(
         Line2D([], [], color=PALE, linestyle=(0, (3, 2)), linewidth=0.7, label=f"clear gap, {gap:g}")
     )
     if quotes(table):
-        star = {"marker": "*", "linestyle": "", "markerfacecolor": "none", "markersize": 7}
+        star: dict[str, Any] = {"marker": "*", "linestyle": "", "markerfacecolor": "none", "markersize": 7}
         marks.append(Line2D([], [], color=PALE, label="the paper", **star))
     return marks
 

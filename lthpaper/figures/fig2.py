@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -103,7 +104,7 @@ def plot(table: pd.DataFrame | None = None, scale: Scale | None = None) -> Figur
             _strip(strip, found)
         axes[0][0].set_ylabel("test accuracy")
         axes[1][0].set_ylabel("holds at")
-        handles = [swatch(s, marker="", label=name) for s, name in NAMES.items()]
+        handles: list[Artist] = [swatch(s, marker="", label=name) for s, name in NAMES.items()]
         handles += [Patch(color=SIMILAR, label="similar to the best pretraining")]
         handles += [ticket_swatch(kind) for kind in (SECONDARY, JACKPOT)]
         fig.legend(handles=handles, loc="outside lower center", ncols=4)

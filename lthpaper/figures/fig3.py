@@ -3,8 +3,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from lthpaper.figures import FigureSpec, register, style
@@ -77,7 +79,9 @@ def grid(down: int, across: int) -> tuple[Figure, np.ndarray]:
     shape = {"height_ratios": [1, 0.26 if across <= 2 else 0.36] * down}
     size = (PAGE, 0.9 + tall * down)
     fig, axes = plt.subplots(2 * down, across, figsize=size, squeeze=False, gridspec_kw=shape)
-    fig.get_layout_engine().set(hspace=0.02, h_pad=0.02, w_pad=0.03)
+    engine = fig.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)  # of `paper_style`
+    engine.set(hspace=0.02, h_pad=0.02, w_pad=0.03)
     return fig, axes.reshape(down, 2, across).transpose(0, 2, 1)
 
 
@@ -115,7 +119,7 @@ def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
         "\nbelow: where ③, ④ and ⑤ hold; open or with a question mark: by the means, the seeds leave it open"
     )
     fig.suptitle(note, fontsize=6.5)
-    marks = [style.swatch(s) for s in SETTINGS if s in set(table["setting"])]
+    marks: list[Artist] = [style.swatch(s) for s in SETTINGS if s in set(table["setting"])]
     marks += [Patch(color=SIMILAR, label="similar to the best pretraining")]
     marks += [style.ticket_swatch(kind) for kind in (SECONDARY, JACKPOT)]
     fig.legend(handles=marks, loc="outside lower center", ncols=3)

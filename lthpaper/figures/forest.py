@@ -1,6 +1,7 @@
 """What the forest plots share: states with their colours, an effect with its interval, a threshold."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None)
         ax.plot([low, high], [row.y, row.y], color=colour, linewidth=1.1, solid_capstyle="butt", zorder=2)
         marker = markers[row.mark] if markers else "o"
         fill = colour if row.state in (YES, NO) else "white"
-        look = {"markerfacecolor": fill, "markeredgecolor": colour, "markeredgewidth": 0.8}
+        look: dict[str, Any] = {"markerfacecolor": fill, "markeredgecolor": colour, "markeredgewidth": 0.8}
         ax.plot([row.effect], [row.y], marker=marker, markersize=4, zorder=3, color=colour, **look)
 
 
@@ -64,7 +65,11 @@ def legend(words: dict[str, str]) -> list[Line2D]:
     marks = []
     for state, said in words.items():
         fill = STATES[state] if state in (YES, NO) else "white"
-        look = {"markerfacecolor": fill, "markeredgecolor": STATES[state], "markeredgewidth": 0.8}
+        look: dict[str, Any] = {
+            "markerfacecolor": fill,
+            "markeredgecolor": STATES[state],
+            "markeredgewidth": 0.8,
+        }
         marks.append(
             Line2D([], [], marker="o", color=STATES[state], linewidth=1.1, markersize=4, label=said, **look)
         )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -148,7 +149,7 @@ def _leaf(
     at = y + 0.1 + LINE * 6.6
     ax.plot([x + 0.06, x + wide - 0.06], [at - 0.75 * LINE] * 2, color="#9AA7AE", linewidth=0.5)
     for words, is_heading in body:
-        look = {"fontweight": "bold"} if is_heading else {}
+        look: dict[str, Any] = {"fontweight": "bold"} if is_heading else {}
         ax.text(x + 0.06, at, symbols(words), va="center", fontsize=6, **look)
         at += LINE
 

@@ -7,8 +7,10 @@ of each, one shuffled within layers keeps what its mask keeps; either has a rati
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,7 +64,7 @@ def measure(
     rows: list[dict[str, object]] = []
     for trial in trials:
         run = trial.run
-        about = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
+        about: dict[str, Any] = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
         about |= {"sparsity": trial.sparsity, "lr": run.recipe.lr, "seed": run.seed, "digest": run.digest}
         if not store.has_weights(run) or mask_diverged(run, results):
             rows.append(about | {"kind": "missing"})
@@ -74,6 +76,7 @@ def measure(
 def _rows(trial: Trial, store: Store) -> Iterator[dict[str, object]]:
     run = trial.run
     mask = store.weights(run)[1]
+    assert mask is not None  # every trial here is of a subnetwork
     start, other = initial_weights(run), initial_weights(random_reinit(run))
     layers = [name for name in run.task.prunable_weights if name in mask]
     for depth, name in enumerate(layers):
@@ -97,7 +100,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
     layers = measured[measured["kind"] == LAYER]
     with paper_style():
         fig = plt.figure(figsize=(PAGE, 5.6))
-        above, below = fig.subfigures(2, 1, height_ratios=(1.75, 1))
+        above, below = np.asarray(fig.subfigures(2, 1, height_ratios=(1.75, 1)))
         axes = above.subplots(2, len(rates), sharex=True, sharey="row", squeeze=False)
         for letter, (top, bottom), lr in zip("abcdefgh", axes.T, rates, strict=False):
             of_rate = layers[layers["lr"] == lr]
@@ -124,7 +127,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             fontsize=6.5,
         )
         marks = [style.swatch(s, label=f"{s[3:]} mask", linestyle="") for s in SETTINGS]
-        dashed = {"color": PALE, "linewidth": 0.8, "linestyle": (0, (3, 2))}
+        dashed: dict[str, Any] = {"color": PALE, "linewidth": 0.8, "linestyle": (0, (3, 2))}
         marks.append(Line2D([], [], label="random over all layers", **dashed))
         above.legend(handles=marks, loc="outside lower center", ncols=3)
     return fig

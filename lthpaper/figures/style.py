@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +21,9 @@ from matplotlib.transforms import Transform
 
 from lthpaper.verdicts.cells import trained
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, SECONDARY
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 COLUMN, PAGE = 3.25, 5.5  # inches: width of a paper's column and of its page
 SMALLEST = 6.0  # points
@@ -62,7 +65,7 @@ SURE, BY_MEANS = 0.75, 0.3  # opacity of a ticket that the seeds bear out, and o
 SIMILAR = "#E4E4E4"  # within the paper's tolerance of the best pretraining
 PALE = "#6E6E6E"  # text that is not about a setting
 
-RC = {
+RC: "dict[RcKeyType, Any]" = {
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -147,7 +150,7 @@ def swatch(setting: str, **look: object) -> Line2D:
     """A setting's line and marker for a legend."""
     colour, marker = _looks([setting])[setting]
     dashes = (0, DASHES[setting]) if setting in DASHES else "-"
-    given = {"color": colour, "marker": marker, "linestyle": dashes, "label": setting}
+    given: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dashes, "label": setting}
     return Line2D([], [], **given | {"markeredgecolor": "white"} | look)
 
 
@@ -171,7 +174,13 @@ def ticket_band(
     (left, first), (right, last) = points[0], points[-1]
     xs = [left - 0.03, *points[:, 0], right + 0.03]  # a single learning rate is a band too
     ys = np.array([first, *points[:, 1], last])
-    look = {"facecolor": colour, "edgecolor": "white", "hatch": hatch, "linewidth": 0, "zorder": 1}
+    look: dict[str, Any] = {
+        "facecolor": colour,
+        "edgecolor": "white",
+        "hatch": hatch,
+        "linewidth": 0,
+        "zorder": 1,
+    }
     alpha = SURE if sure else BY_MEANS
     ax.fill_between(
         xs, ys - half, ys + half, transform=ax.transAxes, alpha=alpha, label=f"{kind} ticket", **look
@@ -324,8 +333,12 @@ def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | N
     """× at the foot of the panel where a seed of a setting diverged. x: data, unless `transform` says."""
     x = list(x)
     if x:
-        where = {"transform": transform or ax.get_xaxis_transform(), "clip_on": False, "zorder": 5}
-        look = {
+        where: dict[str, Any] = {
+            "transform": transform or ax.get_xaxis_transform(),
+            "clip_on": False,
+            "zorder": 5,
+        }
+        look: dict[str, Any] = {
             "color": palette([setting])[setting],
             "marker": "x",
             "markersize": 3.2,
@@ -340,8 +353,8 @@ def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: 
         if cell.diverged:
             crosses(ax, [0.015], setting, ax.transAxes)
         elif math.isfinite(cell.mean):
-            look: dict[str, Any] = {"color": COLOURS[setting], "linewidth": 1} | style
-            ax.axhline(cell.mean, **look)
+            look: dict[str, Any] = {"color": COLOURS[setting], "linewidth": 1}
+            ax.axhline(cell.mean, **look | style)
 
 
 # --- axes ---
@@ -381,7 +394,9 @@ def _far_apart(accuracies: Sequence[float], least: float) -> list[float]:
     """Those that stand `least` apart on the axis, from the top down; round ones before others."""
     chosen: list[float] = []
     for accuracy in sorted(accuracies, key=lambda a: (a % 10 != 0, a % 5 != 0, a % 1 != 0, -a)):
-        places = [abs(_from_accuracy(accuracy) - _from_accuracy(c)) for c in chosen]
+        places = [
+            abs(float(_from_accuracy(np.array(accuracy)) - _from_accuracy(np.array(c)))) for c in chosen
+        ]
         if all(place >= 0.75 * least for place in places):
             chosen.append(accuracy)
     return sorted(chosen)
@@ -396,7 +411,7 @@ def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
     ax.set_xscale("log")
     low, high = min(lrs) / 1.45, max(lrs) * 1.45
     ax.set_xlim(low, high)
-    inches = ax.get_position().width * ax.figure.get_size_inches()[0]
+    inches = ax.get_position().width * ax.figure.figure.get_size_inches()[0]
     apart = LABEL / inches * math.log(high / low)
     decades = [lr for lr in lrs if abs(math.log10(lr) - round(math.log10(lr))) < 1e-9]
     labelled: list[float] = []

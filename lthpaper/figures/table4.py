@@ -5,6 +5,8 @@ paper's table is not at hand: the two rates are Figure 1's two largest, and the 
 highest (ours).
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -107,7 +109,7 @@ def _best(means: pd.Series) -> float | None:
     return float(shown.max()) if (shown == shown.max()).sum() == 1 else None
 
 
-def _text(cell: tuple, between: str, best: float | None = None) -> str:
+def _text(cell: Any, between: str, best: float | None = None) -> str:
     if not np.isfinite(cell.mean):
         return "×" if cell.diverged else "–"
     mean = f"[{cell.mean:.1f}]" if best is not None and round(cell.mean, 1) == best else f"{cell.mean:.1f}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -34,7 +35,7 @@ def measure(
     results, frames = reader(store), []
     for trial in trials:
         run, result = trial.run, reader(store)(trial.run)
-        about = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
+        about: dict[str, Any] = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
         about |= {"lr": run.recipe.lr, "sparsity": trial.sparsity, "seed": run.seed, "digest": run.digest}
         if result is None or result.accuracy != result.accuracy or mask_diverged(run, results):
             frames.append(pd.DataFrame([about]))

@@ -1,6 +1,7 @@
 """A verdict on a panel of accuracy against learning rate: words above, a band along LT, strips below."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,14 @@ def words(ax: Axes, found: Sequence[Verdict], rows: pd.DataFrame) -> None:
     """Above the panel, a line a mask: its marker, and the verdict on the ticket's colour."""
     for line, v in enumerate(reversed(found)):
         name = f"LT-{v.pruning}"
-        at = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
+        at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
         height = 4 + line * LINE
-        mark = {"color": COLOURS[name], "marker": MARKERS[name], "markersize": 3.6, "linestyle": ""}
+        mark: dict[str, Any] = {
+            "color": COLOURS[name],
+            "marker": MARKERS[name],
+            "markersize": 3.6,
+            "linestyle": "",
+        }
         inches = ax.figure.dpi_scale_trans
         lifted = ax.transAxes + ScaledTranslation(3 / 72, height / 72, inches)
         ax.plot([0], [1], transform=lifted, clip_on=False, **mark)[0].set_in_layout(False)
@@ -42,6 +48,10 @@ def said_of(v: Verdict, rows: pd.DataFrame) -> str:
         return f"{SHORT.get(v.kind, v.kind)}{'?' * (v.kind_ours != v.kind)}"
     if v.kind_ours == NONE:
         return SHORT[NONE]
+    begun = rows["seed"].isin(
+        rows.loc[trained(rows), "seed"]
+    )  # seeds of which there is nothing are planned ones
+    rows = rows[begun] if begun.any() else rows
     mine = trained(rows)[
         ~rows["setting"].str.endswith(("-IMP", "-OMP")) | rows["setting"].str.endswith(v.pruning)
     ]
@@ -83,7 +93,12 @@ def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
         for v, lift in zip(found, np.linspace(0.2, -0.2, len(found)) if len(found) > 1 else [0], strict=True):
             colour, marker = COLOURS[f"LT-{v.pruning}"], MARKERS[f"LT-{v.pruning}"]
             fill = colour if v[n].holds_ours == YES else "white"
-            look = {"color": colour, "markerfacecolor": fill, "markeredgewidth": 0.7, "markersize": 3}
+            look: dict[str, Any] = {
+                "color": colour,
+                "markerfacecolor": fill,
+                "markeredgewidth": 0.7,
+                "markersize": 3,
+            }
             ax.plot(v[n].lrs, [row + lift] * len(v[n].lrs), linestyle="", marker=marker, **look)
         if found and not any(v[n].lrs for v in found):
             said = {NOT_RUN: "not run", NO: "nowhere"}.get(found[0][n].holds, "undecided")

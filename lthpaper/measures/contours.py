@@ -34,7 +34,16 @@ COLUMNS = [
 ]
 
 RUN = ["panel", "setting", "network", "data", "sparsity", "lr", "seed", "accuracy"]
-NUMBERS = [*RUN, "minimum", "basin", "basin_area", "roughness", "non_convexity", "off_plane"]
+NUMBERS = [
+    *RUN,
+    "minimum",
+    "basin",
+    "basin_area",
+    "basin_relative",
+    "roughness",
+    "non_convexity",
+    "off_plane",
+]
 
 
 def measure(

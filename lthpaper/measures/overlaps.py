@@ -83,14 +83,14 @@ def _measured(trial: Trial, store: Store, results: Callable[[Run], Result | None
         "seed": run.seed,
         "digest": run.digest,
     }
-    there = results(run) is not None and results(dense) is not None
-    if there and mask_diverged(run, results):
+    ours, theirs = results(run), results(dense)
+    if ours is not None and theirs is not None and mask_diverged(run, results):
         both = itertools.product(PAIRS, SHARES)
-        rows = [{"pair": pair, "p": p, "pooled": WITHIN, "survivors": results(run).kept} for pair, p in both]
+        rows = [{"pair": pair, "p": p, "pooled": WITHIN, "survivors": ours.kept} for pair, p in both]
         return pd.DataFrame(rows).assign(**about)
     found = None
-    if there:
-        key = _key(results(run), results(dense))
+    if ours is not None and theirs is not None:
+        key = _key(ours, theirs)
         found = measured(store, run, MEASUREMENT, key, lambda: _work_out(run, dense, store))
     if found is None:
         found = pd.DataFrame([{"pair": pair, "p": MAIN, "pooled": WITHIN} for pair in PAIRS])
@@ -102,6 +102,8 @@ def _work_out(run: Run, dense: Run, store: Store) -> pd.DataFrame | None:
     if not (store.has_weights(run) and store.has_weights(dense)):
         return None
     trained, mask = store.weights(dense)[0], store.weights(run)[1]
+    if mask is None:
+        return None
     rows = [
         {"pair": pair, "p": p} | row
         for pair, start in zip(PAIRS, (dense, random_reinit(dense)), strict=True)

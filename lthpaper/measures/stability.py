@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lthpaper import networks
 from lthpaper.data import DataSet, Images
 from lthpaper.data.augment import derived_seed, normalised
-from lthpaper.errors import require
+from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Rewind, Run
 from lthpaper.runs.settings import Trial, pretraining
@@ -66,7 +66,8 @@ def errors(task: Task, weights: Weights, data: DataSet) -> tuple[float, float]:
     Training images are neither cropped nor flipped. Raises InputError if the images stay in files.
     """
     images = data.images
-    require(isinstance(images, Images), f"Errors along a line need images in memory; {data.name} is files.")
+    if not isinstance(images, Images):
+        raise InputError(f"Errors along a line need images in memory; {data.name} is files.")
     network = networks.build_seeded(0, **task.shape)
     network.load_state_dict(weights)
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -97,11 +98,11 @@ def _error(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 def connection(first: Run, second: Run, store: Store, data: DataSet, points: int = POINTS) -> pd.DataFrame:
     """Errors along the line between two trained runs: alpha, train_error, test_error; alpha 1 is `first`."""
-    ends = [store.weights(run)[0] for run in (first, second)]
+    start, end = (store.weights(run)[0] for run in (first, second))
     names = [name for name, _ in networks.skeleton(**first.task.shape).named_parameters()]
     rows = []
     for alpha in np.linspace(0, 1, points):
-        train, test = errors(first.task, line(*ends, float(alpha), names), data)
+        train, test = errors(first.task, line(start, end, float(alpha), names), data)
         rows.append({"alpha": float(alpha), "train_error": train, "test_error": test})
     return pd.DataFrame(rows)
 

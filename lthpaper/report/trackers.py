@@ -26,7 +26,8 @@ class TensorBoard:
     """Event files below a folder, a folder a run."""
 
     def __init__(self, folder: str | Path):
-        self.folder, self.writer = Path(folder), None
+        self.folder = Path(folder)
+        self.writer: Any = None  # a SummaryWriter from init to finish
 
     def init(self, project: str, name: str, group: str, config: dict[str, Any]) -> None:
         """Begin a run's file; its configuration is a text in it."""
@@ -82,7 +83,7 @@ def config(result: Result) -> dict[str, Any]:
     """What a tracker shows and filters runs by."""
     run, recipe = result.run, result.run.recipe
     fields = {name: getattr(recipe, name) for name in Recipe.__dataclass_fields__}
-    about = {"setting": setting(run), "network": run.task.network, "data": run.task.data}
+    about: dict[str, Any] = {"setting": setting(run), "network": run.task.network, "data": run.task.data}
     about |= {"width": run.task.width, "train_images": run.task.train_images, "seed": run.seed}
     about |= {"sparsity": result.sparsity, "digest": run.digest, "accuracy": _number(result.accuracy)}
     plain = (int, float, str, bool)

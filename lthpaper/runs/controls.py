@@ -15,6 +15,7 @@ and beside IMP and OMP, the masks are
 A random mask knows nothing of any weights, so LT and RR mean the same under it, and only one is trained.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from lthpaper.errors import require
@@ -70,7 +71,7 @@ OF_A_SUBNETWORK: dict[str, Callable[[Run], Run]] = {  # name without its mask ->
 }
 OF_A_DENSE_RUN: dict[str, Callable[[Run, float], Run]] = {
     "SDT": lambda dense, s: small_dense(lt_omp(dense, s)),
-    **{f"random-{way}": lambda dense, s, way=way: random_mask(dense, s, way) for way in LAYERS},
+    **{f"random-{way}": functools.partial(random_mask, layers=way) for way in LAYERS},
 }
 SETTINGS = (
     "pretraining",

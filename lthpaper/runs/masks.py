@@ -26,7 +26,7 @@ def layers(network: nn.Module) -> tuple[str, ...]:
     found = []
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
-            own = ("weight",)
+            own: tuple[str, ...] = ("weight",)
         elif isinstance(module, nn.MultiheadAttention):
             own = tuple(n for n in PROJECTIONS if getattr(module, n) is not None)
         else:

@@ -41,10 +41,12 @@ def mask_diverged(run: Run, results: Callable[[Run], Result | None]) -> bool:
     The mask made of them is there, but goes by the order of the layers; nor does an accuracy that was
     reached with it say anything of LT or RR.
     """
-    while (run := pretrained(run)) is not None:
-        result = results(run)
+    source = pretrained(run)
+    while source is not None:
+        result = results(source)
         if result is not None and math.isnan(result.accuracy):
             return True
+        source = pretrained(source)
     return False
 
 
@@ -101,7 +103,11 @@ def curves(results: Iterable[Result]) -> pd.DataFrame:
     frames = []
     for result in results:
         run = result.run
-        about = {"setting": setting(run), "network": run.task.network, "data": run.task.data}
+        about: dict[str, object] = {
+            "setting": setting(run),
+            "network": run.task.network,
+            "data": run.task.data,
+        }
         about |= {"lr": run.recipe.lr, "sparsity": round(result.sparsity, 6), "seed": run.seed}
         frame = pd.DataFrame(result.curves)
         frame.insert(0, "epoch", range(run.first_epoch + 1, run.first_epoch + 1 + len(frame)))

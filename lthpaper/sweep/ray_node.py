@@ -52,7 +52,7 @@ class Unfit:
 class Board:
     """An actor beside the driver: what tasks tell it, and whether they are to stop."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._told: list[tuple[int, int]] = []
         self._sent: list[tuple[int, Parcel]] = []
         self._stop = False

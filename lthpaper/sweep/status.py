@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.store import locks, logs
@@ -107,7 +108,7 @@ def status(store: Store, runs: Iterable[Run] = ()) -> Status:
     tails = {path.stem: _tail(path) for path in (store.folder / logs.FOLDER).glob("*.log")}
     under_way = tuple(_under_way(name, tails.get(name, "")) for name in sorted(held))
     failed = (_failure(store, name, text) for name, text in tails.items() if name not in there | held)
-    common = {
+    common: dict[str, Any] = {
         "folder": store.folder,
         "under_way": under_way,
         "failed": tuple(failure for failure in failed if failure),

@@ -90,7 +90,7 @@ class HostFeed(Feed):
     """All images in the host's memory; each batch is cropped and flipped there, one ahead, and sent over as
     uint8. The bits are those of `ResidentFeed`: the same pixels are normalised in the same layout."""
 
-    def __init__(self, runs, data, device, dtype, part=None):
+    def __init__(self, runs, data, device, dtype, part=None) -> None:
         super().__init__(runs, data, device, dtype, part)
         self.all: Images = data.images
 

@@ -36,8 +36,10 @@ def made_mask(run: Run, load: Load | None, data: DataSet | None = None) -> Mask:
     """The run's mask, by its rule, from what that reads."""
     source, mask = pruning.source(run.mask), None
     if isinstance(source, Run):
+        assert load is not None  # a mask of another run is never asked for without it
         weights, mask = load(source, None)
     elif isinstance(source, Rewind):
+        assert load is not None
         weights, mask = load(source.to, source.epoch)
     else:
         weights = (source or Fresh()).weights(run.task, None, load)

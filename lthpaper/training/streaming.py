@@ -180,7 +180,7 @@ class StreamedFeed(Feed):
 class _Work:
     """The pieces to be decoded next, as the loader asks for them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.pieces: Iterator[Piece] = iter(())
 
     def __iter__(self) -> Iterator[Piece]:

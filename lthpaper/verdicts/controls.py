@@ -37,7 +37,7 @@ def differences(
 
     Seeds are paired: a subnetwork and its control share data order, and whatever of θ0 and the mask they
     have in common. low, high: Student's interval of the paired differences, NaN for one seed. n: pairs.
-    diverged: a seed of either did, and the mean is NaN. table: settings.COLUMNS, of any networks.
+    diverged: a seed of either did, and the mean is NaN. table: store.table.COLUMNS, of any networks.
     """
     table = cells.checked(table)
     table = table[cells.trained(table)]

@@ -20,7 +20,7 @@ def measured_here(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     speed = {"sizes": [1], "step": [0.5], "image": [0.0], "first": 0.0, "pack": 0.0, "run": 0.0}
     name = device_name("cpu")
-    speeds._write({speeds.entry_key(name, RUN, 1): speeds.entry(name, 1, RUN, speed)})
+    speeds.write({speeds.entry_key(name, RUN, 1): speeds.entry(name, 1, RUN, speed)})
 
 
 def test_what_this_machine_remembers_says_nothing_of_a_cluster():

@@ -58,7 +58,7 @@ def remembered(run: Run, step: float) -> None:
     """Have a speed measured before: so many seconds a step."""
     speed = {"sizes": [2], "step": [step], "image": [0.0], "first": 0.0, "pack": 0.0, "run": 0.0}
     name = provenance.device_name(torch.device("cpu"))
-    speeds._write({speeds.entry_key(name, run, 1): speeds.entry(name, 1, run, speed)})
+    speeds.write({speeds.entry_key(name, run, 1): speeds.entry(name, 1, run, speed)})
 
 
 class AfterSteps(Stopping):

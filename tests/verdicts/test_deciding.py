@@ -42,4 +42,4 @@ def test_seeds_go_to_the_contenders_of_the_open_condition_alone():
 
 
 def test_what_has_not_run_asks_for_no_seeds_elsewhere():
-    assert open_cells(with_(JACKPOT_TABLE, rr=None, lt=None, sdt=None)) == frozenset()
+    assert open_cells(with_(JACKPOT_TABLE, sdt=None)) == frozenset()

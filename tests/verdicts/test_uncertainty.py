@@ -116,9 +116,9 @@ def test_one_seed_beside_three_borrows_their_spread():
     assert found.confidence > 0.95
 
 
-def test_runs_without_any_scatter_are_certain():
+def test_runs_without_any_scatter_are_all_but_certain():
     found = best_against_best([Cell("LT", 0.1, (91.0, 91.0))], [Cell("RR", 0.1, (90.0, 90.0))], GAP, True)
-    assert found.confidence == pytest.approx(1)
+    assert found.confidence > 0.999  # two seeds a cell: the spread itself is an estimate
 
 
 def test_a_learning_rate_at_the_edge_of_divergence_does_not_blur_the_best():
@@ -127,7 +127,8 @@ def test_a_learning_rate_at_the_edge_of_divergence_does_not_blur_the_best():
     rival = [exact("RR", 90, 0.2)]
     assert contenders([*calm, wild]) == calm
     with_wild = best_against_best([*calm, wild], rival, GAP, True)
-    assert with_wild.confidence == best_against_best(calm, rival, GAP, True).confidence
+    without = best_against_best(calm, rival, GAP, True)
+    assert with_wild.confidence == pytest.approx(without.confidence, abs=1e-4)
 
 
 def test_differences_of_accuracies_are_compared_as_decimals():

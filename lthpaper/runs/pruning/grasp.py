@@ -56,6 +56,7 @@ class Grasp:
         thetas = [network.get_parameter(name) for name in names]
         loss = F.cross_entropy(network(images) / self.temperature, labels)
         gradients = torch.autograd.grad(loss, thetas, create_graph=True)
-        flow = sum((g * g.detach()).sum() for g in gradients)  # its gradient is Hg
+        squares = ((g * g.detach()).sum() for g in gradients)
+        flow = sum(squares, torch.zeros((), dtype=torch.float64))  # its gradient is Hg
         products = dict(zip(names, torch.autograd.grad(flow, thetas), strict=True))
         return down_to(self.sparsity, {n: weights[n].double() * products[n] for n in mask}, mask)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lthpaper import networks
 from lthpaper.data import DataSet, Images
 from lthpaper.data.augment import normalised
-from lthpaper.errors import require
+from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import Mask, remove_lowest
 
 if TYPE_CHECKING:
@@ -33,14 +33,16 @@ class Seen:
     def batch(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """`count` training images drawn by `seed`, none twice, normalised and neither cropped nor flipped:
         (count, C, H, W), and their labels. Raises InputError if there are not so many in memory."""
-        require(self.data is not None, "This mask is made from training images; give the data set.")
-        images, card = self.data.images, self.data.card
-        require(
-            isinstance(images, Images),
-            f"A mask at initialisation is made from images in memory; {self.data.name} stays in files.",
-        )
+        data = self.data
+        if data is None:
+            raise InputError("This mask is made from training images; give the data set.")
+        images, card = data.images, data.card
+        if not isinstance(images, Images):
+            raise InputError(
+                f"A mask at initialisation is made from images in memory; {data.name} stays in files."
+            )
         there = len(images.train)
-        require(count <= there, f"The mask takes {count} images; {self.data.name} has {there} to train on.")
+        require(count <= there, f"The mask takes {count} images; {data.name} has {there} to train on.")
         index = torch.randperm(there, generator=torch.Generator().manual_seed(seed))[:count]
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (card.mean, card.std))
         pixels = images.train[index].permute(0, 3, 1, 2)

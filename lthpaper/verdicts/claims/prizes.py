@@ -72,7 +72,7 @@ def claim_6(results: Results) -> Outcome:
         if not known.large_data:
             prizes.setdefault(known, []).append((v, _all_hold(v.conditions[:4])))
     pairs = [
-        sorted(pair, key=lambda known: known.parameters)
+        pair if pair[0].parameters < pair[1].parameters else (pair[1], pair[0])
         for pair in itertools.combinations(prizes, 2)
         if pair[0].data == pair[1].data and pair[0].parameters != pair[1].parameters
     ]

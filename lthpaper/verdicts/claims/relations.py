@@ -103,7 +103,12 @@ def relate_chosen(
         f"{part.sentence} The option that the other seeds choose, seed by seed: {signed(value)}, so "
         f"{'it holds' if value > 0 else 'it fails'} by the means."
     )
-    more = {"value": value, "by_means": by_means, "confidence": confidence, "sentence": sentence}
+    more: dict[str, Any] = {
+        "value": value,
+        "by_means": by_means,
+        "confidence": confidence,
+        "sentence": sentence,
+    }
     if by_means != part.by_means:
         more["open"] = _open(options, ABOVE, theirs, by_means == YES)
     return replace(part, **more)

@@ -11,9 +11,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from lthpaper.figures import FIGURES, appendix_f, fig1, fig3, style
-from lthpaper.runs import settings
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import SETTINGS
+from lthpaper.store import table as tidy
 from lthpaper.store.store import Store
 from lthpaper.verdicts.tickets import JACKPOT, SECONDARY
 
@@ -100,7 +100,7 @@ def test_jackpot_and_secondary_prize_are_one_pair_with_hatches_and_their_swatche
 
 
 def frame(*parts):
-    return pd.DataFrame([row for part in parts for row in part], columns=settings.COLUMNS)
+    return pd.DataFrame([row for part in parts for row in part], columns=tidy.COLUMNS)
 
 
 def sanity(sparsities=(S4, S8, S11), **more):

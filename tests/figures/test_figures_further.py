@@ -9,10 +9,10 @@ import torch
 from hand_made import DENSE, S8, S11, SMALL, minus, rows
 
 from lthpaper.figures import claims_board, conditions, masks, sparsity, style, training
-from lthpaper.runs import settings
 from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import SETTINGS
+from lthpaper.store import table as tidy
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
 from lthpaper.training.start import initial_weights
@@ -41,7 +41,7 @@ def sanity():
     below = {"LT-IMP": 0.3, "LT-OMP": 1.2, "RR-IMP": 2.0, "RR-OMP": 2.5, "SDT": 4.0}
     parts = [rows("pretraining", DENSE)]
     parts += [rows(name, minus(DENSE, points), s) for s in (S8, S11) for name, points in below.items()]
-    return pd.DataFrame([row for part in parts for row in part], columns=settings.COLUMNS)
+    return pd.DataFrame([row for part in parts for row in part], columns=tidy.COLUMNS)
 
 
 # --- conditions ---
