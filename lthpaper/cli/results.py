@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from lthpaper.cli import terminal
+from lthpaper.cli import hub, terminal
 from lthpaper.cli.options import DataFolder, Device, Figures, StoreFolder, Workers
 from lthpaper.errors import printable, require
 
@@ -195,3 +195,6 @@ def audit(
 
 
 POINTS = ("published", "here", "difference")  # columns of percent
+
+for command in (hub.pull, hub.push):
+    results_app.command()(command)
