@@ -152,7 +152,7 @@ def test_check_says_sdts_count_before_training_and_gives_a_verdict_after(command
     status, out, _ = command(*words, "--workers", "1", "--out", "drawn")
     assert status == 0
     assert "s = 0.200, IMP" in " ".join(out.split())  # a terminal wraps it
-    assert {p.suffix for p in (project / "drawn").iterdir()} == {".png", ".pdf", ".csv", ".json"}
+    assert {p.suffix for p in (project / "drawn").iterdir()} == {".png", ".svg", ".pdf", ".csv", ".json"}
     kept = files(project / "kept")
     _, out, _ = command(*words, "--workers", "1", "--out", "drawn")
     assert files(project / "kept") == kept
