@@ -86,7 +86,7 @@ def trials() -> dict[str, object]:
 
 def command(words: list[str], start: int) -> list[str]:
     """Do a command of lthpaper; returns what this process made, changed or removed in the command's store."""
-    from lthpaper.cli import main
+    from lthpaper.cli.main import main
 
     os.environ["TORCHELASTIC_RESTART_COUNT"] = str(start)  # another group of the same processes
     sys.argv[1:] = words

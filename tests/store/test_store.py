@@ -23,7 +23,7 @@ from lthpaper.runs.run import Run
 from lthpaper.runs.settings import lt_omp, pretraining
 from lthpaper.runs.task import Task
 from lthpaper.store import store as store_module
-from lthpaper.store.entry import MASK, RESULT, RUN, WEIGHTS
+from lthpaper.store.entry import FORMAT, MASK, RESULT, RUN, WEIGHTS
 from lthpaper.store.store import Store
 from lthpaper.training.result import Trained
 from lthpaper.training.start import initial_weights
@@ -338,7 +338,7 @@ def test_an_entry_under_another_runs_name_is_refused(store):
 
 def test_an_entry_of_a_newer_version_is_refused_as_such(store):
     path = store.put(result_of(SUB), "", {}).folder / RESULT
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": store_module.FORMAT + 1}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
     for read in (store.get, store.weights):
         with pytest.raises(InputError, match="newer lthpaper"):
             read(SUB)

@@ -155,6 +155,7 @@ class InParts(Pack):
     """A pack whose every step is in parts, be it in one."""
 
     def train_step(self, x: Tensor, labels: Tensor) -> Tensor:
+        self._set_rates()
         self.gradient.zero_()
         losses = self._in_micro_batches(x, labels, x.shape[1])
         self._sgd()
