@@ -143,10 +143,14 @@ def _cells(runs: Iterable[Run]) -> dict[str, str]:
     """Digest -> a hash of the description without seeds. runs: ancestors first."""
     found: dict[str, str] = {}
 
+    def of_field(value: dict) -> dict | None:
+        """A run by its hash; an init or a rule within this one, without seeds too."""
+        return {"run": found[value["run"]]} if "run" in value else without_seeds(value)
+
     def without_seeds(part: dict | None) -> dict | None:
         if part is None:
             return None
-        named = {k: {"run": found[v["run"]]} if isinstance(v, dict) else v for k, v in part.items()}
+        named = {k: of_field(v) if isinstance(v, dict) else v for k, v in part.items()}
         return named | ({"seed": 0} if "seed" in named else {})
 
     for run in runs:

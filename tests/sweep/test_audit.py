@@ -11,12 +11,15 @@ from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.report.results_export import export
+from lthpaper.runs.controls import at_norms_of, shuffled
+from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import ancestors
 from lthpaper.runs.scales import scale
-from lthpaper.runs.settings import lt_imp, pretraining
+from lthpaper.runs.settings import lt_imp, pretraining, random_reinit
+from lthpaper.runs.task import Task
 from lthpaper.store import published
 from lthpaper.store.store import Store
-from lthpaper.sweep.audit import Audited, Report, audit, choose, cost_of, spread_of_cells, verdict
+from lthpaper.sweep.audit import Audited, Report, _cells, audit, choose, cost_of, spread_of_cells, verdict
 from lthpaper.sweep.execute import execute
 
 TINY = scale("smoke", train_images=60, seeds=2, epochs=2, learning_rates=(0.05,), rounds=(1, 2))
@@ -143,3 +146,15 @@ def test_honest_results_are_called_inconsistent_once_in_five_hundred_times_at_mo
         sample = [audited(a - d[0], s, 5) for a, d, s in zip(again, draws, spread, strict=True)]
         wrong += not said(*sample).consistent
     assert wrong <= 2000 * 0.002 + 3 * math.sqrt(2000 * 0.002)
+
+
+def test_controls_that_differ_in_their_seeds_alone_are_one_cell():
+    def control(seed):
+        dense = pretraining(Task("resnet8", "digits"), Recipe(epochs=2, milestones=()), seed)
+        lt = lt_imp(dense, 1)
+        return list(ancestors([at_norms_of(lt, random_reinit(lt)), shuffled(lt)]))
+
+    one, other = control(0), control(1)
+    cells = _cells([*one, *other])
+    assert [cells[run.digest] for run in one] == [cells[run.digest] for run in other]
+    assert len(set(cells.values())) == len(one)
