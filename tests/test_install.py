@@ -43,11 +43,11 @@ def built(clone: Path, version: str, to: Path) -> Path:
     return to / "site"
 
 
-def python(script: str, cwd: Path, **env: str) -> str:
-    """What a script prints in a Python without any project on its path."""
+def python(script: str, cwd: Path, *options: str, **env: str) -> str:
+    """What a script prints in a Python without any project on its path; with -S, without any install either."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LTHPAPER_"))} | env
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=cwd, env=clean, capture_output=True, text=True, check=False
+        [sys.executable, *options, "-c", script], cwd=cwd, env=clean, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
@@ -57,14 +57,12 @@ def test_an_editable_install_is_found_from_the_clones_parent_folder(clone, tmp_p
     """There a folder `lthpaper` lies where one works, without being the package."""
     site = built(clone, "editable", tmp_path / "built")
     find = f"""
-import importlib, importlib.util, site, sys
-sys.meta_path = [f for f in sys.meta_path if "editable" not in str(f).lower()]  # of another install
-sys.path = [p for p in sys.path if not p.endswith("-packages")]
+import importlib.util, site
 site.addsitedir({str(site)!r})
 print(importlib.util.find_spec("lthpaper").origin)
 """
     assert not (clone.parent / "lthpaper" / "__init__.py").exists()
-    assert Path(python(find, clone.parent)) == clone / "lthpaper" / "__init__.py"
+    assert Path(python(find, clone.parent, "-S")) == clone / "lthpaper" / "__init__.py"
 
 
 def test_a_wheel_carries_the_notebooks_and_the_results_and_works_in_an_empty_folder(clone, tmp_path):
