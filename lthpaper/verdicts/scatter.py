@@ -7,7 +7,7 @@ the pooled one needs three. So the cells themselves say how far they can be pool
 in the manner of limma's moderated variances):
 
     log σ² of a side's common variance   flat; with probability ALIKE, near the other side's
-    a cell's variance is ρσ²             ρ = 1, or with probability `noisy` one of RATIOS, larger ones likelier
+    a cell's variance is ρσ²             ρ = 1; with probability `noisy` one of RATIOS, larger ones likelier
     its seeds' sample variance s²        ρσ² χ²/f with f = seeds − 1
 
 A cell that scatters like the others borrows all of their seeds. One that shows more keeps its own variance,
