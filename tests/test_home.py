@@ -336,7 +336,7 @@ def test_a_folders_name_stays_short_and_apart():
 # --- one sentence in a notebook ---
 
 
-@pytest.mark.parametrize("error", [InputError("seeds is 0."), Unfinished("Stopped in good order.")])
+@pytest.mark.parametrize("error", [InputError("seeds is 0."), Unfinished("Stopped cleanly.")])
 def test_a_notebook_shows_a_sentence_and_not_a_traceback(error, monkeypatch):
     shell = InteractiveShell()
     shown = []
@@ -364,7 +364,7 @@ def test_an_interrupt_in_a_notebook_ends_a_training_in_good_order(tmp_path, monk
 
     monkeypatch.setenv("LTHPAPER_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr("lthpaper.store.checkpoints.Checkpoints.save", lambda self, *a: interrupted(*a))
-    with pytest.raises(Unfinished, match="Stopped in good order, since SIGINT asked for it"):
+    with pytest.raises(Unfinished, match="Stopped cleanly, since SIGINT asked for it"):
         study("fig1", "smoke", **FIELDS | {"epochs": 2}, workers=1).train(quiet=True)
 
 
