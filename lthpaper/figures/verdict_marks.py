@@ -10,7 +10,8 @@ from matplotlib.transforms import ScaledTranslation
 
 from lthpaper.figures.style import COLOURS, MARKERS, PALE, SURE, TICKETS, rate_axis, spread, ticket_band
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.conditions import NO, NOT_RUN, SYMBOLS, YES
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
 from lthpaper.verdicts.tickets import EITHER, NONE, SECONDARY, Verdict
 
 ROWS = (5, 4, 3)  # conditions, from the foot of the strip up
