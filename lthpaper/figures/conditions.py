@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, forest, register
-from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent, unfinished_note
+from lthpaper.figures.means import unfinished_note
+from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent
 from lthpaper.figures.verdict_marks import SHORT
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale

@@ -15,16 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import (
-    COLOURS,
-    DASHES,
-    PAGE,
-    SIMILAR,
-    paper_style,
-    swatch,
-    ticket_band,
-    ticket_swatch,
-)
+from lthpaper.figures.style import COLOURS, DASHES, PAGE, SIMILAR, paper_style, swatch
+from lthpaper.figures.verdict_marks import ticket_band, ticket_swatch
 from lthpaper.paper import Thresholds
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial

@@ -8,7 +8,8 @@ import pytest
 
 from lthpaper import data, paper
 from lthpaper.figures import appendix_a, appendix_f, drawn_table, fig1, fig3, table2, table3
-from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PAGE, SURE, seeds_note, spread
+from lthpaper.figures.means import seeds_note, spread
+from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PAGE, SURE
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import PAPER, SMOKE
 from lthpaper.runs.settings import SETTINGS
