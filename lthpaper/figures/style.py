@@ -49,11 +49,11 @@ MARKERS = {
     "FT-OMP": ">",
 }
 DASHES: dict[str, tuple[float, ...]] = {"RR-IMP": (4, 1.5), "RR-OMP": (4, 1.5), "SDT": (1.2, 1.2)}
-OTHERS = ("#8C8C8C", "*"), ("#5F5F5F", "h"), ("#BFBFBF", "8")  # settings of one's own, in turn
+OTHERS = ("#8C8C8C", "*"), ("#5F5F5F", "h"), ("#BFBFBF", "8")  # custom settings, in turn
 
 GOLD, SILVER = ("#F2C230", "xxxxx"), ("#9FD3B4", "/////")  # colour and hatch
 TICKETS = {JACKPOT: GOLD, SECONDARY: SILVER, EITHER: SILVER}
-SURE, BY_MEANS = 0.75, 0.3  # opacity of a ticket that the seeds bear out, and of one by the means alone
+SURE, BY_MEANS = 0.75, 0.3  # opacity of a ticket that the seeds support, and of one by the means alone
 SIMILAR = "#E4E4E4"  # within the paper's tolerance of the best pretraining
 PALE = "#6E6E6E"  # text that is not about a setting
 

@@ -40,7 +40,7 @@ def with_a_bug():
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A working directory of its own, with a module of one's own in it."""
+    """A working directory with a user's module in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "400")
