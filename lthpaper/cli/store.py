@@ -179,7 +179,7 @@ def repair(
         table.add_row(printable(checked.name), printable(checked.what), printable(place))
     if moved:
         console.print(table)
-    done = "would be set aside" if dry_run else "set aside; run the same command again to train them anew"
+    done = "would be set aside" if dry_run else "set aside; run the same command again to train them"
     console.print(f"{len(moved)} {done}" if moved else f"Nothing is damaged in {own.folder}")
 
 

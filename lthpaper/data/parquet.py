@@ -73,7 +73,7 @@ def opened(path: Path, image: str, label: str) -> Iterator:
             require(
                 largest <= LARGEST_GROUP,
                 f"{path} has a row group of {largest:,} bytes; at most {LARGEST_GROUP:,} are read at once: "
-                "write it anew with smaller ones.",
+                "write it again with smaller ones.",
             )
             yield file
     except (pyarrow.ArrowException, OSError) as error:

@@ -58,7 +58,7 @@ def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
     """The error that names what is damaged and says what to do."""
     error = kind(
         f"The store entry {printable(f'{path} {how}')}, and cannot be trusted. Move it away (`lthpaper store "
-        "repair`) or delete it, and run the same command again: only that entry is trained anew."
+        "repair`) or delete it, and run the same command again: only that entry is trained again."
     )
     # Not arguments: between processes an exception is pickled with its one argument, the message.
     error.path, error.how = path, how

@@ -79,7 +79,7 @@ def push(repo: str, folder: str | Path, message: str = "", endpoint: str | None 
 def verified(folder: Path) -> dict[str, list[str]]:
     """{scale: names of its files} of a folder of published results, checked against their manifests.
 
-    Raises InputError if there are none, or one lacks a file or is not what was written.
+    Raises InputError if there are none, or a file of one is missing or damaged.
     """
     scales = {}
     for path in sorted(folder.glob(f"*/{MANIFEST}")):
