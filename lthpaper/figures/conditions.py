@@ -15,7 +15,8 @@ from lthpaper.figures.verdict_marks import SHORT
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import tickets
-from lthpaper.verdicts.conditions import NO, SYMBOLS, UNDECIDED, YES
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.evidence import NO, UNDECIDED, YES
 from lthpaper.verdicts.tickets import Verdict
 
 ASKED = {

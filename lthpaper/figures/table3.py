@@ -16,7 +16,7 @@ from lthpaper.figures.table2 import residual_count
 from lthpaper.figures.verdict_marks import neighbours
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
-from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
 from lthpaper.verdicts.observations import ALIKE, IMP, LT, OMP, QUESTIONS, RR, observations
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY
 

@@ -13,7 +13,8 @@ from lthpaper.figures.axes import rate_axis
 from lthpaper.figures.means import spread
 from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PALE, SURE, TICKETS
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.conditions import NO, NOT_RUN, SYMBOLS, YES
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
 from lthpaper.verdicts.tickets import EITHER, NONE, SECONDARY, Verdict
 
 ROWS = (5, 4, 3)  # conditions, from the foot of the strip up
