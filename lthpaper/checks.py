@@ -42,6 +42,7 @@ def check(
     learning_rates: Sequence[float] | None = None,
     prunable: Sequence[str] | None = None,
     train_images: int | None = None,
+    validation_images: int | None = None,
     store: str | Path | None = None,
     data_root: str | Path | None = None,
     out: str | Path | None = None,
@@ -60,12 +61,13 @@ def check(
     network: a name, a path `package.module:function`, or a function that returns an nn.Module; of
     num_classes, in_channels, width and size it is given those that it names. scale: gives the recipe, the
     learning rates (its grid), rounds and seeds, unless they are given here; fields: any field of it.
-    train_images: None for all. Raises InputError for whatever cannot be built, found or pruned.
+    train_images: None for all. validation_images: held out of them; verdicts then choose learning rates on
+    these, not on the test images. Raises InputError for whatever cannot be built, found or pruned.
     """
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
-    sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or (), train_images or 0)
-    value = SanityCheck.of(network, data, how, *sizes)
+    sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
+    value = SanityCheck.of(network, data, how, *sizes, train_images or 0, validation_images or 0)
     spec = FigureSpec("The sanity check of one network, a panel a sparsity", _trials, _plot)
     places: dict[str, Any] = {
         "store": store,
@@ -78,7 +80,11 @@ def check(
         "network": network if isinstance(network, str) else "",
         "data": data if data != "digits" else "",
     }
-    given |= {"prunable": prunable, "train_images": train_images}
+    given |= {
+        "prunable": prunable,
+        "train_images": train_images,
+        "validation_images": validation_images,
+    }
     own = changes(chosen) | {name: value for name, value in given.items() if value}
     folder = locations.figures_folder(chosen.name, out, own)
     return Check("own-network", spec, value, folder, **places, thresholds=value.thresholds())
@@ -212,14 +218,17 @@ class SanityCheck:
         seeds: int = seeds,
         prunable: Sequence[str] = (),
         train_images: int = 0,
+        validation_images: int = 0,
     ) -> "SanityCheck":
         """network: a name, a dotted path `package.module:function`, or a function that returns an nn.Module.
 
         prunable: patterns of the weights to prune (empty: all convolutions and linear layers but the first
-        and the last). Raises InputError for whatever cannot be built, found or pruned.
+        and the last). train_images: 0 for all; validation_images: held out of them. Raises InputError for
+        whatever cannot be built, found or pruned.
         """
         name = network if isinstance(network, str) else networks.local(network)
-        task = Task(name, data, train_images=train_images, prunable=tuple(prunable))
+        images = {"train_images": train_images, "validation_images": validation_images}
+        task = Task(name, data, prunable=tuple(prunable), **images)
         check_patterns(networks.skeleton(**task.shape), task.prunable)
         _ = task.prunable_weights  # refuses a network with nothing to prune
         return cls(task, recipe, tuple(learning_rates), tuple(rounds), seeds)

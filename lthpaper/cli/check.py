@@ -48,6 +48,10 @@ def check(
         list[str] | None, typer.Option("--prunable", help="Pattern of weights to prune; may be repeated.")
     ] = None,
     train_images: Annotated[int, typer.Option("--train-images", help="Use only so many; 0: all.")] = 0,
+    validation_images: Annotated[
+        int,
+        typer.Option("--validation-images", help="Hold so many out, to choose learning rates on; 0: none."),
+    ] = 0,
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="Add seeds only where a verdict is still open.")
     ] = False,
@@ -86,6 +90,7 @@ def check(
         "rounds": counts,
         "seeds": seeds,
         "train_images": train_images,
+        "validation_images": validation_images,
     }
     places: dict[str, Any] = {
         "store": store,

@@ -50,7 +50,7 @@ from lthpaper.sweep.speeds import (
 )
 from lthpaper.training.autotune import choose, pack_limits
 from lthpaper.training.pack import Pack, repeatable
-from lthpaper.training.result import Trained
+from lthpaper.training.result import Trained, curves_of
 from lthpaper.training.start import start
 
 MINUTE = 60.0  # seconds that all of a plan's shapes may take; what is left is scaled from its like
@@ -205,7 +205,7 @@ def _train_little(run: Run, device: torch.device, folder: Path) -> None:
     """One step of a run, its result into a store and out of it into the start of a pruned one."""
     pack = _pack([run], device)
     pack.train_epoch()
-    curves = {name: [0.0] for name in ("train_loss", "test_loss", "test_accuracy")}
+    curves = {name: [0.0] for name in curves_of(run)}
     store = Store(folder / uuid.uuid4().hex)
     store.put(Trained(run, pack.weights(0), None, curves, {}, 0.0, 1, ""), "", {})
     start(lt_omp(run, 0.5), store.weights)
