@@ -229,7 +229,7 @@ def disturbed(store: Path, log: Path, how: str, chance: random.Random) -> tuple[
         time.sleep(chance.uniform(0, 3))
         if process.poll() is None:
             struck = strike(process, how, chance)
-    status, until = process.wait(300), time.monotonic() + 30
+    status, until = process.wait(1800), time.monotonic() + 600
     while (left := below(process.pid)) and time.monotonic() < until:
         time.sleep(0.02)
     for pid in left:

@@ -99,7 +99,8 @@ def load(root: Path, cifar: Cifar) -> Images:
     card, folder = cifar.card, root / cifar.name
     stored = parquet.home((folder, folder / cifar.parquet_folder))
     if stored is not None:
-        return parquet.read(stored, cifar.label, card.size, card.channels, cifar.classes, card.train)
+        found = parquet.files(stored, "test", "img", cifar.label, cifar.classes, most=card.train)
+        return found.decoded(card.size, card.channels)
     if folders.present(folder):
         return folders.read(folder, card.size, card.channels)
     if may_download():

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lthpaper.data import archives, parquet, register, row_groups, tars
+from lthpaper.data import archives, parquet, register, tars
 from lthpaper.data.files import Files, Paths, class_folders, listed
 from lthpaper.data.finding import contents, not_found
 from lthpaper.data.folders import check_classes, class_names, train_classes
@@ -97,35 +97,21 @@ def _published() -> str:
 def from_parquet(folder: Path) -> Files:
     """The hub's shards. Raises InputError."""
     test = "val" if any(folder.glob("val-*.parquet")) else "validation"
-    train, labels, classes = row_groups.read(parquet.shards(folder, "train"))
-    tests, test_labels, named = row_groups.read(parquet.shards(folder, test))
-    require(classes == named, f"{folder}: the training and the test files name other classes.")
-    return Files(
-        train,
-        labels,
-        tests,
-        test_labels,
-        classes or _numbered(labels),
-        f"parquet files in {folder.name}/",
-    )
+    return parquet.files(folder, test)
 
 
 def from_tars(folder: Path) -> Files:
     """WebDataset's shards. Raises InputError."""
     train, labels = tars.read(_shards(folder, "*train*.tar"))
     test, test_labels = tars.read(_shards(folder, "*val*.tar"))
-    return Files(train, labels, test, test_labels, _numbered(labels), f"tar files in {folder.name}/")
+    classes = tuple(str(i) for i in range(int(labels.max()) + 1))  # their names are not known
+    return Files(train, labels, test, test_labels, classes, f"tar files in {folder.name}/")
 
 
 def _shards(folder: Path, pattern: str) -> list[Path]:
     shards = sorted(folder.glob(pattern))
     require(bool(shards), f"{folder} has no files {pattern}; it holds {contents(folder)}.")
     return shards
-
-
-def _numbered(labels: Tensor) -> tuple[str, ...]:
-    """Classes whose names are not known."""
-    return tuple(str(i) for i in range(int(labels.max()) + 1))
 
 
 @register("imagenet", CARD)

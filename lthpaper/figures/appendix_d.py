@@ -15,19 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import (
-    COLOURS,
-    MARKERS,
-    PAGE,
-    crosses,
-    diverged_note,
-    level,
-    paper_style,
-    percent,
-    seeds_note,
-    spread,
-    symbols,
-)
+from lthpaper.figures.curves import crosses, level
+from lthpaper.figures.means import diverged_note, seeds_note, spread
+from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent, symbols
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts.tickets import Verdict, verdict

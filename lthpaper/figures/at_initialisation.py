@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, seeds_note, spread
+from lthpaper.figures.means import diverged_note, seeds_note, spread
+from lthpaper.figures.style import PAGE, paper_style, percent
 from lthpaper.runs.masks import collapsed
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial

@@ -24,7 +24,7 @@ from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 from lthpaper.verdicts import claims
 from lthpaper.verdicts.claims.outcome import CONTRADICTED, SUPPORTED
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.paper_beside_ours import stated
 
 # symbol, colour, ink: states differ in lightness and hue, and the symbol says them without colour

@@ -9,12 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, forest, register
-from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent, unfinished_note
+from lthpaper.figures.means import unfinished_note
+from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent
 from lthpaper.figures.verdict_marks import SHORT
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import tickets
-from lthpaper.verdicts.conditions import NO, SYMBOLS, UNDECIDED, YES
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.evidence import NO, UNDECIDED, YES
 from lthpaper.verdicts.tickets import Verdict
 
 ASKED = {

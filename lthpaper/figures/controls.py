@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import CROSS, PAGE, paper_style, percent
+from lthpaper.figures.means import CROSS
+from lthpaper.figures.style import PAGE, paper_style, percent
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial

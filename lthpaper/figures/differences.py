@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lthpaper.figures.style import COLOURS, MARKERS, PALE, converged
+from lthpaper.figures.means import converged
+from lthpaper.figures.style import COLOURS, MARKERS, PALE
 from lthpaper.verdicts.uncertainty import Cell, best_against_best
 
 

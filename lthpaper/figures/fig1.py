@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, differences, register, style
+from lthpaper.figures.axes import accuracy_axis
+from lthpaper.figures.curves import epochs_fill, points
+from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
 from lthpaper.paper import thresholds
 from lthpaper.paper.quotes import QUOTES, Quote
@@ -35,20 +38,20 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         limits = accuracy_limits(table)
         for letter, (top, below), s in zip("abcdefghijklmnop", axes.T, sparsities, strict=False):
             rows = table[table["sparsity"].isin((0.0, s))]
-            style.points(top, rows, "lr", cases, DODGE)
+            points(top, rows, "lr", cases, DODGE)
             stated(top, rows, cases)
             gaps(below, rows, ["lr", "epochs"])
             top.set(title=f"({letter}) sparsity {percent(s)}", xlabel="", ylabel="")
             below.set_xlabel("initial learning rate")
         if limits:
-            style.accuracy_axis(axes[0][0], *limits)
+            accuracy_axis(axes[0][0], *limits)
         finish(fig, axes, table)
     return fig
 
 
 def accuracy_limits(table: pd.DataFrame) -> tuple[float, float] | None:
     """Lowest and highest mean with its bar, and what the paper states of this network; None without any."""
-    cells = style.spread(table, ["setting", "lr", "epochs", "sparsity"]).dropna(subset="mean")
+    cells = spread(table, ["setting", "lr", "epochs", "sparsity"]).dropna(subset="mean")
     if cells.empty:
         return None
     bars, said = cells["std"].fillna(0), [q.accuracy for q in quotes(table)]
@@ -95,7 +98,7 @@ def gaps(ax: Axes, rows: pd.DataFrame, by: list[str]) -> None:
     """LT less RR at each learning rate; the dashed line is the paper's clear gap."""
     found = differences.between(rows[rows["sparsity"] > 0], "LT-IMP", "RR-IMP", by)
     rates = sorted(rows["lr"].unique())
-    filled = style.epochs_fill(rows["epochs"].unique())
+    filled = epochs_fill(rows["epochs"].unique())
     for offset, (epochs, fill) in zip((-0.15, 0.15), sorted(filled.items(), reverse=True), strict=False):
         of_length = found[found["epochs"] == epochs]
         x = [rates.index(lr) + offset for lr in of_length["lr"]]
@@ -114,8 +117,8 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
     axes[1][0].set_ylabel("LT − RR (points)")
     for ax in axes[0]:
         ax.tick_params(axis="x", labelbottom=False)
-    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {style.seeds_note(table)}"
-    notes = f"{style.diverged_note(table)}{style.unfinished_note(table)}"
+    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}"
+    notes = f"{diverged_note(table)}{unfinished_note(table)}"
     note = f"LT − RR with bounds at 95 % each{notes}"
     fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
     marks = legend(table)
@@ -126,7 +129,7 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
 def legend(table: pd.DataFrame) -> list[Line2D]:
     """A mark a setting, a fill a length of training, the clear gap; the paper's star where it is drawn."""
     marks = [style.swatch(s, linestyle="") for s in SETTINGS]
-    for epochs, fill in sorted(style.epochs_fill(table["epochs"].unique()).items(), reverse=True):
+    for epochs, fill in sorted(epochs_fill(table["epochs"].unique()).items(), reverse=True):
         look: dict[str, Any] = {
             "color": PALE,
             "markerfacecolor": PALE if fill else "white",

@@ -15,20 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import (
-    COLOURS,
-    DASHES,
-    PAGE,
-    SIMILAR,
-    paper_style,
-    swatch,
-    ticket_band,
-    ticket_swatch,
-)
+from lthpaper.figures.style import COLOURS, DASHES, PAGE, SIMILAR, paper_style, swatch
+from lthpaper.figures.verdict_marks import ticket_band, ticket_swatch
 from lthpaper.paper import Thresholds
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
-from lthpaper.verdicts.conditions import SYMBOLS, YES
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.evidence import YES
 from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, Verdict, verdict
 
 NAMES = {"pretraining": "pretraining", "LT-IMP": "LT", "RR-IMP": "RR", "SDT": "SDT"}

@@ -16,9 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lthpaper.figures import FigureSpec, register, style
+from lthpaper.figures.axes import rate_axis
+from lthpaper.figures.curves import crosses
+from lthpaper.figures.means import CROSS
 from lthpaper.figures.style import (
     COLOURS,
-    CROSS,
     MARKERS,
     MASKED,
     PAGE,
@@ -88,7 +90,7 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
     lost = {pair: set(of.loc[_diverged(of), "lr"]) for pair, of in table.groupby("pair")}
     shown = shown[[lr not in lost[pair] for pair, lr in zip(shown["pair"], shown["lr"], strict=True)]]
     for pair, setting in LOOKS.items():
-        style.crosses(ax, sorted(lost.get(pair, ())), setting)
+        crosses(ax, sorted(lost.get(pair, ())), setting)
     if len(shown):
         sns.lineplot(
             shown,
@@ -111,7 +113,7 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
     if len(band):
         ax.fill_between(band.index, band["low"], band["high"], color=CHANCE, linewidth=0, zorder=0)
     ax.axhline(p, color=PALE, linewidth=0.8, linestyle="--")
-    style.rate_axis(ax, rates)
+    rate_axis(ax, rates)
     ax.set(xlabel="learning rate", ylabel="", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from lthpaper.figures.style import PALE
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 
 STATES = {  # state -> colour; apart from each other in lightness too
     YES: "#004C6D",

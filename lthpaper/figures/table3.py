@@ -7,14 +7,16 @@ hand: the rows follow §3.1's questions.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.figures import FigureSpec, fig3, register
+from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.drawn_table import draw_table
-from lthpaper.figures.style import percent, signed, unfinished_note
+from lthpaper.figures.means import unfinished_note
+from lthpaper.figures.sanity_panels import experiments as experiments_of
+from lthpaper.figures.style import percent, signed
 from lthpaper.figures.table2 import residual_count
 from lthpaper.figures.verdict_marks import neighbours
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
-from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
 from lthpaper.verdicts.observations import ALIKE, IMP, LT, OMP, QUESTIONS, RR, observations
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY
 
@@ -42,7 +44,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """
     columns = {}
     tasks = {(t.network, t.data): t for t in scale.tasks}
-    for network, data, rows in fig3.experiments(table, scale):
+    for network, data, rows in experiments_of(table, scale):
         found = observations(rows)
         found = found[found["epochs"] == found["epochs"].max()]
         task = tasks.get((network, data))

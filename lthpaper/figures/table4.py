@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, spread
+from lthpaper.figures.means import diverged_note, spread
+from lthpaper.figures.style import PAGE, paper_style, percent
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 
@@ -26,7 +27,7 @@ RANGE = 5.0  # points below the best that colours tell apart; a rate that fails 
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting, pretraining_lr and lr: mean, std, n and diverged of accuracy (style.spread)."""
+    """One row a setting, pretraining_lr and lr: mean, std, n and diverged of accuracy (spread)."""
     return spread(table[table["setting"] != "pretraining"], ["setting", "pretraining_lr", "lr"])
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lthpaper.figures import FigureSpec, register, style
+from lthpaper.figures.axes import accuracy_axis
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -83,7 +84,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 ax.set(xlabel="", ylabel="")
             line[0].set_ylabel(label)
         if len(there):
-            style.accuracy_axis(axes[1][0], there["test_accuracy"].min(), there["test_accuracy"].max())
+            accuracy_axis(axes[1][0], there["test_accuracy"].min(), there["test_accuracy"].max())
         for letter, ax, lr in zip("abcdefghijkl", axes[0], rates, strict=False):
             ax.set_title(f"({letter}) learning rate {lr:g}")
         for ax in axes[1]:

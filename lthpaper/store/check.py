@@ -36,7 +36,6 @@ from lthpaper.store.entry import (
     read_json,
     read_result,
     verified,
-    verified_snapshot,
 )
 from lthpaper.store.store import Store
 from lthpaper.training.result import Weights
@@ -139,7 +138,7 @@ def check(folder: Path, name: str = "") -> Iterator[Checked]:
     for path in _inside(folder):
         if SNAPSHOT.fullmatch(path.name):
             try:
-                load_weights(verified_snapshot(path))
+                load_weights(verified(path, {}))
             except Damaged as error:
                 yield Checked(name, DAMAGED, f"{path.name} {error.how}", (path,))
         elif path.name not in (RESULT, RUN, WEIGHTS, MASK):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lthpaper.errors import InputError
 from lthpaper.runs.run import Run
-from lthpaper.store.entry import NO_TENSORS, plain, save_tensors, writing
+from lthpaper.store.entry import NO_TENSORS, NOT_AS_WRITTEN, plain, replacing, save_tensors, writing
 from lthpaper.training.result import CURVES, VALIDATION, Checkpoint, Weights, curves_of
 from lthpaper.training.start import hash_tensors
 
@@ -63,17 +63,10 @@ class Checkpoints:
         described = {"format": FORMAT, "digest": run.digest, "fingerprint": fingerprint}
         described |= {name: getattr(checkpoint, name) for name in PLAIN}
         described["checksum"] = checksum(described, tensors)
-        draft = self.folder / f"{run.name}.{os.getpid()}.part"
         with writing(self.store):
             self.folder.mkdir(parents=True, exist_ok=True)
-            try:
+            with replacing(self.path(run)) as draft:
                 save_tensors(tensors, draft, {DESCRIPTION: json.dumps(described)})
-                with open(draft, "rb") as file:
-                    os.fsync(file.fileno())
-                draft.replace(self.path(run))
-            except BaseException:
-                draft.unlink(missing_ok=True)
-                raise
 
     def load(self, run: Run, fingerprint: str) -> Checkpoint | None:
         """The run's checkpoint, or None; one that is not what was written is set aside.
@@ -125,7 +118,7 @@ def read(path: Path) -> tuple[dict[str, Any], Checkpoint]:
     if described["format"] != FORMAT:
         raise ValueError(f"its format is {described['format']!r}; this lthpaper reads {FORMAT}")
     if described["checksum"] != checksum(described, tensors):
-        raise ValueError("it does not have the checksum it was written with")
+        raise ValueError(f"it {NOT_AS_WRITTEN}")
     parts: dict[str, Weights] = {}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,25 +107,27 @@ def plain(path: Path) -> Path:
 
 
 def verified(path: Path, files: dict[str, str]) -> Path:
-    """The path of a file that has its checksum; raises Damaged if it has not."""
+    """The path of a file that has its checksum: a snapshot the one in its name, any other the one in `files`.
+    Raises Damaged if it has not."""
+    match = SNAPSHOT.fullmatch(path.name)
     try:
         found = file_checksum(plain(path))
     except OSError as error:
         raise damaged(path, f"cannot be read ({error})") from error
-    if files.get(path.name) != found:
+    if not (found.startswith(match[2]) if match else found == files.get(path.name)):
         raise damaged(path, NOT_AS_WRITTEN)
     return path
 
 
-def verified_snapshot(path: Path) -> Path:
-    """The same for a file whose checksum is in its name."""
-    match = SNAPSHOT.fullmatch(path.name)
-    try:
-        if match and file_checksum(plain(path)).startswith(match[2]):
-            return path
-    except OSError as error:
-        raise damaged(path, f"cannot be read ({error})") from error
-    raise damaged(path, NOT_AS_WRITTEN)
+def lacking(folder: Path, here: dict[str, Any], other: Path, there: dict[str, Any]) -> list[str]:
+    """Files that an entry lacks and that another one, with the same weights and mask, has: weights, mask and
+    snapshots. here, there: their results. Raises Damaged if one is lost."""
+    gone = left_out(other, there)
+    found = [name for name in left_out(folder, here) if name not in gone]
+    if not gone:  # snapshots are of no use without the mask
+        kept = snapshot_files(folder)
+        found += sorted(path.name for epoch, path in snapshot_files(other).items() if epoch not in kept)
+    return found
 
 
 def left_out(folder: Path, result: dict[str, Any]) -> list[str]:
@@ -296,6 +299,20 @@ def _unpacked(packed: Tensor, shape: list[int]) -> Tensor:
 
 
 # --- on the disk ---
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A draft to write, which then takes the path's name: at any time the file there is whole, old or new."""
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield draft
+        with open(draft, "rb") as f:
+            os.fsync(f.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_names(path.parent)
 
 
 def sync(folder: Path) -> None:

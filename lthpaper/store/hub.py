@@ -5,9 +5,6 @@ that lists its files and their SHA-256. Only such files are brought, and only if
 says; nothing that is brought is ever executed. Needs the extra `hub`.
 """
 
-import hashlib
-import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lthpaper.errors import InputError, printable, require
+from lthpaper.store.entry import Damaged, NewerFormat
+from lthpaper.store.published import MANIFEST, SCALE, Scale
+from lthpaper.store.tables import content_at
 
-MANIFEST = "manifest.json"
-SCALE = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)
-FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}\.(parquet|json)", re.ASCII)
 BROUGHT = ["*/manifest.json", "*/*.parquet"]
-LARGEST_MANIFEST = 16 * 2**20  # bytes
 OFFLINE = (
     "Results that were brought before are read without the hub, and `lthpaper run` trains what is missing."
 )
@@ -55,9 +51,8 @@ def pull(
         scales = verified(got)
         for scale in scales:
             there, new = folder / scale, got / scale
-            same = there.is_dir() and _checksums(there) == _checksums(new)
             require(
-                replace or same or not there.exists(),
+                replace or not there.exists() or _same(there, new),
                 f"{there} is there already and differs from {repo}; say --replace to bring it all the same.",
             )
         for scale, files in scales.items():
@@ -89,47 +84,25 @@ def verified(folder: Path) -> dict[str, list[str]]:
     scales = {}
     for path in sorted(folder.glob(f"*/{MANIFEST}")):
         require(SCALE.fullmatch(path.parent.name) is not None, f"{_named(path)} lies in no scale's folder.")
-        listed = _listed(path)
-        for name, expected in listed.items():
-            file = path.parent / name
-            require(
-                file.is_file() and not file.is_symlink(),
-                f"{_named(file)} is missing, which {MANIFEST} lists.",
-            )
-            found = hashlib.sha256(file.read_bytes()).hexdigest()
-            require(
-                found == expected,
-                f"{_named(file)} is not what its {MANIFEST} says (SHA-256 {found[:12]}…, expected "
-                f"{expected[:12]}…): nothing was brought or put.",
-            )
+        try:
+            listed = Scale(path.parent).manifest["files"]
+            for name, about in listed.items():
+                content_at(path.parent / name, about["sha256"])
+        except NewerFormat:
+            raise
+        except Damaged as error:
+            raise InputError(f"{_named(error.path)} {error.how}: nothing was brought or put.") from error
         scales[path.parent.name] = [MANIFEST, *listed]
     require(bool(scales), f"There are no published results in {folder}: no folder of it has a {MANIFEST}.")
     return scales
 
 
-def _listed(path: Path) -> dict[str, str]:
-    """{name: SHA-256} of a manifest, which may come from a stranger."""
+def _same(one: Path, other: Path) -> bool:
+    """Whether two scales have the same files, by their manifests."""
     try:
-        require(path.stat().st_size <= LARGEST_MANIFEST, f"{_named(path)} is too large to be one.")
-        files = json.loads(path.read_text())["files"]
-        listed = {name: about["sha256"] for name, about in files.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{_named(path)} is no manifest of results ({type(error).__name__}).") from error
-    for name, checksum in listed.items():
-        good = FILE.fullmatch(name) and name != MANIFEST and re.fullmatch("[0-9a-f]{64}", str(checksum))
-        require(
-            bool(good), f"{_named(path)} lists {printable(str(name))[:60]!r}, which is no file of results."
-        )
-    return listed
-
-
-def _checksums(folder: Path) -> dict[str, str] | None:
-    try:
-        return _listed(folder / MANIFEST)
-    except InputError:
-        return None
+        return Scale(one).manifest["files"] == Scale(other).manifest["files"]
+    except Damaged:
+        return False
 
 
 def _install(new: Path, there: Path, files: list[str]) -> None:

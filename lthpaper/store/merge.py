@@ -1,8 +1,6 @@
 """Results travel between stores: copied beside, checked again, renamed. Nothing is overwritten."""
 
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +16,13 @@ from lthpaper.store.entry import (
     Damaged,
     checksum,
     is_name,
-    left_out,
+    lacking,
     read_result,
+    replacing,
     same_bits,
-    snapshot_files,
     sync,
     sync_names,
     verified,
-    verified_snapshot,
     write_json,
 )
 from lthpaper.store.store import Store
@@ -93,31 +90,22 @@ def _complete(entry: Path, final: Path, target: Store, weights: bool, dry_run: b
     here, there = read_result(final), read_result(entry)
     if any(here[key] != there[key] for key in SAME) or not same_bits(final, here, entry, there):
         return Brought(entry.name, CONFLICT, f"here {_about(here)}; there {_about(there)}")
-    lacking = []
-    if weights:
-        gone = left_out(entry, there)
-        lacking = [name for name in left_out(final, here) if name not in gone]
-        if not gone:
-            kept = snapshot_files(final)
-            lacking += sorted(p.name for epoch, p in snapshot_files(entry).items() if epoch not in kept)
-    if not lacking:
+    files = lacking(final, here, entry, there) if weights else []
+    if not files:
         return Brought(entry.name, THERE)
     if not dry_run:
         with target.draft(entry.name) as draft:
-            _copy(entry, draft, lacking)
+            _copy(entry, draft, files)
             try:
                 for path in draft.iterdir():
-                    if path.name in (WEIGHTS, MASK):
-                        verified(path, here["files"])
-                    else:
-                        verified_snapshot(path)
+                    verified(path, here["files"])
             except Damaged as error:
                 return Brought(entry.name, REFUSED, f"while it was copied: {error.path.name} {error.how}")
             sync(draft)
-            for file in lacking:
+            for file in files:
                 (draft / file).replace(final / file)
             sync_names(final)
-    return Brought(entry.name, COMPLETED, ", ".join(lacking))
+    return Brought(entry.name, COMPLETED, ", ".join(files))
 
 
 def _about(result: dict[str, Any]) -> str:
@@ -141,12 +129,5 @@ def leave_out(folder: Path) -> None:
     """Mark an entry's weights and mask as left out; the files themselves are not touched."""
     result = read_result(folder)
     result["left_out"] = [name for name in (WEIGHTS, MASK) if name in result["files"]]
-    beside = folder / f".{RESULT}-{uuid.uuid4().hex[:8]}"
-    try:
-        write_json(beside, result | {"checksum": checksum(result)})
-        with open(beside, "rb") as f:
-            os.fsync(f.fileno())
-        beside.replace(folder / RESULT)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_names(folder)
+    with replacing(folder / RESULT) as draft:
+        write_json(draft, result | {"checksum": checksum(result)})

@@ -39,6 +39,7 @@ from lthpaper.store.entry import (
     NewerFormat,
     damaged,
     file_checksum,
+    lacking,
     left_out,
     load_mask,
     load_weights,
@@ -51,7 +52,6 @@ from lthpaper.store.entry import (
     sync,
     sync_names,
     verified,
-    verified_snapshot,
     write_json,
     write_result,
     writing,
@@ -193,14 +193,12 @@ class Store:
         the second was for: it would lack that for ever. The other one is set aside.
         """
         ours, theirs = read_result(final), read_result(draft)
-        there = snapshot_files(final)
-        lacking = [draft / name for name in left_out(final, ours)]
-        lacking += [path for epoch, path in snapshot_files(draft).items() if epoch not in there]
+        files = lacking(final, ours, draft, theirs)
         if same_bits(final, ours, draft, theirs):
-            for path in lacking:
-                path.replace(final / path.name)
+            for name in files:
+                (draft / name).replace(final / name)
             sync_names(final)
-        elif lacking:
+        elif files:
             self.set_aside(final, "replaced")
             draft.rename(final)
         else:
@@ -319,7 +317,7 @@ class Store:
         kept = sorted(folder.glob(f"epoch-{epoch:04d}-*.safetensors"))
         if not kept:
             raise KeyError(f"{run} has no weights after epoch {epoch}")
-        return load_weights(verified_snapshot(kept[0])), mask
+        return load_weights(verified(kept[0], files)), mask
 
     def __iter__(self) -> Iterator[Result]:
         """Every result, by name. Raises InputError at a damaged one."""

@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import re
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lthpaper.errors import printable
-from lthpaper.store.entry import NOT_AS_WRITTEN, Damaged, is_file, sync_names, writing
+from lthpaper.store.entry import NOT_AS_WRITTEN, Damaged, is_file, replacing, writing
 
 LEVEL = 19  # of zstd: the files are written once and lie in git for ever
 LARGEST = 64 * 2**20  # bytes of a file
@@ -74,16 +73,8 @@ def write(path: Path, content: bytes) -> None:
     """A file that is whole or absent, on the disk before it has its name."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-        try:
-            with open(draft, "wb") as f:
-                f.write(content)
-                f.flush()
-                os.fsync(f.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-        sync_names(path.parent)
+        with replacing(path) as draft:
+            draft.write_bytes(content)
 
 
 def content_at(path: Path, expected: str, largest: int = LARGEST) -> bytes:

@@ -21,7 +21,7 @@ from lthpaper.verdicts.characteristics import (
     large_rates,
     small_rates,
 )
-from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
 from lthpaper.verdicts.observations import ALIKE, IMP, LARGE, LT, OMP, RR, SMALL, observations
 from lthpaper.verdicts.paper_beside_ours import stated
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, SECONDARY

@@ -50,18 +50,8 @@ from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import (
-    NO,
-    NOT_RUN,
-    UNDECIDED,
-    YES,
-    Condition,
-    condition,
-    doubt,
-    fails,
-    first,
-    imply,
-)
+from lthpaper.verdicts.conditions import Condition, condition, doubt, fails, first, imply
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.probabilities import Probabilities, probabilities
 
 JACKPOT, SECONDARY, NONE = "Jackpot", "secondary prize", "none"

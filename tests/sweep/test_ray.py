@@ -150,7 +150,7 @@ def test_a_lost_node_and_a_killed_process_lose_nothing_and_results_come_back(nod
     wait_until(lambda: Checkpoints(store.folder).position(LONG) > (0, 0))
     for process in process_of("work"):
         os.kill(process, signal.SIGKILL)
-    training.join(300)
+    training.join(1800)
     assert bits(store, *runs) == bits(without_ray, *runs)
     assert all(ended(store, run) == 1 for run in plan(runs, Store("nowhere")).runs)
     assert begun(store, LONG) > 1
