@@ -133,15 +133,15 @@ def _chosen(at: Comparison, among: Comparison, level: float) -> Comparison:
     """
     if at.confidence is None or among.confidence is None:
         return replace(at, confidence=None)
-    agreed = at.holds == among.holds
+    both, agreed = (at, among), at.holds == among.holds
     confidence = min(at.confidence, among.confidence if agreed else 1 - among.confidence)
-    more = [c.more_seeds for c in (at, among)] if agreed else [None]
+    more = [c.more_seeds for c in both if c.more_seeds is not None]
     return replace(
         at,
         confidence=confidence,
-        low=min(at.low, among.low),
-        high=max(at.high, among.high),
-        more_seeds=0 if confidence >= level else None if None in more else max(more),
+        low=min((c.low for c in both if c.low is not None), default=None),
+        high=max((c.high for c in both if c.high is not None), default=None),
+        more_seeds=0 if confidence >= level else max(more) if agreed and len(more) == 2 else None,
     )
 
 
