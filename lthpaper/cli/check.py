@@ -1,4 +1,4 @@
-"""The command that puts a network of one's own through the sanity check."""
+"""`lthpaper check`: put your own network through the sanity check."""
 
 from typing import Annotated, Any
 
@@ -59,9 +59,7 @@ def check(
     prunable: Annotated[
         list[str] | None, typer.Option("--prunable", help="Pattern of weights to prune; may be repeated.")
     ] = None,
-    train_images: Annotated[
-        int, typer.Option("--train-images", help="How many training images to use; 0: all.")
-    ] = 0,
+    train_images: Annotated[int, typer.Option("--train-images", help="Use only this many; 0: all.")] = 0,
     validation_images: Annotated[
         int,
         typer.Option("--validation-images", help="Hold so many out, to choose learning rates on; 0: none."),

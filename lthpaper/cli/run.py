@@ -103,8 +103,8 @@ def run(
 ) -> None:
     """Train what some figures still lack. What is in the store is never trained again.
 
-    SIGTERM, SIGUSR1 and Ctrl-C keep checkpoints and end it in good order, with status 75. --until-decided
-    trains three seeds, then more for the cells that could still decide a verdict, until all are decided.
+    SIGTERM, SIGUSR1 and Ctrl-C keep checkpoints and end it cleanly, with status 75. --until-decided trains
+    three seeds, then more for the cells that could still decide a verdict, until all are decided.
     """
     for limit in (time_limit, budget):
         time_left(limit)  # refused before torch is imported

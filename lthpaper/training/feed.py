@@ -10,7 +10,7 @@ from torch import Tensor
 from lthpaper.data import DataSet
 from lthpaper.runs.run import Run
 
-Part = Callable[[int], Tensor]  # positions, in a batch of so many images, that this process trains on
+Part = Callable[[int], Tensor]  # size of a batch -> positions in it that this process trains on
 
 
 class Feed(ABC):
@@ -56,8 +56,8 @@ class Feed(ABC):
     def test_batches(
         self, first: int = 0, every: int = 1, part: str = "test"
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, C, H, W), the same for every run, and labels (B,). every: one batch in so many. part:
+        """Images (B, C, H, W), the same for every run, and labels (B,). every: yield only every n-th. part:
         "test" or "validation"."""
 
     def close(self) -> None:  # noqa: B027
-        """Release workers and file handles. The feed gives no batches any more."""
+        """Release workers and file handles. The feed yields no batches after this."""
