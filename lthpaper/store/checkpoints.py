@@ -3,8 +3,8 @@
 <store>/.checkpoints/<network>-<data>-<digest>.safetensors
 
 A checkpoint belongs to a run and not to its pack: what a run becomes does not depend on who shares its pack,
-so runs may go on in other company. Its file holds weights, velocity and snapshots, and in its description
-the place in the recipe, the curves so far and the SHA-256 of all of it.
+so runs may go on in other company. Its file holds weights, the optimizer's moments and snapshots, and in its
+description the place in the recipe, the curves so far and the SHA-256 of all of it.
 """
 
 import hashlib
@@ -58,6 +58,7 @@ class Checkpoints:
         """Replace the run's checkpoint. Raises Unwritable if the store cannot be written."""
         tensors = {f"weights/{n}": t for n, t in checkpoint.weights.items()}
         tensors |= {f"velocity/{n}": t for n, t in checkpoint.velocity.items()}
+        tensors |= {f"square/{n}": t for n, t in (checkpoint.square or {}).items()}
         for epoch, weights in checkpoint.snapshots.items():
             tensors |= {f"{epoch}/{n}": t for n, t in weights.items()}
         described = {"format": FORMAT, "digest": run.digest, "fingerprint": fingerprint}
@@ -129,12 +130,13 @@ def read(path: Path) -> tuple[dict[str, Any], Checkpoint]:
         part, _, name = key.partition("/")
         parts.setdefault(part, {})[name] = tensor
     weights, velocity = parts.pop("weights", {}), parts.pop("velocity", {})
+    square = parts.pop("square", None)
     curves = {name: [float(v) for v in described["curves"][name]] for name in CURVES}
     place, devices = _place(described), tuple(map(str, described["devices"]))
     snapshots = {int(epoch): values for epoch, values in parts.items()}
     loss, seconds = float(described["loss"]), float(described["seconds"])
     return described, Checkpoint(
-        *place, loss, described["start"], weights, velocity, curves, snapshots, seconds, devices
+        *place, loss, described["start"], weights, velocity, curves, snapshots, seconds, devices, square
     )
 
 

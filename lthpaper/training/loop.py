@@ -99,7 +99,9 @@ class _Training:
         self.runs, self.masks = [begun.run for begun in share], [begun.start.mask for begun in share]
         kept = [begun.checkpoint for begun in share]
         starts = [
-            b.start if c is None else replace(b.start, weights=c.weights, velocity=c.velocity)
+            b.start
+            if c is None
+            else replace(b.start, weights=c.weights, velocity=c.velocity, square=c.square)
             for b, c in zip(share, kept, strict=True)
         ]
         losses = [c.loss if c else 0.0 for c in kept]
@@ -186,17 +188,19 @@ class _Training:
 
     def _state(self, i: int, loss: float) -> Checkpoint:
         run = self.runs[i]
+        velocity, square = self.pack.optimizer.moments(i)
         return Checkpoint(
             self.pack.epoch,
             self.pack.step,
             loss,
             hash_of(self.share[i].start),
             self.pack.weights(i),
-            self.pack.momentum(i),
+            velocity,
             self.curves[run],
             self.snapshots[run],
             self.before[i] + (time.perf_counter() - self.began) / len(self.runs),
             tuple(dict.fromkeys((*self.resumed[i], str(self.ways.device)))),
+            square,
         )
 
 

@@ -18,11 +18,13 @@ Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins: weights, zero where pruned, the mask, and SGD's momentum (None: none yet)."""
+    """Where a training begins: weights, zero where pruned, the mask, and the optimizer's moments (None: none
+    yet; square is AdamW's second)."""
 
     weights: Weights
     mask: Mask | None
     velocity: Weights | None = None
+    square: Weights | None = None
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Checkpoint:
 
     epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
     the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
-    own share.
+    own share. square: AdamW's second moment, None for SGD.
     """
 
     epoch: int
@@ -53,6 +55,7 @@ class Checkpoint:
     snapshots: dict[int, Weights]
     seconds: float
     devices: tuple[str, ...]
+    square: Weights | None = None
 
 
 class Keeper(Protocol):
