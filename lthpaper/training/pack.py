@@ -20,7 +20,7 @@ from lthpaper.training.forms import Form, forward_of, usual_form
 from lthpaper.training.optimizers import Layout, Optimizer, undecayed
 from lthpaper.training.process_group import ALONE, Alone
 from lthpaper.training.result import Start, Weights
-from lthpaper.training.stacking import OneByOne, stack
+from lthpaper.training.stacking import draws, stack
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
 
@@ -123,7 +123,7 @@ class Pack:
 
     def _recordable(self) -> bool:
         """Whether a step is the same operations every time: nothing in it is drawn on the way."""
-        return not isinstance(self.forward, OneByOne) and not self.recipe.mixup
+        return not draws(self.forward) and not self.recipe.mixup
 
     def _mutable(self) -> list[Tensor]:
         """All that a step changes."""
