@@ -59,6 +59,7 @@ class Checkpoints:
         tensors = {f"weights/{n}": t for n, t in checkpoint.weights.items()}
         tensors |= {f"velocity/{n}": t for n, t in checkpoint.velocity.items()}
         tensors |= {f"square/{n}": t for n, t in (checkpoint.square or {}).items()}
+        tensors |= {f"mask/{n}": t for n, t in (checkpoint.mask or {}).items()}
         for epoch, weights in checkpoint.snapshots.items():
             tensors |= {f"{epoch}/{n}": t for n, t in weights.items()}
         described = {"format": FORMAT, "digest": run.digest, "fingerprint": fingerprint}
@@ -130,13 +131,13 @@ def read(path: Path) -> tuple[dict[str, Any], Checkpoint]:
         part, _, name = key.partition("/")
         parts.setdefault(part, {})[name] = tensor
     weights, velocity = parts.pop("weights", {}), parts.pop("velocity", {})
-    square = parts.pop("square", None)
+    square, mask = parts.pop("square", None), parts.pop("mask", None)
     curves = {name: [float(v) for v in described["curves"][name]] for name in CURVES}
     place, devices = _place(described), tuple(map(str, described["devices"]))
     snapshots = {int(epoch): values for epoch, values in parts.items()}
     loss, seconds = float(described["loss"]), float(described["seconds"])
     return described, Checkpoint(
-        *place, loss, described["start"], weights, velocity, curves, snapshots, seconds, devices, square
+        *place, loss, described["start"], weights, velocity, curves, snapshots, seconds, devices, square, mask
     )
 
 

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from lthpaper.data import DataSet
 from lthpaper.data.augment import derived_seed, mixing
+from lthpaper.runs.masks import Mask
 from lthpaper.runs.recipe import learning_rate
 from lthpaper.runs.run import Run
 from lthpaper.training.allocator import keep_freed_memory
 from lthpaper.training.batches import feed
 from lthpaper.training.cuda_graphs import Recorded
 from lthpaper.training.forms import Form, forward_of, usual_form
+from lthpaper.training.growth import Growth
 from lthpaper.training.optimizers import Layout, Optimizer, undecayed
 from lthpaper.training.process_group import ALONE, Alone
 from lthpaper.training.result import Start, Weights
@@ -72,7 +74,10 @@ class Pack:
             self.state[name] = leaf
         for i, s in enumerate(starts):
             self.optimizer.begin(i, s.velocity, s.square)
-        self.optimizer.has_masks = any(s.mask is not None for s in starts)
+        self.masks = [s.mask for s in starts]
+        self.optimizer.has_masks = any(mask is not None for mask in self.masks)
+        topology = self.runs[0].topology  # one for all runs of a pack
+        self.growth = Growth(topology, self.runs, [mask or {} for mask in self.masks]) if topology else None
         for name in (n for n in stacked if n not in self.state):  # buffers, and what the network has frozen
             value = stacked[name].to(self.device)
             self.state[name] = value.to(self.dtype) if value.is_floating_point() else value
@@ -97,22 +102,36 @@ class Pack:
         It takes the learning rates of the pack's `epoch` and `step`, which stay as they are. Returns the mean
         losses of the whole batch before it, (K,).
         """
-        self._prepare()
+        share = self._prepare()
         whole = self.feed.batch_length(self.step)
-        if self.team is ALONE and whole <= (self.recipe.micro_batch or whole):
+        if not share and self.team is ALONE and whole <= (self.recipe.micro_batch or whole):
             return (
                 self._recorded(self._plain_step, x, labels) if self._recorded else self._plain_step(x, labels)
             )
         self.optimizer.gradient.zero_()
         losses = self._in_micro_batches(x, labels, whole)
-        self.optimizer.step()
+        if self.growth is not None and share:
+            self.growth.change(self.optimizer, share, self._number)
+        else:
+            self.optimizer.step()
         return losses
 
-    def _prepare(self) -> None:
-        """Tell the optimizer every run's learning rate at this step, and the step's number."""
+    @property
+    def _number(self) -> int:
+        """How many steps of the training are done."""
+        return (self.epoch - self.runs[0].first_epoch) * self.feed.steps + self.step
+
+    def _prepare(self) -> float:
+        """Tell the optimizer every run's learning rate at this step, and which of its updates it is. Returns
+        the share of the masks that changes in place of an update, 0 at an ordinary step."""
         rates = [learning_rate(run.recipe, self.epoch, self.step, self.feed.steps) for run in self.runs]
-        number = (self.epoch - self.runs[0].first_epoch) * self.feed.steps + self.step + 1
-        self.optimizer.prepare(rates, number)
+        changes, share = 0, 0.0
+        if self.growth is not None:
+            steps = self.runs[0].cost * self.feed.steps
+            changes = self.growth.topology.changes_before(self._number, steps)
+            share = self.growth.topology.share(self._number, steps)
+        self.optimizer.prepare(rates, self._number - changes + 1)
+        return share
 
     def _plain_step(self, x: Tensor, labels: Tensor) -> Tensor:
         """A step on a whole batch."""
@@ -212,6 +231,10 @@ class Pack:
     def weights(self, i: int) -> Weights:
         """A copy of run i's parameters and buffers, on the CPU."""
         return {name: value[i].detach().cpu().clone() for name, value in self.state.items()}
+
+    def mask(self, i: int) -> Mask | None:
+        """Run i's mask, as it is now."""
+        return self.masks[i] if self.growth is None else self.growth.mask(self.optimizer, i)
 
     @property
     def velocity(self) -> Tensor:

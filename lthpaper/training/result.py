@@ -42,7 +42,7 @@ class Checkpoint:
 
     epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
     the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
-    own share. square: AdamW's second moment, None for SGD.
+    own share. square: AdamW's second moment, None for SGD. mask: as it is then, where it changes.
     """
 
     epoch: int
@@ -56,6 +56,7 @@ class Checkpoint:
     seconds: float
     devices: tuple[str, ...]
     square: Weights | None = None
+    mask: Mask | None = None
 
 
 class Keeper(Protocol):
