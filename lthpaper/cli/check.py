@@ -1,4 +1,4 @@
-"""The command that puts a network of one's own through the sanity check."""
+"""`lthpaper check`: put your own network through the sanity check."""
 
 from typing import Annotated, Any
 
@@ -52,7 +52,7 @@ def check(
     prunable: Annotated[
         list[str] | None, typer.Option("--prunable", help="Pattern of weights to prune; may be repeated.")
     ] = None,
-    train_images: Annotated[int, typer.Option("--train-images", help="Use only so many; 0: all.")] = 0,
+    train_images: Annotated[int, typer.Option("--train-images", help="Use only this many; 0: all.")] = 0,
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="Add seeds only where a verdict is still open.")
     ] = False,

@@ -88,7 +88,7 @@ def run(
 ) -> None:
     """Train what some figures still lack. What is in the store is never trained again.
 
-    SIGTERM, SIGUSR1 and Ctrl-C keep checkpoints and end it in good order, with status 75.
+    SIGTERM, SIGUSR1 and Ctrl-C keep checkpoints and end it cleanly, with status 75.
     """
     time_left(time_limit)  # refused before torch is imported
     from lthpaper.sweep.execute import execute

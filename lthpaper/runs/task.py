@@ -18,10 +18,10 @@ class Task:
 
     width multiplies the channel counts. train_images: use only that many training images (0: all),
     the same ones for every run. prunable: patterns of prunable weights (empty: the paper's rule).
-    architecture: filled in for a network of one's own (`package.module:function`), a hash of what it
+    architecture: filled in for a custom network (`package.module:function`), a hash of what it
     builds, so that an edited network is another task and not an old result.
 
-    look_up: False for a description that is only read: networks and data sets of one's own are then not
+    look_up: False for a description that is only read: custom networks and data sets are then not
     imported, since whoever wrote the description would choose the module and the function that is called.
     """
 
@@ -66,7 +66,7 @@ class Task:
         return replace(self, **{"architecture": "", **changes})
 
     def verify(self) -> None:
-        """Raises InputError if a network of one's own is not what it was when this task was described."""
+        """Raises InputError if a custom network is not what it was when this task was described."""
         if self.architecture and networks.architecture(**self.shape) != self.architecture:
             raise InputError(
                 f"The network {self.network} has changed since this run was described: describe it again, "

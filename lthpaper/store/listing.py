@@ -13,19 +13,8 @@ from lthpaper.store.table import pretrained
 
 COLUMNS = [
     *("run", "setting", "network", "data", "width", "train_images", "epochs", "lr", "pretraining_lr"),
-    *(
-        "sparsity",
-        "seed",
-        "draw",
-        "rewind",
-        "accuracy",
-        "best_accuracy",
-        "train_loss",
-        "test_loss",
-        "kept",
-        "seconds",
-    ),
-    *("device", "fingerprint", "digest"),
+    *("sparsity", "seed", "draw", "rewind", "accuracy", "best_accuracy", "train_loss", "test_loss"),
+    *("kept", "seconds", "device", "fingerprint", "digest"),
 ]
 WRITERS = {".csv": "to_csv", ".parquet": "to_parquet"}
 
@@ -37,7 +26,7 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def write(frame: pd.DataFrame, path: str | Path) -> Path:
-    """A table as a file, by the ending of its name. Raises InputError for an ending of no table."""
+    """Write a table in the format that the file's ending names. Raises InputError for an unknown ending."""
     path = Path(path)
     require(
         path.suffix in WRITERS,

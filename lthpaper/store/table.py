@@ -19,7 +19,7 @@ COLUMNS = [
 
 
 def table(trials: Iterable[Trial], store: Store) -> pd.DataFrame:
-    """One row a trial, in the columns COLUMNS; results that the store lacks are NaN.
+    """One row a trial, in the columns COLUMNS; NaN for results that the store lacks.
 
     lr: of this training; pretraining_lr: of the run that its mask came from; rewind: the epoch whose
     weights it started from; accuracies in percent after the last (and the best) epoch; parameters:

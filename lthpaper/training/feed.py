@@ -10,7 +10,7 @@ from torch import Tensor
 from lthpaper.data import DataSet
 from lthpaper.runs.run import Run
 
-Part = Callable[[int], Tensor]  # positions, in a batch of so many images, that this process trains on
+Part = Callable[[int], Tensor]  # size of a batch -> positions in it that this process trains on
 
 
 class Feed(ABC):
@@ -54,7 +54,7 @@ class Feed(ABC):
 
     @abstractmethod
     def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, C, H, W), the same for every run, and labels (B,). every: one batch in so many."""
+        """Images (B, C, H, W), the same for every run, and labels (B,). every: yield only every n-th."""
 
     def close(self) -> None:  # noqa: B027
-        """Let go of what is not memory. The feed gives no batches any more."""
+        """Release workers and file handles. The feed yields no batches after this."""

@@ -39,7 +39,7 @@ class Form:
 
 
 def usual_form(device: torch.device) -> Form:
-    """What is used where nothing was measured; on a CPU always, so that results never depend on timing."""
+    """The form where nothing was measured; always on a CPU, so results never depend on timing."""
     return Form(channels_last=device.type == "cpu")
 
 
@@ -74,7 +74,7 @@ def _grey(task: Task) -> str:
         return ""
     return (
         f" The images have {channels} channel{'s' * (channels != 1)}, and its factory takes no in_channels: "
-        "write a function that does, builds this network and gives it a first layer for so many."
+        "write a function that does, builds this network and gives it a first layer for that many."
     )
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 State = Mapping[str, Tensor]  # parameters and buffers by name, each (K, *shape)
-Module = Callable[["Context", Any, str, Tensor], Tensor]  # of the layer, its name, its input
+Module = Callable[..., Any]  # of the context, the layer, its name, its input
 
 
 @dataclass(frozen=True)

@@ -108,11 +108,11 @@ def attention(
         factor = query.shape[-1] ** -0.5 if scale is None else scale
         shares = alone(lambda q, k: (q * factor @ k.transpose(-2, -1)).softmax(-1), query, key)
         return alone(torch.matmul, dropout(c, shares, dropout_p), value)
-    how = {"is_causal": is_causal, "scale": scale}
+    how: dict[str, Any] = {"is_causal": is_causal, "scale": scale}
     if query.device.type == "cpu":
         return alone(F.scaled_dot_product_attention, query, key, value, **how)
-    together = (t.flatten(0, 1) for t in (query, key, value))
-    return F.scaled_dot_product_attention(*together, **how).unflatten(0, query.shape[:2])
+    q, k, v = (t.flatten(0, 1) for t in (query, key, value))
+    return F.scaled_dot_product_attention(q, k, v, **how).unflatten(0, query.shape[:2])
 
 
 def self_attention(
@@ -124,7 +124,8 @@ def self_attention(
         raise NotStackable("an attention that is not batch_first, or not of tokens to themselves")
     both = _mapped(x, c.state[f"{name}.in_proj_weight"], c.state.get(f"{name}.in_proj_bias"))
     heads = both.unflatten(-1, (3, m.num_heads, m.head_dim)).permute(3, 0, 1, 4, 2, 5)  # (3, K, B, h, T, d)
-    mixed = attention(c, *heads.unbind(), dropout_p=m.dropout)
+    query, key, value = heads.unbind()
+    mixed = attention(c, query, key, value, dropout_p=m.dropout)
     out = c.state[f"{name}.out_proj.weight"], c.state.get(f"{name}.out_proj.bias")
     mixed = mixed.permute(0, 3, 1, 2, 4).flatten(3)  # (K, T, B, F), as torch lays it out
     return _mapped(mixed, *out).transpose(1, 2), None

@@ -54,7 +54,8 @@ class Program:
             graph = fx.Tracer().trace(self.network)
         except Exception as error:  # whatever a network's own code raises on a symbolic input
             raise NotStackable(f"its forward cannot be traced ({error})") from error
-        modules, images = dict(self.network.named_modules()), set()
+        modules = dict(self.network.named_modules())
+        images: set[fx.Node] = set()
         forms = {}
         for node in graph.nodes:
             forms[node], is_image = form_of(node, modules, images, self.takes_images)

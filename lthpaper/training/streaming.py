@@ -166,7 +166,7 @@ class StreamedFeed(Feed):
             if "DataLoader worker" not in str(error):
                 raise
             raise InputError(
-                "A process that decodes images was ended from outside, or memory or shared memory (/dev/shm) "
+                "A process that decodes images was killed, or memory or shared memory (/dev/shm) "
                 f"ran out. Run the same command again, with fewer of them ({LOADERS}) if memory was short."
             ) from error
 

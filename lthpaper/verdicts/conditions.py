@@ -6,21 +6,20 @@ from dataclasses import dataclass, replace
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence
 from lthpaper.verdicts.uncertainty import Comparison
 
-YES, NO, UNDECIDED, NOT_RUN = "yes", "no", "undecided", "not run"
 SYMBOLS = "①②③④⑤"
 
 
 @dataclass(frozen=True)
-class Condition:
-    """One condition's verdict and evidence.
+class Condition(Evidence):
+    """One condition's verdict, and the evidence for `holds`.
 
-    holds, holds_ours: "yes", "no", "undecided", "not run". confidence: that `holds` is right, in [0, 1];
-    None where it has none. difference, low, high: points, with bounds at `level` (①: sparsity).
-    threshold: what the difference is held against. lrs: the subnetwork's learning rates at which it
-    holds. best, against: (setting, learning rate) of the difference. more_seeds: see Comparison.
-    waiting: runs are missing that could overturn `holds`.
+    holds, holds_ours: "yes", "no", "undecided", "not run"; by the means, and with confidence.
+    difference: points, as low and high (①: sparsity). threshold: what the difference is compared with.
+    lrs: the subnetwork's learning rates at which it holds. best, against: (setting, learning rate) of
+    the difference. more_seeds: see Comparison.
     """
 
     number: int
@@ -28,15 +27,11 @@ class Condition:
     holds_ours: str
     threshold: float
     sentence: str
-    confidence: float | None = None
     difference: float | None = None
-    low: float | None = None
-    high: float | None = None
     lrs: tuple[float, ...] = ()
     best: tuple[str, float] | None = None
     against: tuple[str, float] | None = None
     more_seeds: int | None = None
-    waiting: bool = False
 
     @property
     def symbol(self) -> str:
@@ -57,7 +52,7 @@ def first(s: float, epochs: int, limits: Thresholds, sufficient: int | None, dou
         f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {length}"
         f"{f', but {doubt}' * bool(doubt)}: {'holds' if holds == YES else 'fails'}."
     )
-    return Condition(1, holds, holds, limits.sparsity, sentence, 1.0, s)
+    return Condition(1, holds, holds, limits.sparsity, sentence, s, confidence=1.0)
 
 
 def doubt(unconverged: Mapping[float, float], dense: Side, fourth: Condition) -> str:
@@ -90,7 +85,7 @@ def unfulfilled(conditions: Sequence[Condition]) -> float:
     sure = [
         1.0 if c.number == 1 else 1 - judged * (1 - c.confidence)
         for c in failing
-        if c.confidence is not None and not c.waiting
+        if c.confidence is not None and not c.open
     ]
     return max(sure, default=0.0)
 
@@ -137,7 +132,7 @@ def _follows(condition: Condition, sure: Condition) -> Condition:
         holds_ours=sure.holds_ours,
         confidence=sure.confidence,
         more_seeds=0,
-        waiting=False,
+        open=(),
         sentence=f"{condition.sentence} Decided, since it follows from {sure.symbol}.",
     )
 
@@ -156,14 +151,15 @@ def _bare(
     sentence = f"{SYMBOLS[number - 1]} {word}: {why}.{_unfinished(open_)}"
     confidence = 1.0 if ours in (YES, NO) else None
     rates = tuple(sorted(set(lrs)))
-    return Condition(number, holds, ours, threshold, sentence, confidence, lrs=rates, waiting=bool(open_))
+    return Condition(
+        number, holds, ours, threshold, sentence, lrs=rates, confidence=confidence, open=tuple(open_)
+    )
 
 
 def _judged(
     number: int, found: Comparison, threshold: float, open_: Sequence[tuple[str, float]], level: float
 ) -> Condition:
     holds = YES if found.holds else NO
-    settled = found.confidence is not None and found.confidence >= level and not open_
     a, b = found.best, found.against
     needed = f"{'more than' if number in (2, 3) else 'at least'} {_signed(threshold)}"
     where = "at the same learning rate" if number == 4 else f"at its best, {b.lr:g}"
@@ -172,10 +168,10 @@ def _judged(
         f"{where} ({b.mean:.2f}): {_signed(found.difference)}, needed {needed}: "
         f"{'holds' if found.holds else 'fails'}{_doubt(found, level)}{_unfinished(open_)}"
     )
-    return Condition(
+    judged = Condition(
         number=number,
         holds=holds,
-        holds_ours=holds if settled else UNDECIDED,
+        holds_ours=UNDECIDED,
         threshold=threshold,
         sentence=sentence,
         confidence=found.confidence,
@@ -186,8 +182,9 @@ def _judged(
         best=(a.setting, a.lr),
         against=(b.setting, b.lr),
         more_seeds=found.more_seeds,
-        waiting=bool(open_),
+        open=tuple(open_),
     )
+    return replace(judged, holds_ours=holds) if judged.supports(level) else judged
 
 
 def _doubt(found: Comparison, level: float) -> str:

@@ -40,7 +40,7 @@ def with_a_bug():
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A working directory of its own, with a module of one's own in it."""
+    """A working directory with a user's module in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "400")
@@ -228,7 +228,9 @@ def test_a_time_limit_that_is_no_time_is_one_sentence(command, project, words, l
 
 
 def test_a_place_to_train_on_that_there_is_not_is_one_sentence(command, project):
-    assert "'slurm' is no cluster; write ray" in refused(command, project, "run", "fig1", "--on", "slurm")
+    assert "'slurm' does not name a cluster; write ray" in refused(
+        command, project, "run", "fig1", "--on", "slurm"
+    )
 
 
 def test_a_command_without_time_left_says_what_remains_and_how_to_go_on(command, project):

@@ -62,7 +62,7 @@ def test_every_network_of_ours_is_stacked_and_computes_what_it_computes_alone(na
             torch.testing.assert_close(evaluated, net.eval()(x[i]), rtol=1e-9, atol=1e-9)
 
 
-# --- networks of one's own, by dotted path as a user names them ---
+# --- custom networks, by dotted path as a user names them ---
 
 
 class Own(nn.Module):
