@@ -1,7 +1,8 @@
 """A study: one figure at one scale, from the plan to the picture. Notebooks work with it (`lth.study`)."""
 
+import copy
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from lthpaper.sweep.plan import Plan, plan
 from lthpaper.sweep.status import Status
 from lthpaper.sweep.status import status as store_status
 from lthpaper.sweep.stopping import Unfinished
+from lthpaper.until_decided import MOST_SEEDS, Question, decide, expected
 from lthpaper.verdicts import paper_beside_ours, tickets
 
 
@@ -143,6 +145,43 @@ class Study:
             execute_interruptibly(self.runs, *where, keep=keep, quiet=quiet, curve_points=points)
         finally:
             self.forget()
+
+    def with_seeds(self, seeds: int) -> "Study":
+        """The same study over another number of seeds."""
+        other = copy.copy(self)
+        other.scale = dataclasses.replace(self.scale, seeds=seeds)
+        for name in ("trials", "results", "table"):
+            other.__dict__.pop(name, None)
+        return other
+
+    def question(self, most: int = MOST_SEEDS, level: float = 0.95) -> Question:
+        """The study's verdicts as what `decide` is to decide. Raises InputError if it has none."""
+        return Question(lambda n: self.with_seeds(n).trials, self.store, self.thresholds, most, level)
+
+    def decide(
+        self,
+        most: int = MOST_SEEDS,
+        level: float = 0.95,
+        budget: float | None = None,
+        told: Callable[[str], None] = lambda sentence: None,
+        quiet: bool = False,
+    ) -> pd.DataFrame:
+        """Train seeds until every verdict is decided, `most` are reached or the budget (seconds) is over.
+
+        `expected_costs` says before what that takes. Returns `verdicts` at the level that repeated looks ask
+        for (`until_decided.decide`). Results stay in the store: the same call goes on.
+        """
+        require(self.trains, "train is false, so that nothing is trained: leave it out to decide verdicts.")
+        where = (self.data_root, self.device, self.workers)
+        points = self.scale.curve_points
+        found = decide(self.question(most, level), *where, budget, told, quiet, points)
+        self.forget()
+        return found
+
+    def expected_costs(self, most: int = MOST_SEEDS) -> pd.DataFrame:
+        """What `decide` costs: to begin with, expected, at most."""
+        device = self.device if self.trains else ""
+        return pd.DataFrame({"": expected(self.question(most), device, self.workers)})
 
     def forget(self) -> None:
         """Drop cached results, since more were trained."""

@@ -33,6 +33,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                     linewidth=width,
                     marker="D",
                     markevery=[0],
+                    clip_on=False,
                     fillstyle="full" if fill else "none",
                 )
                 curves(

@@ -119,7 +119,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
 def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
     level(ax, table)
     names = ["θ0′"]
-    for pruning, shift in zip(PRUNINGS, (-0.08, 0.08), strict=True):
+    for pruning, shift in zip(PRUNINGS, (-0.13, 0.13), strict=True):
         starts = _starts(table, pruning)
         starts = [("θ0′", f"RR-{pruning}", table[table["setting"] == f"RR-{pruning}"]), *starts]
         names = [name for name, *_ in starts]

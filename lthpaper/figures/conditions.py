@@ -26,6 +26,7 @@ ASKED = {
     5: "best rates:\nLT − pretraining",
 }
 
+OFFSET: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
 FAR = 5.0  # points; an interval that reaches further runs out of its panel
 
 trials = experiments.all_sparsities
@@ -93,10 +94,11 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
         for ax in axes:
             for y in first[1:]:
                 ax.axhline(y - 0.5, color="#999999", linewidth=0.6)
+        axes[0].annotate("$s$, mask", (0, 1), (-4, 5), ha="right", **OFFSET)
         _names(axes[0], keys, first)
         _kinds(axes[-1], found.drop_duplicates("y"))
         fig.suptitle(
-            "differences of the bests with bounds at 95 % each; dashed: the threshold"
+            "differences of the best means with one-sided bounds at 95 %; dashed: the threshold"
             + (f"; {note}" if note else ""),
             fontsize=6.5,
         )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,37 +73,43 @@ def _open(lines: Iterable[Line2D]) -> None:
             line.set(markerfacecolor="white", markeredgecolor=line.get_color(), markeredgewidth=0.8)
 
 
+@dataclass(frozen=True)
+class Case:
+    """One of the marks side by side: in a setting's look, open or filled."""
+
+    setting: str
+    hollow: bool = False
+
+
 def points(
-    ax: Axes, table: pd.DataFrame, x: str, cases: Sequence[tuple[str, int]], dodge: float = 0.66
+    ax: Axes, table: pd.DataFrame, x: str, cases: Mapping[str, Case], dodge: float = 0.66, size: float = 4
 ) -> Axes:
     """Mean accuracy and its standard deviation over seeds, the cases side by side at each value of x.
 
-    cases: (setting, number of epochs); those with fewer epochs than the most are open. × where a seed
-    diverged.
+    cases: value of the table's column "case" -> its look. size: of marks, points. × where a seed diverged.
     """
     import seaborn as sns
 
-    table = table.assign(case=table["setting"] + " " + table["epochs"].astype(str))
-    names = [f"{setting} {epochs}" for setting, epochs in cases]
-    order, longest = sorted(table[x].unique()), max(epochs for _, epochs in cases)
-    offset = dict(zip(names, np.linspace(-dodge / 2, dodge / 2, len(cases)), strict=True))
+    order = sorted(table[x].unique())
+    places = offsets(cases, dodge)
+    shown = converged(table)
     for hollow in (False, True):
         before = len(ax.lines)
-        shown = converged(table)
+        names = [name for name, case in cases.items() if case.hollow == hollow]
         sns.pointplot(
-            shown[(shown["epochs"] < longest) == hollow],
+            shown[shown["case"].isin(names)],
             x=x,
             y="accuracy",
             hue="case",
             order=order,
-            hue_order=names,
-            palette=[palette([s])[s] for s, _ in cases],
-            markers=[markers([s])[s] for s, _ in cases],
+            hue_order=list(cases),
+            palette=[palette([case.setting])[case.setting] for case in cases.values()],
+            markers=[markers([case.setting])[case.setting] for case in cases.values()],
             dodge=dodge,
             errorbar="sd",
             err_kws={"linewidth": 0.7},
             linestyle="none",
-            markersize=4,
+            markersize=size,
             markeredgewidth=0.3,
             legend=False,
             ax=ax,
@@ -111,13 +118,19 @@ def points(
             line.set_zorder(3 if line.get_marker() in ("None", "", None) else 4)  # marks lie on bars
         if hollow:
             _open(ax.lines[before:])
-    for cell in diverged(table, [x, "case"]).itertuples():
-        crosses(ax, [order.index(getattr(cell, x)) + offset[cell.case]], cell.case.split(" ")[0])
+    for cell in diverged(table[table["case"].isin(cases)], [x, "case"]).itertuples():
+        crosses(ax, [order.index(getattr(cell, x)) + places[cell.case]], cases[cell.case].setting)
     for between in range(1, len(order)):
         ax.axvline(between - 0.5, color="#BBBBBB", linewidth=0.5)
     ax.set_xlim(-0.5, len(order) - 0.5)
     ax.grid(axis="x", visible=False)
     return ax
+
+
+def offsets(cases: Iterable[str], dodge: float) -> dict[str, float]:
+    """Where the marks of `points` stand beside their value of x, which is 1 wide."""
+    names = list(cases)
+    return dict(zip(names, np.linspace(-dodge / 2, dodge / 2, len(names)), strict=True))
 
 
 def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | None = None) -> None:

@@ -1,6 +1,6 @@
 """Figure 1: pretraining, LT-IMP and RR-IMP at three learning rates, sufficient and insufficient epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, differences, register, style
 from lthpaper.figures.axes import accuracy_axis
-from lthpaper.figures.curves import epochs_fill, points
+from lthpaper.figures.curves import Case, epochs_fill, offsets, points
 from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
 from lthpaper.paper import thresholds
@@ -30,7 +30,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """A column a sparsity: above, accuracies; below, LT less RR with its interval. Filled: sufficient, open:
     insufficient epochs; a star is what the paper states."""
     sparsities = sorted(s for s in table["sparsity"].unique() if s > 0)
-    cases = [(s, e) for e in sorted(table["epochs"].unique(), reverse=True) for s in SETTINGS]
+    lengths = epochs_fill(table["epochs"].unique())
+    cases = {
+        case_of(s, e): Case(s, hollow=not lengths[e]) for e in sorted(lengths, reverse=True) for s in SETTINGS
+    }
     with paper_style():
         fig, axes = plt.subplots(
             *(2, len(sparsities)), figsize=(PAGE, 3.6), sharey="row", squeeze=False, height_ratios=(1.6, 1)
@@ -38,6 +41,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         limits = accuracy_limits(table)
         for letter, (top, below), s in zip("abcdefghijklmnop", axes.T, sparsities, strict=False):
             rows = table[table["sparsity"].isin((0.0, s))]
+            rows = rows.assign(case=rows["setting"].combine(rows["epochs"], case_of))
             points(top, rows, "lr", cases, DODGE)
             stated(top, rows, cases)
             gaps(below, rows, ["lr", "epochs"])
@@ -47,6 +51,11 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             accuracy_axis(axes[0][0], *limits)
         finish(fig, axes, table)
     return fig
+
+
+def case_of(setting: str, epochs: int | None) -> str:
+    """One mark of a learning rate: a setting trained for so many epochs."""
+    return f"{setting}, {epochs} epochs"
 
 
 def accuracy_limits(table: pd.DataFrame) -> tuple[float, float] | None:
@@ -73,11 +82,11 @@ def quotes(table: pd.DataFrame) -> list[Quote]:
     ]
 
 
-def stated(ax: Axes, rows: pd.DataFrame, cases: Sequence[tuple[str, int | None]]) -> None:
+def stated(ax: Axes, rows: pd.DataFrame, cases: Mapping[str, Case]) -> None:
     """A star for each accuracy that the paper states of this panel."""
-    rates, offsets = sorted(rows["lr"].unique()), np.linspace(-DODGE / 2, DODGE / 2, len(cases))
+    rates, places = sorted(rows["lr"].unique()), offsets(cases, DODGE)
     for q in quotes(rows):
-        x = rates.index(q.lr) + offsets[cases.index((q.setting, q.epochs))]
+        x = rates.index(q.lr) + places[case_of(q.setting, q.epochs)]
         star(ax, x, q)
 
 
@@ -119,7 +128,7 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
         ax.tick_params(axis="x", labelbottom=False)
     about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}"
     notes = f"{diverged_note(table)}{unfinished_note(table)}"
-    note = f"LT − RR with bounds at 95 % each{notes}"
+    note = f"LT − RR with one-sided bounds at 95 %{notes}"
     fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
     marks = legend(table)
     narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}

@@ -7,10 +7,8 @@ m the mask of IMP at s = 0.832, and θ0′ an independent draw.
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -124,8 +122,7 @@ def _by_layer(fig: Figure, ax: Axes, table: pd.DataFrame) -> Axes:
         ax.text(0.5, 0.5, "not trained yet,\nor diverged", ha="center", va="center", transform=ax.transAxes)
         ax.set(xticks=[], yticks=[])
         return ax
-    norm = TwoSlopeNorm(MAIN, 0, max(1.0, np.nanmax(square.to_numpy())))
-    shown = ax.imshow(square, aspect="auto", cmap="PuOr_r", norm=norm, interpolation="nearest")
+    shown = ax.imshow(square, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     named = table.drop_duplicates("depth").set_index("depth")["layer"].reindex(square.index)
     every = -(-len(named) // 14)
     ax.set_yticks(
@@ -136,6 +133,7 @@ def _by_layer(fig: Figure, ax: Axes, table: pd.DataFrame) -> Axes:
     ax.set_xlabel("learning rate")
     bar = fig.colorbar(shown, ax=ax, ticks=[0, MAIN, 0.5, 1], pad=0.02, aspect=14)
     bar.set_label(R_P)
+    bar.ax.axhline(MAIN, color=PALE, linewidth=0.8, linestyle="--")  # chance
     return ax
 
 

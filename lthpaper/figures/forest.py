@@ -40,11 +40,11 @@ def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None)
 def points_axis(ax: Axes, values: pd.Series) -> None:
     """x in points, linear around zero and logarithmic beyond, so that 0.5 and 50 are both to be read."""
     finite = [0.0, *values[np.isfinite(values)]]
-    low, high = 1.25 * min(finite) - 0.3, 1.25 * max(finite) + 0.3
+    low, high = 1.6 * min(finite) - 0.3, 1.6 * max(finite) + 0.3
     ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.7)
     ax.set_xlim(low, high)
     ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100) if low <= t <= high]
-    if len(ticks) > 6:
+    if max(map(abs, ticks)) >= 10:
         ticks = [t for t in ticks if abs(t) in (0, 1, 10, 100)]
     ax.set_xticks(ticks, [f"{t:+d}".replace("-", "−") if t else "0" for t in ticks])
     ax.minorticks_off()

@@ -35,8 +35,15 @@ COLOURS = {
     "WR-OMP": "#D37BB2",
     "FT-IMP": "#3F2A00",
     "FT-OMP": "#B5BE73",
+    # masks at initialisation, and early ones
+    "LT-early": "#490165",
+    "LT-magnitude": "#43770F",
+    "LT-SNIP": "#3E81CC",
+    "LT-GraSP": "#F06C8A",
+    "LT-SynFlow": "#FDAD63",
+    "random-erk": "#0DE9ED",
 }
-MARKERS = {
+MARKERS: dict[str, Any] = {
     "pretraining": "D",
     "LT-IMP": "o",
     "RR-IMP": "s",
@@ -47,9 +54,16 @@ MARKERS = {
     "WR-OMP": "p",
     "FT-IMP": "<",
     "FT-OMP": ">",
+    "LT-early": "d",
+    "LT-magnitude": (4, 1, 0),  # a star of four points
+    "LT-SNIP": "h",
+    "LT-GraSP": (6, 1, 0),
+    "LT-SynFlow": "*",
+    "random-erk": "8",
 }
 DASHES: dict[str, tuple[float, ...]] = {"RR-IMP": (4, 1.5), "RR-OMP": (4, 1.5), "SDT": (1.2, 1.2)}
-OTHERS = ("#8C8C8C", "*"), ("#5F5F5F", "h"), ("#BFBFBF", "8")  # custom settings, in turn
+OTHERS: tuple[tuple[str, Any], ...] = (("#8C8C8C", (3, 1, 0)), ("#5F5F5F", "H"), ("#BFBFBF", (5, 0, 180)))
+SHUFFLED = "shuffled-"  # in a setting's name: the mask of another, shuffled; in its colour and mark, open
 
 GOLD, SILVER = ("#F2C230", "xxxxx"), ("#9FD3B4", "/////")  # colour and hatch
 TICKETS = {JACKPOT: GOLD, SECONDARY: SILVER, EITHER: SILVER}
@@ -122,16 +136,16 @@ def palette(settings: Iterable[str]) -> dict[str, str]:
     return {name: colour for name, (colour, _) in _looks(settings).items()}
 
 
-def markers(settings: Iterable[str]) -> dict[str, str]:
-    """Setting -> marker."""
+def markers(settings: Iterable[str]) -> dict[str, Any]:
+    """Setting -> marker, as matplotlib names it."""
     return {name: marker for name, (_, marker) in _looks(settings).items()}
 
 
-def _looks(settings: Iterable[str]) -> dict[str, tuple[str, str]]:
+def _looks(settings: Iterable[str]) -> dict[str, tuple[str, Any]]:
     found, others = {}, 0
     for name in settings:
-        if name in COLOURS:
-            found[name] = COLOURS[name], MARKERS[name]
+        if (known := name.replace(SHUFFLED, "")) in COLOURS:
+            found[name] = COLOURS[known], MARKERS[known]
         elif name not in found:
             found[name] = OTHERS[others % len(OTHERS)]
             others += 1
@@ -144,6 +158,14 @@ def swatch(setting: str, **look: object) -> Line2D:
     dashes = (0, DASHES[setting]) if setting in DASHES else "-"
     given: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dashes, "label": setting}
     return Line2D([], [], **given | {"markeredgecolor": "white"} | look)
+
+
+def rate_colours(lrs: Iterable[float]) -> dict[float, Any]:
+    """Learning rate -> colour, where learning rates are compared and not settings: the larger, the darker."""
+    import seaborn as sns
+
+    lrs = sorted(set(lrs))
+    return dict(zip(lrs, sns.color_palette("flare", n_colors=len(lrs)), strict=True))
 
 
 # --- words ---

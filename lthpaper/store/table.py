@@ -10,11 +10,12 @@ from lthpaper.runs import convergence, pruning
 from lthpaper.runs.run import Rewind, Run, setting
 from lthpaper.runs.settings import Trial, nonzeros
 from lthpaper.store.store import Result, Store
+from lthpaper.training.result import VALIDATION
 
 COLUMNS = [
     *("setting", "network", "data", "width", "epochs", "lr", "pretraining_lr", "sparsity", "seed", "rewind"),
     *("accuracy", "best_accuracy", "train_loss", "test_loss", "parameters", "fingerprint", "digest"),
-    *("loss_left", "loss_falling"),
+    *("loss_left", "loss_falling", "validation_accuracy"),
 ]
 
 
@@ -23,8 +24,9 @@ def table(trials: Iterable[Trial], store: Store) -> pd.DataFrame:
 
     lr: of this training; pretraining_lr: of the run that its mask came from; rewind: the epoch whose
     weights it started from; accuracies in percent after the last (and the best) epoch; parameters:
-    those that are not zero by the mask; loss_left, loss_falling: of `runs.convergence`. A run whose mask
-    comes from a diverged one counts as diverged.
+    those that are not zero by the mask; loss_left, loss_falling: of `runs.convergence`; validation_accuracy:
+    after the last epoch, of runs that hold images out. A run whose mask comes from a diverged one counts as
+    diverged.
     """
     results = reader(store)
     return pd.DataFrame([_row(trial, results) for trial in trials], columns=COLUMNS)
@@ -94,6 +96,7 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
         row |= reached(result) | {
             "loss_left": convergence.loss_left(result.curves["train_loss"]),
             "loss_falling": convergence.loss_falling(result.curves["train_loss"], run.recipe),
+            "validation_accuracy": result.curves.get(VALIDATION, [math.nan])[-1],
         }
     if result is not None:
         row |= {

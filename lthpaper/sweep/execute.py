@@ -60,7 +60,7 @@ def perform(
         return stop() or time.monotonic() >= until
 
     task = runs[0].task
-    images = data.load(task.data, job.data_root, task.train_images)
+    images = data.load(task.data, job.data_root, *task.division)
     about = provenance(job.device) | ({"processes": team.size} if team.size > 1 else {})
     team.any(False)  # wait until all have loaded the images, so that no sum has to wait for that
     with Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
@@ -123,9 +123,9 @@ def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
     A mask from a training on one copy must not be used in a training on another. Data sets are loaded if
     something is left to train on them, and custom ones always.
     """
-    needed = {(run.task.data, run.task.train_images) for run in todo.todo}
-    needed |= {(run.task.data, run.task.train_images) for run in todo.runs if ":" in run.task.data}
-    here = {name: data.load(name, root, count).fingerprint for name, count in sorted(needed)}
+    needed = {(run.task.data, *run.task.division) for run in todo.todo}
+    needed |= {(run.task.data, *run.task.division) for run in todo.runs if ":" in run.task.data}
+    here = {name: data.load(name, root, *division).fingerprint for name, *division in sorted(needed)}
     left = set(todo.todo)
     for run in (run for run in todo.runs if run not in left and run in store):
         found = store.get(run).fingerprint  # raises if the result cannot be read

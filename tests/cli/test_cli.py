@@ -206,6 +206,11 @@ BAD_CHECKS = {
     "batch": (["mlp", "--batch-size", "0"], "batch_size is 0"),
     "momentum": (["mlp", "--momentum", "1"], "momentum is 1.0"),
     "schedule": (["mlp", "--schedule", "linear"], "schedule is 'linear'"),
+    "optimizer": (
+        ["mlp", "--optimizer", "adam"],
+        "it must be one of sgd, nesterov, adamw",
+    ),
+    "clip": (["mlp", "--clip", "-1"], "clip is -1.0"),
     "pattern": (["mlp", "--prunable", "conv*"], "matches conv*"),
     "images": (["mlp", "--train-images", "100000"], "train_images is 100000"),
 }
