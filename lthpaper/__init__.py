@@ -29,10 +29,11 @@ HOMES = {  # name -> the module that defines it
     "Recipe": "runs.recipe",
     **dict.fromkeys(("Run", "setting"), "runs.run"),
     **dict.fromkeys(("Scale", "scale"), "runs.scales"),
+    "Topology": "runs.topology",
     **dict.fromkeys(
         (
             *("Trial", "pretraining", "lt_imp", "lt_omp", "random_reinit", "small_dense", "rewound"),
-            *("fine_tuned", "sanity_check", "imp_sparsity"),
+            *("fine_tuned", "dynamic_sparse", "sanity_check", "imp_sparsity"),
         ),
         "runs.settings",
     ),
@@ -58,6 +59,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper.runs.scales import Scale, scale
     from lthpaper.runs.settings import (
         Trial,
+        dynamic_sparse,
         fine_tuned,
         imp_sparsity,
         lt_imp,
@@ -69,6 +71,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
         small_dense,
     )
     from lthpaper.runs.task import Task
+    from lthpaper.runs.topology import Topology
     from lthpaper.store.store import Result, Store
     from lthpaper.store.table import curves, layers, table
     from lthpaper.studies import Study, open_store, status, study, train
