@@ -43,7 +43,7 @@ WORDS = ["run", "appendix-d", "--scale", "smoke", "--set", "rounds=1", "--set", 
 WORDS += ["--set", "network=mlp", "--device", "cpu", "--quiet"]
 BRIEF, LONG = [*WORDS, "--set", "epochs=4"], [*WORDS, "--set", "epochs=12"]  # of forks, of processes
 OFTEN = "0.02"  # seconds between checkpoints
-EXPECTED = {  # statuses: a worker's death is made good or said, who is asked to stop ends in good order
+EXPECTED = {  # statuses: a worker's death is mended or reported; a process that is asked to stop ends cleanly
     "": {0},
     "SIGKILL to all": {-signal.SIGKILL},
     "SIGKILL to the parent": {-signal.SIGKILL},

@@ -1,6 +1,6 @@
 """ImageNet-1K (Russakovsky et al., 2015): 1,281,167 and 50,000 photographs of any size in 1000 classes.
 
-Looked for below the root in this order; the first that is there is read:
+Looked for below the root in this order; the first that exists is read:
 1. class folders, as torchvision prepares them: `imagenet/train/<wnid>/*.JPEG`, `imagenet/val/<wnid>/*.JPEG`;
    or the published flat `imagenet/val/*.JPEG`, with the labels of the development kit;
 2. the Hugging Face hub's parquet files: `imagenet/train-*.parquet`, `imagenet/validation-*.parquet`, or the
@@ -33,7 +33,7 @@ KIT = "ILSVRC2012_devkit_t12"
 
 
 def from_folders(folder: Path) -> Files:
-    """`train/<wnid>/` and `val/`, however many classes and images. Raises InputError."""
+    """`train/<wnid>/` and `val/`, with any number of classes and images. Raises InputError."""
     classes = train_classes(folder)
     val = folder / "val"
     require(val.is_dir(), f"{folder} has no folder val/; it holds {contents(folder)}.")
@@ -50,7 +50,7 @@ def from_folders(folder: Path) -> Files:
 
 
 def _flat(folder: Path, val: Path, classes: Sequence[str]) -> tuple[Paths, Tensor]:
-    """The published validation images, put in the order of class folders. Raises InputError."""
+    """The published validation images, sorted into the order of class folders. Raises InputError."""
     found = listed(val)
     labels = [classes.index(wnid) for wnid in _wnids(folder, set(classes))]
     require(
@@ -65,7 +65,7 @@ def _flat(folder: Path, val: Path, classes: Sequence[str]) -> tuple[Paths, Tenso
 
 def _wnids(folder: Path, classes: set[str]) -> list[str]:
     """The class of each validation image, in the order of their names, from the development kit."""
-    from scipy.io import loadmat  # a second to import: only where it is used
+    from scipy.io import loadmat  # here, since the import takes a second
 
     archive = folder / f"{KIT}.tar.gz"
     require(

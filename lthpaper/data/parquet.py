@@ -20,9 +20,9 @@ from torch import Tensor
 from lthpaper.data.files import Encoded, Files
 from lthpaper.errors import InputError, require
 
-KEPT_BYTES = 512 << 20  # of row groups that a process remembers
+KEPT_BYTES = 512 << 20  # of row groups that a process keeps in memory
 MOST_ROWS = 10**7  # of a shard
-LARGEST_GROUP = 2**30  # bytes that a row group may unpack to: one is read at a time
+LARGEST_GROUP = 2**30  # bytes that a row group may unpack to, since one is read at a time
 _SHARD = re.compile(r"-(\d+)-of-(\d+)")
 
 
@@ -32,7 +32,7 @@ def home(folders: Sequence[Path]) -> Path | None:
 
 
 def shards(folder: Path, part: str) -> list[Path]:
-    """The files of one part ("train", "test") in order. Raises InputError if there are none or one lacks."""
+    """The files of one part ("train", "test") in order. Raises InputError if one, or all, are missing."""
     files = sorted(folder.glob(f"{part}-*.parquet"))
     if not files:
         raise InputError(f"{folder} has parquet files but none named {part}-*.parquet; put them there too.")
@@ -52,7 +52,7 @@ def shards(folder: Path, part: str) -> list[Path]:
 def opened(path: Path, image: str, label: str) -> Iterator:
     """The pyarrow ParquetFile of a shard. Raises InputError unless it is whole and has the two columns, also
     if reading from it fails."""
-    import pyarrow  # here, since listing the data sets must not wait for it
+    import pyarrow  # here, since listing the data sets should not wait for it
     import pyarrow.parquet
 
     try:
@@ -73,7 +73,7 @@ def opened(path: Path, image: str, label: str) -> Iterator:
             require(
                 largest <= LARGEST_GROUP,
                 f"{path} has a row group of {largest:,} bytes; at most {LARGEST_GROUP:,} are read at once: "
-                "write it anew with smaller ones.",
+                "write it again with smaller ones.",
             )
             yield file
     except (pyarrow.ArrowException, OSError) as error:
@@ -91,7 +91,7 @@ def _first_line(error: Exception) -> str:
 
 
 def names(schema, label: str) -> tuple[str, ...]:
-    """What a file says that its labels mean; nothing if it does not say."""
+    """The names of the classes that a file gives; empty if it gives none."""
     try:
         about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         return tuple(map(str, about["info"]["features"][label]["names"]))
@@ -100,7 +100,7 @@ def names(schema, label: str) -> tuple[str, ...]:
 
 
 class RowGroups(Encoded):
-    """A row of a parquet file an image."""
+    """Images as rows of parquet files."""
 
     def __init__(
         self, shards: Sequence[Path], about: Sequence[Sequence[tuple[int, int]]], columns: tuple[str, str]
@@ -122,13 +122,16 @@ class RowGroups(Encoded):
         return len(self.groups)
 
     def _group(self, g: int):
-        """The images of a row group, an arrow array of bytes; the last ones used are kept."""
+        """The images of a row group, an arrow array of bytes; the groups used last are kept."""
         if g in self._kept:
             self._kept.move_to_end(g)
             return self._kept[g]
         image, label = self.columns
         with opened(Path(self.shards[self.shard[g]]), image, label) as file:
             table = file.read_row_group(int(self.number[g]), columns=[f"{image}.bytes"])
+        require(
+            table.num_rows == self.rows[g], f"{self.shards[self.shard[g]]} is damaged: download it again."
+        )
         self._kept[g] = table[image].combine_chunks().field("bytes")
         while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES:
             self._kept.popitem(last=False)
@@ -159,7 +162,7 @@ def files(
     """Both parts of a data set, no image read yet. test: how the names of its test files begin. image, label:
     columns. classes: what the labels should mean, if that is known. most: rows that a shard may have.
 
-    Raises InputError if a file lacks, is damaged, too large or of another layout, or a row has no label.
+    Raises InputError if a file is missing, damaged, too large or of another layout, or a row has no label.
     """
     train, train_labels, named = _read(shards(folder, "train"), (image, label), classes, most)
     tests, test_labels, named = _read(shards(folder, test), (image, label), named, most)
@@ -183,6 +186,7 @@ def _read(
                 f"The classes in {path} are not the expected ones in their order: another data set.",
             )
             column = file.read(columns=[columns[1]])[columns[1]]
+            require(len(column) == rows, f"{path} is damaged: download it again.")
             if column.null_count:
                 row = column.is_null().index(True).as_py() + 1
                 raise InputError(f"Row {row} of {path} has no label; replace the file.")

@@ -1,7 +1,7 @@
 """Appendix D: the same masks on θ0 (LT), θt of a few early epochs t (WR), θT (FT) and θ0′ (RR).
 
 WR goes on with the recipe from epoch t; FT runs the whole recipe again from θT (learning-rate
-rewinding). Masks are those of LT: no IMP round is rewound. The appendix is not at hand: epochs, one
+rewinding). Masks are those of LT: no IMP round is rewound. The appendix is unavailable to us: epochs, one
 network, Figure 1's learning rates and the scale's highest sparsity are ours.
 """
 

@@ -73,7 +73,7 @@ def _longest(table: pd.DataFrame) -> list[Verdict]:
 
 
 def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
-    """The forest plot of any verdicts, one's own network's too."""
+    """The forest plot of any verdicts, also of those on a custom network."""
     found = effects(verdicts)
     keys = found[["network", "data", "sparsity", "pruning"]].drop_duplicates().reset_index(drop=True)
     found["y"] = found.merge(keys.reset_index(), on=list(keys), how="left")["index"].to_numpy()

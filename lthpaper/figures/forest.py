@@ -17,7 +17,7 @@ STATES = {  # state -> colour; apart from each other in lightness too
     UNDECIDED: "#C9A227",
     NOT_RUN: "#BDBDBD",
 }
-LINEAR = 1.0  # up to so many points the axis is linear, beyond it logarithmic
+LINEAR = 1.0  # the axis is linear up to this many points, and logarithmic beyond
 
 
 def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None) -> None:

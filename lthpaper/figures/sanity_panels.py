@@ -1,6 +1,6 @@
 """A panel of the sanity check over its strip of conditions, and the grid, words and legend of such panels.
 
-Figure 3, Appendix F and the check of one's own network are made of these.
+Figure 3, Appendix F and the check of a custom network are made of these.
 """
 
 import matplotlib.pyplot as plt

@@ -31,7 +31,7 @@ def trials(scale: Scale) -> list[Trial]:
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
     """The barriers of the pairs that the store has (stability.BARRIERS)."""
-    images = data.load(scale.data, data_root, scale.train_images)
+    images = data.load(scale.data, data_root, *scale.task.division)
     return stability.barriers(found, store, images)
 
 

@@ -67,7 +67,7 @@ SHUFFLED = "shuffled-"  # in a setting's name: the mask of another, shuffled; in
 
 GOLD, SILVER = ("#F2C230", "xxxxx"), ("#9FD3B4", "/////")  # colour and hatch
 TICKETS = {JACKPOT: GOLD, SECONDARY: SILVER, EITHER: SILVER}
-SURE, BY_MEANS = 0.75, 0.3  # opacity of a ticket that the seeds bear out, and of one by the means alone
+SURE, BY_MEANS = 0.75, 0.3  # opacity of a ticket that the seeds support, and of one by the means alone
 SIMILAR = "#E4E4E4"  # within the paper's tolerance of the best pretraining
 PALE = "#6E6E6E"  # text that is not about a setting
 

@@ -117,7 +117,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         "In brackets, points by which the better leads; where alike, IMP less OMP, small less large, LT less "
         "RR. Small: below the learning rate at which pretraining is best. Initial weights matter: LT better "
         "than RR.",
-        "The body of the paper's Table 3 is not at hand; the rows are ours, after the questions of §3.1.",
+        "We could not see the body of the paper's Table 3; the rows are ours, after the questions of §3.1.",
     ]
     if lacking := unfinished_note(table).strip("; "):
         notes.append(f"{lacking}: an answer by means is that of the others.")

@@ -1,7 +1,7 @@
 """Table 4 (§4): masks from two pretraining learning rates, their subnetworks trained at many.
 
 Every IMP round trains at the pretraining rate; only the last subnetwork's own training has another. The
-paper's table is not at hand: the two rates are Figure 1's two largest, and the sparsity is the scale's
+paper's table is unavailable to us: the two rates are Figure 1's two largest, and the sparsity is the scale's
 highest (ours).
 """
 

@@ -125,7 +125,7 @@ def neighbours(lrs: Sequence[float], grid: Sequence[float]) -> list[list[float]]
 def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
     """A row each of ③, ④ and ⑤: a mask's marker at every learning rate at which it holds.
 
-    Filled where the seeds bear out that the condition holds, open where the means alone say so.
+    Filled if the seeds support that the condition holds, open if only the means say so.
     """
     for row, n in enumerate(ROWS):
         ax.axhline(row, color="#DDDDDD", linewidth=0.5, zorder=0)

@@ -108,7 +108,7 @@ def is_measured(run: Run, store: Store, scale: Scale) -> bool:
 
 
 def _key(run: Run, store: Store, scale: Scale) -> str:
-    """Of all that the losses hang on: the training with these bits, the snapshots, the grid, the images."""
+    """A hash of what the losses depend on: the bits of the training, snapshots, grid and images."""
     result = store.get(run)
     images = sample_name(result.fingerprint, run.task.images, scale.surface_images)
     return key_of(result.files.get(WEIGHTS, ""), snapshots(run), HALF, scale.surface_points, images)
@@ -128,7 +128,7 @@ def _surface(
     plane = _plane(run, store)
     if plane is None:
         return None
-    images = data.load(run.task.data, root, run.task.train_images)
+    images = data.load(run.task.data, root, *run.task.division)
     trained_on = store.get(run).fingerprint
     require(
         images.fingerprint == trained_on,

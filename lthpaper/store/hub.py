@@ -1,8 +1,8 @@
-"""Published results on the Hugging Face hub: brought here, or put there, file by file with their checksums.
+"""Download and upload published results from and to the Hugging Face hub, with their checksums verified.
 
-A repository of the kind "dataset" holds what `results/` holds: a folder a scale, each with a manifest.json
-that lists its files and their SHA-256. Only such files are brought, and only if they are what their manifest
-says; nothing that is brought is ever executed. Needs the extra `hub`.
+A dataset repository holds what `results/` holds: a folder a scale, each with a manifest.json that lists its
+files and their SHA-256. Only such files are downloaded, and only if their checksums match; nothing that is
+downloaded is ever executed. Needs the extra `hub`.
 """
 
 import shutil
@@ -26,7 +26,7 @@ OFFLINE = (
 
 @dataclass(frozen=True)
 class Moved:
-    """What was brought or put. files: by scale, how many; revision: the hub's commit."""
+    """What was downloaded or uploaded. scales: the number of files of each; revision: the hub's commit."""
 
     scales: dict[str, int]
     revision: str
@@ -35,11 +35,11 @@ class Moved:
 def pull(
     repo: str, folder: str | Path, revision: str = "main", endpoint: str | None = None, replace: bool = False
 ) -> Moved:
-    """Bring the published results of a repository into a folder, one folder a scale.
+    """Download the published results of a repository into a folder, one folder a scale.
 
-    They are downloaded beside it, checked against their manifests, and only then moved to their places. A
-    scale that is there already stays, and is refused unless it is the same; replace: it is put aside.
-    Raises InputError if the hub or the repository cannot be reached, or a file is not what its manifest says.
+    They are downloaded to a temporary folder, checked against their manifests, and only then installed. A
+    scale that is there already and differs is refused; replace: it is replaced. Raises InputError if the hub
+    or the repository cannot be reached, or a file is not what its manifest says.
     """
     folder = Path(folder)
     require(not folder.exists() or folder.is_dir(), f"{folder} is a file; it must be a folder.")
@@ -61,7 +61,7 @@ def pull(
 
 
 def push(repo: str, folder: str | Path, message: str = "", endpoint: str | None = None) -> Moved:
-    """Put a folder of published results into a repository, which is made if it is not there.
+    """Upload a folder of published results to a repository, which is created if it does not exist.
 
     The token is huggingface-hub's own (`hf auth login`, or HF_TOKEN). Raises InputError as `pull` does.
     """
@@ -79,7 +79,7 @@ def push(repo: str, folder: str | Path, message: str = "", endpoint: str | None 
 def verified(folder: Path) -> dict[str, list[str]]:
     """{scale: names of its files} of a folder of published results, checked against their manifests.
 
-    Raises InputError if there are none, or one lacks a file or is not what was written.
+    Raises InputError if there are none, or a file of one is missing or damaged.
     """
     scales = {}
     for path in sorted(folder.glob(f"*/{MANIFEST}")):
@@ -106,7 +106,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _install(new: Path, there: Path, files: list[str]) -> None:
-    """Put a checked scale in its place; what was there goes only when all of it is beside it."""
+    """Install a checked scale; what was there is removed only when the whole new scale lies beside it."""
     there.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{there.name}-", dir=there.parent))
     try:
@@ -130,7 +130,7 @@ def _named(path: Path) -> str:
 
 @contextmanager
 def _hub(repo: str, endpoint: str | None) -> Iterator[Any]:
-    """huggingface_hub; whatever it raises is an InputError that says what to do."""
+    """The module huggingface_hub; its errors become InputErrors that say what to do."""
     try:
         import huggingface_hub as hub
         from huggingface_hub import errors

@@ -1,4 +1,4 @@
-"""Results travel between stores: copied beside, checked again, renamed. Nothing is overwritten."""
+"""Merge stores: entries are copied to a draft, checked again and renamed. Nothing is overwritten."""
 
 import shutil
 from collections.abc import Iterator
@@ -43,10 +43,10 @@ class Brought:
 def bring(
     source: Path, target: Store, only: str = "*", weights: bool = True, dry_run: bool = False
 ) -> Iterator[Brought]:
-    """Copy what `target` lacks from `source`, entry by entry, whole or not at all. Overwrites nothing.
+    """Copy what `target` lacks from `source`, each entry whole or not at all. Overwrites nothing.
 
-    weights: False copies descriptions and results only, and marks them so. Raises InputError if either
-    is no folder or both are one, Unwritable if the target cannot be written.
+    weights: False copies descriptions and results only, and marks the weights as left out. Raises InputError
+    if either is not a folder or both are the same one, Unwritable if the target cannot be written.
     """
     existing(source)
     require(
@@ -72,7 +72,7 @@ def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
         if not weights:
             leave_out(draft)
         faults = [c for c in check(draft, name) if c.status == DAMAGED]
-        if faults:  # it changed, or the disk lies
+        if faults:  # it has changed, or the disk is faulty
             return Brought(name, REFUSED, f"while it was copied: {'; '.join(c.what for c in faults)}")
         sync(draft)
         try:
@@ -86,7 +86,7 @@ def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
 
 
 def _complete(entry: Path, final: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
-    """Add weights and snapshots to an entry that has the same content; say so where it has not."""
+    """Add weights and snapshots to an entry of the same content; a conflict if the content differs."""
     here, there = read_result(final), read_result(entry)
     if any(here[key] != there[key] for key in SAME) or not same_bits(final, here, entry, there):
         return Brought(entry.name, CONFLICT, f"here {_about(here)}; there {_about(there)}")
@@ -119,7 +119,7 @@ def _about(result: dict[str, Any]) -> str:
 
 
 def _copy(entry: Path, draft: Path, files: list[str]) -> None:
-    """Those of the files that an entry may have; a name in an entry is never a path."""
+    """Copy files of an entry; other names are ignored, so none of them can be a path."""
     for name in files:
         if is_name(name):
             shutil.copyfile(entry / name, draft / name)

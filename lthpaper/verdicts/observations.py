@@ -2,8 +2,8 @@
 
 Each question compares the best of one side with the best of another over their learning rates, as
 condition ③ does, and has three answers: one side is better by more than the clear gap of §2.2, the
-other is, or they are alike. The body of the paper's Table 3 is not at hand: what each question compares
-is ours.
+other is, or they are alike. We could not see the body of the paper's Table 3, so what each question
+compares is our choice.
 
     pruning   LT-IMP against LT-OMP
     rate      LT at small learning rates against LT at large ones, from either side of a fixed border

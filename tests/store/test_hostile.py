@@ -1,5 +1,5 @@
 """What a stranger's files can do here: be refused. They run no code, import nothing, write nothing elsewhere,
-are waited for by nobody, and ask for no memory that their own size does not bear out."""
+block no reader, and allocate no more memory than their size justifies."""
 
 import ast
 import copy
