@@ -104,7 +104,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
     return shown
 
 
-def _lightness(colour: tuple[float, ...]) -> float:
+def _lightness(colour: np.ndarray) -> float:
     """Of a colour as the eye has it, from 0 to 1: black is read on more than 0.4, white on less."""
     return float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
 
