@@ -335,8 +335,55 @@ def test_figure_6_draws_a_row_a_network_with_or_without_results(six):
     for shown in (table, nothing):
         figure = fig6.plot(shown, TINY)
         titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-        assert len(titles) == 2 * (len(overlaps.SHARES) + 1)
+        assert len(titles) == 2 * (len(overlaps.SHARES) + 1 + (shown is table))
         plt.close(figure)
+
+
+def test_figure_6_shows_every_run_at_the_distance_that_training_moved_its_weights(six):
+    store, table = six
+    for trial in fig6.trials(TINY):
+        dense = trial.run.with_(mask=None)
+        start, end = initial_weights(dense), store.weights(dense)[0]
+        moved, length = (
+            torch.cat([w.flatten().double() for w in some]).norm()
+            for some in (
+                [end[name] - start[name] for name in dense.task.prunable_weights],
+                [start[name] for name in dense.task.prunable_weights],
+            )
+        )
+        found = table.loc[table["digest"] == trial.run.digest, "distance"]
+        assert found.tolist() == pytest.approx([float(moved / length)] * len(found))
+    figure = fig6.plot(table, TINY)
+    distances = [ax for ax in figure.axes if "distance" in ax.get_title()]
+    points = [line.get_xydata().tolist() for ax in distances for line in ax.lines if line.get_marker() == "o"]
+    main = table[(table["pooled"] == "within layers") & (table["p"] == overlaps.MAIN)]
+    main = main[main["pair"] == overlaps.PAIRS[0]]
+    assert sorted(p for line in points for p in line) == sorted(
+        main[["distance", "overlap"]].to_numpy().tolist()
+    )
+    plt.close(figure)
+
+
+def test_figure_6_says_how_many_distances_lack_where_r_p_is_kept_and_weights_are_not(six, tmp_path):
+    store, _ = six
+    bare = Store(shutil.copytree(store.folder, tmp_path / "bare"))
+    shutil.rmtree(bare.folder / "measurements" / "distance")
+    for result in list(bare):
+        for path in result.folder.glob("*.safetensors"):
+            path.unlink()
+        leave_out(result.folder)
+    table = overlaps.measure(fig6.trials(TINY), bare, TINY)
+    assert table["overlap"].notna().any()
+    assert table["distance"].isna().all()
+    figure = fig6.plot(table, TINY)
+    assert "not measured: the weights are not in the store" in figure.get_suptitle()
+    plt.close(figure)
+    known = table.assign(distance=table["lr"].where(table["network"] == "resnet8"))
+    half = fig6.plot(known, TINY)
+    said = [text.get_text() for ax in half.axes for text in ax.texts]
+    assert [text.splitlines()[0] for text in said] == ["1 of 1 distances not measured:"]
+    plt.close(half)
+    assert FIGURES["fig6"].lacking(TINY, bare) == {}  # nothing is trained again for it
 
 
 def test_a_mask_of_a_diverged_round_gives_no_overlap_and_its_learning_rate_is_crossed(six):
