@@ -143,5 +143,6 @@ register(
         plot,
         tabulate=tabulate,
         measure=measure,
+        says=lambda table, scale: at_initialisation.seen(table).splitlines(),
     ),
 )

@@ -1,5 +1,6 @@
 """Notebooks in batch: strict parameters, several at once as processes, a readable table at the end."""
 
+import functools
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 from lthpaper import locations
 from lthpaper.errors import InputError, require, suggestion
+from lthpaper.report import kernels
 
 BATCH = "LTHPAPER_BATCH"  # an environment variable of kernels that no person sits at
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
@@ -166,19 +168,21 @@ def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) 
     os.environ[BATCH] = "1"  # the kernel's too
     began = time.perf_counter()
     error, cell = "", ""
+    execute = functools.partial(
+        papermill.execute_notebook,
+        _literal(notebook),
+        _literal(executed),
+        values,
+        kernel_name="python3",
+        cwd=str(locations.home()),
+        progress_bar=False,
+        log_output=False,
+    )
     try:
-        papermill.execute_notebook(
-            _literal(notebook),
-            _literal(executed),
-            values,
-            kernel_name="python3",
-            cwd=str(locations.home()),
-            progress_bar=False,
-            log_output=False,
-        )
+        kernels.executed(execute)
     except PapermillExecutionError as failed:
         error, cell = f"{failed.ename}: {failed.evalue}", f"cell {failed.exec_count}"
-    except Exception as failed:  # a kernel that cannot start, a folder that cannot be written
+    except Exception as failed:  # a kernel that cannot start or dies, a folder that cannot be written
         error = "".join(traceback.format_exception_only(failed)).strip()
     return Outcome(name, executed, time.perf_counter() - began, error, cell)
 
