@@ -166,6 +166,7 @@ def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) 
     with open(executed.with_suffix(".log"), "w") as log:
         os.dup2(log.fileno(), 2)  # what kernels say on stderr, which nobody wants between the lines
     os.environ[BATCH] = "1"  # the kernel's too
+    os.environ.pop("MPLBACKEND", None)  # one without a screen would leave the notebook without its pictures
     began = time.perf_counter()
     error, cell = "", ""
     execute = functools.partial(

@@ -18,8 +18,8 @@ PAGE = Path(__file__).parent / "page"
 SHADES = 48
 LOOK = """\
 .lth-surfaces figure { margin: 0; } .lth-surfaces figcaption { text-align: center; font-size: 0.85em; }
-.lth-surfaces canvas { width: 100%; height: 17em; touch-action: none; cursor: grab; }
-.lth-panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(17em, 1fr)); gap: 0.5em; }
+.lth-surfaces canvas { width: 100%; height: 19em; touch-action: none; cursor: grab; }
+.lth-panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22em, 100%), 1fr)); gap: 0.5em; }
 """
 
 

@@ -6,7 +6,7 @@ function lthSurfaces(id, view) {
   root.dataset.drawn = "yes";
   const START = { turn: -1.25, tilt: 0.62 };
   const angle = { ...START };
-  const low = Math.log10(view.floor), high = Math.log10(view.rim), tallest = 0.9;
+  const low = Math.log10(view.floor), high = Math.log10(view.rim), tallest = 1.1;
   const lift = loss => ((Math.log10(Math.min(Math.max(loss, view.floor), view.rim)) - low) / (high - low)) * tallest;
   const colour = loss => {
     const share = (Math.log10(Math.max(loss, view.floor)) - low) / (high - low);
@@ -26,7 +26,7 @@ function lthSurfaces(id, view) {
     if (!wide) return; // folded away: drawn when it is opened
     canvas.width = wide * ratio;
     canvas.height = tall * ratio;
-    const g = canvas.getContext("2d"), size = Math.min(wide / 3.1, tall / 2.3);
+    const g = canvas.getContext("2d"), size = Math.min(wide / 2.9, tall / 2.1);
     g.scale(ratio, ratio);
     const put = ([a, b]) => [wide / 2 + a * size, tall / 2 - b * size];
     const at = (x, y, z) => put(eye(x, y, z));
