@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from lthpaper import locations
 from lthpaper.figures import FIGURES
 from lthpaper.provenance import git_revision, versions
 from lthpaper.report import behind, one_page
@@ -52,9 +53,16 @@ def _origin(scale: Scale, store: Store) -> dict[str, str]:
     """Versions, revision and places, word by word."""
     found = {"made on": date.today().isoformat(), "revision": git_revision() or "an installed release"}
     found |= {"versions": ", ".join(f"{name} {version}" for name, version in versions().items())}
-    found |= {"store": str(store.folder), "published results": str(store.published or "none")}
+    published = _place(store.published) if store.published else "none"
+    found |= {"store": _place(store.folder), "published results": published}
     scale_said = (f"{name} {_said(value)}" for name, value in vars(scale).items() if value not in ("", ()))
     return found | {"scale": "; ".join(scale_said)}
+
+
+def _place(folder: Path) -> str:
+    """A folder from the project's own, or its name alone: a colleague has no use for the way to it."""
+    home, folder = locations.home().resolve(), folder.resolve()
+    return str(folder.relative_to(home)) if folder.is_relative_to(home) else folder.name
 
 
 def _said(value: object) -> str:

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("jupyterlab", reason="the extra 'notebooks' is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = 300_000  # milliseconds that a kernel or a training may take on a busy machine
+SLOW = 600_000  # milliseconds that a kernel or a training may take on a busy machine
 SMALL = {  # Figure 3 as a study of a few runs
     "scale": '"smoke"',
     "experiments": '"resnet8/digits"',
@@ -26,6 +26,13 @@ SMALL = {  # Figure 3 as a study of a few runs
     "epochs": "2",
     "seeds": "2",
     "device": '"cpu"',
+}
+SETTINGS = {  # cells out of sight are there too, and nothing asks for news
+    "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },
 }
 LONG = (  # minutes, unless it is interrupted
     'lth.study("fig3", "smoke", experiments="resnet8/digits", grid=[0.01], rounds=[1], epochs=2000, seeds=1, '
@@ -42,7 +49,11 @@ def lab(chromium, tmp_path_factory) -> Iterator[tuple[str, Path]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    own = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "IPYTHONDIR": str(home / "ipython")}
+    for name, settings in SETTINGS.items():
+        (home / "settings" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "settings" / name).write_text(json.dumps(settings))
+    own = {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings")}
+    own |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "IPYTHONDIR": str(home / "ipython")}
     own |= {f"JUPYTER_{what}_DIR": str(home / what.lower()) for what in ("CONFIG", "DATA", "RUNTIME")}
     env = {name: value for name, value in os.environ.items() if not name.startswith("LTHPAPER_")}
     env.pop("MPLBACKEND", None)
@@ -92,8 +103,8 @@ def opened(chromium, lab) -> Iterator[Any]:
     page = chromium.new_page(viewport={"width": 1300, "height": 950})
     page.set_default_timeout(SLOW)
     page.goto(f"{address}/lab/tree/fig3.ipynb")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-    idle(page)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    cell(page, "study.provenance").wait_for()  # the last: all are there
     yield page
     page.close()
 
@@ -129,6 +140,7 @@ def test_run_all_shows_one_bar_and_ends_with_what_we_see(opened, kept):
     training = cell(opened, "study.train()")
     training.locator(".jp-OutputArea-output").first.wait_for()
     kept(opened, "lab-1-progress")
+    cell(opened, "study.provenance").locator("details").wait_for()
     idle(opened)
     said = training.locator(".jp-OutputArea-output").all_inner_texts()
     assert len(said) == 1
