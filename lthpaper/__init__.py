@@ -25,6 +25,7 @@ HOMES = {  # name -> the module that defines it
     **dict.fromkeys(("check", "Check", "SanityCheck"), "checks"),
     "parameters": "report.parameters",
     "readable": "report.readable",
+    "surface_viewer": "report.surface_viewer",
     "Task": "runs.task",
     "Recipe": "runs.recipe",
     **dict.fromkeys(("Run", "setting"), "runs.run"),
@@ -54,6 +55,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper.report import sliders
     from lthpaper.report.parameters import parameters
     from lthpaper.report.readable import readable
+    from lthpaper.report.surface_viewer import surface_viewer
     from lthpaper.runs.recipe import Recipe
     from lthpaper.runs.run import Run, setting
     from lthpaper.runs.scales import Scale, scale

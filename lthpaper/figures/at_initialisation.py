@@ -145,5 +145,6 @@ register(
         plot,
         tabulate=tabulate,
         measure=measure,
+        says=lambda table, scale: at_initialisation.seen(table).splitlines(),
     ),
 )

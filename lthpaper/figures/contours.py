@@ -71,6 +71,14 @@ def _colours() -> Colormap:
     return sns.color_palette("mako", as_cmap=True)
 
 
+def shades(count: int) -> list[str]:
+    """The colours of the loss as #rrggbb, from the smallest of LEVELS to the largest that the still shows."""
+    from matplotlib.colors import to_hex
+
+    top = LogNorm(LEVELS[0], LEVELS[-1])(RIM)
+    return [to_hex(_colours()(top * i / (count - 1))) for i in range(count)]
+
+
 def _shades() -> np.ndarray:
     """Levels of the filling: three between neighbours of LEVELS."""
     logs = np.log10(LEVELS)

@@ -137,6 +137,10 @@ def _points(mean: float, half: float) -> str:
 register(
     "controls",
     FigureSpec(
-        "LT minus each control: norms, signs, shuffled and random masks", trials, plot, tabulate=tabulate
+        "LT minus each control: norms, signs, shuffled and random masks",
+        trials,
+        plot,
+        tabulate=tabulate,
+        says=lambda table, scale: controls.seen(table).splitlines(),
     ),
 )

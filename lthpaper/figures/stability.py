@@ -107,5 +107,12 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 register(
     "stability",
-    FigureSpec("Error barriers between siblings", trials, plot, tabulate=tabulate, measure=measure),
+    FigureSpec(
+        "Error barriers between siblings",
+        trials,
+        plot,
+        tabulate=tabulate,
+        measure=measure,
+        says=lambda table, scale: stability.seen(table).splitlines(),
+    ),
 )
