@@ -47,7 +47,12 @@ def python(script: str, cwd: Path, *options: str, **env: str) -> str:
     """What a script prints in a Python without any project on its path; with -S, without any install either."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LTHPAPER_"))} | env
     done = subprocess.run(
-        [sys.executable, *options, "-c", script], cwd=cwd, env=clean, capture_output=True, text=True, check=False
+        [sys.executable, *options, "-c", script],
+        cwd=cwd,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()

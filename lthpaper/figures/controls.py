@@ -1,5 +1,7 @@
 """Controls: what a ticket is made of. Differences of accuracy with their intervals, a panel a mask."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import CROSS, PAGE, paper_style, percent
+from lthpaper.figures.style import CROSS, PAGE, PALE, paper_style, percent
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
@@ -17,6 +19,7 @@ from lthpaper.verdicts.cells import trained
 
 HEIGHT = 0.52  # inches a comparison
 INTERVAL = 0.95
+NOT_RUN: dict[str, Any] = {"ha": "center", "va": "center", "color": PALE, "fontsize": 6}
 TICKS = (-30, -10, -3, -1, 0, 1, 3, 10, 30)  # points
 
 
@@ -72,6 +75,8 @@ def panel(ax: Axes, found: pd.DataFrame, rates: list[float], colours: dict[float
         if np.isfinite(row.low):
             ax.plot([row.low, row.high], [y, y], color=colours[row.lr], linewidth=1, zorder=2)
         ax.plot(row.difference, y, "o", color=colours[row.lr], markersize=2.8, zorder=3)
+    for question in set(places) - set(found["question"]):
+        ax.text(0.5, places[question], "not run", transform=ax.get_yaxis_transform(), **NOT_RUN)
     for i in range(1, len(places)):
         ax.axhline(i - 0.5, color="#cccccc", linewidth=0.5)
     ax.grid(axis="y", visible=False)
@@ -135,6 +140,9 @@ def _points(mean: float, half: float) -> str:
 register(
     "controls",
     FigureSpec(
-        "LT minus each control: norms, signs, shuffled and random masks", trials, plot, tabulate=tabulate
+        "LT minus each control: norms, signs, shuffled, carried and random masks",
+        trials,
+        plot,
+        tabulate=tabulate,
     ),
 )
