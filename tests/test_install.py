@@ -44,7 +44,7 @@ def built(clone: Path, version: str, to: Path) -> Path:
 
 
 def python(script: str, cwd: Path, *options: str, **env: str) -> str:
-    """What a script prints in a Python without any project on its path; with -S, without any install either."""
+    """What a script prints in a Python without any project on its path; with -S, without any install."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LTHPAPER_"))} | env
     done = subprocess.run(
         [sys.executable, *options, "-c", script],

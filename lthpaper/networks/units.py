@@ -34,11 +34,13 @@ FIXED = 0  # the group of what has an order of its own: the image's channels, th
 @dataclass(frozen=True)
 class Axis:
     """Where a group's units lie in a parameter or buffer: `block` entries that follow each other are one unit
-    (more than one where an image was flattened)."""
+    (more than one where an image was flattened). reads: these weights take the units in, all others make them
+    or act on each alone."""
 
     name: str
     axis: int
     block: int = 1
+    reads: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,17 @@ def of(network: nn.Module, shape: tuple[int, ...]) -> tuple[Group, ...]:
     return seen.groups()
 
 
-@lru_cache(maxsize=64)
-def _of_shape(shape: tuple[tuple[str, Any], ...]) -> tuple[Group, ...]:
-    of_task = dict(shape)
-    image = (of_task["in_channels"], of_task["size"], of_task["size"])
-    return of(networks.build_seeded(0, **of_task), image)
-
-
 def of_task(shape: Mapping[str, Any]) -> tuple[Group, ...]:
     """The groups of a task's network. shape: Task.shape. Raises InputError as `of`."""
-    return _of_shape(tuple(sorted(shape.items())))
+    return _of_task(tuple(sorted(shape.items())), networks.architecture(**shape))
+
+
+@lru_cache(maxsize=64)
+def _of_task(shape: tuple[tuple[str, Any], ...], architecture: str) -> tuple[Group, ...]:
+    """architecture: of a function that is given again, another one."""
+    known = dict(shape)
+    image = (known["in_channels"], known["size"], known["size"])
+    return of(networks.build_seeded(0, **known), image)
 
 
 def taken(
@@ -117,6 +120,7 @@ class _Follower(TorchDispatchMode):
         self._sizes: list[int] = [images.shape[1]]
         self._joined: list[int] = [FIXED]  # group -> a group that it is one with; itself if it is the first
         self._axes: dict[tuple[str, int], int] = {}  # (name, axis) -> group
+        self._reading: set[tuple[str, int]] = set()
         self._labels: dict[int, int] = {_storage(images): FIXED}
         self._alive: list[Tensor] = [images]  # a freed storage's identity would be given out again
 
@@ -134,7 +138,8 @@ class _Follower(TorchDispatchMode):
         for (name, axis), group in self._axes.items():
             first, length = self._first(group), self._tensor(name).shape[axis]
             if first != self._first(FIXED):
-                found.setdefault(first, []).append(Axis(name, axis, length // self._sizes[first]))
+                at = Axis(name, axis, length // self._sizes[first], (name, axis) in self._reading)
+                found.setdefault(first, []).append(at)
         return tuple(Group(self._sizes[group], tuple(axes)) for group, axes in found.items())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -152,7 +157,7 @@ class _Follower(TorchDispatchMode):
         name = func.overloadpacket.__name__
         given = self._label(args[0]) if isinstance(args[0], Tensor) else None
         if name == "convolution":
-            return self._convolution(*args[:3], transposed=args[6], groups=args[8])
+            return self._convolution(args[0], args[1], args[2], bool(args[6]), args[8])
         if name in ("addmm", "mm", "linear"):
             return self._linear(name, *args)
         if given is not None and name in BATCH_NORMS:
@@ -176,7 +181,7 @@ class _Follower(TorchDispatchMode):
         if group is None or transposed or x.shape[0] != IMAGES:
             raise _refused("a convolution is transposed, or its images are mixed")
         if groups == 1:
-            self._own(weight, 1, group, "a convolution")
+            self._own(weight, 1, group, "a convolution", reads=True)
             made = self._new(weight.shape[0])
         elif groups == x.shape[1]:  # depthwise: each channel makes its own
             made = group
@@ -197,7 +202,7 @@ class _Follower(TorchDispatchMode):
             raise _refused("a matrix product is not that of one vector an image and a weight")
         turned = (weight.shape, weight.stride()) == (known[1].t().shape, known[1].t().stride())
         inputs = 1 if turned or name == "linear" else 0  # of a weight (in, out) the first axis
-        self._own(known[1], inputs, group, "a linear layer")
+        self._own(known[1], inputs, group, "a linear layer", reads=True)
         made = self._new(known[1].shape[1 - inputs])
         self._own(known[1], 1 - inputs, made, "a linear layer")
         if bias is not None:
@@ -227,7 +232,7 @@ class _Follower(TorchDispatchMode):
             and (after.ndim == 2 or after.shape[1] == before.shape[1])
         )
 
-    def _own(self, tensor: Tensor, axis: int, group: int, what: str) -> None:
+    def _own(self, tensor: Tensor, axis: int, group: int, what: str, reads: bool = False) -> None:
         """This axis of a parameter or buffer has the units of a group."""
         known = self._names.get(_storage(tensor))
         if known is None:
@@ -238,6 +243,8 @@ class _Follower(TorchDispatchMode):
         if (name, axis) in self._axes:
             self._join(self._axes[name, axis], group, name)
         self._axes[name, axis] = group
+        if reads:
+            self._reading.add((name, axis))
 
     def _tensor(self, name: str) -> Tensor:
         return next(tensor for known, tensor in self._names.values() if known == name)

@@ -10,8 +10,8 @@ A setting's name is START-MASK. Beside the paper's LT (θ0) and RR (θ0′), the
 and beside IMP and OMP, the masks are
 
     shuffled-IMP, shuffled-OMP   as many weights of every layer, at random places (Su 2020, Frankle 2021)
-    permuted-IMP, permuted-OMP   the mask carried to θ0′ by the permutation of units that aligns the dense network
-                                 trained from θ0 with the one trained from θ0′ (Adnan 2025); so always RR
+    permuted-IMP, permuted-OMP   the mask carried to θ0′ by the permutation of units that aligns the dense
+                                 networks trained from θ0 and from θ0′ (Adnan 2025); so always RR
     random-global, -uniform, -erk   random masks that need no pretraining (Liu 2022); always from a draw of θ0
 
 A random mask knows nothing of any weights, so LT and RR mean the same under it, and only one is trained.
@@ -118,8 +118,8 @@ def controls(
 ) -> Iterator[Trial]:
     """Every control at every learning rate, sparsity (by its number of IMP rounds) and seed.
 
-    settings: None for all that are `possible`. Raises InputError for an unknown one, and for a carried mask of
-    a network whose units cannot be followed.
+    settings: None for all that are `possible`. Raises InputError for an unknown one, and for a carried mask
+    of a network whose units cannot be followed.
     """
     wanted = set(possible(task) if settings is None else settings)
     unknown = ", ".join(sorted(map(str, wanted - set(SETTINGS))))

@@ -82,7 +82,7 @@ def test_a_chain_of_shortcuts_is_one_group_and_a_branch_has_its_own():
 def test_a_flattened_image_makes_blocks_of_its_pixels():
     made = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5), nn.Linear(5, 2))
     first, second = units.of(made, (1, 8, 8))
-    assert units.Axis("3.weight", 1, 36) in first.axes
+    assert units.Axis("3.weight", 1, 36, reads=True) in first.axes
     assert [at.name for at in second.axes] == ["3.weight", "3.bias", "4.weight"]
 
 

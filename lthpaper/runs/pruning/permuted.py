@@ -1,4 +1,4 @@
-"""A mask carried to another start by permuting units: does it fail at θ0′ only since it is of another basin?"""
+"""A mask carried to another start by permuting units: does it fail at θ0′ because it is of another basin?"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
