@@ -2,7 +2,7 @@
 
     import lthpaper as lth
 
-    study = lth.study("fig3", scale="laptop", seeds=5)      # a figure; what is not given is the scale's
+    study = lth.study("fig3", scale="laptop", seeds=5)      # a figure; other fields as in the scale
     study.costs(); study.train(); study.draw(); study.findings()
     check = lth.check(make_my_network, data="digits")       # the same for a network of your own
 
@@ -10,9 +10,9 @@
     ticket = lth.lt_imp(dense, rounds=8)                    # a run is a value: it describes a training
     (result,) = lth.train([ticket], lth.Store("runs/store"))
 
-`dir(lth)` lists what is here: studies and checks, the values (Task, Recipe, Run, Trial, Scale) and the
-paper's settings that make runs, the store and what trains, the verdicts, and the modules data, networks,
-paper and sliders. Each name is loaded when it is first used, so the import itself costs nothing.
+`dir(lth)` lists the names: studies and checks; the values (Task, Recipe, Run, Trial, Scale) and the functions
+that make runs in the paper's settings; the store, plan and execution; the verdicts; and the modules data,
+networks, paper and sliders. Each name is loaded when it is first used, so importing lthpaper is cheap.
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-HOMES = {  # name -> the module that has it
+HOMES = {  # name -> the module that defines it
     **dict.fromkeys(("study", "Study", "train", "open_store", "status"), "studies"),
     **dict.fromkeys(("check", "Check", "SanityCheck"), "checks"),
     "parameters": "report.parameters",

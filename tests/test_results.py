@@ -387,8 +387,8 @@ def lose_runs(folder):
         (change("description", "{}"), "gives"),
         (change("description", "{"), "holds no description"),
         (change("name", lambda name: f"resnet20-{name}"), "is named resnet20"),
-        (change("test_accuracy", lambda values: [*values[:-1], 101.0]), "no percentage"),
-        (change("train_loss", lambda values: [*values[:-1], -1.0]), "a loss that is none"),
+        (change("test_accuracy", lambda values: [*values[:-1], 101.0]), "not a percentage"),
+        (change("train_loss", lambda values: [*values[:-1], -1.0]), "a loss that is negative or infinite"),
         (
             change("tested", lambda at: list(range(len(at))), lambda run: run.cost == 3),
             "after its last epoch",

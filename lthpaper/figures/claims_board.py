@@ -24,7 +24,7 @@ from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 from lthpaper.verdicts import claims
 from lthpaper.verdicts.claims.outcome import CONTRADICTED, SUPPORTED
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.paper_beside_ours import stated
 
 # symbol, colour, ink: states differ in lightness and hue, and the symbol says them without colour
@@ -42,6 +42,7 @@ GROUPS = {  # heading -> claims
     "rewinding and mixed rates (Appendix D, Table 4)": (12, 13),
 }
 ROW, SIZE = 0.13, 6.1  # inches, points
+LABEL = 38  # characters of a line that says what is measured
 AXIS = 3.85  # inches, from the left edge to the axis
 HOLDS = "#E3EDF1"
 
@@ -188,14 +189,25 @@ def _lines(table: pd.DataFrame) -> tuple[list[tuple[float, str, object]], float]
         y += 1.2
         for number in numbers:
             rows = table[table["claim"] == number]
-            parts = _measured(rows)
-            widest = max((len(label) for label, _ in parts), default=0)
-            words = textwrap.wrap(rows["words"].iloc[0], min(38, 64 - widest), break_on_hyphens=False)
+            parts = [(_wrapped(label, LABEL), of) for label, of in _measured(rows)]
+            widest = max((len(line) for labels, _ in parts for line in labels), default=0)
+            words = _wrapped(rows["words"].iloc[0], min(38, 64 - widest))
             found.append((y, "claim", (number, rows["status"].iloc[0], words)))
-            found += [(y + i, "comparison", (number, *part)) for i, part in enumerate(parts)]
-            y += max(len(parts), len(words)) + 0.4
+            below = 0
+            for labels, of_one in parts:
+                found.append((y + below, "comparison", (number, labels, of_one)))
+                below += len(labels)
+            y += max(below, len(words)) + 0.4
         y += 0.15
     return found, y - 0.3
+
+
+def _wrapped(text: str, wide: int) -> list[str]:
+    """Lines of at most so many characters, as even as they can be."""
+    lines = textwrap.wrap(text, wide, break_on_hyphens=False)
+    even = -(-len(text) // max(len(lines), 1)) + 4
+    evenly = textwrap.wrap(text, min(wide, even), break_on_hyphens=False)
+    return evenly if len(evenly) == len(lines) else lines
 
 
 def _measured(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -220,9 +232,10 @@ def _claim(left: Axes, right: Axes, y: float, content: tuple[int, str, list[str]
         left.text(0.41, y + i, symbols(line), va="center", fontsize=SIZE)
 
 
-def _comparison(left: Axes, right: Axes, y: float, content: tuple[int, str, pd.DataFrame]) -> None:
-    number, label, rows = content
-    left.text(AXIS - 0.06, y, symbols(label), ha="right", va="center", fontsize=SIZE)
+def _comparison(left: Axes, right: Axes, y: float, content: tuple[int, list[str], pd.DataFrame]) -> None:
+    number, labels, rows = content
+    for i, line in enumerate(labels):
+        left.text(AXIS - 0.06, y + i, symbols(line), ha="right", va="center", fontsize=SIZE)
     rows = rows.assign(**{name: rows[name] * _unit(number) for name in ("value", "low", "high")})
     there = rows[np.isfinite(rows["value"].astype(float))]
     ends = bounds(there["needed"].iloc[0]) if len(there) else None
@@ -246,7 +259,7 @@ def _comparison(left: Axes, right: Axes, y: float, content: tuple[int, str, pd.D
         right.plot(of_state["value"], [y] * len(of_state), color=forest.STATES[state], zorder=2, **look)
     telling = _telling(there)
     forest.effects(right, telling.assign(y=y, effect=telling["value"], state=telling["by the seeds"]))
-    if (number, label) in (paper := of_paper()):
+    if (number, label := " ".join(labels)) in (paper := of_paper()):
         look = {
             "marker": "D",
             "markersize": 4.2,

@@ -7,18 +7,18 @@ m the mask of IMP at s = 0.832, and θ0′ an independent draw.
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lthpaper.figures import FigureSpec, register, style
+from lthpaper.figures.axes import rate_axis
+from lthpaper.figures.curves import crosses
+from lthpaper.figures.means import CROSS
 from lthpaper.figures.style import (
     COLOURS,
-    CROSS,
     MARKERS,
     MASKED,
     PAGE,
@@ -88,7 +88,7 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
     lost = {pair: set(of.loc[_diverged(of), "lr"]) for pair, of in table.groupby("pair")}
     shown = shown[[lr not in lost[pair] for pair, lr in zip(shown["pair"], shown["lr"], strict=True)]]
     for pair, setting in LOOKS.items():
-        style.crosses(ax, sorted(lost.get(pair, ())), setting)
+        crosses(ax, sorted(lost.get(pair, ())), setting)
     if len(shown):
         sns.lineplot(
             shown,
@@ -111,7 +111,7 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
     if len(band):
         ax.fill_between(band.index, band["low"], band["high"], color=CHANCE, linewidth=0, zorder=0)
     ax.axhline(p, color=PALE, linewidth=0.8, linestyle="--")
-    style.rate_axis(ax, rates)
+    rate_axis(ax, rates)
     ax.set(xlabel="learning rate", ylabel="", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
 
 
@@ -122,8 +122,7 @@ def _by_layer(fig: Figure, ax: Axes, table: pd.DataFrame) -> Axes:
         ax.text(0.5, 0.5, "not trained yet,\nor diverged", ha="center", va="center", transform=ax.transAxes)
         ax.set(xticks=[], yticks=[])
         return ax
-    norm = TwoSlopeNorm(MAIN, 0, max(1.0, np.nanmax(square.to_numpy())))
-    shown = ax.imshow(square, aspect="auto", cmap="PuOr_r", norm=norm, interpolation="nearest")
+    shown = ax.imshow(square, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     named = table.drop_duplicates("depth").set_index("depth")["layer"].reindex(square.index)
     every = -(-len(named) // 14)
     ax.set_yticks(
@@ -134,6 +133,7 @@ def _by_layer(fig: Figure, ax: Axes, table: pd.DataFrame) -> Axes:
     ax.set_xlabel("learning rate")
     bar = fig.colorbar(shown, ax=ax, ticks=[0, MAIN, 0.5, 1], pad=0.02, aspect=14)
     bar.set_label(R_P)
+    bar.ax.axhline(MAIN, color=PALE, linewidth=0.8, linestyle="--")  # chance
     return ax
 
 

@@ -68,7 +68,7 @@ def is_measured(run: Run, store: Store, scale: Scale) -> bool:
 
 
 def _key(subnetwork: Result, dense: Result) -> str:
-    """Of all that the overlaps hang on: θT, the mask and the p."""
+    """A hash of what the overlaps depend on: θT, the mask and p."""
     return key_of(dense.files.get(WEIGHTS, ""), subnetwork.files.get(MASK, ""), SHARES)
 
 

@@ -39,8 +39,8 @@ class CsrLinear(nn.Module):
 
 
 def forms(ticket: Ticket) -> dict[str, nn.Module]:
-    """The networks that can be timed, by the names of `measures.cost`. In "CSR" are the prunable linear layers;
-    all else is dense."""
+    """The networks that can be timed, by the names of `measures.cost`. In "CSR" only the prunable linear
+    layers are sparse."""
     found = {"dense network": _dense(ticket)}
     if ticket.mask:
         found["zeros stored"] = ticket.module(pruned=False)

@@ -15,6 +15,8 @@ and beside IMP and OMP, the masks are
     random-global, -uniform, -erk   random masks that need no pretraining (Liu 2022); always from a draw of θ0
 
 A random mask knows nothing of any weights, so LT and RR mean the same under it, and only one is trained.
+Two more are trained where they are asked for by name: SET-random-erk and RigL-random-erk. Their masks begin
+as random-erk's and change in training, at the FLOPs of one sparse training.
 """
 
 import functools
@@ -33,6 +35,7 @@ from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run, setting
 from lthpaper.runs.settings import (
     Trial,
+    dynamic_sparse,
     imp_sparsity,
     lt_imp,
     lt_omp,
@@ -41,6 +44,7 @@ from lthpaper.runs.settings import (
     small_dense,
 )
 from lthpaper.runs.task import Task
+from lthpaper.runs.topology import LABELS
 
 MASKS = ("IMP", "OMP")
 
@@ -90,6 +94,9 @@ OF_A_DENSE_RUN: dict[str, Callable[[Run, float], Run]] = {
     "SDT": lambda dense, s: small_dense(lt_omp(dense, s)),
     **{f"random-{way}": functools.partial(random_mask, layers=way) for way in LAYERS},
 }
+DYNAMIC: dict[str, Callable[[Run, float], Run]] = {
+    f"{label}-random-erk": functools.partial(dynamic_sparse, rule=rule) for rule, label in LABELS.items()
+}
 SETTINGS = (
     "pretraining",
     *(f"{name}-{mask}" for mask in MASKS for name in OF_A_SUBNETWORK),
@@ -121,11 +128,12 @@ def controls(
     settings: None for all that are `possible`. Raises InputError for an unknown one, and for a carried mask
     of a network whose units cannot be followed.
     """
-    wanted = set(possible(task) if settings is None else settings)
-    unknown = ", ".join(sorted(map(str, wanted - set(SETTINGS))))
-    require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(SETTINGS)}.")
+    wanted, known = set(possible(task) if settings is None else settings), (*SETTINGS, *DYNAMIC)
+    unknown = ", ".join(sorted(map(str, wanted - set(known))))
+    require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(known)}.")
     if wanted & set(PERMUTED):
         units.of_task(task.shape)  # refuses now what no training could make later
+    of_dense = OF_A_DENSE_RUN | DYNAMIC
     for lr in learning_rates:
         for seed in range(seeds):
             dense = pretraining(task, recipe.with_(lr=lr), seed)
@@ -134,6 +142,6 @@ def controls(
                 s = imp_sparsity(k, rate)
                 for lt in (lt_imp(dense, k, rate), lt_omp(dense, s)):
                     made += [Trial("", s, make(lt)) for make in OF_A_SUBNETWORK.values()]
-                made += [Trial(name, s, make(dense, s)) for name, make in OF_A_DENSE_RUN.items()]
+                made += [Trial(name, s, make(dense, s)) for name, make in of_dense.items()]
             named = (Trial(trial.setting or setting(trial.run), trial.sparsity, trial.run) for trial in made)
             yield from (trial for trial in named if trial.setting in wanted)

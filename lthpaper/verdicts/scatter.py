@@ -38,7 +38,7 @@ BELOW = 6.0  # in log σ², how far below the pooled variance the common one is 
 
 @dataclass(frozen=True)
 class Cells:
-    """Arrays (..., cells): means and sample variances (points, points²) over so many seeds."""
+    """Arrays (..., cells): means and sample variances (points, points²) over this many seeds."""
 
     means: np.ndarray
     variances: np.ndarray

@@ -16,7 +16,7 @@ from lthpaper.store import table as tidy
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
 from lthpaper.training.start import initial_weights
-from lthpaper.verdicts.conditions import NO, YES
+from lthpaper.verdicts.evidence import NO, YES
 from lthpaper.verdicts.tickets import verdicts
 
 TINY = scale("smoke", train_images=60, rounds=(1, 2), learning_rates=(0.1,), grid=(0.1,))

@@ -11,6 +11,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from lthpaper.figures import FIGURES, appendix_f, fig1, fig3, style
+from lthpaper.figures.axes import accuracy_axis, rate_axis
+from lthpaper.figures.curves import curves
+from lthpaper.figures.means import spread
+from lthpaper.figures.verdict_marks import ticket_swatch
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import SETTINGS
 from lthpaper.store import table as tidy
@@ -91,7 +95,7 @@ def test_jackpot_and_secondary_prize_are_one_pair_with_hatches_and_their_swatche
     assert cross != stroke
     assert np.linalg.norm(seen_by_a_deuteranope(gold) - seen_by_a_deuteranope(silver)) > 20
     for kind in (JACKPOT, SECONDARY):
-        swatch = style.ticket_swatch(kind)
+        swatch = ticket_swatch(kind)
         assert swatch.get_alpha() == style.SURE
         assert swatch.get_hatch() == style.TICKETS[kind][1]
 
@@ -148,17 +152,17 @@ def test_too_small_a_text_is_found():
 def test_curves_are_the_means_of_the_table_whatever_the_axis():
     table = frame(rows("pretraining", {0.01: 60.0, 0.1: 98.0}, around=(-8.0, 0.0, 1.0)))
     _, ax = plt.subplots()
-    style.curves(ax, table, "lr", ["pretraining"])
-    style.accuracy_axis(ax, 50, 99)
-    style.rate_axis(ax, table["lr"])
+    curves(ax, table, "lr", ["pretraining"])
+    accuracy_axis(ax, 50, 99)
+    rate_axis(ax, table["lr"])
     drawn = next(line for line in ax.lines if len(line.get_xdata()) == 2)
     assert drawn.get_xdata() == pytest.approx([0.01, 0.1])
-    assert drawn.get_ydata() == pytest.approx(style.spread(table, "lr")["mean"])
+    assert drawn.get_ydata() == pytest.approx(spread(table, "lr")["mean"])
 
 
 def test_the_accuracy_axis_shows_chance_and_tells_half_a_point_near_the_best():
     fig, ax = plt.subplots(figsize=(2, 1.5))
-    style.accuracy_axis(ax, 10.0, 97.0)
+    accuracy_axis(ax, 10.0, 97.0)
     height = ax.get_window_extent().height / fig.dpi * 72
     low, high = ax.transAxes.inverted().transform(ax.transData.transform([(0, 96.5), (0, 97.0)]))[:, 1]
     assert (high - low) * height > 3  # points
@@ -170,7 +174,7 @@ def test_the_accuracy_axis_shows_chance_and_tells_half_a_point_near_the_best():
 def test_labels_of_learning_rates_do_not_touch():
     with style.paper_style():
         fig, ax = plt.subplots(figsize=(1.3, 1.2))
-        style.rate_axis(ax, (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5))
+        rate_axis(ax, (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5))
         fig.canvas.draw()
     boxes = [t.get_window_extent() for t in ax.get_xticklabels()]
     assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))

@@ -34,7 +34,7 @@ from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.claims.outcome import CONTRADICTED, STATUSES, SUPPORTED, Outcome, Part
 from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_ABOVE, NOT_BELOW, chosen, relate
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.observations import observations
 from lthpaper.verdicts.uncertainty import Cell
 

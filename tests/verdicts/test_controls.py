@@ -523,10 +523,10 @@ def test_the_figure_draws_what_there_is_and_says_what_is_missing(tmp_path):
     spec = FIGURES["controls"]
     assert {t.setting for t in spec.trials(of)} == set(controls.SETTINGS)
     nothing = tidy.table(spec.trials(of), Store(tmp_path / "nowhere"))
-    assert "nothing has run" in spec.plot(nothing, of)._suptitle.get_text()
+    assert "nothing has run" in spec.plot(nothing, of).get_suptitle()
     assert spec.tabulate(nothing, of).empty
     some = results(LT_IMP=90, RR_IMP=88, LTatRRnorms_IMP=91)
-    assert "3 seeds, paired" in spec.plot(some, of)._suptitle.get_text()
+    assert "3 seeds, paired" in spec.plot(some, of).get_suptitle()
     assert spec.tabulate(some, of).loc[("IMP", "LT-IMP − RR-IMP"), "0.01"] == "+2.0 ± 0.0"
 
 

@@ -44,7 +44,7 @@ class Seen:
 
     def batch(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """`count` training images drawn by `seed`, none twice, normalised and neither cropped nor flipped:
-        (count, C, H, W), and their labels. Raises InputError if there are not so many in memory."""
+        (count, C, H, W), and their labels. Raises InputError if there are not that many in memory."""
         data = self.data
         if data is None:
             raise InputError("This mask is made from training images; give the data set.")
