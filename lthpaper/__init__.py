@@ -40,6 +40,9 @@ HOMES = {  # name -> the module that defines it
     ),
     **dict.fromkeys(("Store", "Result"), "store.store"),
     **dict.fromkeys(("table", "curves", "layers"), "store.table"),
+    "ticket": "store.ticket",
+    "cost": "measures.cost",
+    "speeds": "measures.speed",
     "execute": "sweep.execute",
     "plan": "sweep.plan",
     "verdict": "verdicts.tickets",
@@ -52,6 +55,8 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper import data, networks, paper
     from lthpaper.checks import Check, SanityCheck, check
     from lthpaper.errors import InputError
+    from lthpaper.measures.cost import cost
+    from lthpaper.measures.speed import speeds
     from lthpaper.report import sliders
     from lthpaper.report.parameters import parameters
     from lthpaper.report.readable import readable
@@ -76,6 +81,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper.runs.topology import Topology
     from lthpaper.store.store import Result, Store
     from lthpaper.store.table import curves, layers, table
+    from lthpaper.store.ticket import ticket
     from lthpaper.studies import Study, open_store, status, study, train
     from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import plan
