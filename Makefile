@@ -21,12 +21,13 @@ EXTRA ?= cpu
 UV := $(if $(wildcard uv.lock),$(shell command -v uv 2>/dev/null))
 
 .DEFAULT_GOAL := help
-.PHONY: help install figures gallery test lint lab bench faults fuzz lock uv-lock clean
+.PHONY: help install figures gallery docs test lint lab bench faults fuzz lock uv-lock clean
 
 help:
 	@echo "make figures   draw every figure from the published results (minutes, nothing trained or downloaded);"
 	@echo "               SCALE=smoke make figures trains that scale first"
 	@echo "make gallery   copy these pictures to docs/gallery; all must be of one clean commit"
+	@echo "make docs      the site, in build/site: README, docs, reference, the notebooks as make figures left them"
 	@echo "make test      lint and test"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make bench     how fast this machine trains"
@@ -71,6 +72,12 @@ gallery:
 	{ echo "These were drawn with changes that are not committed: commit, then make figures again." >&2; exit 1; }
 	@cp $(DRAWN)/*.png $(DRAWN)/*.json docs/gallery/
 	@find $(DRAWN) -name "*.csv" -size -400k -exec cp {} docs/gallery/ \; # a surface is megabytes
+
+# a link that leads nowhere ends it
+docs: $(READY)
+	@$(BIN)/python $(PIP) install $(PIP_ARGS) -e ".[docs]"
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/site
+	@echo "build/site/index.html"
 
 lint: $(READY)
 	@mkdir -p build

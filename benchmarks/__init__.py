@@ -1,4 +1,4 @@
-"""How fast: the ordinary training loop and ours, side by side in one run on the machine at hand.
+"""Compare the speed of the ordinary training loop and ours, side by side in one run on this machine.
 
 Contenders of a group take turns, round after round, and the ordinary loop is in every group: a ratio
 compares blocks of the same round, so that a machine that slows down slows both. Medians over rounds.
@@ -33,7 +33,7 @@ GROUP = 5  # contenders alive at once beside the ordinary loop: all of them toge
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure, and what of it all."""
+    """Measurement budget and coverage."""
 
     rounds: int  # of the first group: the ordinary loop and the engine
     rounds_of_packs: int

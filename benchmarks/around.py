@@ -33,7 +33,7 @@ print(time.monotonic())
 
 
 def first_step(images: data.DataSet, device: object) -> None:
-    """One optimizer step of the engine at digits size, from nothing."""
+    """One optimizer step of the engine at digits size, with all its preparation."""
     from dataclasses import replace
 
     from lthpaper.training.pack import Pack, repeatable
@@ -68,7 +68,7 @@ def start_up(device: str) -> dict[str, float]:
 
 
 def loading(name: str) -> float | None:
-    """Seconds to load a data set into memory; None where it is not at hand."""
+    """Seconds to load a data set into memory; None if it is unavailable."""
     began = time.perf_counter()
     try:
         data._load.__wrapped__(name, data.data_root().resolve(), 0)  # not what this process remembers
@@ -106,7 +106,7 @@ def growth(count: int, device: str, epochs: int = 2, on: str = "") -> float:
 
 
 def on_ray(counts: Sequence[int] = (1, 2), runs: int = 32, epochs: int = 10) -> list[dict[str, object]]:
-    """Rows of a sweep on a Ray cluster of so many cores, its start apart; none where Ray is not installed.
+    """Rows of a sweep on Ray clusters with `counts` cores, without their start; none if Ray is not installed.
 
     ratio: to the first of them.
     """

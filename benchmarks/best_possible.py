@@ -3,9 +3,10 @@
     python benchmarks/best_possible.py
 
 One cell's mean is held against a threshold, at n seeds. The other cells' variance is known to be 1, the
-rival's too; the cell's own is ρ ≥ 1, unknown. Among all rules that call with probability at most `ordinary` where
-ρ = 1 and `wild` where it is larger, a linear program finds the one that calls a true difference most often (on a grid
-of means and sample variances). The difference is what a test that pools calls with probability 0.75.
+rival's too; the cell's own is ρ ≥ 1, unknown. Among all rules that call with probability at most `ordinary`
+where ρ = 1 and `wild` where it is larger, a linear program finds the one that calls a true difference most
+often (on a grid of means and sample variances). The difference is what a test that pools calls with
+probability 0.75.
 """
 
 import numpy as np

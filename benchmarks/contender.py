@@ -1,7 +1,7 @@
-"""Contenders: ways to train, each in processes of its own, so that threads, allocator and memory are its own.
+"""Contenders: ways to train, each in its own processes, which share neither threads nor memory.
 
-A process builds its contender, trains one epoch to warm up, and then waits to be told how many epochs to
-train; what it answers is when it began and when it ended. Contenders of several processes start together.
+A process builds its contender, trains one epoch to warm up, and then waits for a number of epochs to train;
+it answers with the times at which it began and ended. The processes of a contender start together.
 """
 
 import multiprocessing
@@ -62,7 +62,7 @@ class Contender:
         return batches * self.size.batch
 
     def build(self) -> Any:
-        """What has a `train_epoch()`."""
+        """An object with a method `train_epoch`."""
         device, data = torch.device(self.device), random_data(self.size.card, self.images, self.size.test)
         runs = [self._run(i) for i in range(self.pack)]
         if self.kind == ORDINARY:
@@ -156,7 +156,7 @@ class Running:
                 process.join()
 
     def wait_ready(self) -> None:
-        """Until every process has built its contender. Raises RuntimeError if one cannot."""
+        """Wait until every process has built its contender. Raises RuntimeError if one cannot."""
         for pipe in self.pipes:
             self._receive(pipe)
 

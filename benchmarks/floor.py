@@ -3,8 +3,8 @@
 A training step must do its multiplications (forward, and twice as many backward, less the input gradient
 of the first layer) and must carry every activation to and from memory a few times. Dividing the one by
 the speed of large matrix products and the other by the speed of a copy gives two times; the longer one
-is the floor. The products are a contender like the others: as many processes as the engine has, in the same
-rounds, so that a busy machine slows both; what counts is their fastest round.
+is the floor. The products are a contender like the others, with as many processes as the engine has, in the
+same rounds, so that a busy machine slows both; their fastest round counts.
 """
 
 import time
@@ -29,7 +29,7 @@ def _fastest(action: Callable[[], object], device: torch.device, times: int = 5)
 
 
 class Products:
-    """Nothing but matrix products, as many operations as training on `images` images needs."""
+    """Matrix products alone, with as many operations as training on `images` images needs."""
 
     def __init__(self, size: Size, images: int, precision: str, device: torch.device):
         n = 8192 if device.type == "cuda" else 1024
@@ -48,7 +48,7 @@ class Products:
 
 
 def bytes_per_s(device: torch.device) -> float:
-    """Read and written by a copy that no cache holds."""
+    """Bytes a second read and written by a copy that is too large for any cache."""
     source = torch.ones(2**30 if device.type == "cuda" else 2**28, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * source.numel() / _fastest(lambda: target.copy_(source), device)

@@ -1,4 +1,4 @@
-"""What ours is compared with: one nn.Module, torch.optim.SGD, float32, torch's own number of threads.
+"""The ordinary loop, the baseline: one nn.Module, torch.optim.SGD, float32, torch's own number of threads.
 
 `Ordinary` reads PIL images through a DataLoader, as a training script does; `OnDevice` is the same
 training with the images in the device's memory and our batched augmentation.
@@ -23,7 +23,7 @@ from lthpaper.training.start import initial_weights
 
 
 class PilImages(Dataset):
-    """Pixels as torchvision's CIFAR10 gives them: a PIL image made at every access, then transformed."""
+    """Images as in torchvision's CIFAR10: every access makes a PIL image and transforms it."""
 
     def __init__(self, pixels: Tensor, labels: Tensor, card: Card):
         self.pixels = (pixels[..., 0] if card.channels == 1 else pixels).numpy()  # (N, H, W[, 3])
@@ -104,7 +104,7 @@ class Ordinary(_OneModule):
 
 
 class OnDevice(_OneModule):
-    """Images on the device; order and augmentation are those of the run, as in `training.Pack`."""
+    """Images on the device; order and augmentation are those of the run, as in `Pack`."""
 
     def __init__(self, run: Run, data: DataSet, device: torch.device, dtype: torch.dtype = torch.float32):
         super().__init__(run, device, dtype)

@@ -1,4 +1,4 @@
-"""How well a plan's time is predicted: the same plans predicted, trained by two workers, and compared."""
+"""Test how well plans are predicted: predict them, train them with two workers, and compare the times."""
 
 import json
 import os

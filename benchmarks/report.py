@@ -1,4 +1,4 @@
-"""The bench's table for people (Markdown) and for programs (JSON), each with where it was measured."""
+"""The bench's table as Markdown and as JSON, each with the machine and versions it was measured on."""
 
 import json
 import math

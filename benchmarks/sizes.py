@@ -1,4 +1,4 @@
-"""What is trained while the clock runs: network, batch and number of random images."""
+"""The timed trainings: network, batch and number of random images."""
 
 from dataclasses import dataclass
 

@@ -2,7 +2,7 @@
 
     import lthpaper as lth
 
-    study = lth.study("fig3", scale="laptop", seeds=5)      # a figure; what is not given is the scale's
+    study = lth.study("fig3", scale="laptop", seeds=5)      # a figure; other fields as in the scale
     study.costs(); study.train(); study.draw(); study.findings()
     check = lth.check(make_my_network, data="digits")       # the same for a network of your own
 
@@ -10,9 +10,9 @@
     ticket = lth.lt_imp(dense, rounds=8)                    # a run is a value: it describes a training
     (result,) = lth.train([ticket], lth.Store("runs/store"))
 
-`dir(lth)` lists what is here: studies and checks, the values (Task, Recipe, Run, Trial, Scale) and the
-paper's settings that make runs, the store and what trains, the verdicts, and the modules data, networks,
-paper and sliders. Each name is loaded when it is first used, so the import itself costs nothing.
+`dir(lth)` lists the names: studies and checks; the values (Task, Recipe, Run, Trial, Scale) and the functions
+that make runs in the paper's settings; the store, plan and execution; the verdicts; and the modules data,
+networks, paper and sliders. Each name is loaded when it is first used, so importing lthpaper is cheap.
 """
 
 from importlib import import_module
@@ -20,24 +20,29 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-HOMES = {  # name -> the module that has it
+HOMES = {  # name -> the module that defines it
     **dict.fromkeys(("study", "Study", "train", "open_store", "status"), "studies"),
     **dict.fromkeys(("check", "Check", "SanityCheck"), "checks"),
     "parameters": "report.parameters",
     "readable": "report.readable",
+    "surface_viewer": "report.surface_viewer",
     "Task": "runs.task",
     "Recipe": "runs.recipe",
     **dict.fromkeys(("Run", "setting"), "runs.run"),
     **dict.fromkeys(("Scale", "scale"), "runs.scales"),
+    "Topology": "runs.topology",
     **dict.fromkeys(
         (
             *("Trial", "pretraining", "lt_imp", "lt_omp", "random_reinit", "small_dense", "rewound"),
-            *("fine_tuned", "sanity_check", "imp_sparsity"),
+            *("fine_tuned", "dynamic_sparse", "sanity_check", "imp_sparsity"),
         ),
         "runs.settings",
     ),
     **dict.fromkeys(("Store", "Result"), "store.store"),
     **dict.fromkeys(("table", "curves", "layers"), "store.table"),
+    "ticket": "store.ticket",
+    "cost": "measures.cost",
+    "speeds": "measures.speed",
     "execute": "sweep.execute",
     "plan": "sweep.plan",
     "verdict": "verdicts.tickets",
@@ -50,14 +55,18 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper import data, networks, paper
     from lthpaper.checks import Check, SanityCheck, check
     from lthpaper.errors import InputError
+    from lthpaper.measures.cost import cost
+    from lthpaper.measures.speed import speeds
     from lthpaper.report import sliders
     from lthpaper.report.parameters import parameters
     from lthpaper.report.readable import readable
+    from lthpaper.report.surface_viewer import surface_viewer
     from lthpaper.runs.recipe import Recipe
     from lthpaper.runs.run import Run, setting
     from lthpaper.runs.scales import Scale, scale
     from lthpaper.runs.settings import (
         Trial,
+        dynamic_sparse,
         fine_tuned,
         imp_sparsity,
         lt_imp,
@@ -69,8 +78,10 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
         small_dense,
     )
     from lthpaper.runs.task import Task
+    from lthpaper.runs.topology import Topology
     from lthpaper.store.store import Result, Store
     from lthpaper.store.table import curves, layers, table
+    from lthpaper.store.ticket import ticket
     from lthpaper.studies import Study, open_store, status, study, train
     from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import plan

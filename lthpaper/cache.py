@@ -1,4 +1,4 @@
-"""What took long to find out, kept in the user's cache folder. Losing it only costs time."""
+"""Results of slow computations, kept in the user's cache folder. Deleting it only costs time."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
-# what numpy raises on files that are damaged
+# what numpy raises on damaged files
 NO_ARRAYS = (
     *(OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, MemoryError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
@@ -21,12 +21,12 @@ NO_ARRAYS = (
 
 
 def place(name: str) -> Path:
-    """Where a file of this name is remembered: below XDG_CACHE_HOME, else ~/.cache."""
+    """The path of a cached file: below XDG_CACHE_HOME, else ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lthpaper" / name
 
 
 def keep(file: Path, write: Callable[[Path], object]) -> None:
-    """A whole file or none, as `write` makes it; none where the home cannot be written."""
+    """Keep the file that `write` makes, whole or not at all; skipped if the folder cannot be written."""
     draft = file.with_suffix(f".{os.getpid()}.part")
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def keep(file: Path, write: Callable[[Path], object]) -> None:
 
 
 def arrays(what: str, about: str, make: Callable[[], Arrays]) -> Arrays:
-    """`make()`, or what it gave the last time for the same `about`."""
+    """`make()`, or what it returned last time for the same `about`."""
     file = place(f"{what}-{hashlib.sha256(about.encode()).hexdigest()[:32]}.npz")
     with suppress(*NO_ARRAYS), open(file, "rb") as opened, np.load(opened) as known:
         return {name: known[name] for name in known.files}

@@ -1,4 +1,4 @@
-"""What a user is told when an input cannot be used, and how a training says that it was stopped."""
+"""Errors: for input that cannot be used, and for a training that was stopped."""
 
 import difflib
 import os
@@ -7,24 +7,24 @@ from collections.abc import Iterable
 
 
 class Sentence:
-    """Beside an exception's class: a notebook shows the sentence and no traceback, as the command does."""
+    """A mixin for exceptions: a notebook shows the sentence without a traceback, as the command does."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython prints; LTHPAPER_DEBUG=1 brings the traceback back."""
+        """What IPython prints: the sentence, or with LTHPAPER_DEBUG=1 the traceback."""
         if os.environ.get("LTHPAPER_DEBUG") and isinstance(self, BaseException):
             return "".join(traceback.format_exception(self)).splitlines()
         return [f"{type(self).__name__}: {self}"]
 
 
 class InputError(Sentence, ValueError):
-    """Bad input, said in one sentence: what was wrong, what is allowed, what to do.
+    """Bad input, described in one sentence: what was wrong, what is allowed, what to do.
 
     The command `lthpaper` prints the sentence and exits with status 2, without a traceback.
     """
 
 
 class Stopped(Exception):
-    """A training was asked to stop before its end; what it had done is in its checkpoint, if it keeps one."""
+    """A training was asked to stop before its end; its progress is in its checkpoint, if it keeps one."""
 
 
 def require(condition: bool, sentence: str) -> None:
@@ -44,10 +44,10 @@ def as_module(name: str, what: str) -> str:
     module, _, attribute = name.partition(":")
     if module.endswith(".py"):
         dotted = module.removesuffix(".py").replace("/", ".").strip(".")
-        return f"it is the name of a module and no file: drop the .py, {dotted}:{attribute}."
+        return f"it must name a module, not a file: drop the .py, {dotted}:{attribute}."
     return f"it must be package.module:{what}, importable from here."
 
 
 def printable(text: str) -> str:
-    """Without control characters: names and messages may come from a stranger's files."""
+    """The text without control characters, since names and messages may come from a stranger's files."""
     return "".join(c if c.isprintable() else "?" for c in text)

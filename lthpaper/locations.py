@@ -1,4 +1,4 @@
-"""Where things lie: options first, then environment variables, then folders of the project."""
+"""Folders and the device: from options, else environment variables, else the project's defaults."""
 
 import hashlib
 import os
@@ -23,17 +23,17 @@ def store_folder(option: str | Path | None = None) -> Path:
 
 
 def shipped(name: str) -> Path:
-    """A folder that an installed wheel carries beside the code (hatch_build.py), there or not."""
+    """A folder that an installed wheel has beside the code (hatch_build.py), whether it exists or not."""
     return Path(__file__).parent / "shipped" / name
 
 
 def published_folder() -> Path | None:
-    """`results/` of the project, else the wheel's, read as a layer under the store; None without either."""
+    """`results/` of the project, else the wheel's: a read-only layer under the store. None without either."""
     return next((f for f in (home() / "results", shipped("results")) if f.is_dir()), None)
 
 
 def notebook_folder() -> Path:
-    """`notebooks/` of the project, else the wheel's, else that of the checkout which is installed."""
+    """`notebooks/` of the project, else the wheel's, else the installed checkout's."""
     checkout = Path(__file__).parents[1] / "notebooks"
     there = (home() / "notebooks", shipped("notebooks"), checkout)
     return next((f for f in there if f.is_dir()), there[0])
@@ -47,7 +47,7 @@ def data_folder(option: str | Path | None = None) -> Path:
 def figures_folder(
     scale: str, option: str | Path | None = None, changes: Mapping[str, object] | None = None
 ) -> Path:
-    """`--out`, else runs/figures/<scale>; a scale with changes has a folder of its own beside it."""
+    """`--out`, else runs/figures/<scale>; a scale with changes gets its own folder beside it."""
     return home() / (option or Path("runs/figures") / changed(scale, changes or {}))
 
 
@@ -65,8 +65,8 @@ def _plain(value: object) -> str:
 
 
 def device(option: str | None = None) -> str:
-    """A device's name, or the best one here. Raises InputError if there is no such device."""
-    import torch  # a second that whoever asks for a folder need not wait
+    """The device of this name, or the best one here. Raises InputError if there is no such device."""
+    import torch  # here, since the import takes a second that the other functions do not need
 
     if not option or option == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

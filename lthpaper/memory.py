@@ -1,4 +1,4 @@
-"""How much memory there is for images: measured, or as the environment says."""
+"""How much memory images may take: measured, or set in the environment."""
 
 import os
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ import torch
 from lthpaper.errors import InputError
 
 RESIDENT, HOST = "LTHPAPER_RESIDENT_BYTES", "LTHPAPER_HOST_BYTES"
-SHARE = 0.5  # of what is free: the rest is for the pack's weights and activations, or for other processes
+SHARE = 0.5  # of free memory; the rest is for the pack's weights and activations, or for other processes
 
 
 def limit(variable: str, device: torch.device | str = "cpu") -> int:
-    """Bytes that images may take: what the environment variable says, else half of what is free.
+    """Bytes that images may take: the environment variable, else half of the free memory.
 
     Raises InputError if the variable is not a whole number.
     """
@@ -26,19 +26,19 @@ def limit(variable: str, device: torch.device | str = "cpu") -> int:
 
 
 def why(variable: str, device: torch.device | str = "cpu") -> str:
-    """Where the limit comes from, in words."""
+    """Why the limit is what it is, for messages."""
     if variable in os.environ:
         return f"by {variable}"
     return f"half of the {gb(free(device))} that are free"
 
 
 def gb(count: int) -> str:
-    """Bytes in GB or MB of powers of ten."""
+    """Bytes as text, in decimal GB or MB."""
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
 
 
 def free(device: torch.device | str = "cpu") -> int:
-    """Bytes that can still be allocated on a device; on a CPU within the control group of this process."""
+    """Bytes that can still be allocated on a device; on a CPU, within this process's control group."""
     device = torch.device(device)
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -59,9 +59,9 @@ def _of_the_machine() -> int:
 def _of_control_groups(
     root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> Iterator[int]:
-    """Bytes left below each limit that a batch system or container has set, as far as it can be seen.
+    """Bytes left below each limit that a batch system or container sets, as far as this process can see them.
 
-    root: where control groups are mounted, of version 1 or 2. own: which of them this process is in.
+    root: where control groups, of version 1 or 2, are mounted. own: the file that lists this process's.
     """
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
@@ -79,12 +79,12 @@ def _of_control_groups(
             try:
                 bound = int((group / most).read_text())
                 taken = int((group / used).read_text()) - _reclaimable(group / "memory.stat")
-            except (OSError, ValueError):  # no such group from in here, or "max"
+            except (OSError, ValueError):  # the group is not visible from here, or has no limit ("max")
                 continue
             yield max(0, bound - taken)
 
 
 def _reclaimable(stat: Path) -> int:
-    """Bytes of files that the group has read: the kernel gives them up when memory is asked for."""
+    """Bytes of the group's file cache, which the kernel frees when memory is needed."""
     lines = (line.split() for line in stat.read_text().splitlines())
     return sum(int(value) for name, value in lines if name in ("inactive_file", "total_inactive_file"))

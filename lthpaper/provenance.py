@@ -1,4 +1,4 @@
-"""Where a number came from: versions, device, revision."""
+"""The provenance of a number: versions, device, revision."""
 
 import platform
 import subprocess
@@ -13,7 +13,7 @@ PACKAGES = ("lthpaper", "torch", "numpy", "scipy", "scikit-learn", "matplotlib")
 
 @cache
 def git_revision() -> str:
-    """Revision of the checkout that this package runs from, "+changes" if it differs; "" if installed."""
+    """Revision of the checkout that this package runs from, "+changes" if it was edited; "" without one."""
     home = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
@@ -31,7 +31,7 @@ def git_revision() -> str:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of what computes and draws."""
+    """Versions of Python and of the packages that compute and draw."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device | str) -> str:
-    """The device as people call it, "NVIDIA H100 80GB HBM3" or the processor's model."""
+    """The device's common name: "NVIDIA H100 80GB HBM3", or the processor's model."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -55,5 +55,5 @@ def device_name(device: torch.device | str) -> str:
 
 
 def provenance(device: torch.device | str) -> dict[str, object]:
-    """All of it, as JSON values."""
+    """Revision, versions and device, as JSON values."""
     return {"revision": git_revision(), "versions": versions(), "device": device_name(device)}

@@ -1,4 +1,4 @@
-"""Names to things: a new network, data set, pruning rule or figure is one new file in its package."""
+"""Registries by name: a new network, data set, pruning rule or figure is one new file in its package."""
 
 import importlib
 import pkgutil
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """What the modules of one package registered, found by importing each module once."""
+    """What the modules of a package have registered; each module is imported once, when first needed."""
 
     def __init__(self, what: str, package: str):
         self.what, self.package = what, package
@@ -30,14 +30,17 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _discover(self) -> dict[str, T]:
         if not self._complete:
-            self._complete = True  # now: a module may look into the registry while it is imported
+            self._complete = True  # set first, since a module may use the registry while it is imported
             before = dict(self._things)
             try:
                 for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
                     before = dict(self._things)
                     importlib.import_module(f"{self.package}.{module.name}")
             except BaseException:
-                self._complete, self._things = False, before  # the next look says the same, not "Unknown"
+                self._complete, self._things = (
+                    False,
+                    before,
+                )  # so the next call fails alike, not with "Unknown"
                 raise
         return self._things
 

@@ -1,16 +1,17 @@
-"""What a notebook works with: one figure at one scale, from the plan to the picture (`lth.study`)."""
+"""A study: one figure at one scale, from the plan to the picture. Notebooks work with it (`lth.study`)."""
 
+import copy
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper import data, locations
-from lthpaper.errors import InputError, require
+from lthpaper import locations
+from lthpaper.errors import require
 from lthpaper.figures import FigureSpec
 from lthpaper.figures import figure as figure_named
 from lthpaper.figures.publish import fingerprint_warning, publish, sources
@@ -18,19 +19,19 @@ from lthpaper.paper import Thresholds
 from lthpaper.report.accuracies import accuracies
 from lthpaper.report.findings import Findings, findings
 from lthpaper.report.folded import Folded
-from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import SCALES, Scale
 from lthpaper.runs.scales import scale as scale_named
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Result, Store
 from lthpaper.store.table import table
-from lthpaper.sweep import simulate
+from lthpaper.sweep.costs import costs, missing_data
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.plan import Plan, plan
 from lthpaper.sweep.status import Status
 from lthpaper.sweep.status import status as store_status
 from lthpaper.sweep.stopping import Unfinished
+from lthpaper.until_decided import MOST_SEEDS, Question, decide, expected
 from lthpaper.verdicts import paper_beside_ours, tickets
 
 
@@ -46,17 +47,17 @@ def study(
     train: bool = True,
     **fields: Any,
 ) -> "Study":
-    """A figure or table of the paper at a scale. It only describes: `train()` trains.
+    """A figure or table of the paper at a scale. It describes; `train()` trains.
 
         study = lth.study("fig1", scale="laptop", seeds=5)
-        study.plan      # what is left to train; study.costs() says what that takes
+        study.plan      # what is left to train; study.costs() says how long that takes
         study.train()   # train it
         study.table     # one row a run
         study.draw()    # the figure, written to study.folder too
 
-    fields: any field of the scale; None leaves it as the scale has it. store, data_root, out: folders; None
-    for the project's own (`lthpaper.locations`). train: False never trains and measures no speed, so that the
-    figure shows what there is. Raises InputError for an unknown figure, scale, field or value.
+    fields: any field of the scale; None means the scale's value. store, data_root, out: folders; None means
+    the project's (`lthpaper.locations`). train: with False it never trains and measures no speed, and the
+    figure shows the results that exist. Raises InputError for an unknown figure, scale, field or value.
     """
     spec = figure_named(figure)
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(**fields)
@@ -66,11 +67,11 @@ def study(
 
 
 class Study:
-    """A figure and what it is computed on: runs, results, table, picture, verdicts, what they say.
+    """A figure and what it is computed from: runs, results, table, picture, verdicts, findings.
 
-    name: of the files in `folder`. spec: how it is measured and drawn. scale: a Scale, or whatever else the
-    spec's functions take in its place (`checks.SanityCheck`). thresholds: of the verdicts, the paper's for
-    each data set unless given.
+    name: of the files in `folder`. spec: how it is measured and drawn. scale: a Scale, or an object that the
+    spec's functions accept instead (`checks.SanityCheck`). thresholds: of the verdicts; by default the
+    paper's for each data set.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Study:
 
     @cached_property
     def trials(self) -> list[Trial]:
-        """The runs that the figure shows, with their places in it."""
+        """The runs that the figure shows, with their settings."""
         return self.spec.trials(self.scale)
 
     @property
@@ -117,7 +118,7 @@ class Study:
     def costs(self) -> pd.DataFrame:
         """The plan in numbers: runs, network-epochs, hours on this device, disk.
 
-        Raises InputError if the data that is left to train on is not there, or a network fails on it.
+        Raises InputError if data to train on is missing, or a network fails on it.
         """
         todo = self.plan
         if not self.trains:
@@ -128,13 +129,13 @@ class Study:
     def train(self, quiet: bool = False) -> None:
         """Train what is missing, with one live bar.
 
-        An interrupt keeps checkpoints and ends it with Unfinished, in a sentence; called again, it goes on.
+        An interrupt keeps checkpoints and raises Unfinished, with one sentence; another call resumes.
         """
         if not self.trains:
             missing = [run for run in self.runs if run not in self.store]
             if missing and not quiet:
                 print(
-                    f"{len(missing)} of {len(self.runs)} runs are missing; train is false, so they stay so."
+                    f"{len(missing)} of {len(self.runs)} runs are missing and stay so, since train is false."
                 )
             return
         keep, points = self.spec.lacking(self.scale, self.store), self.scale.curve_points
@@ -144,16 +145,53 @@ class Study:
         finally:
             self.forget()
 
+    def with_seeds(self, seeds: int) -> Self:
+        """The same study over another number of seeds."""
+        other = copy.copy(self)
+        other.scale = dataclasses.replace(self.scale, seeds=seeds)
+        for name in ("trials", "results", "table"):
+            other.__dict__.pop(name, None)
+        return other
+
+    def question(self, most: int = MOST_SEEDS, level: float = 0.95) -> Question:
+        """The study's verdicts as what `decide` is to decide. Raises InputError if it has none."""
+        return Question(lambda n: self.with_seeds(n).trials, self.store, self.thresholds, most, level)
+
+    def decide(
+        self,
+        most: int = MOST_SEEDS,
+        level: float = 0.95,
+        budget: float | None = None,
+        told: Callable[[str], None] = lambda sentence: None,
+        quiet: bool = False,
+    ) -> pd.DataFrame:
+        """Train seeds until every verdict is decided, `most` are reached or the budget (seconds) is over.
+
+        `expected_costs` says before what that takes. Returns `verdicts` at the level that repeated looks ask
+        for (`until_decided.decide`). Results stay in the store: the same call goes on.
+        """
+        require(self.trains, "train is false, so that nothing is trained: leave it out to decide verdicts.")
+        where = (self.data_root, self.device, self.workers)
+        points = self.scale.curve_points
+        found = decide(self.question(most, level), *where, budget, told, quiet, points)
+        self.forget()
+        return found
+
+    def expected_costs(self, most: int = MOST_SEEDS) -> pd.DataFrame:
+        """What `decide` costs: to begin with, expected, at most."""
+        device = self.device if self.trains else ""
+        return pd.DataFrame({"": expected(self.question(most), device, self.workers)})
+
     def forget(self) -> None:
-        """Read results anew: some were trained."""
+        """Drop cached results, since more were trained."""
         for cached in ("table", "results"):
             self.__dict__.pop(cached, None)
 
-    # --- what came of it ---
+    # --- the results ---
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        """One row a run, in the columns of store.table; what the store lacks is NaN."""
+        """One row a run, in the columns of store.table; NaN for results that the store lacks."""
         return table(self.trials, self.store)
 
     @cached_property
@@ -163,11 +201,11 @@ class Study:
 
     @property
     def accuracies(self) -> pd.DataFrame:
-        """The results for a person: a column a setting, mean ± standard deviation over seeds, percent."""
+        """The results for reading: a column a setting, mean ± standard deviation over seeds, percent."""
         return accuracies(self.results)
 
     def draw(self) -> Figure:
-        """The figure; PNG, PDF, table and provenance go to `folder`."""
+        """Draw the figure; PNG, PDF, table and provenance are written to `folder`."""
         fig = self.spec.plot(self.table, self.scale)
         about = self.provenance
         if warning := fingerprint_warning(about):
@@ -190,11 +228,11 @@ class Study:
         return tickets.verdicts(judged, self.thresholds)
 
     def numbers(self, place: str = "") -> pd.DataFrame:
-        """The accuracies that the paper states in a place ("Fig. 1"; "": anywhere) beside ours."""
+        """The accuracies that the paper states in one place ("Fig. 1"; "": anywhere) beside ours."""
         return paper_beside_ours.beside(self.results, self.scale, place)
 
     def relations(self, place: str = "") -> pd.DataFrame:
-        """The differences and bounds that the paper states in a place beside ours."""
+        """The differences and bounds that the paper states in one place beside ours."""
         return paper_beside_ours.relations(self.results, self.scale, place)
 
     def findings(self) -> Findings:
@@ -203,21 +241,21 @@ class Study:
 
     @property
     def provenance(self) -> Folded:
-        """What the figure was drawn from; in a notebook a line that unfolds."""
+        """What the figure was drawn from; a notebook shows it as a line that unfolds."""
         about = sources(self.name, self.scale, self.trials, self.store)
         said = f"{about['results']:,} of {about['runs']:,} runs, {about['runs_hash']}, lthpaper "
-        return Folded(about, f"Where it comes from: {said}{about['versions']['lthpaper']}")
+        return Folded(about, f"Provenance: {said}{about['versions']['lthpaper']}")
 
 
 def open_store(folder: str | Path | None = None) -> Store:
-    """The store in a folder (None: the project's own) over the published results, where there are any."""
+    """The store in a folder (None: the project's), with the published results, if any, as a layer below."""
     return Store(locations.store_folder(folder), locations.published_folder())
 
 
 def status(figure: str | None = None, scale: str | Scale = "laptop", **how: Any) -> Status:
-    """What trains in the project's store, or that of `store=`; with a figure also what it still waits for.
+    """What trains in the project's store, or in that of `store=`; with a figure, also what it still lacks.
 
-    how: as of `study`.
+    how: arguments of `study`.
     """
     if figure is None:
         return store_status(open_store(how.get("store")))
@@ -233,9 +271,9 @@ def train(
     workers: int | None = None,
     quiet: bool = False,
 ) -> list[Result]:
-    """Train what a store lacks of some runs and their ancestors; the result of each, in the runs' order.
+    """Train what a store lacks of some runs and their ancestors; the runs' results, in their order.
 
-    store: one, its folder, or None for the project's own. Interrupted as Study.train is.
+    store: a Store, its folder, or None for the project's. An interrupt is handled as in Study.train.
     """
     runs, results = list(runs), store if isinstance(store, Store) else open_store(store)
     root, where = locations.data_folder(data_root), locations.device(device)
@@ -244,70 +282,20 @@ def train(
 
 
 def execute_interruptibly(runs: Iterable[Run], store: Store, *where: Any, **how: Any) -> Plan:
-    """`sweep.execute`, which a person may interrupt: then it raises Unfinished, saying what is kept."""
-    kept = f"Finished runs are in {store.folder}, those under way have a checkpoint: train again to go on."
+    """`sweep.execute`, but an interrupt raises Unfinished, which says what is kept."""
+    kept = f"Finished runs are in {store.folder}, those under way have a checkpoint: train again to resume."
     try:
         return execute(runs, store, *where, **(how | {"signals": True}))
     except Unfinished as unfinished:
         raise Unfinished(f"{unfinished} {kept}") from None
-    except KeyboardInterrupt:  # a second one, or where no signal can be caught
+    except KeyboardInterrupt:  # a second one, or one where signals cannot be caught
         raise Unfinished(f"Interrupted. {kept}") from None
 
 
 def changes(of: Scale) -> dict[str, Any]:
-    """The fields in which a scale is not what its name says."""
+    """The fields in which a scale differs from the registered scale of its name."""
     own = SCALES.get(of.name)
-    if own is None:  # a scale of the user's, whose name says everything
+    if own is None:  # a custom scale, whose name says everything
         return {}
     names = (field.name for field in dataclasses.fields(of))
     return {name: getattr(of, name) for name in names if getattr(of, name) != getattr(own, name)}
-
-
-def missing_data(todo: Plan, root: str | Path | None = None) -> list[str]:
-    """A sentence a data set to train on that is not there: where it was looked for, how to get it."""
-    said = []
-    for name in sorted({run.task.data for run in todo.todo}):
-        try:
-            data.look_for(name, root)
-        except InputError as error:
-            said.append(str(error))
-    return said
-
-
-def amount(count: float) -> str:
-    """Bytes for people."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
-
-
-def trainings(todo: Plan) -> list[str]:
-    """A line a kind of network, data and length: "12 trainings of resnet20 on cifar10, 160 epochs".
-
-    Small dense networks have a width for each sparsity; they are one line.
-    """
-    counted: dict[tuple[str, str, int], list[float]] = {}
-    for run in todo.todo:
-        small = " made narrow (SDT)" if run.task.width < 1 else ""
-        key = (f"{run.task.network}{small}", run.task.data, run.recipe.epochs)
-        counted.setdefault(key, []).append(run.task.width)
-    said = []
-    for (network, name, epochs), widths in counted.items():
-        low, high = min(widths), max(widths)
-        width = f", width {low:.3g}" + (f" to {high:.3g}" if high > low else "") if low < 1 else ""
-        many = f"{len(widths):,} training{'s' * (len(widths) != 1)}"
-        said.append(f"{many} of {network} on {name}, {epochs_said(epochs)}{width}")
-    return said
-
-
-def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
-    """A plan in numbers, one column; what is in the store already costs nothing. device "": no time."""
-    rows = {
-        "runs": f"{len(todo.runs)}",
-        "in the store": f"{len(todo.runs) - len(todo.todo)}",
-        "to train": f"{len(todo.todo)}",
-        "network-epochs": f"{todo.network_epochs:,}",
-        "disk": amount(todo.disk),
-    }
-    if device:
-        seconds = simulate.here(todo, device, workers).makespan
-        rows[f"predicted time on {device}"] = simulate.duration(seconds)
-    return pd.DataFrame({"": rows})

@@ -1,9 +1,9 @@
-"""torchvision, importable beside a torch that its binary part was not built for.
+"""Make torchvision importable beside a torch that its binary part was not built for.
 
-torchvision's Python side describes the operators nms and qnms when it is imported. Where its binary part
-cannot be loaded (a CPU-only torch beside a CUDA build, for instance) these operators do not exist and the
-import ends with "operator torchvision::nms does not exist". Data sets, transforms and models need
-neither; declaring the two signatures beforehand is enough.
+When it is imported, torchvision's Python part registers functions for the operators nms and qnms. If its
+binary part cannot be loaded (a CPU-only torch beside a CUDA build, for instance), these operators do not
+exist and the import fails with "operator torchvision::nms does not exist". Data sets, transforms and models
+need neither, so it is enough to declare the two signatures beforehand.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _SIGNATURES = {
 
 
 def _load_binary_part() -> None:
-    """Load torchvision's own operators if they can be: declared first, ours would clash with them."""
+    """Load torchvision's own operators if possible, before we declare ours, which would clash with them."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None:
         raise InputError(
@@ -37,13 +37,13 @@ def _load_binary_part() -> None:
         )
         binary = finder.find_spec("_C")
         if binary is not None and binary.origin is not None:
-            with contextlib.suppress(OSError):  # built for another torch: what this module is for
+            with contextlib.suppress(OSError):  # built for another torch, which is why this module exists
                 torch.ops.load_library(binary.origin)
 
 
 @lru_cache(maxsize=1)
 def _declared() -> torch.library.Library:
-    """Declare the operators that are missing. The signatures live as long as the returned object."""
+    """Declare the missing operators. The declarations live as long as the returned object."""
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name, signature in _SIGNATURES.items():
         if not hasattr(torch.ops.torchvision, name):
@@ -52,7 +52,7 @@ def _declared() -> torch.library.Library:
 
 
 def make_importable() -> None:
-    """Let a later `import torchvision`, ours or a user's, succeed. Raises InputError if there is none."""
+    """Make a later `import torchvision`, ours or a user's, succeed. Raises InputError without torchvision."""
     if "torchvision" not in sys.modules:
         _load_binary_part()
         _declared()

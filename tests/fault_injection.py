@@ -43,7 +43,7 @@ WORDS = ["run", "appendix-d", "--scale", "smoke", "--set", "rounds=1", "--set", 
 WORDS += ["--set", "network=mlp", "--device", "cpu", "--quiet"]
 BRIEF, LONG = [*WORDS, "--set", "epochs=4"], [*WORDS, "--set", "epochs=12"]  # of forks, of processes
 OFTEN = "0.02"  # seconds between checkpoints
-EXPECTED = {  # statuses: a worker's death is made good or said, who is asked to stop ends in good order
+EXPECTED = {  # statuses: a worker's death is mended or reported; a process that is asked to stop ends cleanly
     "": {0},
     "SIGKILL to all": {-signal.SIGKILL},
     "SIGKILL to the parent": {-signal.SIGKILL},
@@ -229,7 +229,7 @@ def disturbed(store: Path, log: Path, how: str, chance: random.Random) -> tuple[
         time.sleep(chance.uniform(0, 3))
         if process.poll() is None:
             struck = strike(process, how, chance)
-    status, until = process.wait(300), time.monotonic() + 30
+    status, until = process.wait(1800), time.monotonic() + 600
     while (left := below(process.pid)) and time.monotonic() < until:
         time.sleep(0.02)
     for pid in left:

@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
-from lthpaper import locations, networks, studies
+from lthpaper import locations, networks
 from lthpaper.checks import SanityCheck, check
 from lthpaper.cli import figures, options
 from lthpaper.cli import main as cli
@@ -28,6 +28,7 @@ from lthpaper.errors import InputError
 from lthpaper.runs import masks
 from lthpaper.runs.recipe import Recipe
 from lthpaper.studies import study
+from lthpaper.sweep import costs
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.stopping import Unfinished
 from lthpaper.verdicts import tickets
@@ -49,7 +50,7 @@ def arrays(root):
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch) -> Path:
-    """A data set of one's own as a function that reads arrays below the folder of data sets; that folder."""
+    """A custom data set, a function that reads arrays below the folder of data sets; returns that folder."""
     (tmp_path / "own_home.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -68,7 +69,7 @@ def invoke(*words: str) -> str:
     return done.output
 
 
-# --- data of one's own ---
+# --- custom data sets ---
 
 
 def test_the_data_option_reaches_a_data_function_of_ones_own(mine):
@@ -174,7 +175,7 @@ def test_a_verdict_prints_as_a_sentence_with_its_evidence_and_shows_itself_in_a_
     verdict = judged((0, 1, 2))
     first, *evidence = str(verdict).splitlines()
     assert first == (
-        "resnet8 on digits, s = 0.832, IMP: By the means Jackpot: ① to ⑤ hold. The seeds bear it out. "
+        "resnet8 on digits, s = 0.832, IMP: By the means Jackpot: ① to ⑤ hold. The seeds support it. "
         "P(Jackpot) 1.00, P(secondary prize) 0.00, P(none) 0.00."
     )
     assert [line.strip()[0] for line in evidence] == list("①②③④⑤")
@@ -187,7 +188,7 @@ def test_with_one_seed_nothing_is_borne_out():
     verdict = judged((0,))
     assert verdict.kind_ours == tickets.UNDECIDED
     assert "One seed bears nothing out." in verdict.sentence
-    assert "bear it out" not in verdict.sentence
+    assert "support it" not in verdict.sentence
 
 
 # --- what the command says ---
@@ -301,7 +302,7 @@ def test_a_figure_that_is_named_twice_counts_once():
 
 def test_small_dense_networks_are_one_line_and_called_so(store):
     todo = plan([t.run for t in SanityCheck.of("mlp", "digits", RECIPE, (0.1,), (1, 4), 2).trials], store)
-    lines = studies.trainings(todo)
+    lines = costs.trainings(todo)
     assert len(lines) == 2
     assert "trainings of mlp on digits, 1 epoch" in lines[0]
     assert re.search(
@@ -311,8 +312,8 @@ def test_small_dense_networks_are_one_line_and_called_so(store):
 
 
 def test_large_amounts_are_in_gigabytes():
-    assert studies.amount(180_599_200_000) == "180.6 GB"
-    assert studies.amount(12_340_000) == "12.3 MB"
+    assert costs.amount(180_599_200_000) == "180.6 GB"
+    assert costs.amount(12_340_000) == "12.3 MB"
 
 
 # --- another folder for other parameters ---
@@ -336,7 +337,7 @@ def test_a_folders_name_stays_short_and_apart():
 # --- one sentence in a notebook ---
 
 
-@pytest.mark.parametrize("error", [InputError("seeds is 0."), Unfinished("Stopped in good order.")])
+@pytest.mark.parametrize("error", [InputError("seeds is 0."), Unfinished("Stopped cleanly.")])
 def test_a_notebook_shows_a_sentence_and_not_a_traceback(error, monkeypatch):
     shell = InteractiveShell()
     shown = []
@@ -364,7 +365,7 @@ def test_an_interrupt_in_a_notebook_ends_a_training_in_good_order(tmp_path, monk
 
     monkeypatch.setenv("LTHPAPER_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr("lthpaper.store.checkpoints.Checkpoints.save", lambda self, *a: interrupted(*a))
-    with pytest.raises(Unfinished, match="Stopped in good order, since SIGINT asked for it"):
+    with pytest.raises(Unfinished, match="Stopped cleanly, since SIGINT asked for it"):
         study("fig1", "smoke", **FIELDS | {"epochs": 2}, workers=1).train(quiet=True)
 
 

@@ -44,10 +44,15 @@ def built(clone: Path, version: str, to: Path) -> Path:
 
 
 def python(script: str, cwd: Path, *options: str, **env: str) -> str:
-    """What a script prints in a Python without any project on its path; with -S, without any install either."""
+    """What a script prints in a Python without any project on its path; with -S, without any install."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LTHPAPER_"))} | env
     done = subprocess.run(
-        [sys.executable, *options, "-c", script], cwd=cwd, env=clean, capture_output=True, text=True, check=False
+        [sys.executable, *options, "-c", script],
+        cwd=cwd,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
@@ -78,6 +83,8 @@ def test_a_wheel_carries_the_notebooks_and_the_results_and_works_in_an_empty_fol
     shipped = site / "lthpaper" / "shipped"
     assert said == [str(shipped / "results"), str(len(list((ROOT / "notebooks").glob("*.ipynb"))))]
     assert (shipped / "results" / "index.json").read_text() == "{}"
+    page = {path.name for path in (site / "lthpaper" / "report" / "page").iterdir()}
+    assert page == {path.name for path in (ROOT / "lthpaper" / "report" / "page").iterdir()}
     copied = python(
         "from lthpaper.cli.main import app; app(['notebooks', 'copy'])", empty, PYTHONPATH=str(site)
     )

@@ -294,8 +294,8 @@ def test_a_file_with_any_byte_changed_is_refused_before_it_is_parsed(results, tm
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "resnet8"}, "names runs"),
-        ({"name": "../../resnet8-digits-0123456789abcdef"}, "names runs"),
+        ({"name": "resnet8"}, "holds names that no run can have"),
+        ({"name": "../../resnet8-digits-0123456789abcdef"}, "holds names that no run can have"),
         ({"tested": [99]}, "do not fit"),
         ({"tested": []}, "do not fit"),
         ({"train_loss": [1.0]}, "do not fit"),
@@ -387,8 +387,8 @@ def lose_runs(folder):
         (change("description", "{}"), "gives"),
         (change("description", "{"), "holds no description"),
         (change("name", lambda name: f"resnet20-{name}"), "is named resnet20"),
-        (change("test_accuracy", lambda values: [*values[:-1], 101.0]), "no percentage"),
-        (change("train_loss", lambda values: [*values[:-1], -1.0]), "a loss that is none"),
+        (change("test_accuracy", lambda values: [*values[:-1], 101.0]), "not a percentage"),
+        (change("train_loss", lambda values: [*values[:-1], -1.0]), "a loss that is negative or infinite"),
         (
             change("tested", lambda at: list(range(len(at))), lambda run: run.cost == 3),
             "after its last epoch",

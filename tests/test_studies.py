@@ -173,7 +173,7 @@ def test_an_interrupt_says_what_is_kept_and_training_goes_on(tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(studies, "execute", interrupted)
-        with pytest.raises(Unfinished, match=r"Finished runs are in .*train again to go on"):
+        with pytest.raises(Unfinished, match=r"Finished runs are in .*train again to resume"):
             page.train(quiet=True)
     page.train(quiet=True)
     assert page.plan.todo == ()
@@ -201,5 +201,5 @@ def test_findings_are_the_claims_of_the_figure_with_their_evidence(drawn):
 
 def test_provenance_is_one_line_in_a_notebook_until_it_is_opened(drawn):
     shown = drawn.provenance._repr_html_()
-    assert shown.startswith("<details><summary>Where it comes from: 3 of 3 runs")
+    assert shown.startswith("<details><summary>Provenance: 3 of 3 runs")
     assert json.loads(json.dumps(drawn.provenance))["runs"] == 3

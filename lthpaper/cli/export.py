@@ -29,7 +29,7 @@ def export(
     from lthpaper.report import trackers
     from lthpaper.verdicts import tickets
 
-    tracker = trackers.tracker(to, locations.home() / folder)  # refused before anything else
+    tracker = trackers.tracker(to, locations.home() / folder)  # first, since it may be refused
     studies = studies_of(figures, scale, fields(changes), store, data, "cpu", 0)
     results = studies[0].store
     runs = dict.fromkeys(trial.run for study in studies for trial in study.trials)

@@ -21,7 +21,7 @@ def pull(
     replace: Annotated[bool, typer.Option("--replace", help="Replace a scale that differs.")] = False,
     endpoint: Endpoint = "",
 ) -> None:
-    """Bring published results from the hub; checksums are verified, and no code is run."""
+    """Download published results from the hub; checksums are verified, and no code is run."""
     from lthpaper import locations
     from lthpaper.store import hub
 
@@ -29,7 +29,7 @@ def pull(
     moved = hub.pull(repository, folder, revision, endpoint or None, replace)
     for scale, files in moved.scales.items():
         console.print(f"{scale}: {files} files, checked against their manifest")
-    console.print(f"Brought to {folder} from {repository} at {moved.revision}")
+    console.print(f"Downloaded to {folder} from {repository} at {moved.revision}")
 
 
 def push(
@@ -38,11 +38,11 @@ def push(
     message: Annotated[str, typer.Option("--message", "-m", help="Of the commit.")] = "",
     endpoint: Endpoint = "",
 ) -> None:
-    """Put published results on the hub, in one commit, after checking them against their manifests."""
+    """Upload published results to the hub, in one commit, after checking them against their manifests."""
     from lthpaper import locations
     from lthpaper.store import hub
 
     moved = hub.push(repository, locations.home() / (results or "results"), message, endpoint or None)
     for scale, files in moved.scales.items():
         console.print(f"{scale}: {files} files")
-    console.print(f"Put into {repository} as {moved.revision}")
+    console.print(f"Uploaded to {repository} as {moved.revision}")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from lthpaper.cli import check, export, figures, run, terminal
+from lthpaper.cli import check, export, figures, report, run, terminal
 from lthpaper.cli.notebooks import notebooks_app
 from lthpaper.cli.results import results_app
 from lthpaper.cli.store import store_app
@@ -26,13 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The sanity checks for lottery tickets (Ma et al., NeurIPS 2021): plan, train, draw.",
     epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback. "
-    "What a time limit or SIGTERM ended in good order exits with status 75; the same command goes on.",
+    "A command that a time limit or SIGTERM stopped cleanly exits with status 75; run it again to resume.",
 )
 COMMANDS: dict[str, Callable[..., None]] = {
     "plan": run.plan,
     "run": run.run,
     "status": run.status,
     "figures": figures.figures,
+    "report": report.report,
     "list": figures.list_,
     "claims": figures.claims,
     "check": check.check,
@@ -44,6 +45,7 @@ EXAMPLES = {  # below the help of a command, a line each
     "run": ("run fig1 --scale laptop --time-limit 2h", "run fig1 --set network=vgg-small --set seeds=5"),
     "status": ("status", "status --watch --store runs/store"),
     "figures": ("figures", "figures fig1 table3 --scale laptop", "figures fig1 --set seeds=2"),
+    "report": ("report", "report fig1 fig3 --scale laptop --out for-a-colleague.html"),
     "list": ("list figures", "list networks", "list runs --store runs/store"),
     "claims": ("claims --scale laptop",),
     "check": ("check resnet8 --on digits --plan", "check mynets:make --on mydata:load --data photos"),
@@ -61,7 +63,7 @@ TORCHRUN = "TORCHELASTIC_RUN_ID"  # an environment variable of the processes tha
 
 
 def _version(asked: bool) -> None:
-    """Say the versions that a report of a problem needs, without importing torch, and end."""
+    """Print the versions that a bug report needs, without importing torch, and exit."""
     if asked:
         others = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "numpy"))
         print(f"lthpaper {metadata.version('lthpaper')} (Python {sys.version.split()[0]}, {others})")
@@ -72,14 +74,14 @@ def _version(asked: bool) -> None:
 def _options(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Say the version, and stop.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print versions and exit.", callback=_version, is_eager=True)
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; as LTHPAPER_DEBUG=1 does.")
     ] = False,
 ) -> None:
     if debug:
-        os.environ["LTHPAPER_DEBUG"] = "1"  # where `main` looks, and other processes too
+        os.environ["LTHPAPER_DEBUG"] = "1"  # read by `main`, and inherited by other processes
     require(
         TORCHRUN not in os.environ or context.invoked_subcommand == "run",
         f"torchrun is for `lthpaper run`; start `lthpaper {context.invoked_subcommand}` without it.",
@@ -91,7 +93,7 @@ NOT_A_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, e
 
 
 def _sentence(error: Exception) -> tuple[str, int]:
-    """What a user is told of an error, and the exit status; "" for an error of ours."""
+    """The message for a user and the exit status; "" if the error is a bug of ours."""
     if isinstance(error, InputError):
         return str(error), 2
     if isinstance(error, WorkFailed):
@@ -107,20 +109,20 @@ def _sentence(error: Exception) -> tuple[str, int]:
 
 
 def _failed_training(log: str) -> str:
-    """The last line of a worker's traceback, and where the whole of it lies."""
+    """The last line of a worker's traceback, and the path of the whole traceback."""
     from lthpaper import locations
 
     path, last = locations.home() / "runs" / "failed-training.log", log.strip().rpartition("\n")[2]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(log)
-    except OSError:  # what cannot be written is shown
+    except OSError:  # print what cannot be written
         return f"A training failed: {last}\n{log}"
     return f"A training failed: {last.rstrip('.')}. The log is {path}; every other result is in the store."
 
 
 def _again() -> str:
-    """This command, as one would type it."""
+    """This command, as the user would type it."""
     name = "python -m lthpaper" if Path(sys.argv[0]).name == "__main__.py" else "lthpaper"
     if TORCHRUN in os.environ:
         name = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} -m lthpaper"
@@ -128,12 +130,10 @@ def _again() -> str:
 
 
 def main() -> None:
-    """Entry point: bad input is a sentence and status 2, a failed training status 1, an interrupt 130.
-
-    What ended in good order before it was done: status 75.
-    """
+    """Entry point. Exit status: 2 for bad input, with one sentence; 1 for a failed training; 130 for an
+    interrupt; 75 if it stopped cleanly before it was done."""
     terminal.show_anything()
-    sys.path.insert(0, os.getcwd())  # networks and data sets of one's own lie where one works
+    sys.path.insert(0, os.getcwd())  # for custom networks and data sets in the working directory
     together = TORCHRUN in os.environ
     try:
         if together:
@@ -144,7 +144,7 @@ def main() -> None:
             app()
     except stopping.Unfinished as unfinished:
         if not together or torchrun.speaks():
-            print(f"lthpaper: {unfinished} Go on with\n  {_again()}", file=sys.stderr)
+            print(f"lthpaper: {unfinished} Resume with\n  {_again()}", file=sys.stderr)
         raise SystemExit(stopping.STATUS) from None
     except (InputError, OSError, WorkFailed) as error:
         said, status = _sentence(error)
@@ -155,7 +155,7 @@ def main() -> None:
         if not together or torchrun.speaks():
             print(f"lthpaper: {said}", file=sys.stderr)
         raise SystemExit(status) from None
-    except SystemExit as ended:  # typer makes this of an interrupt
+    except SystemExit as ended:  # typer turns an interrupt into this
         if ended.code == 130:
-            print("lthpaper: stopped; results so far are kept, the same command goes on.", file=sys.stderr)
+            print("lthpaper: stopped; finished results are kept, the same command resumes.", file=sys.stderr)
         raise

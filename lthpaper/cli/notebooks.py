@@ -1,4 +1,4 @@
-"""Commands about the notebooks themselves: where they are put to be worked with."""
+"""`lthpaper notebooks copy`: copy the notebooks to where you work."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ notebooks_app = typer.Typer(no_args_is_help=True, help="The notebooks: copy them
 
 @notebooks_app.callback()
 def _group() -> None:
-    """Keeps `copy` a command of its own while it is the only one."""
+    """Without a callback, typer would run `copy`, the only command, as `lthpaper notebooks`."""
 
 
 @notebooks_app.command()
@@ -20,7 +20,7 @@ def copy(
     folder: Annotated[str, typer.Argument(help="Folder to copy them to.")] = "notebooks",
     replace: Annotated[bool, typer.Option("--replace", help="Write over notebooks that are there.")] = False,
 ) -> None:
-    """Copy the notebooks to a folder of yours; those that are there already stay as they are."""
+    """Copy the notebooks to a folder; those that are there already stay as they are."""
     from lthpaper import locations
     from lthpaper.report import notebooks
 

@@ -1,7 +1,8 @@
-"""Options that several commands take, and what they stand for."""
+"""Options that several commands share, and what they mean."""
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from lthpaper.sweep.stopping import seconds
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.store.store import Store
 
-BEGAN = time.time()  # of the command, nearly: what takes long to import comes after
+BEGAN = time.time()  # nearly the start of the command, since slow imports come later
 
 Figures = Annotated[
     list[str] | None, typer.Argument(help="Figures and tables, fig1 for one; all if none is named.")
@@ -28,8 +29,8 @@ StoreFolder = Annotated[
 
 
 def _look_for_data_in(folder: str) -> str:
-    """Make `--data` this process's and its children's rule: data sets of one's own are asked for everywhere,
-    since only their images tell how many classes and channels a network needs."""
+    """Put `--data` into the environment, for this process and its children: custom data sets are loaded in
+    many places, since only their images tell how many classes and channels a network needs."""
     if folder:
         from lthpaper import locations
 
@@ -50,9 +51,35 @@ TimeLimit = Annotated[
     typer.Option(
         "--time-limit",
         metavar="TIME",
-        help="End in good order, with status 75, after 90s, 25m, 2h, 1h30m. The same command goes on.",
+        help="Stop cleanly, with status 75, after 90s, 25m, 2h, 1h30m. The same command resumes.",
     ),
 ]
+UntilDecided = Annotated[
+    bool, typer.Option("--until-decided", help="Add seeds only where a verdict is still open.")
+]
+MaxSeeds = Annotated[int, typer.Option("--max-seeds", help="Of --until-decided: the most seeds a cell.")]
+Budget = Annotated[
+    str, typer.Option("--budget", help="Time for --until-decided, such as 2h; then it reports what it knows.")
+]
+
+
+def budget_left(until_decided: bool, budget: str, time_limit: str) -> float | None:
+    """Seconds that --budget, or --time-limit, leaves for --until-decided; None if there is no limit."""
+    require(
+        until_decided or not budget,
+        "--budget belongs to --until-decided; give that too, or --time-limit instead.",
+    )
+    return time_left(budget or time_limit)
+
+
+def decide(study: Any, max_seeds: int, budget: float | None, say: Callable[[str], None], quiet: bool) -> int:
+    """Train a study until its verdicts are decided, and say them; the seeds that the cells with most have."""
+    found = study.decide(max_seeds, budget=budget, told=say, quiet=quiet)
+    for verdict in found["verdict"]:
+        say(str(verdict))
+    used = found.attrs
+    say(f"{used['network_epochs']:,} network-epochs, up to {used['seeds']} seeds a cell.")
+    return int(used["seeds"])
 
 
 def store_at(folder: str) -> "Store":
@@ -64,14 +91,14 @@ def store_at(folder: str) -> "Store":
 
 
 def time_left(limit: str) -> float | None:
-    """Seconds that a time limit leaves; None if there is none. Raises InputError if it is no time."""
+    """Seconds that are left of a time limit; None without one. Raises InputError if it is not a time."""
     return max(0.0, seconds(limit) - (time.time() - BEGAN)) if limit else None
 
 
 def fields(pairs: list[str] | None) -> dict[str, str]:
     """["a=1"] -> {"a": "1"}."""
     for pair in pairs or []:
-        value = pair.partition("=")[2].strip()  # an empty one would quietly mean the scale's own
+        value = pair.partition("=")[2].strip()  # an empty value would silently mean the scale's own
         require(bool(value), f"{pair!r} is not FIELD=VALUE; for example --set seeds=5.")
     return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs or [])}
 
@@ -85,7 +112,7 @@ def studies_of(
     device: str,
     workers: int,
 ) -> list[Any]:
-    """The studies of the figures named, of all if none is. names to workers: what the options hold.
+    """The studies of the named figures, or of all. names to workers: the values of the options.
 
     Raises InputError for an unknown figure, scale, field or value.
     """
@@ -102,7 +129,7 @@ def studies_of(
 
 
 def union(studies: list[Any]) -> tuple[list[Any], dict[Any, frozenset[int]]]:
-    """The runs of several figures, and the weights that they still read."""
+    """The runs of several figures, and the weights that they still need."""
     runs = [trial.run for study in studies for trial in study.trials]
     keep: dict[Any, frozenset[int]] = {}
     for study in studies:

@@ -1,4 +1,4 @@
-"""`lthpaper results …`: what is published of every scale, listed, added to, checked, trained again."""
+"""`lthpaper results …`: list, extend, check and retrain the published results of every scale."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +24,8 @@ OneScale = Annotated[str, typer.Option("--scale", help="Only this scale's. Defau
 
 
 def _published(folder: str, scale: str) -> "tuple[Path, Published]":
-    """The folder and what is published in it, of one scale if it is named. Raises InputError if it is not."""
+    """The folder and what is published in it, of one scale if it is named. Raises InputError if the scale is
+    not published."""
     from lthpaper import locations
     from lthpaper.store import published
 
@@ -76,7 +77,7 @@ def list_(
 
 
 def _drawn(spec: "FigureSpec", scale: "Scale", store: "Store") -> str:
-    """How much of what a figure measures on weights is there: "80 of 80"; "yes" if it measures nothing."""
+    """How many of a figure's measurements on weights are there: "80 of 80"; "yes" if it needs none."""
     wanted = spec.keep(scale)
     return f"{len(wanted) - len(spec.lacking(scale, store))} of {len(wanted)}" if wanted else "yes"
 
@@ -97,10 +98,10 @@ def export(
     out: Annotated[str, typer.Option("--out", help="Folder of published results. Default: results.")] = "",
     data: DataFolder = "",
 ) -> None:
-    """Publish what the store has of a scale's figures: all seeds that are finished, in compact tables.
+    """Publish what the store has of a scale's figures: all finished seeds, in compact tables.
 
-    What is published already stays. Measurements on weights (loss surfaces, R_p) that lack are worked out.
-    Runs that are published with other bits are refused, and nothing is written then.
+    What is published already stays. Missing measurements on weights (loss surfaces, R_p) are computed. If a
+    run is published with other bits, it is refused and nothing is written.
     """
     from lthpaper import locations
     from lthpaper.figures import FIGURES
@@ -112,14 +113,14 @@ def export(
     own, place = Store(locations.store_folder(store)), locations.home() / (out or "results")
     done = export_results(names or list(FIGURES), of, own, place, locations.data_folder(data))
     for run in done.left_out:
-        console.print(f"left out, since its ancestors are neither here nor published: {run.name}")
+        console.print(f"left out, since the store and the published results lack its ancestors: {run.name}")
     parts = [f"{done.runs} runs ({done.new} new)"]
     parts += [f"{count} measurements of {name}" for name, count in done.measurements.items()]
     console.print(f"{', '.join(parts)} in {done.folder}, {done.bytes / 1e6:.2f} MB")
     if done.lacking:
         console.print(
-            f"{done.lacking} runs are not trained yet; `lthpaper plan --scale {scale}` says what they take, "
-            f"and `lthpaper run --scale {scale}` goes on."
+            f"{done.lacking} runs are not trained yet; `lthpaper plan --scale {scale}` says how long they "
+            f"take, and `lthpaper run --scale {scale}` trains them."
         )
 
 
@@ -127,7 +128,7 @@ def export(
 def verify(scale: OneScale = "", results: Folder = "") -> None:
     """Check everything published: checksums, digests against descriptions, curves, counts, measurements.
 
-    Exits with status 1 if something is wrong. Trains nothing: `audit` does.
+    Exits with status 1 if something is wrong. It trains nothing; `audit` does.
     """
     from lthpaper.store.results_check import faults
 
@@ -151,17 +152,17 @@ def audit(
     sample: Annotated[int, typer.Option("--sample", min=1, help="Runs to train again.")] = 10,
     scale: Annotated[str, typer.Option("--scale", help="The scale whose runs are audited.")] = "laptop",
     seed: Annotated[
-        int, typer.Option("--seed", help="Of the choice; by default another one each time, which is said.")
+        int, typer.Option("--seed", help="Of the random choice. Default: a new one each time, printed.")
     ] = -1,
     results: Folder = "",
     data: DataFolder = "",
     device: Device = "auto",
     workers: Workers = 0,
 ) -> None:
-    """Train some published runs here again, chosen by chance, and say how they compare.
+    """Train a random sample of the published runs here again, and compare.
 
     Bits are equal on processors of one kind; elsewhere accuracies are compared with the spread over seeds.
-    A run's chance falls with the network-epochs that it and its ancestors take; none is left out. Exits with
+    A run's chance falls with the network-epochs that it and its ancestors take; every run has one. Exits with
     status 1 if what was trained here contradicts what is published.
     """
     import secrets

@@ -1,4 +1,4 @@
-"""`lthpaper store …`: a folder of results checked, merged, exported, pruned, repaired. Trains nothing."""
+"""`lthpaper store …`: check, merge, export, prune and repair a folder of results. Trains nothing."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ if TYPE_CHECKING:  # torch takes a second to import; --help should not
 store_app = typer.Typer(no_args_is_help=True, help="Check, merge, export, prune and repair results.")
 console = terminal.console()
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Only = Annotated[
-    str, typer.Option("--only", metavar="PATTERN", help="Entries whose names fit, 'resnet20-*' for one.")
+    str, typer.Option("--only", metavar="PATTERN", help="Entries whose names match, such as 'resnet20-*'.")
 ]
 
 
@@ -60,11 +60,11 @@ def merge(
     only: Only = "*",
     dry_run: DryRun = False,
 ) -> None:
-    """Bring in the results of another store, checked. Nothing here is overwritten.
+    """Merge the results of another store into this one, checked. Nothing here is overwritten.
 
     Entries with the same content are skipped; weights and snapshots that are missing here are added.
     Conflicts (the same run, other numbers) are shown with both accuracies. Exits with status 1 if there
-    are conflicts or damaged entries; the others are in then.
+    are conflicts or damaged entries; all others have then been merged.
     """
     from lthpaper.store import merge as merging
 
@@ -74,7 +74,7 @@ def merge(
 
 @store_app.command()
 def export(
-    folder: Annotated[str, typer.Argument(help="Where to; made if it is not there.")],
+    folder: Annotated[str, typer.Argument(help="Target folder; created if it does not exist.")],
     weights: Annotated[
         bool, typer.Option("--weights/--no-weights", help="Without: only descriptions and results.")
     ] = True,
@@ -82,7 +82,7 @@ def export(
     only: Only = "*",
     dry_run: DryRun = False,
 ) -> None:
-    """Copy entries into a folder, as for another machine or, without weights, for git."""
+    """Copy entries to a folder, for another machine or, without weights, for git."""
     from lthpaper.store import merge as merging
     from lthpaper.store.store import Store
 
@@ -129,7 +129,7 @@ def prune(
     ] = False,
     only: Only = "*",
     store: StoreFolder = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it: only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete. Default: only list what would go.")] = False,
 ) -> None:
     """Delete what you choose. A dry run unless --yes is given."""
     from lthpaper.store.prune import removals, remove
@@ -165,9 +165,9 @@ def repair(
     store: StoreFolder = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Set damaged entries aside into the store's folder `damaged`; nothing is deleted.
+    """Move damaged entries to the store's folder `damaged`; nothing is deleted.
 
-    The command that wanted them then trains them again.
+    The command that needs them then trains them again.
     """
     from lthpaper.store.prune import repair
 
@@ -179,14 +179,14 @@ def repair(
         table.add_row(printable(checked.name), printable(checked.what), printable(place))
     if moved:
         console.print(table)
-    done = "would be set aside" if dry_run else "set aside; run the same command again to train them anew"
+    done = "would be set aside" if dry_run else "set aside; run the same command again to train them"
     console.print(f"{len(moved)} {done}" if moved else f"Nothing is damaged in {own.folder}")
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None)
     for name in columns:
-        table.add_column(name, overflow="fold")  # a name cut short could not be typed again
+        table.add_column(name, overflow="fold")  # wrap, since a truncated name could not be copied
     return table
 
 
@@ -200,7 +200,7 @@ def table(
     parquet: Annotated[str, typer.Option("--parquet", help="File to write, parquet.")] = "",
     store: StoreFolder = "",
 ) -> None:
-    """Every run in one table: setting, learning rate, sparsity, seed, accuracy; printed unless written."""
+    """List every run: setting, learning rate, sparsity, seed, accuracy; printed, or written to files."""
     from lthpaper import locations
     from lthpaper.report.readable import readable
     from lthpaper.store import listing

@@ -1,5 +1,4 @@
-"""Data sets by name: whole in memory as uint8, or files that are decoded when needed. A new data set is
-one new file here.
+"""Data sets by name: in memory as uint8, or files that are decoded when needed. A new one is one new file.
 
 A file registers a card (what is known without the images) and a loader:
 
@@ -10,10 +9,10 @@ A loader that returns `files.Files` (photographs in folders, tar or parquet file
 Images of one size are then decoded into memory here, if they fit; photographs of any size stay files and
 `streaming` decodes them.
 
-One rule says where data sets are looked for: the folder given by `--data` (or `root=`), else the one
-in the environment variable LTHPAPER_DATA, else `data/` below the working directory. Nothing is downloaded
-unless LTHPAPER_DOWNLOAD=1 or `download` asks for it. A name with a colon, `package.module:name`, is a data
-set of your own (`own.py`).
+Data sets are looked for in the folder given by `--data` (or `root=`), else in that of the environment
+variable LTHPAPER_DATA, else in `data/` below the working directory. Nothing is downloaded unless
+LTHPAPER_DOWNLOAD=1 or `download` asks for it. A name with a colon, `package.module:name`, is a custom data
+set (`own.py`).
 """
 
 import hashlib
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a data set before it is loaded. mean, std: per channel, of pixels in [0, 1]."""
+    """What is known of a data set before it is loaded. mean, std: per channel, of pixels scaled to [0, 1]."""
 
     num_classes: int
     channels: int
@@ -47,11 +46,11 @@ class Card:
     test: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    pad: int = 4  # random crops from the image padded with this many zeros
+    pad: int = 4  # random crops are cut from the image padded with this many zeros
     flip: bool = True  # random horizontal flips
     similar: float = 0.5  # accuracy within this many points is "similar" (§2.2)
-    # above 0: photographs of any size, and this is what the shorter side of a test image is resized to before
-    # its middle is cropped to `size`; training takes random resized crops of `size`, and `pad` means nothing
+    # above 0: photographs of any size. The shorter side of a test image is resized to this, and its middle
+    # cropped to `size`; training takes random resized crops of `size` and ignores `pad`
     resize: int = field(default=0, repr=False)
 
     @property
@@ -62,10 +61,11 @@ class Card:
 
 @dataclass(frozen=True)
 class Images:
-    """train, test: (N, H, W, C) uint8; labels: (N,) whole numbers. origin: where they came from.
+    """train, test: (N, H, W, C) uint8; labels: (N,) whole numbers. origin: where they came from. validation:
+    training images that were held out of `train`; None where none were.
 
-    Tensors on the CPU; arrays of NumPy's are taken too, and so are labels in a list or of another width.
-    Raises InputError for what is neither.
+    Stored as CPU tensors; NumPy arrays are accepted, and so are labels in a list or of another integer type.
+    Raises InputError for anything else.
     """
 
     train: Tensor
@@ -74,13 +74,15 @@ class Images:
     test_labels: Tensor
     classes: tuple[str, ...]
     origin: str
+    validation: Tensor | None = None
+    validation_labels: Tensor | None = None
 
     def __post_init__(self):
         for name in ("train", "test"):
             object.__setattr__(self, name, _tensor(name, getattr(self, name)))
         for name in ("train_labels", "test_labels"):
             labels = _tensor(name, getattr(self, name))
-            if not labels.is_floating_point():  # `check` names those
+            if not labels.is_floating_point():  # `check` reports those
                 labels = labels.to(torch.int64)
             object.__setattr__(self, name, labels)
 
@@ -88,9 +90,13 @@ class Images:
         """The same test images, and only these training images."""
         return replace(self, train=self.train[index], train_labels=self.train_labels[index])
 
+    def held_out(self, index: Tensor) -> "Images":
+        """The same with these training images for validation, besides those that are trained on."""
+        return replace(self, validation=self.train[index], validation_labels=self.train_labels[index])
+
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of the SHA-256 of all pixels and labels in order."""
+        """The first 16 hex digits of the SHA-256 of all pixels and labels in order."""
         hasher = hashlib.sha256()
         for part in (self.train, self.train_labels, self.test, self.test_labels):
             hasher.update(str(tuple(part.shape)).encode())
@@ -99,7 +105,7 @@ class Images:
 
 
 def _tensor(name: str, values: object) -> Tensor:
-    """A tensor of what a tensor, an array or a list holds. Raises InputError for anything else."""
+    """A tensor, array or list as a tensor. Raises InputError for anything else."""
     if isinstance(values, Tensor):
         return values
     try:
@@ -114,7 +120,7 @@ def _tensor(name: str, values: object) -> Tensor:
 
 @dataclass(frozen=True)
 class DataSet:
-    """One task's images: the card, the (possibly reduced) training set and the whole test set."""
+    """A task's images: the card, the (possibly reduced) training set and the whole test set."""
 
     name: str
     card: Card
@@ -124,7 +130,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that can be loaded. load, download: given the folder of all data sets."""
+    """A data set that can be loaded. load, download: called with the folder of all data sets."""
 
     card: Card
     load: "Callable[[Path], Images | Files]"
@@ -147,9 +153,9 @@ def register(
 
 
 def source(name: str, root: Path | None = None) -> Source:
-    """A registered data set, or one's own by dotted path. Raises InputError for an unknown name.
+    """A registered data set, or a custom one by dotted path. Raises InputError for an unknown name.
 
-    root: where a function of one's own loads from, since its card is worked out from its images.
+    root: where a custom function loads from, since its card is computed from its images.
     """
     if ":" not in name:
         return SOURCES[name]
@@ -164,12 +170,12 @@ def card(name: str) -> Card:
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """The folder that data sets are looked for in, by the rule above."""
+    """The folder in which data sets are looked for (see above)."""
     return Path(root or os.environ.get("LTHPAPER_DATA") or "data")
 
 
 def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
-    """Raise InputError unless images, labels and classes are as many and of the kind that the card says."""
+    """Raise InputError unless images, labels and classes have the number and type that the card says."""
     where = f"{name} ({images.origin}, below {root})"
     parts = {
         "training": (images.train, images.train_labels, about.train),
@@ -181,7 +187,7 @@ def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
             require(
                 len(pixels) == count,
                 f"{where} has {len(pixels):,} {part} images; expected {count:,}. The copy is incomplete or "
-                "another data set: replace it, or make it a data set of your own (data/README.md).",
+                "another data set: replace it, or make it a custom data set (data/README.md).",
             )
         elif tuple(pixels.shape) != expected or pixels.dtype != torch.uint8:
             raise InputError(
@@ -205,12 +211,12 @@ def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
 
 
 def size_in_memory(about: Card) -> int:
-    """Bytes of all images of one size, decoded."""
+    """Bytes that all images take once they are decoded; they have one size."""
     return (about.train + about.test) * about.size**2 * about.channels
 
 
 def _ready(about: Card, images: "Images | Files") -> "Images | Files":
-    """Files as training needs them: decoded if they are of one size and fit, else looked at."""
+    """Images for training: files are decoded if their images have one size and fit, else checked quickly."""
     if isinstance(images, Images):
         return images
     if not about.streams and size_in_memory(about) <= memory.limit(memory.HOST):
@@ -222,41 +228,48 @@ def _ready(about: Card, images: "Images | Files") -> "Images | Files":
 
 
 @lru_cache(maxsize=8)
-def _load(name: str, root: Path, train_images: int) -> DataSet:
+def _load(name: str, root: Path, train_images: int, validation_images: int) -> DataSet:
     found = source(name, root)
     about, images = found.card, found.load(root)
     check(name, about, images, root)
     images = _ready(about, images)
     fingerprint = images.fingerprint
-    if ":" in name:  # the card of one's own data may change as the images may
+    if ":" in name:  # a custom data set's card may change, as its images may
         resize = f" resize={about.resize}" if about.resize else ""
         fingerprint = hashlib.sha256(f"{fingerprint} {about}{resize}".encode()).hexdigest()[:16]
-    if train_images:
-        chosen = torch.randperm(about.train, generator=torch.Generator().manual_seed(0))[:train_images]
-        images = images.chosen(chosen)
+    if train_images or validation_images:
+        shuffled = torch.randperm(about.train, generator=torch.Generator().manual_seed(0))
+        used = shuffled[: train_images or about.train]
+        kept = len(used) - validation_images
+        if validation_images:
+            images = images.held_out(used[kept:])
+        images = images.chosen(used[:kept])
     return DataSet(name, about, images, fingerprint)
 
 
-def load(name: str, root: str | Path | None = None, train_images: int = 0) -> DataSet:
-    """A data set, from its files; remembered within the process. `images` are `Images` if they could be
-    decoded into memory, else `files.Files`.
+def load(
+    name: str, root: str | Path | None = None, train_images: int = 0, validation_images: int = 0
+) -> DataSet:
+    """A data set, read from its files once a process. `images` are `Images` if they could be decoded into
+    memory, else `files.Files`.
 
-    train_images: how many training images to use (0: all), chosen at random, the same every time.
+    train_images: how many training images to use (0: all); the choice is random and always the same.
+    validation_images: how many of these to hold out for validation.
     Raises InputError if the files are missing, damaged or of another layout.
     """
-    return _load(name, data_root(root).resolve(), train_images)
+    return _load(name, data_root(root).resolve(), train_images, validation_images)
 
 
 def look_for(name: str, root: str | Path | None = None) -> None:
-    """Raise InputError, as `load` does, unless a data set is where `load` looks; decodes no image."""
+    """Raise InputError, as `load` does, unless the data set is there; decodes no image."""
     root = data_root(root).resolve()
     source(name, root).load(root)
 
 
 def download(name: str, root: str | Path | None = None) -> None:
-    """Fetch a data set's published files, checked against their checksums, to where `load` looks.
+    """Download a data set's published files to where `load` looks, and verify their checksums.
 
-    Raises InputError if it has no such files, they cannot be fetched, or they are not the published ones.
+    Raises InputError if it has no such files, they cannot be downloaded, or they are not the published ones.
     """
     fetch = source(name).download
     if fetch is None:

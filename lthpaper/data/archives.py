@@ -1,4 +1,4 @@
-"""Published files: downloaded whole or not at all, verified before anything in them is read."""
+"""Download and unpack published files: whole or not at all, and verified before anything in them is read."""
 
 import hashlib
 import os
@@ -32,9 +32,9 @@ def check(archive: Path, checksum: str) -> None:
 
 
 def download(url: str, path: Path, checksum: str) -> None:
-    """Fetch url to path unless a file with this MD5 lies there already.
+    """Download url to path unless a file with this MD5 lies there already.
 
-    Raises InputError if it cannot be fetched or is not the published file; path is then untouched.
+    Raises InputError if it cannot be downloaded or is not the published file; path is then untouched.
     """
     if path.is_file() and md5(path) == checksum:
         return
@@ -59,10 +59,10 @@ def download(url: str, path: Path, checksum: str) -> None:
 
 
 def extract(archive: Path, checksum: str, folder: str, files: Collection[str]) -> None:
-    """Unpack `folder`/`files` of a .tar.gz beside it; whatever else is in the archive is not written.
+    """Unpack `folder`/`files` of a .tar.gz beside it; other members of the archive are ignored.
 
-    Member names are compared, never used as paths, and links are refused, so nothing is written outside
-    the new folder; it appears whole or not at all.
+    Member names are only compared, never used as paths, and links are refused, so nothing is written outside
+    the new folder, which appears whole or not at all.
     Raises InputError if the archive has another MD5, lacks a file or cannot be unpacked here.
     """
     check(archive, checksum)
@@ -85,7 +85,7 @@ def extract(archive: Path, checksum: str, folder: str, files: Collection[str]) -
                     del wanted[member.name]
             if wanted:
                 raise InputError(f"{archive} lacks {', '.join(sorted(wanted))}: download it again.")
-            if not (archive.parent / folder).exists():  # another process may have been faster
+            if not (archive.parent / folder).exists():  # another process may have unpacked it meanwhile
                 beside.rename(archive.parent / folder)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise InputError(
@@ -94,7 +94,7 @@ def extract(archive: Path, checksum: str, folder: str, files: Collection[str]) -
 
 
 def open_member(tar: tarfile.TarFile, member: tarfile.TarInfo | str) -> IO[bytes]:
-    """A plain file of an archive, to be read. Raises KeyError if it is not there or is no plain file."""
+    """Open a plain file of an archive. Raises KeyError if it is missing or not a plain file."""
     opened = tar.extractfile(member)
     if opened is None:
         raise KeyError(f"{member} is not a plain file")

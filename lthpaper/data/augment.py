@@ -1,7 +1,7 @@
 """Random crops and flips of whole batches, in one gather on the device (§3.1's augmentation).
 
-What is drawn depends on a seed and an epoch alone, and is drawn on the CPU, so that it is the same on
-every device, whatever trains beside it, stopped and resumed or not.
+The random draws depend on a seed and an epoch only, and are made on the CPU. So they are the same on every
+device, whatever shares the pack, and whether or not the training was stopped and resumed.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ def derived_seed(*parts: object) -> int:
 def draws(seed: int, epoch: int, n: int, pad: int, flip: bool) -> tuple[Tensor, Tensor, Tensor]:
     """One epoch's order (n,) int64, crop offsets (n, 2) int64 in [0, 2·pad], flips (n,) bool.
 
-    Offsets and flips are by position in the epoch, not by image.
+    Offsets and flips are indexed by position in the epoch, not by image.
     """
     generator = torch.Generator().manual_seed(derived_seed("epoch", seed, epoch))
     order = torch.randperm(n, generator=generator)
@@ -30,7 +30,8 @@ def draws(seed: int, epoch: int, n: int, pad: int, flip: bool) -> tuple[Tensor, 
 
 
 def padded(images: Tensor, pad: int) -> Tensor:
-    """(N, H, W, C) uint8 -> (N, H+2·pad, W+2·pad, C), zeros around: raw pixels, as the authors do."""
+    """(N, H, W, C) uint8 -> (N, H+2·pad, W+2·pad, C), padded with zeros before normalisation, as the authors
+    do."""
     n, height, width, channels = images.shape
     out = images.new_zeros(n, height + 2 * pad, width + 2 * pad, channels)
     out[:, pad : pad + height, pad : pad + width] = images

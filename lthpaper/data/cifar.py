@@ -1,10 +1,10 @@
-"""How CIFAR-10 and CIFAR-100 are found and read: three layouts, looked for in this order.
+"""CIFAR-10 and CIFAR-100 are read from one of three layouts, looked for in this order:
 
 1. torchvision's: `cifar-10-batches-py/`, or `cifar-10-python.tar.gz`, which is then unpacked beside itself;
 2. the Hugging Face hub's parquet files: `cifar10/*.parquet`, or one folder deeper (`plain_text/`);
 3. class folders: `cifar10/train/<class>/*.png`, `cifar10/test/<class>/*.png`.
 
-The first that is there is read; a damaged copy is an error, never a reason to try the next.
+The first that exists is read; if it is damaged, that is an error, and the next is not tried.
 """
 
 import warnings
@@ -23,7 +23,7 @@ from lthpaper.torchvision_compat import torchvision
 
 @dataclass(frozen=True)
 class Cifar:
-    """One of the two. batches, archive: torchvision's names. label: the parquet column."""
+    """One of the two data sets. batches, archive: torchvision's names. label: the parquet column."""
 
     name: str
     card: Card
@@ -46,7 +46,7 @@ def _files(vision: Any) -> dict[str, str]:
 
 
 def download(root: Path, vision: Any) -> None:
-    """Fetch and unpack the published archive, unless the unpacked folder is there."""
+    """Download and unpack the published archive, unless the unpacked folder exists."""
     if not (root / vision.base_folder).exists():
         archives.download(vision.url, root / vision.filename, vision.tgz_md5)
         archives.extract(root / vision.filename, vision.tgz_md5, vision.base_folder, _files(vision))
@@ -76,7 +76,7 @@ def from_batches(root: Path, vision: Any) -> Images:
         archives.extract(root / vision.filename, vision.tgz_md5, vision.base_folder, _files(vision))
     check_batches(root / vision.base_folder, vision)
     with warnings.catch_warnings():
-        # the published pickles write two booleans as 0 and 1; NumPy 2.4.0 to 2.4.4 warn of that
+        # The published pickles hold two booleans as 0 and 1; NumPy 2.4.0 to 2.4.4 warn about that.
         warnings.filterwarnings("ignore", r"dtype\(\): align", np.exceptions.VisibleDeprecationWarning)
         train, test = (vision(str(root), train=part) for part in (True, False))
     return Images(
@@ -90,16 +90,17 @@ def from_batches(root: Path, vision: Any) -> Images:
 
 
 def load(root: Path, cifar: Cifar) -> Images:
-    """The images below root, by the order above.
+    """The images below root, from the first layout that exists.
 
-    Raises InputError if there are none, or the copy found is incomplete, damaged or of another layout.
+    Raises InputError if there is none, or the copy found is incomplete, damaged or of another layout.
     """
     if (root / cifar.batches).exists() or (root / cifar.archive).exists():
         return from_batches(root, vision_class(cifar))
     card, folder = cifar.card, root / cifar.name
     stored = parquet.home((folder, folder / cifar.parquet_folder))
     if stored is not None:
-        return parquet.read(stored, cifar.label, card.size, card.channels, cifar.classes, card.train)
+        found = parquet.files(stored, "test", "img", cifar.label, cifar.classes, most=card.train)
+        return found.decoded(card.size, card.channels)
     if folders.present(folder):
         return folders.read(folder, card.size, card.channels)
     if may_download():

@@ -11,7 +11,7 @@ CARD = Card(
     train=50_000,
     test=10_000,
     mean=(0.4914, 0.4822, 0.4465),
-    std=(0.2023, 0.1994, 0.2010),  # the mean of the images' own stds, as the authors have it; pixels': 0.247
+    std=(0.2023, 0.1994, 0.2010),  # the mean of the images' stds, as the authors use; over pixels it is 0.247
     similar=0.5,
 )
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -28,7 +28,7 @@ CIFAR10 = cifar.Cifar(
 
 
 def download(root: Path) -> None:
-    """Fetch the published archive (170 MB) and unpack it below root."""
+    """Download the published archive (170 MB) and unpack it below root."""
     cifar.download(root, cifar.vision_class(CIFAR10))
 
 

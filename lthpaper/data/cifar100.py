@@ -38,7 +38,7 @@ CIFAR100 = cifar.Cifar(
 
 
 def download(root: Path) -> None:
-    """Fetch the published archive (169 MB) and unpack it below root."""
+    """Download the published archive (169 MB) and unpack it below root."""
     cifar.download(root, cifar.vision_class(CIFAR100))
 
 

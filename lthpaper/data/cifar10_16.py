@@ -1,6 +1,6 @@
-"""CIFAR-10 at 16×16: each pixel is the mean of 2×2. A quarter of the work, the same photographs and labels.
+"""CIFAR-10 at 16×16: each pixel is the mean of 2×2. Same photographs and labels, a quarter of the work.
 
-Half the padding keeps the crop's share of the image; the normalisation is CIFAR-10's.
+The padding is halved, so crops shift by the same share of the image; the normalisation is CIFAR-10's.
 """
 
 from dataclasses import replace

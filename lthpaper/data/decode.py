@@ -1,9 +1,9 @@
-"""Encoded images (PNG, JPEG) to pixels; what cannot be used is named.
+"""Decode images (PNG, JPEG) to pixels; an image that cannot be used is named.
 
-What an image holds decides, not what its file is called: ImageNet has a PNG and a few CMYK pictures among
-its `.JPEG` files. Grey, palette, CMYK (inverted, as Adobe writes it) and transparent images become RGB as
-Pillow converts them, transparency is left out. A rotation noted in EXIF is not applied: torchvision's
-ImageFolder does not, and published accuracies are without it.
+The format is read from the content, not from the file's name: ImageNet has a PNG and a few CMYK pictures
+among its `.JPEG` files. Grey, palette, CMYK (inverted, as Adobe writes it) and transparent images become RGB
+as Pillow converts them, without transparency. A rotation in EXIF is not applied: torchvision's ImageFolder
+does not apply it, and published accuracies are without it.
 """
 
 import io
@@ -18,12 +18,12 @@ from lthpaper.errors import InputError
 
 FORMATS = ("PNG", "JPEG")
 SUFFIXES = (".png", ".jpg", ".jpeg")
-MOST_PIXELS = 89_478_485  # a quarter GB of RGB, where Pillow begins to warn
+MOST_PIXELS = 89_478_485  # a quarter GB of RGB; Pillow warns above it
 _MODES = {1: "L", 3: "RGB"}
 
 
 def _opened(name: str, encoded: bytes) -> Image.Image:
-    """An image of which only the header is read. Raises what Pillow raises, and InputError."""
+    """An image whose header alone is read. Raises Pillow's errors, and InputError if it is too large."""
     image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     width, height = image.size
     if width * height > MOST_PIXELS:
@@ -40,7 +40,7 @@ def _damaged(name: str, encoded: bytes, error: Exception) -> InputError:
     return InputError(f"The image {name} is damaged ({reason}); replace it.")
 
 
-# whatever Pillow meets in a file: its plugins raise all of these on damaged ones
+# Pillow's plugins raise all of these on damaged files.
 _ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, OverflowError, MemoryError),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
@@ -48,13 +48,13 @@ _ERRORS = (
 
 
 def pixels(name: str, encoded: bytes, size: int, channels: int) -> np.ndarray:
-    """(size, size, channels) uint8; grey images become RGB and colour ones grey where asked.
+    """Decode to (size, size, channels) uint8; grey images become RGB, and colour ones grey for one channel.
 
     Raises InputError if the image is damaged or of another size.
     """
     try:
         image = _opened(name, encoded)
-        if image.size == (size, size) and image.mode[0] not in "IF":  # 16 and 32 bits: nothing to round to
+        if image.size == (size, size) and image.mode[0] not in "IF":  # these have 16 or 32 bits a channel
             return np.frombuffer(_converted(image, channels).tobytes(), np.uint8).reshape(
                 size, size, channels
             )
@@ -69,9 +69,9 @@ def pixels(name: str, encoded: bytes, size: int, channels: int) -> np.ndarray:
 
 
 def photograph(name: str, encoded: bytes, resize: int, channels: int = 3) -> Image.Image:
-    """A decoded image of any size, RGB, or grey for one channel.
+    """Decode an image of any size to RGB, or to grey for one channel.
 
-    resize: what the shorter side will be resized to; the result must be of a reasonable size too.
+    resize: what the shorter side will be resized to; the resized image must not be too large either.
     Raises InputError if the image is damaged, too large, or of 16 or 32 bits a channel.
     """
     try:
@@ -102,8 +102,8 @@ def _converted(image: Image.Image, channels: int) -> Image.Image:
 def decode(files: Iterable[tuple[str, bytes]], count: int, size: int, channels: int) -> Tensor:
     """files: `count` pairs of name and encoded image -> (count, size, size, channels) uint8.
 
-    One thread: at 32 to 64 pixels the work is Python's, not the decoder's, and threads were measured to
-    gain nothing. Raises InputError naming the image that is damaged or of another size.
+    Uses one thread: at 32 to 64 pixels Python takes the time, not the decoder, and threads were measured to
+    be no faster. Raises InputError naming an image that is damaged or of another size.
     """
     out = np.empty((count, size, size, channels), np.uint8)
     for i, (name, encoded) in enumerate(files):

@@ -1,7 +1,7 @@
-"""What a loader process does: a few encoded images to pixels, as training or testing wants them.
+"""What a loader process does: it decodes a few images and crops them for training or testing.
 
-Random crops are drawn from a generator that starts anew for every image, from the run's seed, the epoch and
-the place in the epoch: who decodes it, and after what, changes nothing. The transforms are torchvision's.
+The generator of random crops is seeded for every image from the run's seed, the epoch and the position in the
+epoch, so it does not matter which process decodes an image, or when. The transforms are torchvision's.
 """
 
 import os
@@ -25,45 +25,47 @@ from lthpaper.data.files import Encoded
 from lthpaper.errors import InputError
 from lthpaper.torchvision_compat import torchvision
 
-v2 = torchvision().transforms.v2  # imported with this module: a server of processes then does it once for all
+v2 = torchvision().transforms.v2  # at import, so that a fork server does it once for all its processes
 
 
 @dataclass(frozen=True)
 class Piece:
     """Images of one batch, few enough for one process.
 
-    seeds: (run's seed, epoch, place in the epoch) of each; shift (B, 2), flip (B,): of images of one size.
-    For test images all three are left out.
+    seeds: (run's seed, epoch, position in the epoch) of each; shift (B, 2), flip (B,): for images of one
+    size. Images that are tested on have none of the three, and part says which: "test" or "validation".
     """
 
     index: Tensor  # (B,) int64
     seeds: tuple[tuple[int, int, int], ...] = ()
     shift: Tensor | None = None
     flip: Tensor | None = None
+    part: str = "test"
 
 
 @dataclass(frozen=True)
 class Pictures(Dataset[Tensor | str]):
-    """The images of a data set by piece; travels to the loader processes."""
+    """The images of a data set by piece; it is pickled for the loader processes."""
 
     train: Encoded
     test: Encoded
     card: Card
+    validation: Encoded | None = None
 
     def __len__(self) -> int:
         return len(self.train)
 
     def __getitem__(self, piece: Piece) -> Tensor | str:
-        """(B, size, size, C) uint8; or, as a sentence, which image cannot be used."""
+        """(B, size, size, C) uint8; or a sentence that names an image that cannot be used."""
         try:
             return self.pixels(piece)
-        except InputError as error:  # raised, it would arrive as a traceback of this process
+        except InputError as error:  # if raised, it would reach the parent as a traceback
             return str(error)
 
     def pixels(self, piece: Piece) -> Tensor:
         """(B, size, size, C) uint8. Raises InputError naming the image that cannot be used."""
         card, training = self.card, bool(piece.seeds)
-        items = self.train if training else self.test
+        items = self.train if training else getattr(self, piece.part)
         encoded = [items[i] for i in piece.index.tolist()]
         if card.streams:
             return self._photographs(encoded, piece.seeds)
@@ -81,7 +83,7 @@ class Pictures(Dataset[Tensor | str]):
     ) -> Tensor:
         card = self.card
         out = np.empty((len(encoded), card.size, card.size, card.channels), np.uint8)
-        with torch.random.fork_rng(devices=[]):  # without loader processes this is the caller's generator
+        with torch.random.fork_rng(devices=[]):  # without loader processes, this is the caller's generator
             for i, (name, content) in enumerate(encoded):
                 image = photograph(name, content, card.resize, card.channels)
                 if seeds:
@@ -105,8 +107,8 @@ class Pictures(Dataset[Tensor | str]):
 
 
 def begin(number: int) -> None:
-    """What a loader process does first: it will end with its parent, however that ends."""
-    warnings.filterwarnings("ignore", module="PIL")  # on photographs' EXIF, once a process
+    """Run first in a loader process: it will end with its parent, however that ends."""
+    warnings.filterwarnings("ignore", module="PIL")  # about photographs' EXIF, once a process
 
     def end_with_parent() -> None:
         if parent := parent_process():

@@ -1,7 +1,7 @@
-"""scikit-learn's 1,797 handwritten digits, 8×8: the embedded data set, nothing to download.
+"""scikit-learn's 1,797 handwritten digits, 8×8: installed with it, so there is nothing to download.
 
-300 train and 1,497 test, so that accuracies spread; the split is drawn once, with equal shares of the
-ten classes.
+Only 300 images train and 1,497 test, so that accuracies differ visibly. The split is random, stratified by
+class, and always the same.
 """
 
 from pathlib import Path
@@ -25,8 +25,8 @@ CARD = Card(
 
 @register("digits", CARD)
 def load(root: Path) -> Images:
-    """The digits; `root` is not looked at."""
-    from sklearn.datasets import load_digits  # seconds to import: only where it is used
+    """The digits; `root` is ignored."""
+    from sklearn.datasets import load_digits  # here, since the import takes seconds
     from sklearn.model_selection import train_test_split
 
     bunch = load_digits()

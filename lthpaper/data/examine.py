@@ -1,4 +1,4 @@
-"""Images that cannot be used, found before hours of training: a quick look at every file, or all decoded."""
+"""Find images that cannot be used before hours of training: a quick look at every file, or a full decode."""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,17 +16,17 @@ from lthpaper.data.files import Encoded, Files
 from lthpaper.errors import InputError
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-THREADS = 16  # they wait for the disk or the network
-NAMED = 3  # bad images in a message
-SHARE = 64  # images that a process is handed at once
+THREADS = 16  # more than cores, since they wait for the disk or the network
+NAMED = 3  # bad images that a message names
+SHARE = 64  # images that a process gets at once
 
 
 def look(files: Files) -> None:
-    """Raise InputError naming images that are empty, cut off or no images at all.
+    """Raise InputError naming images that are empty, cut off or not images at all.
 
-    A file that begins and ends as a JPEG is taken for one; any other is decoded. What is damaged in between
-    is named when it is met (or by `every_image`). A copy that passed is not looked at again. Parquet files
-    are left out, since a look would read them whole.
+    A file that begins and ends like a JPEG passes; any other is decoded. Damage in between is found when the
+    image is used (or by `every_image`). A copy that passed is not checked again. Parquet files are skipped,
+    since checking them would read them whole.
     """
 
     def passes() -> dict[str, np.ndarray]:
@@ -35,7 +35,7 @@ def look(files: Files) -> None:
             raise InputError(_together(bad))
         return {"images": np.array([len(files.train), len(files.test)])}
 
-    # "looked" were looks that took the end of a small image in a tar file from the file behind it
+    # "looked" was the cache of a check that read past the end of small images in tar files
     cache.arrays("looked-2", files.fingerprint, passes)
 
 
@@ -45,7 +45,7 @@ def _quick(items: Encoded) -> list[str]:
     shares = _shares(items, 1024)
     with ThreadPoolExecutor(THREADS) as pool:
         found = pool.map(partial(_wrong_at_the_ends, items), shares)
-        bar = tqdm(found, total=len(shares), desc="looking at the images", disable=None, leave=False)
+        bar = tqdm(found, total=len(shares), desc="checking the images", disable=None, leave=False)
         return [sentence for share in bar for sentence in share]
 
 
@@ -87,14 +87,14 @@ def _wrong_inside(items: Encoded, card: Card, share: range) -> list[str]:
 def every_image(name: str, root: str | Path | None = None, processes: int = 1) -> Iterator[str]:
     """Decode every image of a data set that is read from files; a sentence for each that cannot be used.
 
-    ImageNet takes some four hours of one core. processes: this many share it.
+    ImageNet takes about four core-hours. processes: how many share the work.
     Raises InputError if the data set is unknown, missing or incomplete.
     """
     source = data.source(name, None if root is None else Path(root))
     found, card = source.load(data.data_root(root).resolve()), source.card
     data.check(name, card, found, data.data_root(root))
     if not isinstance(found, Files):
-        return  # decoded, all of it
+        return  # all of it was decoded already
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         for part in (found.train, found.test):
             for bad in pool.map(partial(_wrong_inside, part, card), _shares(part, SHARE)):

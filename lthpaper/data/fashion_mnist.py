@@ -1,8 +1,8 @@
 """Fashion-MNIST (Xiao et al., 2017): 60,000 and 10,000 grey pictures of clothes, 28×28, in ten classes.
 
-Looked for in this order: torchvision's `FashionMNIST/raw/` below the root, as .gz or unpacked; then the
-folder that Debian's package dataset-fashion-mnist installs. Debian packs the files anew, so it is their
-content that is checked.
+Read from the first that exists: torchvision's `FashionMNIST/raw/` below the root, as .gz or unpacked; the
+folder that Debian's package dataset-fashion-mnist installs. Debian compresses the files again, so the
+unpacked content is checked.
 """
 
 import gzip
@@ -45,10 +45,10 @@ LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest of them
 
 
 def read_idx(path: Path, md5: str) -> Tensor:
-    """An IDX file of bytes, gzipped or not: (N, ...) uint8. Raises InputError if its content differs."""
+    """An IDX file of bytes, gzipped or not -> (N, ...) uint8. Raises InputError if its MD5 differs."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            raw = file.read(LARGEST + 1)  # a small file may unpack to any size
+            raw = file.read(LARGEST + 1)  # bounded, since a small file may unpack to any size
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or half-copied ({error}): replace it.") from error
     found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
@@ -56,18 +56,19 @@ def read_idx(path: Path, md5: str) -> Tensor:
         found == md5,
         f"{path} is not the published file (MD5 of its content {found}, expected {md5}): replace it.",
     )
-    start = 4 + 4 * raw[3] if len(raw) > 3 else 0  # two zeros, the type, the number of dimensions; these
+    # the header: two zeros, the type, the number of dimensions, the dimensions
+    start = 4 + 4 * raw[3] if len(raw) > 3 else 0
     shape = struct.unpack(f">{raw[3]}I", raw[4:start]) if 4 < start <= len(raw) else ()
     require(
         bool(shape) and raw[:3] == b"\0\0\x08" and math.prod(shape) == len(raw) - start,
-        f"{path} does not hold the bytes that its header speaks of: replace it.",
+        f"{path} does not hold as many bytes as its header says: replace it.",
     )
     return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy())
 
 
 def from_folder(folder: Path, md5: Mapping[str, str] = MD5) -> Images:
-    """The four files of a folder, the unpacked one first where both lie. md5: of the unpacked files, in
-    the order training images, labels, test images, labels. Raises InputError if one lacks or is damaged.
+    """Read the four files of a folder; an unpacked file is preferred to its .gz. md5: of the unpacked files,
+    in the order training images, labels, test images, labels. Raises InputError if one is missing or damaged.
     """
     parts = []
     for name, checksum in md5.items():
@@ -81,7 +82,7 @@ def from_folder(folder: Path, md5: Mapping[str, str] = MD5) -> Images:
 
 
 def download(root: Path) -> None:
-    """Fetch the four published files (31 MB) into FashionMNIST/raw below root."""
+    """Download the four published files (31 MB) into FashionMNIST/raw below root."""
     published = torchvision().datasets.FashionMNIST
     for name, md5 in published.resources:
         archives.download(published.mirrors[0] + name, root / "FashionMNIST" / "raw" / name, md5)

@@ -1,4 +1,4 @@
-"""Images that stay encoded in their files until a batch needs them."""
+"""Images that stay encoded in their files until a batch needs them (PNG or JPEG, in folders or archives)."""
 
 import hashlib
 import os
@@ -17,11 +17,11 @@ from lthpaper.data.decode import SUFFIXES, decode
 from lthpaper.data.finding import contents
 from lthpaper.errors import InputError, require
 
-LOOKED_AT = 256  # images of a part whose contents are in the fingerprint
+LOOKED_AT = 256  # images of each part whose contents are in the fingerprint
 
 
 class Encoded(ABC):
-    """Encoded images in order; they travel to worker processes by pickle, so they hold little."""
+    """A sequence of encoded images. It is pickled for loader processes, so it holds little."""
 
     groups: np.ndarray | None = None  # (N,): images that are only read together have equal numbers
 
@@ -30,14 +30,14 @@ class Encoded(ABC):
 
     @abstractmethod
     def __getitem__(self, i: int) -> tuple[str, bytes]:
-        """Where image i lies, for a message, and its bytes. Raises InputError if it cannot be read."""
+        """Where image i lies, for messages, and its bytes. Raises InputError if it cannot be read."""
 
     @abstractmethod
     def described(self) -> Iterator[bytes]:
-        """What tells these images from others without reading them: names and sizes."""
+        """What distinguishes these images from others without reading them: names and sizes."""
 
     def ends(self, i: int) -> tuple[str, bytes, bytes] | None:
-        """Where image i lies, its first 16 and last 4,096 bytes; None if that is as slow as reading it."""
+        """Where image i lies, and its first 16 and last 4,096 bytes; None if reading it whole is as fast."""
         return None
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
@@ -66,7 +66,7 @@ class Chosen(Encoded):
 
 
 class Paths(Encoded):
-    """A file an image: names below a folder. A million of them are one array, not a million strings."""
+    """One file an image. The names, below a folder, are one array instead of a million strings."""
 
     def __init__(self, folder: Path, names: Sequence[str], sizes: Sequence[int]):
         self.folder = str(folder)
@@ -99,7 +99,7 @@ class Paths(Encoded):
 
     def described(self) -> Iterator[bytes]:
         for name in self.names.tolist():
-            yield os.path.basename(name) + b"\0"  # not the folder: the label has that
+            yield os.path.basename(name) + b"\0"  # without the folder, which is in the label
         yield self.sizes.tobytes()
 
 
@@ -113,11 +113,13 @@ class Files:
     test_labels: Tensor
     classes: tuple[str, ...]
     origin: str
+    validation: Encoded | None = None
+    validation_labels: Tensor | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of a SHA-256: of the number, names, sizes and labels of all images in order, and
-        the contents of 256 of each part, evenly spread. Reading them all would take as long as an epoch."""
+        """16 hex digits of the SHA-256 of the number, names, sizes and labels of all images in order, and of
+        the contents of 256 images of each part. Reading every image would take as long as an epoch."""
         hasher = hashlib.sha256()
         for items, labels in ((self.train, self.train_labels), (self.test, self.test_labels)):
             hasher.update(f"{len(items)}\n".encode())
@@ -132,12 +134,17 @@ class Files:
         """The same test images, and only these training images."""
         return replace(self, train=Chosen(self.train, index.numpy()), train_labels=self.train_labels[index])
 
+    def held_out(self, index: Tensor) -> "Files":
+        """The same with these training images for validation, besides those that are trained on."""
+        held = Chosen(self.train, index.numpy())
+        return replace(self, validation=held, validation_labels=self.train_labels[index])
+
     def decoded(self, size: int, channels: int) -> Images:
-        """The same data set whole in memory, (N, size, size, channels) uint8.
+        """The same data set in memory, (N, size, size, channels) uint8.
 
         Raises InputError naming an image that is damaged or of another size.
         """
-        test = decode(self.test, len(self.test), size, channels)  # first: the quicker way to find a bad copy
+        test = decode(self.test, len(self.test), size, channels)  # first, since it finds a bad copy sooner
         train = decode(self.train, len(self.train), size, channels)
         return Images(train, self.train_labels, test, self.test_labels, self.classes, self.origin)
 

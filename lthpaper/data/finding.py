@@ -1,4 +1,4 @@
-"""What is said when a data set is not where it is looked for."""
+"""The error for a data set that is not where it is looked for: what was tried, and how to get it."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def contents(folder: Path) -> str:
 
 
 def misplaced(root: Path, names: Sequence[str]) -> Path | None:
-    """A file or folder of one of these names up to two folders too deep, or around `root` itself."""
+    """A file or folder with one of these names that lies up to two folders too deep, or is `root` itself."""
     for name in names:
         if root.name == name:
             return root

@@ -7,7 +7,7 @@ from lthpaper.data.files import Files, class_folders
 from lthpaper.data.finding import contents
 from lthpaper.errors import require
 
-TESTS = ("test", "val")  # what the folder of test images may be called; the first that is there
+TESTS = ("test", "val")  # possible names of the folder of test images; the first that exists is used
 
 
 def present(folder: Path) -> bool:
@@ -16,7 +16,7 @@ def present(folder: Path) -> bool:
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
-    """The sorted names of the folders in a folder, hidden ones left out."""
+    """The sorted names of the folders in a folder, without hidden ones."""
     return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
 
 
@@ -31,7 +31,7 @@ def train_classes(folder: Path) -> tuple[str, ...]:
 
 
 def check_classes(folder: Path, part: str, classes: tuple[str, ...]) -> None:
-    """Raise InputError unless `folder/part/`, of test images, has the classes of the training images."""
+    """Raise InputError unless the test images in `folder/part/` have the classes of the training images."""
     other = set(classes) ^ set(class_names(folder / part))
     require(
         not other,
@@ -41,9 +41,9 @@ def check_classes(folder: Path, part: str, classes: tuple[str, ...]) -> None:
 
 
 def files(folder: Path) -> Files:
-    """Both parts, not read yet; `test/` is read before `val/`.
+    """Both parts, not read yet; `test/` is preferred to `val/`.
 
-    Raises InputError if a part lacks or is empty, or their classes differ.
+    Raises InputError if a part is missing or empty, or their classes differ.
     """
     classes = train_classes(folder)
     found = [name for name in TESTS if (folder / name).is_dir()]

@@ -1,6 +1,6 @@
 """ImageNet-1K (Russakovsky et al., 2015): 1,281,167 and 50,000 photographs of any size in 1000 classes.
 
-Looked for below the root in this order; the first that is there is read:
+Looked for below the root in this order; the first that exists is read:
 1. class folders, as torchvision prepares them: `imagenet/train/<wnid>/*.JPEG`, `imagenet/val/<wnid>/*.JPEG`;
    or the published flat `imagenet/val/*.JPEG`, with the labels of the development kit;
 2. the Hugging Face hub's parquet files: `imagenet/train-*.parquet`, `imagenet/validation-*.parquet`, or the
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lthpaper.data import archives, parquet, register, row_groups, tars
+from lthpaper.data import archives, parquet, register, tars
 from lthpaper.data.files import Files, Paths, class_folders, listed
 from lthpaper.data.finding import contents, not_found
 from lthpaper.data.folders import check_classes, class_names, train_classes
@@ -33,7 +33,7 @@ KIT = "ILSVRC2012_devkit_t12"
 
 
 def from_folders(folder: Path) -> Files:
-    """`train/<wnid>/` and `val/`, however many classes and images. Raises InputError."""
+    """`train/<wnid>/` and `val/`, with any number of classes and images. Raises InputError."""
     classes = train_classes(folder)
     val = folder / "val"
     require(val.is_dir(), f"{folder} has no folder val/; it holds {contents(folder)}.")
@@ -50,7 +50,7 @@ def from_folders(folder: Path) -> Files:
 
 
 def _flat(folder: Path, val: Path, classes: Sequence[str]) -> tuple[Paths, Tensor]:
-    """The published validation images, put in the order of class folders. Raises InputError."""
+    """The published validation images, sorted into the order of class folders. Raises InputError."""
     found = listed(val)
     labels = [classes.index(wnid) for wnid in _wnids(folder, set(classes))]
     require(
@@ -65,7 +65,7 @@ def _flat(folder: Path, val: Path, classes: Sequence[str]) -> tuple[Paths, Tenso
 
 def _wnids(folder: Path, classes: set[str]) -> list[str]:
     """The class of each validation image, in the order of their names, from the development kit."""
-    from scipy.io import loadmat  # a second to import: only where it is used
+    from scipy.io import loadmat  # here, since the import takes a second
 
     archive = folder / f"{KIT}.tar.gz"
     require(
@@ -97,35 +97,21 @@ def _published() -> str:
 def from_parquet(folder: Path) -> Files:
     """The hub's shards. Raises InputError."""
     test = "val" if any(folder.glob("val-*.parquet")) else "validation"
-    train, labels, classes = row_groups.read(parquet.shards(folder, "train"))
-    tests, test_labels, named = row_groups.read(parquet.shards(folder, test))
-    require(classes == named, f"{folder}: the training and the test files name other classes.")
-    return Files(
-        train,
-        labels,
-        tests,
-        test_labels,
-        classes or _numbered(labels),
-        f"parquet files in {folder.name}/",
-    )
+    return parquet.files(folder, test)
 
 
 def from_tars(folder: Path) -> Files:
     """WebDataset's shards. Raises InputError."""
     train, labels = tars.read(_shards(folder, "*train*.tar"))
     test, test_labels = tars.read(_shards(folder, "*val*.tar"))
-    return Files(train, labels, test, test_labels, _numbered(labels), f"tar files in {folder.name}/")
+    classes = tuple(str(i) for i in range(int(labels.max()) + 1))  # their names are not known
+    return Files(train, labels, test, test_labels, classes, f"tar files in {folder.name}/")
 
 
 def _shards(folder: Path, pattern: str) -> list[Path]:
     shards = sorted(folder.glob(pattern))
     require(bool(shards), f"{folder} has no files {pattern}; it holds {contents(folder)}.")
     return shards
-
-
-def _numbered(labels: Tensor) -> tuple[str, ...]:
-    """Classes whose names are not known."""
-    return tuple(str(i) for i in range(int(labels.max()) + 1))
 
 
 @register("imagenet", CARD)

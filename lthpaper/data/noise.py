@@ -1,4 +1,4 @@
-"""Random images of a data set's shape: for clocks, since speed does not depend on what images show."""
+"""Random images of a data set's shape, for timing: speed does not depend on what images show."""
 
 import torch
 
@@ -6,7 +6,7 @@ from lthpaper.data import Card, DataSet, Images
 
 
 def random_data(card: Card, train: int, test: int, seed: int = 0) -> DataSet:
-    """So many training and test images, uniform noise with random labels."""
+    """A data set of uniform noise with random labels. train, test: numbers of images."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int, high: int = 256, dtype: torch.dtype = torch.uint8) -> torch.Tensor:

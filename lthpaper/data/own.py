@@ -1,10 +1,10 @@
-"""Data sets of one's own, by dotted path: `package.module:name`.
+"""Custom data sets, by dotted path: `package.module:name`.
 
 The name is a `Source`, or a function that returns `Images` or `Files` (called with the data folder if it
-takes an argument). What a Source's card would say is then worked out from the images: normalisation by the
-training pixels, crops from a padding of an eighth of the side, horizontal flips. `Files` are taken for
-photographs, trained on as ImageNet is: random resized crops of 224, flips, its mean and deviation. Where this
-is wrong (flipped text), give a Source with a card of your own.
+takes an argument). For a function, the card is computed from the images: normalisation by the training
+pixels, crops with a padding of an eighth of the side, horizontal flips. `Files` are treated as photographs,
+like ImageNet's: random resized crops of 224, flips, ImageNet's mean and deviation. Where this is wrong (text
+must not be flipped), write a Source with your own card.
 """
 
 import importlib
@@ -32,7 +32,7 @@ def _imported(name: str) -> object:
         ) from error
 
 
-PHOTOGRAPHS = Card(  # what photographs are trained on as; the numbers are filled in
+PHOTOGRAPHS = Card(  # for photographs of any size; the numbers of images and classes are filled in
     num_classes=0,
     channels=3,
     size=224,
@@ -46,7 +46,7 @@ PHOTOGRAPHS = Card(  # what photographs are trained on as; the numbers are fille
 
 
 def card_of(images: Images | Files) -> Card:
-    """The card that images imply. Raises InputError unless arrays are square, uint8 and varied."""
+    """The card computed from images. Raises InputError unless arrays are square, uint8 and not constant."""
     if isinstance(images, Files):
         classes, count, test = len(images.classes), len(images.train), len(images.test)
         return replace(PHOTOGRAPHS, num_classes=classes, train=count, test=test)
@@ -80,7 +80,7 @@ def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Image
         images = make(root) if inspect.signature(make).parameters else make()
     except (InputError, OSError):
         raise
-    except Exception as error:  # whatever a function of one's own raises
+    except Exception as error:  # a custom function may raise anything
         raise InputError(
             f"Data set {name!r} failed ({type(error).__name__}: {error}); --debug shows where."
         ) from error

@@ -1,7 +1,7 @@
-"""Images in tar files as WebDataset has them: `key.jpg` beside `key.cls`, any number of shards.
+"""Images in tar files in WebDataset's format: `key.jpg` beside `key.cls`, any number of shards.
 
-Nothing is unpacked: each shard is looked through once for where its images lie, and an image is then read
-from there. The index is remembered in the user's cache.
+Nothing is unpacked: each shard is scanned once for the offsets of its images, which are then read directly.
+The index is kept in the user's cache.
 """
 
 import tarfile
@@ -21,7 +21,7 @@ from lthpaper.errors import InputError, require
 
 
 class Tars(Encoded):
-    """A stretch of a tar file an image."""
+    """Images as byte ranges of tar files."""
 
     def __init__(self, shards: Sequence[Path], index: Arrays):
         self.shards = tuple(map(str, shards))
@@ -86,7 +86,9 @@ def _members(shard: Path) -> tuple[dict[str, tuple[str, int, int]], dict[str, in
     labels: dict[str, int] = {}
     length = shard.stat().st_size
     try:
-        with tarfile.open(shard, "r:") as tar:  # never a packed one: what lies where could not be said
+        with tarfile.open(
+            shard, "r:"
+        ) as tar:  # uncompressed only: a compressed one has no offsets to read at
             for member in tar:
                 key, suffix = _parts(member.name)
                 if suffix not in (*SUFFIXES, ".cls"):
@@ -114,7 +116,7 @@ def _members(shard: Path) -> tuple[dict[str, tuple[str, int, int]], dict[str, in
 
 
 def _check_end(shard: Path, offset: int) -> None:
-    """Two blocks of zeros end a tar file; tarfile takes one that stops before them for whole."""
+    """Two blocks of zeros end a tar file; tarfile does not notice if they are missing."""
     with open(shard, "rb") as file:
         file.seek(offset)
         require(file.read(512) == bytes(512), f"{shard} is cut off: download it again.")

@@ -39,7 +39,7 @@ def _train(folder: Path, classes: tuple[str, ...]) -> tuple[Paths, Tensor]:
 
 
 def _annotations(path: Path, classes: tuple[str, ...]) -> dict[str, int]:
-    """File name to label: lines of file, wnid and a box, separated by tabs."""
+    """File name -> label, from lines of file, wnid and a box, separated by tabs."""
     number = {wnid: i for i, wnid in enumerate(classes)}
     labels: dict[str, int] = {}
     for i, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
@@ -74,9 +74,9 @@ def _validation(folder: Path, classes: tuple[str, ...]) -> tuple[Paths, Tensor]:
 
 
 def read(folder: Path) -> Files:
-    """A folder in the published layout, however many images and classes it has; no image is read yet.
+    """A folder in the published layout, with any number of images and classes; no image is read yet.
 
-    Raises InputError if something lacks or does not match.
+    Raises InputError if something is missing or does not match.
     """
     inner = folder / folder.name
     require(not inner.is_dir(), f"{folder} holds another {folder.name}: move the inner folder up.")
@@ -86,7 +86,7 @@ def read(folder: Path) -> Files:
         bool(classes),
         f"{folder} holds {contents(folder)}; expected train/<wnid>/images/ and val/. Unpack {ZIP} again.",
     )
-    test, test_labels = _validation(folder / "val", classes)  # first: the quicker way to find a bad copy
+    test, test_labels = _validation(folder / "val", classes)  # first, since it finds a bad copy sooner
     images, labels = _train(train, classes)
     return Files(images, labels, test, test_labels, classes, f"{folder.name}/")
 

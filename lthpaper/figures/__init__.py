@@ -1,5 +1,5 @@
-"""Figures and tables by name. A new one is one new file here, with its notebook; one's own is named by its
-path, `package.module:SPEC`, wherever a name is asked for.
+"""Figures and tables by name. A new one is one new file here, with its notebook. Instead of a name, a custom
+one has its path, `package.module:SPEC`.
 
 A figure is two pure functions: `trials(scale)` names the runs that it shows, `plot(table, scale)`
 draws the tidy table of their results (store.table.COLUMNS). It never trains.
@@ -63,7 +63,7 @@ def register(name: str, spec: FigureSpec) -> FigureSpec:
 
 
 def figure(name: str) -> FigureSpec:
-    """A registered figure, or one's own: `package.module:SPEC`. Raises InputError if there is none."""
+    """A registered figure, or a custom one: `package.module:SPEC`. Raises InputError if there is none."""
     if ":" not in name:
         return FIGURES[name]
     module, _, attribute = name.partition(":")

@@ -2,10 +2,11 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lthpaper.figures import FigureSpec, differences, fig1, register, style
+from lthpaper.figures import FigureSpec, differences, fig1, register
+from lthpaper.figures.axes import accuracy_axis, sparsity_axis
+from lthpaper.figures.curves import curves, epochs_fill, level
 from lthpaper.figures.style import PAGE, paper_style
 from lthpaper.paper import thresholds
 from lthpaper.runs import experiments
@@ -24,17 +25,18 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         fig, axes = plt.subplots(2, len(rates), figsize=(PAGE, 3.6), squeeze=False, height_ratios=(1.6, 1))
         for letter, (top, below), lr in zip("abcdefghijklmnop", axes.T, rates, strict=False):
             of_rate = table[table["lr"] == lr]
-            for epochs, fill in style.epochs_fill(of_rate["epochs"].unique()).items():
+            for epochs, fill in epochs_fill(of_rate["epochs"].unique()).items():
                 rows, width = of_rate[of_rate["epochs"] == epochs], 1.0 if fill else 0.6
-                style.level(
+                level(
                     top,
                     rows,
                     linewidth=width,
                     marker="D",
                     markevery=[0],
+                    clip_on=False,
                     fillstyle="full" if fill else "none",
                 )
-                style.curves(
+                curves(
                     top,
                     rows[rows["sparsity"] > 0],
                     "density",
@@ -51,7 +53,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             )
             differences.frame(below, thresholds(table["data"].iloc[0]).gap, every)
             if limits := fig1.accuracy_limits(of_rate):
-                style.accuracy_axis(top, *limits)
+                accuracy_axis(top, *limits)
             for q in fig1.quotes(of_rate):
                 fig1.star(top, 1 / (1 - q.sparsity) if q.sparsity else of_rate["density"].max(), q)
             for ax in (top, below):
@@ -60,15 +62,6 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             below.set_xlabel("sparsity")
         fig1.finish(fig, axes, table)
     return fig
-
-
-def sparsity_axis(ax: Axes, sparsities: pd.Series, most: int = 5) -> None:
-    """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; `most` are labelled."""
-    shown = sorted(s for s in sparsities.unique() if s > 0)
-    ticks = shown[:: -max(1, -(-len(shown) // most))][::-1]
-    ax.set_xscale("log")
-    ax.set_xticks([1 / (1 - s) for s in ticks], [f"{s:.2f}" for s in ticks])
-    ax.minorticks_off()
 
 
 register("appendix-a", FigureSpec("Figure 1 over all sparsities", trials, plot))

@@ -1,7 +1,7 @@
 """Appendix D: the same masks on θ0 (LT), θt of a few early epochs t (WR), θT (FT) and θ0′ (RR).
 
 WR goes on with the recipe from epoch t; FT runs the whole recipe again from θT (learning-rate
-rewinding). Masks are those of LT: no IMP round is rewound. The appendix is not at hand: epochs, one
+rewinding). Masks are those of LT: no IMP round is rewound. The appendix is unavailable to us: epochs, one
 network, Figure 1's learning rates and the scale's highest sparsity are ours.
 """
 
@@ -15,19 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import (
-    COLOURS,
-    MARKERS,
-    PAGE,
-    crosses,
-    diverged_note,
-    level,
-    paper_style,
-    percent,
-    seeds_note,
-    spread,
-    symbols,
-)
+from lthpaper.figures.curves import crosses, level
+from lthpaper.figures.means import diverged_note, seeds_note, spread
+from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent, symbols
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts.tickets import Verdict, verdict
@@ -129,7 +119,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
 def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
     level(ax, table)
     names = ["θ0′"]
-    for pruning, shift in zip(PRUNINGS, (-0.08, 0.08), strict=True):
+    for pruning, shift in zip(PRUNINGS, (-0.13, 0.13), strict=True):
         starts = _starts(table, pruning)
         starts = [("θ0′", f"RR-{pruning}", table[table["setting"] == f"RR-{pruning}"]), *starts]
         names = [name for name, *_ in starts]

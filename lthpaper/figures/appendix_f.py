@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.figures import FigureSpec, fig3, register
+from lthpaper.figures import FigureSpec, register, sanity_panels
 from lthpaper.figures.style import paper_style, percent
 from lthpaper.paper import Thresholds
 from lthpaper.runs import experiments
@@ -16,19 +16,19 @@ trials = experiments.all_sparsities
 def plot(table: pd.DataFrame, scale: Scale, thresholds: Thresholds | None = None) -> Figure:
     """A row an experiment with one range of accuracies, a column a sparsity. thresholds: the paper's for
     each data set unless given."""
-    parts = fig3.experiments(table, scale)
+    parts = sanity_panels.experiments(table, scale)
     across = max(len(by_sparsity(rows)) for *_, rows in parts)
     with paper_style():
-        fig, panels = fig3.grid(len(parts), across)
+        fig, panels = sanity_panels.grid(len(parts), across)
         for line, (network, data, rows) in zip(panels, parts, strict=True):
-            limits = fig3.accuracies(rows)
+            limits = sanity_panels.accuracies(rows)
             for i, ((ax, strip), (s, of_one)) in enumerate(zip(line, by_sparsity(rows), strict=False)):
                 title = f"{network} · {data}, $s$ = {percent(s)}" if across < 3 else f"$s$ = {percent(s)}"
                 if across >= 3 and i == 0:
                     title = f"{network} · {data}\n{title}"
-                fig3.panel(ax, strip, of_one, title, thresholds, limits)
+                sanity_panels.panel(ax, strip, of_one, title, thresholds, limits)
                 ax.tick_params(labelleft=i == 0)
-        fig3.finish(fig, panels, table)
+        sanity_panels.finish(fig, panels, table)
     return fig
 
 

@@ -11,7 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, seeds_note, spread
+from lthpaper.figures.axes import accuracy_axis
+from lthpaper.figures.curves import Case, level, offsets, points
+from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
+from lthpaper.figures.sanity_panels import accuracies
+from lthpaper.figures.style import PAGE, PALE, SHUFFLED, paper_style, percent, swatch
 from lthpaper.runs.masks import collapsed
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
@@ -19,16 +23,20 @@ from lthpaper.store.store import Store
 from lthpaper.store.table import table as store_table
 from lthpaper.verdicts import at_initialisation
 
-LOOKS = {  # Okabe and Ito's colours
-    "LT-IMP": ("#0072B2", "o"),
-    "LT-OMP": ("#56B4E9", "^"),
-    "LT-early": ("#CC79A7", "P"),
-    "LT-magnitude": ("#D55E00", "s"),
-    "LT-SNIP": ("#E69F00", "v"),
-    "LT-GraSP": ("#999933", "<"),
-    "LT-SynFlow": ("#009E73", ">"),
-    "random-erk": ("#666666", "X"),
-}
+RULES = (
+    *("LT-IMP", "LT-OMP", "LT-early"),  # trained for, then the weights rewound
+    *("LT-magnitude", "LT-SNIP", "LT-GraSP", "LT-SynFlow"),  # at initialisation
+    "random-erk",
+)
+DODGE = 0.86  # of a sparsity's place, which is 1 wide
+
+
+def shuffled(rule: str) -> str:
+    """The setting with this rule's mask, shuffled within layers."""
+    return rule.replace("LT-", f"LT-{SHUFFLED}")
+
+
+CASES = {s: Case(rule, hollow=s != rule) for rule in RULES for s in (rule, shuffled(rule))}
 
 
 def trials(scale: Scale) -> list[Trial]:
@@ -52,70 +60,64 @@ def _collapsed(trial: Trial, store: Store) -> float:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A panel a learning rate; dashed and open: the same mask shuffled; a ring: a layer was emptied."""
+    """A panel a learning rate, each rule (filled) beside its own mask shuffled (open), at every sparsity."""
     rates = sorted(table["lr"].unique())
     with paper_style():
-        fig, axes = plt.subplots(
-            1, len(rates), figsize=(PAGE, 3.2), sharex=True, squeeze=False, layout="constrained"
-        )
-        for ax, lr in zip(axes[0], rates, strict=True):
+        size = (PAGE, 1.1 + 1.7 * len(rates))
+        fig, axes = plt.subplots(len(rates), 1, figsize=size, sharex=True, squeeze=False)
+        for letter, ax, lr in zip("abcdefgh", axes[:, 0], rates, strict=False):
             panel(ax, table[table["lr"] == lr])
-            ax.set_title(f"learning rate {lr:g}")
-            ax.set_xlabel("sparsity")
-        axes[0][0].set_ylabel("test accuracy (%)")
-        fig.legend(handles=_legend(), loc="outside lower center", ncols=6)
-        note = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {table['epochs'].iloc[0]} epochs, "
-        fig.suptitle(f"{note}{seeds_note(table)}{diverged_note(table)}", fontsize=8)
+            ax.set_title(f"({letter}) learning rate {lr:g}")
+            ax.set_ylabel("test accuracy (%)")
+        axes[-1, 0].set_xlabel("sparsity")
+        fig.legend(handles=_legend(table), loc="outside lower center", ncols=5)
+        have = table[table["accuracy"].notna()]
+        said = seeds_note(have) if len(have) else "nothing has run yet"
+        about = table.iloc[0]
+        note = f"{about['network']} on {about['data']}, {about['epochs']} epochs, {said}"
+        fig.suptitle(f"{note}{diverged_note(table)}{unfinished_note(table)}", fontsize=6.5)
     return fig
 
 
 def panel(ax: Axes, table: pd.DataFrame) -> Axes:
-    """One learning rate."""
-    dense = table.loc[table["setting"] == "pretraining", "accuracy"].mean()
-    if np.isfinite(dense):
-        ax.axhline(dense, color="#000000", linewidth=1)
-    sparsities = sorted(s for s in table["sparsity"].unique() if s > 0)
-    place = {s: i for i, s in enumerate(sparsities)}
-    for i, (setting, (colour, marker)) in enumerate(LOOKS.items()):
-        shift = (i - (len(LOOKS) - 1) / 2) * 0.07
-        for name, mixed in ((setting, False), (setting.replace("LT-", "LT-shuffled-"), True)):
-            if mixed and name == setting:
-                continue
-            rows = table[table["setting"] == name]
-            cells = spread(rows, "sparsity").dropna(subset="mean") if len(rows) else rows
-            x = [place[s] + shift + 0.02 * mixed for s in cells["sparsity"]]
-            look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "--" if mixed else "-"}
-            look |= {"markerfacecolor": "white"} if mixed else {}
-            if x:
-                spreads = cells["std"].fillna(0)
-                ax.errorbar(x, cells["mean"], spreads, markersize=3, linewidth=0.9, elinewidth=0.6, **look)
-            for s, mean in zip(cells["sparsity"], cells.get("mean", ()), strict=True):
-                if (rows.loc[rows["sparsity"] == s, "collapsed"] > 0).any():
-                    ring: dict[str, Any] = {
-                        "markerfacecolor": "none",
-                        "markeredgecolor": "#000000",
-                        "markersize": 7,
-                    }
-                    ax.plot(place[s] + shift + 0.02 * mixed, mean, "o", **ring)
+    """One learning rate. Pretraining is a level; a ring stands around a mask that left a layer nothing."""
+    level(ax, table)
+    cases = {setting: case for setting, case in CASES.items() if setting in set(table["setting"])}
+    masked = table[table["sparsity"] > 0].assign(case=lambda rows: rows["setting"])
+    if limits := accuracies(table):
+        points(ax, masked, "sparsity", cases, DODGE, size=4.4)
+        accuracy_axis(ax, *limits)
+    else:
+        ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color=PALE)
+        ax.set_yticks([])
+    sparsities, places = sorted(masked["sparsity"].unique()), offsets(cases, DODGE)
+    emptied = spread(masked[masked["collapsed"] > 0], ["sparsity", "setting"]).dropna(subset="mean")
+    for cell in emptied.itertuples():
+        ax.plot(sparsities.index(cell.sparsity) + places[cell.setting], cell.mean, **RING)
     ax.set_xticks(range(len(sparsities)), [percent(s) for s in sparsities])
+    ax.set(xlim=(-0.5, len(sparsities) - 0.5), xlabel="", ylabel="")
+    ax.tick_params(axis="x", length=0)
     return ax
 
 
-def _legend() -> list[Line2D]:
-    marks = [Line2D([], [], color="#000000", label="pretraining")]
-    marks += [
-        Line2D([], [], color=colour, marker=marker, markersize=3, label=setting)
-        for setting, (colour, marker) in LOOKS.items()
-    ]
-    look: dict[str, Any] = {"color": "#777777", "marker": "o", "markersize": 3, "markerfacecolor": "white"}
-    marks.append(Line2D([], [], linestyle="--", label="its mask shuffled", **look))
-    ring: dict[str, Any] = {
-        "markerfacecolor": "none",
-        "markeredgecolor": "#000000",
-        "markersize": 7,
-        "linestyle": "",
-    }
-    marks.append(Line2D([], [], marker="o", label="a layer was emptied", **ring))
+RING: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 7,
+    "markerfacecolor": "none",
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.6,
+    "linestyle": "",
+    "zorder": 5,
+}
+
+
+def _legend(table: pd.DataFrame) -> list[Line2D]:
+    """A mark a rule; what open marks and rings are, if there are any."""
+    marks = [swatch("pretraining", marker=""), *(swatch(rule, linestyle="", markersize=5) for rule in RULES)]
+    look: dict[str, Any] = {"color": PALE, "marker": "o", "markerfacecolor": "white", "markeredgewidth": 0.8}
+    marks.append(Line2D([], [], linestyle="", label="open: its mask shuffled", **look))
+    if (table["collapsed"] > 0).any():
+        marks.append(Line2D([], [], label="a layer was emptied", **RING))
     return marks
 
 
@@ -143,5 +145,6 @@ register(
         plot,
         tabulate=tabulate,
         measure=measure,
+        says=lambda table, scale: at_initialisation.seen(table).splitlines(),
     ),
 )

@@ -9,12 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, forest, register
-from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent, unfinished_note
+from lthpaper.figures.means import unfinished_note
+from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent
 from lthpaper.figures.verdict_marks import SHORT
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import tickets
-from lthpaper.verdicts.conditions import NO, SYMBOLS, UNDECIDED, YES
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.evidence import NO, UNDECIDED, YES
 from lthpaper.verdicts.tickets import Verdict
 
 ASKED = {
@@ -24,6 +26,7 @@ ASKED = {
     5: "best rates:\nLT − pretraining",
 }
 
+OFFSET: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
 FAR = 5.0  # points; an interval that reaches further runs out of its panel
 
 trials = experiments.all_sparsities
@@ -70,7 +73,7 @@ def _longest(table: pd.DataFrame) -> list[Verdict]:
 
 
 def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
-    """The forest plot of any verdicts, one's own network's too."""
+    """The forest plot of any verdicts, also of those on a custom network."""
     found = effects(verdicts)
     keys = found[["network", "data", "sparsity", "pruning"]].drop_duplicates().reset_index(drop=True)
     found["y"] = found.merge(keys.reset_index(), on=list(keys), how="left")["index"].to_numpy()
@@ -91,10 +94,11 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
         for ax in axes:
             for y in first[1:]:
                 ax.axhline(y - 0.5, color="#999999", linewidth=0.6)
+        axes[0].annotate("$s$, mask", (0, 1), (-4, 5), ha="right", **OFFSET)
         _names(axes[0], keys, first)
         _kinds(axes[-1], found.drop_duplicates("y"))
         fig.suptitle(
-            "differences of the bests with bounds at 95 % each; dashed: the threshold"
+            "differences of the best means with one-sided bounds at 95 %; dashed: the threshold"
             + (f"; {note}" if note else ""),
             fontsize=6.5,
         )

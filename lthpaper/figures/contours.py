@@ -23,43 +23,45 @@ from lthpaper.runs.scales import Scale
 
 RIM = 10.0  # nats; the still shows what lies below
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # nats
+# inches: a panel's side, what stands beside it, from row to row, below the last row, left of a panel
+SIDE, BESIDE, DOWN, FOOT, LEFT, HEIGHT = 1.52, 0.46, 2.0, 1.12, 0.42, 5.3
 PATH, OFF = "#F4801F", "#8A3B00"  # orange stands out on every shade of mako
 
 
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
-    """Four panels: contours of the loss around θT, and the way there of seed 0; below each, how far that way
-    lies off the plane."""
-    first = measured[measured["seed"] == measured["seed"].min()]
-    summary = numbers(measured)
-    with paper_style(), plt.rc_context({"axes.grid": False}):
-        fig = plt.figure(figsize=(PAGE, 6.4))
-        grid = fig.add_gridspec(4, 2, height_ratios=(1, 0.17, 1, 0.17))
-        panels = [fig.add_subplot(grid[2 * (i // 2), i % 2]) for i in range(4)]
-        strips = [fig.add_subplot(grid[2 * (i // 2) + 1, i % 2]) for i in range(4)]
+    """Four panels: contours of the loss around θT, and the way there of the first seed; right of each, its
+    numbers over all seeds, and how far that way lies off the plane."""
+    there, summary = measured[measured["kind"] != "missing"], numbers(measured)
+    with paper_style(), plt.rc_context({"axes.grid": False, "figure.constrained_layout.use": False}):
+        fig = plt.figure(figsize=(PAGE, HEIGHT))
         filled = None
-        for ax, strip, ((setting, lr), letter) in zip(panels, strips, PANELS.items(), strict=True):
-            rows = first[(first["setting"] == setting) & (first["lr"] == lr)]
-            of_panel = (
-                summary[(summary["setting"] == setting) & (summary["lr"] == lr)] if len(summary) else summary
+        places = [(LEFT + PAGE / 2 * (i % 2), FOOT + DOWN * (1 - i // 2)) for i in range(len(PANELS))]
+        panels = [_axes(fig, *place, SIDE, SIDE) for place in places]
+        for ax, (left, foot), ((setting, lr), letter) in zip(panels, places, PANELS.items(), strict=True):
+            ax.set_title(f"({letter}) {setting[3:]}, learning rate {lr:g}", loc="left")
+            rows, found = (
+                table[(table["setting"] == setting) & (table["lr"] == lr)] for table in (there, summary)
             )
-            ax.set_title(f"({letter}) {setting[3:]}, learning rate {lr:g}{_said(of_panel)}")
-            shown = []
-            for part in grids(rows):
-                shown.append(_panel(ax, *part))
-                _strip(strip, part[0])
-            if shown:
-                filled = shown[0]
+            if found.empty:
+                ax.text(0.5, 0.5, "not trained yet,\nor diverged", ha="center", transform=ax.transAxes)
+                ax.set(xticks=[], yticks=[])
                 continue
-            ax.text(0.5, 0.5, "not trained yet, or diverged", ha="center", transform=ax.transAxes)
-            ax.set(xticks=[], yticks=[])
-            strip.set_axis_off()
+            for part in grids(rows[rows["seed"] == rows["seed"].min()]):
+                filled = _panel(ax, *part)
+                _strip(_axes(fig, left + SIDE + 0.1, foot, BESIDE, 0.3), part[0])
+            ax.text(1.06, 1, _said(found), transform=ax.transAxes, va="top", fontsize=6, linespacing=1.25)
         if filled is not None:
-            bar = fig.colorbar(filled, ax=panels, shrink=0.5, aspect=30, pad=0.02)
+            bar = fig.colorbar(filled, cax=_axes(fig, 1.25, 0.62, 3.0, 0.07), orientation="horizontal")
             bar.set_label("training loss (nats)")
             bar.set_ticks(LEVELS, labels=[f"{v:g}" for v in LEVELS])
             bar.minorticks_off()
-            _describe(fig, measured)
+            _describe(fig, measured, summary)
     return fig
+
+
+def _axes(fig: Figure, left: float, foot: float, wide: float, tall: float) -> Axes:
+    """Axes at a place in inches."""
+    return fig.add_axes((left / PAGE, foot / HEIGHT, wide / PAGE, tall / HEIGHT))
 
 
 def _colours() -> Colormap:
@@ -67,6 +69,14 @@ def _colours() -> Colormap:
     import seaborn as sns
 
     return sns.color_palette("mako", as_cmap=True)
+
+
+def shades(count: int) -> list[str]:
+    """The colours of the loss as #rrggbb, from the smallest of LEVELS to the largest that the still shows."""
+    from matplotlib.colors import to_hex
+
+    top = LogNorm(LEVELS[0], LEVELS[-1])(RIM)
+    return [to_hex(_colours()(top * i / (count - 1))) for i in range(count)]
 
 
 def _shades() -> np.ndarray:
@@ -95,8 +105,10 @@ def _panel(ax: Axes, rows: pd.DataFrame, x: np.ndarray, y: np.ndarray, loss: np.
             "markersize": size,
         }
         ax.plot(px.iloc[at], py.iloc[at], marker, zorder=4, **look)
-    ticks = (-1, -0.5, 0, 0.5, 1)
-    ax.set(aspect="equal", xlim=(-HALF, HALF), ylim=(-HALF, HALF), xticks=ticks, yticks=ticks)
+    ax.set(aspect="equal", xlim=(-HALF, HALF), ylim=(-HALF, HALF))
+    ticks, said = (-1, -0.5, 0, 0.5, 1), ("−1", "−0.5", "0", "0.5", "1")
+    ax.set_xticks(ticks, said)
+    ax.set_yticks(ticks, said)
     ax.set_xlabel(f"PC 1 ({100 * rows['explained_x'].iloc[0]:.0f} % of variance)")
     ax.set_ylabel(f"PC 2 ({100 * rows['explained_y'].iloc[0]:.0f} %)")
     return filled
@@ -106,40 +118,51 @@ def _strip(ax: Axes, rows: pd.DataFrame) -> None:
     """Distance off the plane against the epoch, in ‖θT‖."""
     path = rows[rows["kind"] == "trajectory"].sort_values("epoch")
     off = path["off_plane"] / path["norm"]
+    last = path["epoch"].max()
     ax.fill_between(path["epoch"], off, color=PATH, alpha=0.35, linewidth=0)
     ax.plot(path["epoch"], off, color=OFF, linewidth=0.9)
-    ax.set(
-        xlim=(0, path["epoch"].max()), ylim=(0, max(0.2, 1.1 * off.max())), xlabel="epoch", yticks=(0, 0.2)
-    )
-    ax.set_ylabel("off\nplane", fontsize=6)
+    ax.set(xlim=(0, last), ylim=(0, max(0.2, 1.1 * off.max())), yticks=(0, 0.2))
+    ax.set_xticks((0, last), ("0", f"{last:g}"), fontsize=6)
+    ax.set_xlabel("epoch", labelpad=1)
+    ax.yaxis.tick_right()
+    ax.set_yticks((0, 0.2), ("0", "0.2"), fontsize=6)
+    ax.set_title("off plane", fontsize=6, loc="left", pad=2)
 
 
 def _said(summary: pd.DataFrame) -> str:
-    """What a panel's title says in numbers, means over seeds."""
-    if summary.empty:
-        return ""
+    """A panel's numbers, means over seeds with standard deviations."""
 
-    def mean(column: str, digits: int) -> str:
-        values = summary[column]
+    def mean(column: str, digits: int, factor: float = 1.0) -> str:
+        values = factor * summary[column]
         bar = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
         return f"{values.mean():.{digits}f}{bar}"
 
+    basin, _ = _basin(summary)
     return (
-        f"\naccuracy {mean('accuracy', 1)} %, basin {mean('basin_relative', 2)}\n"
-        f"roughness {mean('roughness', 2)}\nnon-convex {100 * summary['non_convexity'].mean():.0f} %"
+        f"accuracy (%)\n{mean('accuracy', 1)}\nbasin\n{mean(basin, 3)}\nroughness\n{mean('roughness', 3)}\n"
+        f"non-convex (%)\n{mean('non_convexity', 0, 100)}"
     )
 
 
-def _describe(fig: Figure, measured: pd.DataFrame) -> None:
+def _basin(summary: pd.DataFrame) -> tuple[str, str]:
+    """(column of the basin's area, its unit): filter by filter where every run was measured so, else in
+    squares of ‖θT‖."""
+    if len(summary) and summary["basin_by_filter"].notna().all():
+        return "basin_by_filter", "squares that move a filter by its own norm (median)"
+    return "basin_relative", f"‖{THETA_T}‖²"
+
+
+def _describe(fig: Figure, measured: pd.DataFrame, summary: pd.DataFrame) -> None:
     row = measured[measured["kind"] == "trajectory"].iloc[0]
     seeds = measured.loc[measured["kind"] == "surface", "seed"].nunique()
-    spread = f"numbers: mean ± standard deviation of {seeds} seeds, contours: seed {row['seed']}"
+    spread = f"numbers: mean ± standard deviation of {seeds} seeds, contours: the first of them"
     fig.suptitle(
-        f"{row['network']} on {row['data']}, $s$ = {percent(row['sparsity'])}: loss on "
-        f"{row['images']:.0f} training images; lengths in ‖{THETA_T}‖\n"
-        f"basin: area within {WITHIN:g} nats of the minimum, in ‖{THETA_T}‖²"
-        + (f"; {spread}" if seeds > 1 else ""),
+        f"{row['network']} on {row['data']}, $s$ = {percent(row['sparsity'])}, loss on "
+        f"{row['images']:.0f} training images; lengths in ‖{THETA_T}‖"
+        + (f"\n{spread}" if seeds > 1 else "")
+        + f"\nbasin: area within {WITHIN:g} nats of the minimum, in {_basin(summary)[1]}",
         fontsize=6.5,
+        y=0.995,
     )
     look: dict[str, Any] = {"color": PATH, "markeredgecolor": PALE, "markeredgewidth": 0.4, "linestyle": ""}
     marks = [
@@ -148,7 +171,7 @@ def _describe(fig: Figure, measured: pd.DataFrame) -> None:
         Line2D([], [], marker="o", markersize=2.6, color=PATH, label="snapshots, projected"),
         Line2D([], [], color=OFF, linewidth=0.9, label="their distance off the plane"),
     ]
-    fig.legend(handles=marks, loc="outside lower center", ncols=4)
+    fig.legend(handles=marks, loc="lower center", ncols=4)
 
 
 def scene(measured: pd.DataFrame) -> list[dict[str, Any]]:
@@ -211,5 +234,13 @@ def still(measured: pd.DataFrame) -> Figure:
             ax.tick_params(pad=-2)
             ax.xaxis.labelpad = ax.yaxis.labelpad = ax.zaxis.labelpad = -6
             ax.view_init(elev=32, azim=-70)
-            ax.set_box_aspect((1, 1, 0.55), zoom=1.12)
+            ax.set_box_aspect((1, 1, 0.55), zoom=1.0)
+        row = first[first["kind"] != "missing"].head(1)
+        if len(row):
+            about = row.iloc[0]
+            fig.suptitle(
+                f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}, "
+                f"seed {about['seed']}; lengths in ‖{THETA_T}‖, the loss below {RIM:g} nats",
+                fontsize=6.5,
+            )
     return fig

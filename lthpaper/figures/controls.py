@@ -1,5 +1,7 @@
 """Controls: what a ticket is made of. Differences of accuracy with their intervals, a panel a mask."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,16 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import CROSS, PAGE, paper_style, percent
+from lthpaper.figures.means import CROSS
+from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, signed
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.verdicts import controls
 from lthpaper.verdicts.cells import trained
 
-HEIGHT = 0.52  # inches a comparison
+HEIGHT = 0.46  # inches a comparison
 INTERVAL = 0.95
-TICKS = (-30, -10, -3, -1, 0, 1, 3, 10, 30)  # points
+NOT_RUN: dict[str, Any] = {"ha": "center", "va": "center", "color": PALE, "fontsize": 6}
+TICKS, BETWEEN = (-10, -3, 0, 3, 10), (-30, -1, 1, 30)  # points, with and without a label
 
 
 def trials(scale: Scale) -> list[Trial]:
@@ -31,7 +35,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """A forest plot: one group a comparison, in it one line a learning rate, small rates at the top."""
     found = controls.differences(table, INTERVAL)
     rates = sorted(table["lr"].unique())
-    colours = dict(zip(rates, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rates))), strict=True))
+    colours = rate_colours(rates)
     questions = [question for *_, question in controls.COMPARED]
     with paper_style():
         fig, axes = plt.subplots(
@@ -40,26 +44,25 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             figsize=(PAGE, 1 + HEIGHT * len(questions)),
             sharex=True,
             sharey=True,
-            layout="constrained",
         )
         for ax, mask in zip(axes, runs_of.MASKS, strict=True):
             panel(ax, found[found["mask"] == mask], rates, colours)
             ax.set_title(f"under {mask}'s mask")
-            ax.set_xlabel("difference of test accuracies (points)")
         axes[0].set_yticks(range(len(questions)), [_label(*row) for row in controls.COMPARED])
         axes[0].set_ylim(len(questions) - 0.5, -0.5)
         _limits(axes[0], found)
         for ax in axes:  # the smallest rates differ by tens of points, the others by tenths
             ax.set_xscale("symlog", linthresh=3)
-            ax.set_xticks(TICKS, [f"{tick:+g}" if tick else "0" for tick in TICKS])
-            ax.minorticks_off()
+            ax.set_xticks(TICKS, [signed(tick, 0) if tick else "0" for tick in TICKS])
+            ax.set_xticks(BETWEEN, [], minor=True)
+            ax.set_xlabel("difference of accuracies (points)")
         marks = [Line2D([], [], color=colours[lr], marker="o", markersize=3, label=f"{lr:g}") for lr in rates]
         fig.legend(handles=marks, title="initial learning rate", loc="outside lower center", ncols=len(marks))
-        fig.suptitle(_note(table, found), fontsize=8)
+        fig.suptitle(_note(table, found), fontsize=6.5)
     return fig
 
 
-def panel(ax: Axes, found: pd.DataFrame, rates: list[float], colours: dict[float, np.ndarray]) -> Axes:
+def panel(ax: Axes, found: pd.DataFrame, rates: list[float], colours: dict[float, Any]) -> Axes:
     """One mask's comparisons. found: rows of controls.differences."""
     ax.axvline(0, color="#444444", linewidth=0.8, zorder=1)
     offsets = dict(zip(rates, np.linspace(-0.33, 0.33, len(rates)) if len(rates) > 1 else [0.0], strict=True))
@@ -72,6 +75,8 @@ def panel(ax: Axes, found: pd.DataFrame, rates: list[float], colours: dict[float
         if np.isfinite(row.low):
             ax.plot([row.low, row.high], [y, y], color=colours[row.lr], linewidth=1, zorder=2)
         ax.plot(row.difference, y, "o", color=colours[row.lr], markersize=2.8, zorder=3)
+    for question in set(places) - set(found["question"]):
+        ax.text(0.5, places[question], "not run", transform=ax.get_yaxis_transform(), **NOT_RUN)
     for i in range(1, len(places)):
         ax.axhline(i - 0.5, color="#cccccc", linewidth=0.5)
     ax.grid(axis="y", visible=False)
@@ -80,7 +85,7 @@ def panel(ax: Axes, found: pd.DataFrame, rates: list[float], colours: dict[float
 
 def _label(ours: str, against: str, question: str) -> str:
     names = [name.rstrip("-") for name in (ours, against)]
-    return f"{names[0]} − {names[1]}\n({question})"
+    return f"{names[0]} − {names[1]}\n{question}"
 
 
 def _limits(ax: Axes, found: pd.DataFrame) -> None:
@@ -101,7 +106,7 @@ def _limits(ax: Axes, found: pd.DataFrame) -> None:
 def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
     ran = trained(table)
     sparsity = percent(table["sparsity"].max())
-    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, s = {sparsity}, "
+    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, $s$ = {sparsity}, "
     about += f"{table['epochs'].iloc[0]} epochs"
     if not ran.any():
         return f"{about}; nothing has run yet"
@@ -135,6 +140,10 @@ def _points(mean: float, half: float) -> str:
 register(
     "controls",
     FigureSpec(
-        "LT minus each control: norms, signs, shuffled and random masks", trials, plot, tabulate=tabulate
+        "LT minus each control: norms, signs, shuffled, carried and random masks",
+        trials,
+        plot,
+        tabulate=tabulate,
+        says=lambda table, scale: controls.seen(table).splitlines(),
     ),
 )

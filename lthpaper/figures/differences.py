@@ -5,8 +5,10 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
-from lthpaper.figures.style import COLOURS, MARKERS, PALE, converged
+from lthpaper.figures.means import converged
+from lthpaper.figures.style import COLOURS, MARKERS, PALE
 from lthpaper.verdicts.uncertainty import Cell, best_against_best
 
 
@@ -31,20 +33,19 @@ def draw(
 ) -> None:
     """Differences with their intervals, in the marks of the setting that stands first."""
     bars = [(found["difference"] - found["low"]).fillna(0), (found["high"] - found["difference"]).fillna(0)]
-    look: dict[str, Any] = {
-        "color": COLOURS[setting],
-        "marker": MARKERS[setting],
-        "markersize": 4,
-        "linestyle": line,
-    }
-    look |= {"markerfacecolor": "white"} if hollow else {"markeredgecolor": "white"}
-    look |= {"markeredgewidth": 0.8 if hollow else 0.3, "linewidth": 0.6 if hollow else 1.0}
-    ax.errorbar(x, found["difference"], yerr=bars, elinewidth=0.7, capsize=1.5, capthick=0.7, **look)
+    colour = COLOURS[setting]
+    ends: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7, "zorder": 2}
+    ax.errorbar(x, found["difference"], yerr=bars, fmt="none", ecolor=colour, **ends)
+    edge, face = (colour, "white") if hollow else ("white", colour)
+    look: dict[str, Any] = {"color": colour, "marker": MARKERS[setting], "markersize": 4, "zorder": 3}
+    look |= {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": 0.8 if hollow else 0.3}
+    ax.plot(x, found["difference"], linestyle=line or "none", linewidth=0.6 if hollow else 1.0, **look)
 
 
 def frame(ax: Axes, gap: float, found: pd.DataFrame) -> None:
     """The zero, the paper's clear gap, and a range that holds the differences; intervals may run out."""
     ax.axhline(0, color=PALE, linewidth=0.7)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda points, _: f"{points:g}".replace("-", "−")))
     ax.axhline(gap, color=PALE, linewidth=0.7, linestyle=(0, (3, 2)))
     if len(found):
         low, high = min(found["difference"].min(), 0.0), max(found["difference"].max(), gap)

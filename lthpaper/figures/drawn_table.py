@@ -61,7 +61,7 @@ def draw_table(
             for cell, wide, numeric in zip(row, widths, right, strict=True):
                 weight = "bold" if number == 0 else "normal"
                 lines = cell.split("\n")
-                for n, text in enumerate(lines):  # one by one: a cell's baseline must not hang on its letters
+                for n, text in enumerate(lines):  # a cell's baseline must not depend on its letters
                     below = (n - (len(lines) - 1) / 2) * line + 0.35 * size / POINTS
                     at: dict[str, Any] = {"x": x + wide, "ha": "right"} if numeric else {"x": x, "ha": "left"}
                     look: dict[str, Any] = {"va": "baseline", "fontsize": size, "fontweight": weight}

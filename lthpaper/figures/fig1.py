@@ -1,6 +1,6 @@
 """Figure 1: pretraining, LT-IMP and RR-IMP at three learning rates, sufficient and insufficient epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, differences, register, style
+from lthpaper.figures.axes import accuracy_axis
+from lthpaper.figures.curves import Case, epochs_fill, offsets, points
+from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
 from lthpaper.paper import thresholds
 from lthpaper.paper.quotes import QUOTES, Quote
@@ -27,7 +30,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """A column a sparsity: above, accuracies; below, LT less RR with its interval. Filled: sufficient, open:
     insufficient epochs; a star is what the paper states."""
     sparsities = sorted(s for s in table["sparsity"].unique() if s > 0)
-    cases = [(s, e) for e in sorted(table["epochs"].unique(), reverse=True) for s in SETTINGS]
+    lengths = epochs_fill(table["epochs"].unique())
+    cases = {
+        case_of(s, e): Case(s, hollow=not lengths[e]) for e in sorted(lengths, reverse=True) for s in SETTINGS
+    }
     with paper_style():
         fig, axes = plt.subplots(
             *(2, len(sparsities)), figsize=(PAGE, 3.6), sharey="row", squeeze=False, height_ratios=(1.6, 1)
@@ -35,20 +41,26 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         limits = accuracy_limits(table)
         for letter, (top, below), s in zip("abcdefghijklmnop", axes.T, sparsities, strict=False):
             rows = table[table["sparsity"].isin((0.0, s))]
-            style.points(top, rows, "lr", cases, DODGE)
+            rows = rows.assign(case=rows["setting"].combine(rows["epochs"], case_of))
+            points(top, rows, "lr", cases, DODGE)
             stated(top, rows, cases)
             gaps(below, rows, ["lr", "epochs"])
             top.set(title=f"({letter}) sparsity {percent(s)}", xlabel="", ylabel="")
             below.set_xlabel("initial learning rate")
         if limits:
-            style.accuracy_axis(axes[0][0], *limits)
+            accuracy_axis(axes[0][0], *limits)
         finish(fig, axes, table)
     return fig
 
 
+def case_of(setting: str, epochs: int | None) -> str:
+    """One mark of a learning rate: a setting trained for so many epochs."""
+    return f"{setting}, {epochs} epochs"
+
+
 def accuracy_limits(table: pd.DataFrame) -> tuple[float, float] | None:
     """Lowest and highest mean with its bar, and what the paper states of this network; None without any."""
-    cells = style.spread(table, ["setting", "lr", "epochs", "sparsity"]).dropna(subset="mean")
+    cells = spread(table, ["setting", "lr", "epochs", "sparsity"]).dropna(subset="mean")
     if cells.empty:
         return None
     bars, said = cells["std"].fillna(0), [q.accuracy for q in quotes(table)]
@@ -70,11 +82,11 @@ def quotes(table: pd.DataFrame) -> list[Quote]:
     ]
 
 
-def stated(ax: Axes, rows: pd.DataFrame, cases: Sequence[tuple[str, int | None]]) -> None:
+def stated(ax: Axes, rows: pd.DataFrame, cases: Mapping[str, Case]) -> None:
     """A star for each accuracy that the paper states of this panel."""
-    rates, offsets = sorted(rows["lr"].unique()), np.linspace(-DODGE / 2, DODGE / 2, len(cases))
+    rates, places = sorted(rows["lr"].unique()), offsets(cases, DODGE)
     for q in quotes(rows):
-        x = rates.index(q.lr) + offsets[cases.index((q.setting, q.epochs))]
+        x = rates.index(q.lr) + places[case_of(q.setting, q.epochs)]
         star(ax, x, q)
 
 
@@ -95,7 +107,7 @@ def gaps(ax: Axes, rows: pd.DataFrame, by: list[str]) -> None:
     """LT less RR at each learning rate; the dashed line is the paper's clear gap."""
     found = differences.between(rows[rows["sparsity"] > 0], "LT-IMP", "RR-IMP", by)
     rates = sorted(rows["lr"].unique())
-    filled = style.epochs_fill(rows["epochs"].unique())
+    filled = epochs_fill(rows["epochs"].unique())
     for offset, (epochs, fill) in zip((-0.15, 0.15), sorted(filled.items(), reverse=True), strict=False):
         of_length = found[found["epochs"] == epochs]
         x = [rates.index(lr) + offset for lr in of_length["lr"]]
@@ -114,9 +126,9 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
     axes[1][0].set_ylabel("LT − RR (points)")
     for ax in axes[0]:
         ax.tick_params(axis="x", labelbottom=False)
-    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {style.seeds_note(table)}"
-    notes = f"{style.diverged_note(table)}{style.unfinished_note(table)}"
-    note = f"LT − RR with bounds at 95 % each{notes}"
+    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}"
+    notes = f"{diverged_note(table)}{unfinished_note(table)}"
+    note = f"LT − RR with one-sided bounds at 95 %{notes}"
     fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
     marks = legend(table)
     narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}
@@ -126,7 +138,7 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
 def legend(table: pd.DataFrame) -> list[Line2D]:
     """A mark a setting, a fill a length of training, the clear gap; the paper's star where it is drawn."""
     marks = [style.swatch(s, linestyle="") for s in SETTINGS]
-    for epochs, fill in sorted(style.epochs_fill(table["epochs"].unique()).items(), reverse=True):
+    for epochs, fill in sorted(epochs_fill(table["epochs"].unique()).items(), reverse=True):
         look: dict[str, Any] = {
             "color": PALE,
             "markerfacecolor": PALE if fill else "white",

@@ -15,20 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import (
-    COLOURS,
-    DASHES,
-    PAGE,
-    SIMILAR,
-    paper_style,
-    swatch,
-    ticket_band,
-    ticket_swatch,
-)
+from lthpaper.figures.style import COLOURS, DASHES, PAGE, SIMILAR, paper_style, swatch
+from lthpaper.figures.verdict_marks import ticket_band, ticket_swatch
 from lthpaper.paper import Thresholds
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
-from lthpaper.verdicts.conditions import SYMBOLS, YES
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.evidence import YES
 from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, Verdict, verdict
 
 NAMES = {"pretraining": "pretraining", "LT-IMP": "LT", "RR-IMP": "RR", "SDT": "SDT"}
@@ -133,14 +126,17 @@ def _conditions(ax: Axes, rows: pd.DataFrame, found: Verdict) -> None:
         lr, best = _where_best(rows, setting), _best(rows, setting)
         ax.plot([lr, GUTTER], [best, best], color=COLOURS[setting], linewidth=0.6, alpha=0.8)
         ax.plot([lr], [best], "o", color=COLOURS[setting], markersize=3)
-    for n, x in ((5, 3.4), (3, 1.35), (2, 3.4)):
+    back = {"facecolor": "white", "linewidth": 0, "pad": 0.2}  # a symbol never lies on a level
+    for n, x, lower in ((5, 3.4, 0), (3, 1.35, 0), (2, 3.4, 0.9)):
         ours, theirs = found[n].best, found[n].against
         assert ours is not None
         assert theirs is not None
         (lt, _), (other, _) = ours, theirs
         ends = _best(rows, other), _best(rows, lt)
         _arrow(ax, x, *ends)
-        ax.text(x * 1.15, sum(ends) / 2, SYMBOLS[n - 1], va="center", ha="left", fontsize=10)
+        ax.text(
+            x * 1.15, sum(ends) / 2 - lower, SYMBOLS[n - 1], va="center", ha="left", fontsize=9, bbox=back
+        )
     lr = min(found[4].lrs, key=lambda lr: abs(np.log(lr / 0.004)))
     lt, dense = (np.interp(lr, RATES, _accuracy(rows, s)) for s in ("LT-IMP", "pretraining"))
     ax.annotate(
@@ -158,9 +154,9 @@ def _ticket(ax: Axes, rows: pd.DataFrame, found: Verdict) -> None:
     shown = sorted(set(found.lrs) & set(found[3].lrs))
     lt = np.interp(shown, RATES, _accuracy(rows, "LT-IMP"))
     jackpot = found.kind == JACKPOT
-    ticket_band(ax, shown, lt, found.kind, half=0.04)
-    text, height = ("Jackpot", 92.9) if jackpot else ("secondary\nprize", 91.75)
-    ax.text(RATES[0] * 1.12, height, text, fontweight="bold", fontsize=7, va="center")
+    ticket_band(ax, shown, lt, found.kind)
+    text = "Jackpot" if jackpot else "secondary prize"
+    ax.text(RATES[0] * 1.12, HIGH - 0.4, text, fontweight="bold", fontsize=7, va="center")
     if not jackpot:
         best = found[5].best
         assert best is not None

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from lthpaper.figures.style import PALE
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 
 STATES = {  # state -> colour; apart from each other in lightness too
     YES: "#004C6D",
@@ -17,7 +17,7 @@ STATES = {  # state -> colour; apart from each other in lightness too
     UNDECIDED: "#C9A227",
     NOT_RUN: "#BDBDBD",
 }
-LINEAR = 1.0  # up to so many points the axis is linear, beyond it logarithmic
+LINEAR = 1.0  # the axis is linear up to this many points, and logarithmic beyond
 
 
 def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None) -> None:
@@ -40,11 +40,11 @@ def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None)
 def points_axis(ax: Axes, values: pd.Series) -> None:
     """x in points, linear around zero and logarithmic beyond, so that 0.5 and 50 are both to be read."""
     finite = [0.0, *values[np.isfinite(values)]]
-    low, high = 1.25 * min(finite) - 0.3, 1.25 * max(finite) + 0.3
+    low, high = 1.6 * min(finite) - 0.3, 1.6 * max(finite) + 0.3
     ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.7)
     ax.set_xlim(low, high)
     ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100) if low <= t <= high]
-    if len(ticks) > 6:
+    if max(map(abs, ticks)) >= 10:
         ticks = [t for t in ticks if abs(t) in (0, 1, 10, 100)]
     ax.set_xticks(ticks, [f"{t:+d}".replace("-", "−") if t else "0" for t in ticks])
     ax.minorticks_off()

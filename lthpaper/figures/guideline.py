@@ -62,7 +62,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     by_leaf = {leaf: [g for g in found if leaf_of(g) == leaf] for leaf in LEAVES}
     bodies = {leaf: _body(of_leaf) for leaf, of_leaf in by_leaf.items()}
     lines = max(len(body) for body in bodies.values())
-    tall = 0.95 + LINE * (len(_advice((False, True))) + lines + 2.6) + 0.42
+    tall = 1.2 + LINE * (len(_advice((False, True))) + lines + 2.6) + 0.5
     with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
         fig = plt.figure(figsize=(PAGE, tall))
         ax = fig.add_axes((0, 0, 1, 1))
@@ -70,15 +70,15 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         ax.set_axis_off()
         wide = (PAGE - 0.24) / 3
         left = [0.06 + i * (wide + 0.06) for i in range(3)]
-        top = 0.98
+        top = 1.22
         _question(ax, 2.75, 0.16, "How to win a prize (§3.2): is the data set large?")
-        _question(ax, left[0] + wide + 0.03, 0.57, "small: residual connections?")
-        _arrow(ax, (2.0, 0.26), (left[0] + wide + 0.03, 0.48), "no")
+        _question(ax, left[0] + wide + 0.03, 0.68, "are there residual connections?")
+        _arrow(ax, (2.05, 0.26), (left[0] + wide + 0.03, 0.58), "no")
         _arrow(ax, (3.9, 0.26), (left[2] + wide / 2, top - 0.02), "yes")
-        _arrow(ax, (left[0] + wide - 0.2, 0.67), (left[0] + wide / 2, top - 0.02), "yes")
-        _arrow(ax, (left[1] + 0.2, 0.67), (left[1] + wide / 2, top - 0.02), "no")
+        _arrow(ax, (left[0] + wide - 0.2, 0.79), (left[0] + wide / 2, top - 0.02), "yes")
+        _arrow(ax, (left[1] + 0.2, 0.79), (left[1] + wide / 2, top - 0.02), "no")
         for x, (leaf, heading) in zip(left, LEAVES.items(), strict=True):
-            _leaf(ax, x, top, wide, tall - 0.42 - top, heading, _advice(leaf), bodies[leaf])
+            _leaf(ax, x, top, wide, tall - 0.5 - top, heading, _advice(leaf), bodies[leaf])
         foot = (
             "Our results at the highest sparsity, by the means; a question mark: the seeds leave it open.",
             "In brackets, points: small less large rates; IMP less OMP; LT less RR. What is small data",

@@ -4,7 +4,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.figures import FigureSpec, appendix_a, fig3, register, style
+from lthpaper.figures import FigureSpec, register, sanity_panels, style
+from lthpaper.figures.axes import accuracy_axis, sparsity_axis
+from lthpaper.figures.curves import curves, level
+from lthpaper.figures.means import diverged_note, seeds_note, unfinished_note
 from lthpaper.figures.style import PAGE, paper_style
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -22,7 +25,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     table = table.assign(density=1 / (1 - table["sparsity"]))
     panels = [
         (f"{network} · {data}, lr {lr:g}", rows[rows["lr"] == lr])
-        for network, data, rows in fig3.experiments(table, scale)
+        for network, data, rows in sanity_panels.experiments(table, scale)
         for lr in sorted(rows["lr"].unique())
     ]
     down = -(-len(panels) // ACROSS)
@@ -34,18 +37,18 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 continue
             title, rows = panels[i]
             there = rows[trained(rows)]
-            style.level(ax, there)
-            style.curves(ax, there[there["sparsity"] > 0], "density", SETTINGS[1:], apart=1.02)
-            appendix_a.sparsity_axis(ax, rows["sparsity"])
-            if limits := fig3.accuracies(there):
-                style.accuracy_axis(ax, *limits, ticks=5)
+            level(ax, there)
+            curves(ax, there[there["sparsity"] > 0], "density", SETTINGS[1:], apart=1.02)
+            sparsity_axis(ax, rows["sparsity"])
+            if limits := sanity_panels.accuracies(there):
+                accuracy_axis(ax, *limits, ticks=5)
             ax.set(xlabel="sparsity" if i >= len(panels) - ACROSS else "", ylabel="")
             ax.set_title(title, fontsize=6.5)
         for ax in axes[:, 0]:
             ax.set_ylabel("test accuracy (%)")
         have = table[table["accuracy"].notna()]
-        note = style.seeds_note(have) if len(have) else "nothing has run yet"
-        note += f"; {table['epochs'].max()} epochs{style.diverged_note(table)}{style.unfinished_note(table)}"
+        note = seeds_note(have) if len(have) else "nothing has run yet"
+        note += f"; {table['epochs'].max()} epochs{diverged_note(table)}{unfinished_note(table)}"
         fig.suptitle(note, fontsize=6.5)
         marks = [style.swatch("pretraining", marker=""), *(style.swatch(s) for s in SETTINGS[1:])]
         fig.legend(handles=marks, loc="outside lower center", ncols=6)

@@ -5,16 +5,21 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from lthpaper import data
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import PAGE, paper_style
+from lthpaper.figures.style import PAGE, PALE, SIMILAR, paper_style, rate_colours
 from lthpaper.measures import stability
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 
+PARTS = {"test": "test", "train": "training"}  # column -> which error
 STABLE = 2.0  # points of error: Frankle 2020 calls less than 2 % no barrier
 
 
@@ -26,32 +31,57 @@ def trials(scale: Scale) -> list[Trial]:
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
     """The barriers of the pairs that the store has (stability.BARRIERS)."""
-    images = data.load(scale.data, data_root, scale.train_images)
+    images = data.load(scale.data, data_root, *scale.task.division)
     return stability.barriers(found, store, images)
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """Mean barrier and standard deviation over seeds; one line a learning rate."""
-    rates = sorted(table["lr"].unique())
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.85, max(len(rates), 1)))
-    parts = sorted(table["k"].unique())
     with paper_style():
-        fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True, layout="constrained")
-        for ax, part in zip(axes, ("test", "train"), strict=True):
-            ax.axhspan(0, STABLE, color="#eeeeee", linewidth=0, zorder=0)
-            for colour, lr in zip(colours, rates, strict=False):
-                cells = table[table["lr"] == lr].groupby("k")[part].agg(["mean", "std"])
-                x = [parts.index(k) for k in cells.index]
-                spread = cells["std"].fillna(0)
-                ax.errorbar(x, cells["mean"], spread, color=colour, marker="o", capsize=2, label=f"{lr:g}")
-            ax.set_xticks(range(len(parts)), [str(k) for k in parts])
-            ax.set_ylim(bottom=0)
-            ax.set_xlabel("epoch k at which the siblings part")
-            ax.set_ylabel(f"barrier of the {'training' if part == 'train' else 'test'} error (points)")
-        if rates:
-            axes[0].legend(title="learning rate")
-        fig.suptitle(_note(table, scale), fontsize=8)
+        fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True)
+        for letter, ax, (part, error) in zip("ab", axes, PARTS.items(), strict=True):
+            _panel(ax, table, part)
+            ax.set_title(f"({letter}) {error} error")
+            ax.set(xlabel="epoch $k$ at which the siblings part", ylabel="")
+        axes[0].set_ylabel("error barrier (points)")
+        marks: list[Artist] = [
+            Line2D([], [], color=colour, marker="o", label=f"{lr:g}")
+            for lr, colour in rate_colours(table["lr"]).items()
+        ]
+        marks.append(Patch(color=SIMILAR, label=f"below {STABLE:g} points: stable"))
+        fig.legend(handles=marks, title="learning rate", loc="outside lower center", ncols=len(marks))
+        fig.suptitle(_note(table, scale), fontsize=6.5)
     return fig
+
+
+def _panel(ax: Axes, table: pd.DataFrame, part: str) -> None:
+    """The barriers of one error, against the epochs in even steps."""
+    import seaborn as sns
+
+    if table.empty:
+        ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color=PALE)
+        ax.set(xticks=[], yticks=[])
+        return
+    colours = rate_colours(table["lr"])
+    sns.pointplot(
+        table,
+        x="k",
+        y=part,
+        hue="lr",
+        hue_order=list(colours),
+        palette=list(colours.values()),
+        errorbar="sd",
+        capsize=0.08,
+        err_kws={"linewidth": 0.7},
+        dodge=0.25,
+        linewidth=1.0,
+        markersize=3.5,
+        markeredgewidth=0.3,
+        legend=False,
+        ax=ax,
+    )
+    ax.axhspan(0, STABLE, color=SIMILAR, linewidth=0, zorder=0)
+    ax.set_ylim(bottom=0)
 
 
 def _note(table: pd.DataFrame, scale: Scale) -> str:
@@ -60,9 +90,8 @@ def _note(table: pd.DataFrame, scale: Scale) -> str:
         return f"{about}: nothing has run yet"
     n = table.groupby(["lr", "k"]).size()
     count = f"{n.max()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-    bars = "mean ± standard deviation" if n.max() > 1 else "one pair"
-    words = f"{bars} over {count} seeds" if n.max() > 1 else bars
-    return f"{about}, {table['epochs'].max()} epochs, {words}; grey: below {STABLE:g} points, stable"
+    words = f"mean ± standard deviation of {count} seeds" if n.max() > 1 else "one pair of siblings"
+    return f"{about}, {table['epochs'].max()} epochs, {words}"
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
@@ -78,5 +107,12 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 register(
     "stability",
-    FigureSpec("Error barriers between siblings", trials, plot, tabulate=tabulate, measure=measure),
+    FigureSpec(
+        "Error barriers between siblings",
+        trials,
+        plot,
+        tabulate=tabulate,
+        measure=measure,
+        says=lambda table, scale: stability.seen(table).splitlines(),
+    ),
 )

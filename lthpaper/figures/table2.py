@@ -137,9 +137,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         "forward pass.",
     ]
     for row in table[table["agrees"] == "no"].itertuples():
+        few = "fewer" if row.count < row.implied else "more"
         notes.append(
-            f"{row.network}: {row.count - row.implied:+,} parameters against the {row.implied:,} that the "
-            "printed count implies; its first convolution is for small images (ours)."
+            f"{row.network}: {abs(row.count - row.implied):,} parameters {few} than the {row.implied:,} that "
+            "the printed count implies; its first convolution is for small images (ours)."
         )
     if not table["in_paper"].all():
         notes.append("Rows without a printed count are this scale's and not the paper's.")

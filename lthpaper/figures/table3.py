@@ -7,14 +7,16 @@ hand: the rows follow §3.1's questions.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.figures import FigureSpec, fig3, register
+from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.drawn_table import draw_table
-from lthpaper.figures.style import percent, signed, unfinished_note
+from lthpaper.figures.means import unfinished_note
+from lthpaper.figures.sanity_panels import experiments as experiments_of
+from lthpaper.figures.style import percent, signed
 from lthpaper.figures.table2 import residual_count
 from lthpaper.figures.verdict_marks import neighbours
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
-from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
 from lthpaper.verdicts.observations import ALIKE, IMP, LT, OMP, QUESTIONS, RR, observations
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY
 
@@ -42,7 +44,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """
     columns = {}
     tasks = {(t.network, t.data): t for t in scale.tasks}
-    for network, data, rows in fig3.experiments(table, scale):
+    for network, data, rows in experiments_of(table, scale):
         found = observations(rows)
         found = found[found["epochs"] == found["epochs"].max()]
         task = tasks.get((network, data))
@@ -115,7 +117,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         "In brackets, points by which the better leads; where alike, IMP less OMP, small less large, LT less "
         "RR. Small: below the learning rate at which pretraining is best. Initial weights matter: LT better "
         "than RR.",
-        "The body of the paper's Table 3 is not at hand; the rows are ours, after the questions of §3.1.",
+        "We could not see the body of the paper's Table 3; the rows are ours, after the questions of §3.1.",
     ]
     if lacking := unfinished_note(table).strip("; "):
         notes.append(f"{lacking}: an answer by means is that of the others.")

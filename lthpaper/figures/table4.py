@@ -1,7 +1,7 @@
 """Table 4 (§4): masks from two pretraining learning rates, their subnetworks trained at many.
 
 Every IMP round trains at the pretraining rate; only the last subnetwork's own training has another. The
-paper's table is not at hand: the two rates are Figure 1's two largest, and the sparsity is the scale's
+paper's table is unavailable to us: the two rates are Figure 1's two largest, and the sparsity is the scale's
 highest (ours).
 """
 
@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.style import PAGE, diverged_note, paper_style, percent, spread
+from lthpaper.figures.means import diverged_note, spread
+from lthpaper.figures.style import PAGE, paper_style, percent
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 
@@ -26,7 +27,7 @@ RANGE = 5.0  # points below the best that colours tell apart; a rate that fails 
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting, pretraining_lr and lr: mean, std, n and diverged of accuracy (style.spread)."""
+    """One row a setting, pretraining_lr and lr: mean, std, n and diverged of accuracy (spread)."""
     return spread(table[table["setting"] != "pretraining"], ["setting", "pretraining_lr", "lr"])
 
 
@@ -78,7 +79,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
     for cell in found.itertuples():
         row = square.loc[cell.pretraining_lr]
         at = rates.index(cell.lr), others.index(cell.pretraining_lr)
-        light = np.isfinite(cell.mean) and cell.mean > high - RANGE / 2
+        light = not np.isfinite(cell.mean) or _lightness(np.asarray(shown.to_rgba(cell.mean))) > 0.4
         best = np.isfinite(cell.mean) and round(cell.mean, 1) == _best(row)
         ax.text(
             *at,
@@ -86,7 +87,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
             ha="center",
             va="center",
             fontsize=6.5,
-            color="black" if light or not np.isfinite(cell.mean) else "white",
+            color="black" if light else "white",
             fontweight="bold" if best else "normal",
             linespacing=1.0,
         )
@@ -101,6 +102,11 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
     for spine in ax.spines.values():
         spine.set_visible(False)
     return shown
+
+
+def _lightness(colour: np.ndarray) -> float:
+    """Of a colour as the eye has it, from 0 to 1: black is read on more than 0.4, white on less."""
+    return float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
 
 
 def _best(means: pd.Series) -> float | None:
@@ -123,11 +129,12 @@ def _title(table: pd.DataFrame) -> str:
     dense = spread(table[table["setting"] == "pretraining"], "lr")
     ran = dense[dense["mean"].notna() | dense["diverged"]].itertuples()
     said = ", ".join(f"{'×' if cell.diverged else f'{cell.mean:.1f}'} at {cell.lr:g}" for cell in ran)
+    small = "; ±0.0: below 0.05" if (cells(table)["std"] < 0.05).any() else ""
     dense_note = f"; pretraining {said}" if said else ""
     return (
         f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
         f"{seeds if n.max() else 'nothing has run yet'}\n"
-        f"frame: equal rates; bold: alone the best of its row; ±0.0: below 0.05"
+        f"frame: equal rates; bold: alone the best of its row{small}"
         f"{dense_note}{diverged_note(table)}"
     )
 

@@ -7,9 +7,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lthpaper.figures import FigureSpec, register, style
+from lthpaper.figures.axes import accuracy_axis
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -55,9 +56,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     with paper_style():
         fig, axes = plt.subplots(2, len(rates), figsize=(PAGE, 3.6), sharex=True, sharey="row", squeeze=False)
         if len(there):
-            axes[0][0].set_yscale(
-                "log"
-            )  # before drawing: means and bands are then geometric, and stay above 0
+            axes[0][0].set_yscale("log")  # before drawing: means and bands are then geometric, above 0
         for (name, label), line in zip(CURVES.items(), axes, strict=True):
             for ax, lr in zip(line, rates, strict=True):
                 rows = there[there["lr"] == lr].dropna(subset=name)
@@ -83,7 +82,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 ax.set(xlabel="", ylabel="")
             line[0].set_ylabel(label)
         if len(there):
-            style.accuracy_axis(axes[1][0], there["test_accuracy"].min(), there["test_accuracy"].max())
+            accuracy_axis(axes[1][0], there["test_accuracy"].min(), there["test_accuracy"].max())
+            axes[0][0].yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
         for letter, ax, lr in zip("abcdefghijkl", axes[0], rates, strict=False):
             ax.set_title(f"({letter}) learning rate {lr:g}")
         for ax in axes[1]:
@@ -105,7 +105,7 @@ def _title(table: pd.DataFrame, there: pd.DataFrame) -> str:
     return words + (
         "one seed"
         if n.max() == 1
-        else f"mean and standard deviation of {count} seeds (of the loss, geometric)"
+        else f"line and band: mean ± standard deviation of {count} seeds (of the loss, geometric)"
     )
 
 

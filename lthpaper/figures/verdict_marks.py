@@ -6,14 +6,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
-from lthpaper.figures.style import COLOURS, MARKERS, PALE, SURE, TICKETS, rate_axis, spread, ticket_band
+from lthpaper.figures.axes import rate_axis
+from lthpaper.figures.means import spread
+from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PALE, SURE, TICKETS
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.conditions import NO, NOT_RUN, SYMBOLS, YES
+from lthpaper.verdicts.conditions import SYMBOLS
+from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
 from lthpaper.verdicts.tickets import EITHER, NONE, SECONDARY, Verdict
 
 ROWS = (5, 4, 3)  # conditions, from the foot of the strip up
+HALF = 6.5  # points, of half a ticket's band
 LINE = 8.5  # points, of a line of words
 SHORT = {EITHER: "secondary or Jackpot", SECONDARY: "secondary prize", NONE: "no ticket"}
 
@@ -72,6 +77,40 @@ def band(ax: Axes, v: Verdict, rows: pd.DataFrame) -> None:
         ticket_band(ax, run, lt[run], v.kind, sure=v.kind_ours == v.kind)
 
 
+def ticket_swatch(kind: str) -> Patch:
+    """A ticket's band for a legend, as pale as the band."""
+    colour, hatch = TICKETS[kind]
+    return Patch(
+        facecolor=colour, edgecolor="white", hatch=hatch, alpha=SURE, linewidth=0, label=f"{kind} ticket"
+    )
+
+
+def ticket_band(
+    ax: Axes, x: Sequence[float], y: Sequence[float], kind: str, sure: bool = True, half: float = HALF
+) -> None:
+    """A hatched band along a curve where the ticket is. x, y: data; call it when limits and scales stand.
+
+    half: half its height, points (about: the layout may still stretch the panel).
+    """
+    colour, hatch = TICKETS[kind]
+    points = ax.transAxes.inverted().transform(ax.transData.transform(np.column_stack([x, y])))
+    (left, first), (right, last) = points[0], points[-1]
+    xs = [left - 0.03, *points[:, 0], right + 0.03]  # a single learning rate is a band too
+    ys = np.array([first, *points[:, 1], last])
+    half = half / 72 * ax.figure.dpi / ax.bbox.height
+    look: dict[str, Any] = {
+        "facecolor": colour,
+        "edgecolor": "white",
+        "hatch": hatch,
+        "linewidth": 0,
+        "zorder": 1,
+    }
+    alpha = SURE if sure else BY_MEANS
+    ax.fill_between(
+        xs, ys - half, ys + half, transform=ax.transAxes, alpha=alpha, label=f"{kind} ticket", **look
+    )
+
+
 def neighbours(lrs: Sequence[float], grid: Sequence[float]) -> list[list[float]]:
     """Runs of learning rates that are next to each other in the grid."""
     runs: list[list[float]] = []
@@ -86,7 +125,7 @@ def neighbours(lrs: Sequence[float], grid: Sequence[float]) -> list[list[float]]
 def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
     """A row each of ③, ④ and ⑤: a mask's marker at every learning rate at which it holds.
 
-    Filled where the seeds bear out that the condition holds, open where the means alone say so.
+    Filled if the seeds support that the condition holds, open if only the means say so.
     """
     for row, n in enumerate(ROWS):
         ax.axhline(row, color="#DDDDDD", linewidth=0.5, zorder=0)

@@ -10,7 +10,7 @@ import torch
 
 from lthpaper import data
 from lthpaper.errors import require
-from lthpaper.measures.planes import Plane, moving_weights, trajectory_plane
+from lthpaper.measures.planes import Plane, filter_lengths, moving_weights, trajectory_plane
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
 from lthpaper.measures.surfaces import Evaluator, losses, sample, sample_name, surface
 from lthpaper.networks import skeleton
@@ -29,8 +29,8 @@ SINGLE = ("x", "y", "loss", "distance", "off_plane")  # its columns that are kep
 
 COLUMNS = [
     *("kind", "panel", "setting", "network", "data", "sparsity", "lr", "seed", "accuracy", "x", "y", "loss"),
-    *("epoch", "distance", "off_plane", "norm", "explained_x", "explained_y", "images", "fingerprint"),
-    "digest",
+    *("epoch", "distance", "off_plane", "norm", "explained_x", "explained_y", "filter_x", "filter_y"),
+    *("images", "fingerprint", "digest"),
 ]
 
 RUN = ["panel", "setting", "network", "data", "sparsity", "lr", "seed", "accuracy"]
@@ -40,6 +40,7 @@ NUMBERS = [
     "basin",
     "basin_area",
     "basin_relative",
+    "basin_by_filter",
     "roughness",
     "non_convexity",
     "off_plane",
@@ -59,7 +60,8 @@ def measure(
     θT and off the plane, in weight units like x and y; "missing": a run that is not there, or diverged.
     norm: ‖θT‖ of the weights that move. loss: mean cross-entropy in nats over
     the scale's `surface_images` training images, or all where there are fewer. explained_x, explained_y:
-    shares of the trajectory's variance.
+    shares of the trajectory's variance. filter_x, filter_y: how far one unit of x and of y moves a filter, in
+    its own norms (`planes.filter_lengths`); NaN in results that were published before these were kept.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tables = [_measured(t, store, scale, data_root, device) for t in trials]
@@ -106,7 +108,7 @@ def is_measured(run: Run, store: Store, scale: Scale) -> bool:
 
 
 def _key(run: Run, store: Store, scale: Scale) -> str:
-    """Of all that the losses hang on: the training with these bits, the snapshots, the grid, the images."""
+    """A hash of what the losses depend on: the bits of the training, snapshots, grid and images."""
     result = store.get(run)
     images = sample_name(result.fingerprint, run.task.images, scale.surface_images)
     return key_of(result.files.get(WEIGHTS, ""), snapshots(run), HALF, scale.surface_points, images)
@@ -126,7 +128,7 @@ def _surface(
     plane = _plane(run, store)
     if plane is None:
         return None
-    images = data.load(run.task.data, root, run.task.train_images)
+    images = data.load(run.task.data, root, *run.task.division)
     trained_on = store.get(run).fingerprint
     require(
         images.fingerprint == trained_on,
@@ -151,8 +153,11 @@ def _surface(
         "off_plane": plane.off_plane,
     }
     both = pd.concat([pd.DataFrame(part) for part in (seen, passed)], ignore_index=True)
+    filter_x, filter_y = filter_lengths(plane)
     return both.astype(dict.fromkeys(SINGLE, np.float32)).assign(
         norm=norm,
+        filter_x=filter_x,
+        filter_y=filter_y,
         explained_x=plane.explained[0],
         explained_y=plane.explained[1],
         images=len(chosen.labels),
@@ -189,19 +194,22 @@ def numbers(measured: pd.DataFrame, within: float = WITHIN) -> pd.DataFrame:
     """One row a run: how large its basin, how rough and how far from convex its surface (ruggedness.py).
 
     basin: share of the window within `within` nats of its minimum; basin_area: the same in squared
-    weight units; basin_relative: in squares of side ‖θT‖, comparable between networks; off_plane: root
-    of the trajectory's squared distance that lies off the plane, as a share.
+    weight units; basin_relative: in squares of side ‖θT‖, comparable between networks; basin_by_filter: in
+    units that move a filter by its own norm, so that a layer's scale cancels too; off_plane: root of the
+    trajectory's squared distance that lies off the plane, as a share.
     """
     found = []
     for rows, x, y, loss in grids(measured):
-        path = rows[rows["kind"] == "trajectory"]
+        path, about = rows[rows["kind"] == "trajectory"], rows.iloc[0]
+        area = basin_area(loss, x, y, within)
         found.append(
-            rows.iloc[0][RUN].to_dict()
+            about[RUN].to_dict()
             | {
                 "minimum": np.nanmin(loss),
                 "basin": basin_share(loss, within),
-                "basin_area": basin_area(loss, x, y, within),
-                "basin_relative": basin_area(loss, x, y, within) / rows["norm"].iloc[0] ** 2,
+                "basin_area": area,
+                "basin_relative": area / about["norm"] ** 2,
+                "basin_by_filter": area * about["filter_x"] * about["filter_y"],
                 "roughness": roughness(loss),
                 "non_convexity": non_convexity(loss),
                 "off_plane": np.sqrt((path["off_plane"] ** 2).sum() / (path["distance"] ** 2).sum()),

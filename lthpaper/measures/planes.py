@@ -138,9 +138,30 @@ def random_plane(
 def _random_filters(weight: Tensor, mask: Mask | None, name: str, generator: torch.Generator) -> Tensor:
     drawn = torch.randn(weight.shape, dtype=torch.float64, generator=generator)
     direction = _masked(drawn, mask, name).flatten(1)  # (filters, weights of one)
-    norms = weight.cpu().double().flatten(1).norm(dim=1, keepdim=True)
+    norms = _filter_norms(weight)[:, None]
     own = direction.norm(dim=1, keepdim=True)
     return (direction * (norms / own).where(own > 0, 0)).view(weight.shape)
+
+
+def filter_lengths(plane: Plane) -> tuple[float, float]:
+    """How far one unit of u, and one of v, moves a filter, in norms of that filter: the median over filters.
+
+    A filter is one index of the first axis of a weight that moves; one that is pruned whole is left out. The
+    median, since weight decay leaves a few filters almost nothing, and these move by many of their norms.
+    Scaling a filter's weights by a constant changes neither number, nor the function where batch-norm follows
+    (Li et al. 2018, §4). On a plane of `random_plane` both are 1.
+    """
+    whole, u, v = (
+        torch.cat([_filter_norms(w[n]) for n in plane.names]) for w in (plane.origin, plane.u, plane.v)
+    )
+    there = whole > 0
+    one_u, one_v = (float((moved[there] / whole[there]).median()) for moved in (u, v))
+    return one_u, one_v
+
+
+def _filter_norms(weight: Tensor) -> Tensor:
+    """(filters, ...) -> (filters,), float64."""
+    return weight.cpu().double().flatten(1).norm(dim=1)
 
 
 def window(plane: Plane, points: int, margin: float = 0.25) -> tuple[np.ndarray, np.ndarray]:

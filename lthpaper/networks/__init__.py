@@ -75,7 +75,7 @@ def is_local(name: str) -> bool:
 
 def architecture(name: str, **shape: Any) -> str:
     """A hash of what a factory builds and of the code that says so: modules, shapes of parameters, and the
-    source of the factory and of every module class but torch's and torchvision's. A network of one's own
+    source of the factory and of every module class but torch's and torchvision's. A custom network
     may be edited between two runs of the same name, in its forward or its initialisation; this tells (a
     changed comment counts as a change: too much is trained rather than too little)."""
     return _architecture(name, tuple(sorted(shape.items())))

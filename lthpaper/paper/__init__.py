@@ -1,9 +1,9 @@
 """What the paper states, as data: definitions, recipes, grids, every number quoted, its claims.
 
 "Sanity Checks for Lottery Tickets: Does Your Winning Ticket Really Win the Jackpot?" (Ma et al.,
-NeurIPS 2021, arXiv 2107.00166). Accuracies are percent, sparsities the share of prunable weights
-removed. What the text leaves open and we chose is marked: `ours`, or in a comment. Nothing here
-depends on the rest of the package.
+NeurIPS 2021, arXiv 2107.00166). Accuracies are in percent; a sparsity is the share of prunable weights that
+are removed. Choices of ours, where the text leaves one open, are marked `ours` or by a comment. This module
+does not depend on the rest of the package.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -16,9 +16,9 @@ from typing import Any
 class Thresholds:
     """What "similar", "clear gap" and "non-trivial" mean, in points and as a sparsity (§2.2).
 
-    similar: at most this far below is similar. gap: more than this is a clear gap (the text defines
-    it for ③; we use it for ② too). sparsity: above this is non-trivial ("approximately 60 %").
-    ours: True where the text names no value for the data set.
+    similar: at most this many points below is similar. gap: more points than this are a clear gap (the text
+    defines it for ③; we use it for ② too). sparsity: above this it is non-trivial ("approximately 60 %").
+    ours: True if the text names no value for the data set.
     """
 
     similar: float = 0.5
@@ -36,12 +36,12 @@ THRESHOLDS = {
 
 
 def thresholds(data: str) -> Thresholds:
-    """The paper's thresholds for a data set; CIFAR-10's, marked `ours`, for any that it does not use."""
+    """The paper's thresholds for a data set; for one that it does not use, CIFAR-10's, marked `ours`."""
     return THRESHOLDS.get(data, Thresholds(ours=True))
 
 
 PRUNED_PER_ROUND = 0.2  # IMP removes 20 % of the weights that remain (Table 1)
-SPARSITIES = {0.59: 4, 0.832: 8, 0.914: 11, 0.945: 13}  # as the text rounds them -> IMP rounds
+SPARSITIES = {0.59: 4, 0.832: 8, 0.914: 11, 0.945: 13}  # sparsity, rounded as in the text -> IMP rounds
 ROUNDS = tuple(SPARSITIES.values())
 
 
@@ -50,9 +50,9 @@ ROUNDS = tuple(SPARSITIES.values())
 
 @dataclass(frozen=True)
 class PaperRecipe:
-    """A training recipe's numbers; `ours` names the fields that neither text nor authors' code give.
+    """A training recipe's numbers; `ours` names the fields that neither the text nor the authors' code gives.
 
-    Fields as in `lthpaper.runs.recipe.Recipe`, whose learning rate is a grid's.
+    The fields are those of `lthpaper.runs.recipe.Recipe`, without the learning rate.
     """
 
     epochs: int
@@ -70,7 +70,7 @@ class PaperRecipe:
     def arguments(self, epochs: int = 0) -> dict[str, Any]:
         """Arguments for `lthpaper.runs.recipe.Recipe`, all but the learning rate.
 
-        epochs: another length (0: the stated one); milestones, rounded down, and warm-up keep their place.
+        epochs: another length (0: the stated one); milestones, rounded down, and warm-up scale with it.
         """
         stated = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ours"}
         length = epochs or self.epochs
@@ -105,7 +105,7 @@ SEEDS = 3  # "each experiment is run three times"
 
 
 def recipe_of(data: str) -> PaperRecipe:
-    """The paper's recipe for a data set; CIFAR's, all of it `ours`, for any that it does not use."""
+    """The paper's recipe for a data set; for one that it does not use, CIFAR's, with all fields `ours`."""
     return RECIPES.get(data, TINY_IMAGENET)
 
 
@@ -129,7 +129,7 @@ def _grid(*rates: float, named: tuple[float, ...] = NAMED_RATES) -> tuple[Rate, 
 
 # "From extremely small to normal, then to very large based on the network and dataset" (§3.1).
 SMALL_DATA_GRID = _grid(0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5)
-# Batch 1024, so normal lies higher; what the text names, it names of CIFAR.
+# With batch 1024 normal rates are higher; the rates that the text names are CIFAR's.
 IMAGENET_GRID = _grid(0.01, 0.05, 0.1, 0.4, 1.0, 2.0, named=())
 SMALL_RATES, LARGE_RATES = (0.005, 0.01), (0.1,)  # what claims 1 and 2 call small and large
 
@@ -138,9 +138,9 @@ SMALL_RATES, LARGE_RATES = (0.005, 0.01), (0.1,)  # what claims 1 and 2 call sma
 class Experiment:
     """A network on a data set in Figure 3, Appendix F and Table 3; its recipe is that of its data.
 
-    network: this package's name of it. shown: IMP rounds of Figure 3's panel. rounds: those of Appendix
-    F's sparsities (the appendix is not at hand: the four that the text uses). ours: which of `shown` and
-    `rounds` the text does not state; a rate of the grid says it of itself.
+    network: this package's name for it. shown: IMP rounds of Figure 3's panel. rounds: those of Appendix
+    F's sparsities (we could not see the appendix and take the four that the text uses). ours: which of
+    `shown` and `rounds` the text does not state; each rate of the grid has its own mark.
     """
 
     network: str
@@ -174,12 +174,12 @@ EXPERIMENTS = (
 
 
 def experiment(network: str, data: str) -> Experiment | None:
-    """The paper's experiment with this network and data set, None if it has none."""
+    """The paper's experiment with this network and data set; None if there is none."""
     return next((e for e in EXPERIMENTS if (e.network, e.data) == (network, data)), None)
 
 
 def shown_rounds(network: str, data: str) -> int:
-    """IMP rounds of Figure 3's panel; those of the network's first experiment for other data sets."""
+    """IMP rounds of Figure 3's panel; for other data sets, those of the network's first experiment."""
     first = next((e.shown for e in EXPERIMENTS if e.network == network), ROUNDS[-1])
     found = experiment(network, data)
     return found.shown if found else first
@@ -193,7 +193,7 @@ def grid_of(data: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Figure 6: networks on one data set, IMP rounds of the masks, share p. The text states all of it."""
+    """Figure 6: the networks, their data set, IMP rounds of the masks, share p. The text states all of it."""
 
     networks: tuple[str, ...] = ("resnet20", "vgg16")
     data: str = "cifar10"
@@ -208,8 +208,8 @@ FIGURE6 = Correlation()
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """A network of Table 2. printed: as the table has it, millions. count: what that implies exactly,
-    with a head of `classes` outputs; `note` says why where it is not the data set's own head."""
+    """A network of Table 2. printed: millions of parameters, as in the table. count: the exact number behind
+    it, with a head of `classes` outputs; `note` explains a head that is not the data set's own."""
 
     network: str
     data: tuple[str, ...]
@@ -264,7 +264,7 @@ TABLE2_DATA = (
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that results support, contradict or leave undecided; in our words."""
+    """A claim of the paper, in our words, that results support, contradict or leave undecided."""
 
     id: int
     text: str

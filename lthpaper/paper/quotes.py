@@ -8,10 +8,10 @@ class Quote:
     """One statement of the text.
 
     Accuracy statements have `setting`, `lr` (None: the best over all) and `accuracy`, percent.
-    Differences have `minus`, the setting subtracted from `setting`, and compare
-    `setting − minus` by `relation` ("=", "<", ">", "≈") with `difference`, points; "LT" and "RR" alone are
-    §3.1's, which are of IMP or OMP, whichever is better. The rest say what
-    they say in `statement`; a bound on a sparsity is in `sparsity` with its `relation`.
+    Differences have `minus`, the setting subtracted from `setting`, and compare `setting − minus` by
+    `relation` ("=", "<", ">", "≈") with `difference`, points; "LT" and "RR" without a pruning are §3.1's: the
+    better of IMP and OMP. All others have only `statement`, and bounds on a sparsity also `sparsity` with its
+    `relation`.
     """
 
     place: str

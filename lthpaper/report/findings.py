@@ -12,7 +12,7 @@ from lthpaper.measures import contours
 from lthpaper.verdicts import claims
 from lthpaper.verdicts.cells import trained
 from lthpaper.verdicts.claims.outcome import Outcome
-from lthpaper.verdicts.conditions import NOT_RUN
+from lthpaper.verdicts.evidence import NOT_RUN
 from lthpaper.verdicts.tickets import Verdict
 
 READ_WITH = {"appendix-a": "fig1", "fig3": "appendix-f", "table3": "appendix-f", "guideline": "appendix-f"}

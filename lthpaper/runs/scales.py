@@ -15,6 +15,7 @@ WHOLE = {  # field -> least
     **dict.fromkeys(("epochs", "insufficient_epochs", "seeds", "surface_images", "curve_points"), 1),
     "surface_points": 2,
     "micro_batch": 0,
+    "validation_images": 0,
 }
 MOST = {"seeds": 1000, "surface_points": 1000}  # of what is listed before anything is trained
 BY_DATA = ("epochs", "batch_size", "precision", "grid", "rounds")  # fields that paper.py has by data set
@@ -26,11 +27,14 @@ class Scale:
 
     epochs, insufficient_epochs: the sufficient and the insufficient recipe of §2.1. learning_rates:
     Figure 1's; grid: Figure 3's. train_images: 0 means all. precision: of every training. experiments:
-    the networks and data sets of Figure 3 and Table 3, each "network/data". micro_batch: the most images
+    the networks and data sets of Figure 3 and Table 3, each "network/data". validation_images: held out of
+    the training images; verdicts choose learning rates on them (0: on the test images, as the paper).
+    micro_batch: the most images
     that one forward pass takes (0: a whole batch), for devices on which a batch does not fit. surface_points,
     surface_images: of Figures 4 and 5, points a side of the grid and training images behind each loss.
     contour_network: of Figures 4 and 5, which take "-noskip" of it too; correlation_networks: of Figure 6.
     curve_points: tests of a network on its way, at most; this changes no result.
+    optimizer, clip, decay_norms: of every training, as a Recipe has them.
     as_paper: which of BY_DATA the paper's data sets have their own value of, as paper.py states it; such a
     field's value here is for other data sets, and changing it by `with_` changes it for all.
     """
@@ -54,7 +58,11 @@ class Scale:
     contour_network: str = "resnet8"
     correlation_networks: tuple[str, ...] = ("resnet8", "vgg-small")
     curve_points: int = CURVE_POINTS
+    optimizer: str = "sgd"
+    clip: float = 0.0
+    decay_norms: bool = True
     as_paper: tuple[str, ...] = ()
+    validation_images: int = 0
 
     def __post_init__(self):
         for field, least in WHOLE.items():
@@ -84,7 +92,7 @@ class Scale:
     @property
     def task(self) -> Task:
         """The network and data of the figures about one network."""
-        return Task(self.network, self.data, train_images=self.train_images)
+        return self._task(self.network, self.data)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -92,7 +100,10 @@ class Scale:
         for name in self.experiments:
             require("/" in name, f"experiments has {name!r}; each is network/data, resnet20/cifar10 for one.")
         pairs = [name.rpartition("/")[::2] for name in self.experiments]
-        return tuple(Task(network, data, train_images=self.train_images) for network, data in pairs)
+        return tuple(self._task(network, data) for network, data in pairs)
+
+    def _task(self, network: str, data: str) -> Task:
+        return Task(network, data, train_images=self.train_images, validation_images=self.validation_images)
 
     @property
     def panels(self) -> tuple[int, ...]:
@@ -117,6 +128,7 @@ class Scale:
         stated = paper.recipe_of(data)
         own = {f: getattr(self, f) for f in ("batch_size", "precision") if not self._as_paper(f, data)}
         found = stated.arguments(0 if self._as_paper("epochs", data) else self.epochs) | own
+        found |= {"optimizer": self.optimizer, "clip": self.clip, "decay_norms": self.decay_norms}
         fits = 0 < self.micro_batch < found["batch_size"]
         return Recipe(**found, micro_batch=self.micro_batch if fits else 0)
 
@@ -231,6 +243,8 @@ def _typed(name: str, value: object) -> object:
 
 
 def _one(name: str, kind: type, value: object) -> object:
+    if kind is bool:
+        return _switch(name, value)
     try:
         if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
             raise ValueError
@@ -238,6 +252,13 @@ def _one(name: str, kind: type, value: object) -> object:
     except (TypeError, ValueError, OverflowError):
         what = {int: "whole numbers", float: "numbers", str: "text"}[kind]
         raise InputError(f"{name} is {value!r}; it takes {what}, for example {_example(name)}.") from None
+
+
+def _switch(name: str, value: object) -> bool:
+    known = {"true": True, "false": False}
+    said = str(value).strip().lower()
+    require(said in known, f"{name} is {value!r}; it must be true or false.")
+    return known[said]
 
 
 def _example(name: str) -> str:

@@ -1,8 +1,7 @@
-"""A store checked: every file of every entry against its checksum and its digest. Changes nothing.
+"""Check a store: every file of every entry against its checksum and its digest. Changes nothing.
 
-What a stranger's store says is believed as far as checksums and digests go. Names in it are looked up by
-no import, paths and links in it are not followed: only the files that an entry may have are read, under
-their names.
+A stranger's store is trusted as far as checksums and digests go. Names in it are never imported, and paths
+and links in it are not followed: only the files that an entry may have are read, by their names.
 """
 
 import fnmatch
@@ -36,19 +35,18 @@ from lthpaper.store.entry import (
     read_json,
     read_result,
     verified,
-    verified_snapshot,
 )
 from lthpaper.store.store import Store
 from lthpaper.training.result import Weights
 
 GOOD, LEAN, FOREIGN, DAMAGED = "good", "weights left out", "foreign", "damaged"  # entries
-DRAFT, ORPHAN = "draft", "orphan"  # what a killed process left; a file that belongs to no run
+DRAFT, ORPHAN = "draft", "orphan"  # left by a killed process; a file that belongs to no run
 CHECKPOINT, DONE = "checkpoint", "done"  # of a run under way; of one whose result is here
 
 
 @dataclass(frozen=True)
 class Checked:
-    """An entry, or what lies beside entries, and what is the matter with it."""
+    """An entry, or a file beside the entries, and what is wrong with it."""
 
     name: str
     status: str
@@ -57,13 +55,13 @@ class Checked:
 
 
 def existing(folder: Path) -> Path:
-    """The folder. Raises InputError if it is not there."""
+    """The folder. Raises InputError if it does not exist."""
     require(folder.is_dir(), f"There is no store {folder}; name a folder of results, as with --store.")
     return folder
 
 
 def names(folder: Path, only: str = "*") -> list[str]:
-    """Names of a store's entries that fit a pattern (`resnet20-*`), sorted."""
+    """Names of a store's entries that match a pattern (`resnet20-*`), sorted."""
     if not folder.exists():
         return []
     return sorted(
@@ -83,7 +81,7 @@ def check_store(store: Store) -> Iterator[Checked]:
     there += names(store.published) if store.published else []
     yield from check_checkpoints(folder / checkpoints.FOLDER, set(there))
     for path in sorted(folder.glob(".draft-*")):
-        yield Checked(path.name, DRAFT, "left by a process that was killed, or one at work", (path,))
+        yield Checked(path.name, DRAFT, "left by a killed process, or in use by a running one", (path,))
     for path in sorted(folder.glob("surfaces/*.npz")):
         if not any(name.endswith(path.name[:16]) for name in there):
             yield Checked(
@@ -92,18 +90,18 @@ def check_store(store: Store) -> Iterator[Checked]:
 
 
 def check_checkpoints(folder: Path, there: set[str]) -> Iterator[Checked]:
-    """The checkpoints of runs; there: names of the entries that need none any more."""
+    """The checkpoints of runs; there: names of entries, whose checkpoints are no longer needed."""
     for path in _inside(folder):
         name, run = f"{folder.name}/{path.name}", path.stem
         if path.suffix == ".part":
             yield Checked(
-                name, DRAFT, "of a checkpoint, left by a process that was killed, or one at work", (path,)
+                name, DRAFT, "of a checkpoint, left by a killed process or in use by a running one", (path,)
             )
         elif path.is_dir():
             for kept in _inside(path):
                 yield Checked(f"{name}/{kept.name}", ORPHAN, "a checkpoint that was set aside", (kept,))
         elif fault := _checkpoint_fault(path):
-            if os.path.lexists(path):  # not dropped meanwhile: its run is done
+            if os.path.lexists(path):  # else its run has just finished
                 yield Checked(name, DAMAGED, fault, (path,))
         elif run in there:
             yield Checked(name, DONE, "the checkpoint of a run that is here", (path,))
@@ -122,9 +120,10 @@ def _checkpoint_fault(path: Path) -> str:
 
 
 def check(folder: Path, name: str = "") -> Iterator[Checked]:
-    """One entry, then its damaged snapshots and files that no entry has. name: if not the folder's.
+    """One entry, then its damaged snapshots and the files that do not belong to an entry. name: of the entry,
+    if it is not the folder's.
 
-    Nothing for an entry that another process set aside or deleted meanwhile.
+    Yields nothing for an entry that another process sets aside or deletes meanwhile.
     """
     name = name or folder.name
     try:
@@ -139,17 +138,17 @@ def check(folder: Path, name: str = "") -> Iterator[Checked]:
     for path in _inside(folder):
         if SNAPSHOT.fullmatch(path.name):
             try:
-                load_weights(verified_snapshot(path))
+                load_weights(verified(path, {}))
             except Damaged as error:
                 yield Checked(name, DAMAGED, f"{path.name} {error.how}", (path,))
         elif path.name not in (RESULT, RUN, WEIGHTS, MASK):
-            yield Checked(f"{name}/{path.name}", ORPHAN, "no file of an entry", (path,))
+            yield Checked(f"{name}/{path.name}", ORPHAN, "does not belong to an entry", (path,))
 
 
 def _inside(folder: Path) -> list[Path]:
     try:
         return [] if folder.is_symlink() else sorted(folder.iterdir())
-    except OSError:  # a file under an entry's name, or one that is gone by now
+    except OSError:  # a file with an entry's name, or one that has just been removed
         return []
 
 
@@ -188,22 +187,22 @@ def _description_fault(document: dict[str, Any], name: str) -> str:
 
 
 def _readable_here(document: dict[str, Any], name: str) -> tuple[Run | None, str]:
-    """The run of a sound description, or why this version makes none of it.
+    """The run of a valid description, or why this version cannot read it.
 
-    Neither for networks and data sets of one's own: trying their names would import their modules.
+    Neither for custom networks and data sets, since looking up their names would import their modules.
     """
     try:
         tasks = [described["task"] for described in document["runs"].values()]
         if any(":" in str(task[what]) for task in tasks for what in ("network", "data")):
             return None, ""
         run = from_json(document)
-    except Exception as error:  # whatever a stranger's description does to the code that reads it
+    except Exception as error:  # a stranger's description may make the code that reads it fail in any way
         return None, f"describes what this version of lthpaper does not know: {str(error)[:300]}"
     return (run, "") if run.name == name else (None, f"should be named {run.name}")
 
 
 def _check_fit(folder: Path, run: Run, weights: Weights | None, mask: Mask | None) -> None:
-    """Raise Damaged unless weights and mask are those of the run's network: its names, its shapes."""
+    """Raise Damaged unless weights and mask have the names and shapes of the run's network."""
     task = run.task
     if weights is not None:
         expected = {n: t.shape for n, t in networks.skeleton(**task.shape).state_dict().items()}

@@ -1,7 +1,7 @@
-"""An entry of the store as files: their names, written and read again only if they are what was written.
+"""The files of a store entry: their names, how they are written, and how they are verified when read.
 
-What is read may come from a stranger: a file is opened only if it is one (no link, pipe or device), sizes are
-looked at before memory is asked for, and whatever else is wrong ends in `Damaged`.
+A file may come from a stranger: only regular files are opened (no link, pipe or device), sizes are checked
+before memory is allocated, and any other fault raises `Damaged`.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import math
 import os
 import re
 import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ from lthpaper.training.result import Weights
 RESULT, RUN, WEIGHTS, MASK = "result.json", "run.json", "weights.safetensors", "mask.safetensors"
 ENTRY = re.compile(r"\w[\w.-]*-[0-9a-f]{16}", re.ASCII)  # Run.name; other folders hold no results
 SNAPSHOT = re.compile(r"epoch-(\d{4,6})-([0-9a-f]{16})\.safetensors", re.ASCII)
-LARGEST = 8 * 2**20  # bytes of a description: a thousand epochs take 100 kB
+LARGEST = 8 * 2**20  # bytes of a description; one of a thousand epochs takes 100 kB
 SHAPES = "shapes"  # of a mask's tensors, in its file
 FORMAT = 1  # of the files; a reader refuses a newer one
 NOT_AS_WRITTEN = "does not have the checksum it was written with"
@@ -54,18 +55,19 @@ class Unwritable(InputError):
 
 
 def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
-    """The error that names what is damaged, and what to do."""
+    """The error that names what is damaged and says what to do."""
     error = kind(
         f"The store entry {printable(f'{path} {how}')}, and cannot be trusted. Move it away (`lthpaper store "
-        "repair`) or delete it, and run the same command again: only that entry is trained anew."
+        "repair`) or delete it, and run the same command again: only that entry is trained again."
     )
-    error.path, error.how = path, how  # not arguments: exceptions travel between processes by their one
+    # Not arguments: between processes an exception is pickled with its one argument, the message.
+    error.path, error.how = path, how
     return error
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """A disk that is full and a folder that is read-only are said in one sentence."""
+    """Turn a full disk or a read-only folder into one sentence: raises Unwritable."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -79,7 +81,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def checksum(result: dict[str, Any]) -> str:
-    """Of a result.json's content."""
+    """SHA-256 of a result.json's content."""
     content = {k: v for k, v in result.items() if k != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -91,7 +93,7 @@ def file_checksum(path: Path) -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file lies there itself: no link to one elsewhere, and nothing that waits when it is read."""
+    """Whether the path is a regular file: no link, and nothing that blocks when it is read."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -99,36 +101,38 @@ def is_file(path: Path) -> bool:
 
 
 def plain(path: Path) -> Path:
-    """The path of a file; raises Damaged if there is none, or something else."""
+    """The path, if it is a regular file; raises Damaged otherwise."""
     if not is_file(path):
         raise damaged(path, "is not a file" if os.path.lexists(path) else "is missing")
     return path
 
 
 def verified(path: Path, files: dict[str, str]) -> Path:
-    """The path of a file that has its checksum; raises Damaged if it has not."""
+    """The path of a file, after its checksum was verified: a snapshot has it in its name, any other file in
+    `files`. Raises Damaged if it differs."""
+    match = SNAPSHOT.fullmatch(path.name)
     try:
         found = file_checksum(plain(path))
     except OSError as error:
         raise damaged(path, f"cannot be read ({error})") from error
-    if files.get(path.name) != found:
+    if not (found.startswith(match[2]) if match else found == files.get(path.name)):
         raise damaged(path, NOT_AS_WRITTEN)
     return path
 
 
-def verified_snapshot(path: Path) -> Path:
-    """The same for a file whose checksum is in its name."""
-    match = SNAPSHOT.fullmatch(path.name)
-    try:
-        if match and file_checksum(plain(path)).startswith(match[2]):
-            return path
-    except OSError as error:
-        raise damaged(path, f"cannot be read ({error})") from error
-    raise damaged(path, NOT_AS_WRITTEN)
+def lacking(folder: Path, here: dict[str, Any], other: Path, there: dict[str, Any]) -> list[str]:
+    """Files that an entry lacks and that another one, with the same weights and mask, has: weights, mask and
+    snapshots. here, there: their results. Raises Damaged if one is lost."""
+    gone = left_out(other, there)
+    found = [name for name in left_out(folder, here) if name not in gone]
+    if not gone:  # snapshots are of no use without the mask
+        kept = snapshot_files(folder)
+        found += sorted(path.name for epoch, path in snapshot_files(other).items() if epoch not in kept)
+    return found
 
 
 def left_out(folder: Path, result: dict[str, Any]) -> list[str]:
-    """Files that an entry lists and lacks because they were left out; raises Damaged if one is lost."""
+    """Files that an entry lists but lacks, since they were left out; raises Damaged if one is lost."""
     gone = [name for name in (MASK, WEIGHTS) if name in result["files"] and not (folder / name).exists()]
     for name in gone:
         if name not in result.get("left_out", ()):
@@ -137,12 +141,12 @@ def left_out(folder: Path, result: dict[str, Any]) -> list[str]:
 
 
 def is_name(name: str) -> bool:
-    """Whether a file of this name belongs to an entry; it is then no path to somewhere else."""
+    """Whether an entry may have a file of this name; such a name is never a path to another folder."""
     return name in (RESULT, RUN, WEIGHTS, MASK) or SNAPSHOT.fullmatch(name) is not None
 
 
 def snapshot_files(folder: Path) -> dict[int, Path]:
-    """Epoch -> the file of an entry's weights after it, θT's apart."""
+    """Epoch -> the file of an entry's weights after that epoch, without θT's."""
     found = ((SNAPSHOT.fullmatch(path.name), path) for path in sorted(folder.glob("epoch-*"), reverse=True))
     return {int(match[1]): path for match, path in found if match}
 
@@ -151,20 +155,20 @@ def snapshot_files(folder: Path) -> dict[int, Path]:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """A description, readable."""
+    """Write a description as indented JSON."""
     with open(path, "w") as f:
         json.dump(document, f, indent=1, allow_nan=False)
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """result.json, with the checksums of the files beside it and its own."""
+    """Write result.json, with the checksums of the files beside it and its own."""
     files = {name: file_checksum(folder / name) for name in (RUN, WEIGHTS, MASK) if (folder / name).exists()}
     result = {"format": FORMAT, **result, "files": files}
     write_json(folder / RESULT, result | {"checksum": checksum(result)})
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A description; raises Damaged if it is none."""
+    """Read a description; raises Damaged if the file holds none."""
     try:
         if plain(path).lstat().st_size > LARGEST:
             raise damaged(path, "is larger than any description")
@@ -183,7 +187,7 @@ def _no_json(constant: str) -> None:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """result.json as it was written; raises Damaged if it is not."""
+    """Read result.json; raises Damaged if it is not as it was written."""
     if folder.is_symlink():
         raise damaged(folder, "is a link to a folder elsewhere")
     result = read_json(folder / RESULT)
@@ -220,7 +224,7 @@ def _is_result(result: dict[str, Any]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """A number that a float can be: JSON's 1e999 is read as infinity, and its integers have no end."""
+    """Whether a float can hold the number: JSON reads 1e999 as infinity, and its integers have no limit."""
     return type(value) in (int, float) and abs(value) < 2**1000 and not math.isnan(value)
 
 
@@ -228,21 +232,21 @@ def _is_number(value: Any) -> bool:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file with the permissions of any other file: `save_file` gives it to its owner alone,
-    and a store may be a group's."""
+    """Write a safetensors file with ordinary permissions: `save_file` lets only the owner read it, and a
+    store may be shared by a group."""
     path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def save_weights(tensors: Weights, path: Path) -> None:
-    """Tensors by name."""
+    """Write tensors by name."""
     save_tensors(tensors, path)
 
 
 def save_mask(mask: Mask, path: Path) -> None:
-    """A mask, eight weights a byte."""
+    """Write a mask, eight weights a byte."""
     packed = {name: torch.from_numpy(np.packbits(m.numpy().reshape(-1))) for name, m in mask.items()}
     shapes = {name: list(m.shape) for name, m in mask.items()}
-    # one item: safetensors writes several in any order, and equal masks would be unequal files
+    # One item, since safetensors writes several in any order, so equal masks could give unequal files.
     save_tensors(packed, path, {SHAPES: json.dumps(shapes, sort_keys=True)})
 
 
@@ -265,7 +269,7 @@ def load_mask(folder: Path, files: dict[str, str]) -> Mask:
             described = f.metadata()
             if set(described) == {SHAPES}:
                 described = json.loads(described[SHAPES])
-            else:  # as it was at first, one item a tensor
+            else:  # the first format: one item a tensor
                 described = {name: json.loads(shape) for name, shape in described.items()}
             return {name: _unpacked(f.get_tensor(name), shape) for name, shape in described.items()}
     except NO_TENSORS as error:
@@ -273,8 +277,9 @@ def load_mask(folder: Path, files: dict[str, str]) -> Mask:
 
 
 def same_bits(folder: Path, here: dict[str, Any], other: Path, there: dict[str, Any]) -> bool:
-    """Whether two entries, with their results, have one θT and one mask; equal masks were at first not
-    always equal files. Raises Damaged if such a mask is."""
+    """Whether two entries have the same θT and mask. here, there: their results. Masks are compared weight by
+    weight where their files differ, since the first format did not always give equal masks equal files.
+    Raises Damaged if a mask is damaged."""
     ours, theirs = here["files"], there["files"]
     if ours.get(WEIGHTS) != theirs.get(WEIGHTS) or (MASK in ours) != (MASK in theirs):
         return False
@@ -287,7 +292,7 @@ def same_bits(folder: Path, here: dict[str, Any], other: Path, there: dict[str, 
 
 
 def _unpacked(packed: Tensor, shape: list[int]) -> Tensor:
-    """(bytes,) uint8 -> bool of this shape. Raises ValueError if they do not belong together."""
+    """(bytes,) uint8 -> bool of this shape. Raises ValueError if the sizes do not match."""
     whole = all(type(n) is int and 0 <= n < 2**31 for n in shape)
     count = math.prod(shape) if whole else -1
     if packed.dtype != torch.uint8 or tuple(packed.shape) != (-(-count // 8),):
@@ -298,8 +303,22 @@ def _unpacked(packed: Tensor, shape: list[int]) -> Tensor:
 # --- on the disk ---
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A draft to write, which then takes the path's name: at any time the file there is whole, old or new."""
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield draft
+        with open(draft, "rb") as f:
+            os.fsync(f.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_names(path.parent)
+
+
 def sync(folder: Path) -> None:
-    """On the disk before the rename: else a power cut could leave a folder of empty files."""
+    """Flush a folder's files to the disk before it is renamed: a power cut could else leave empty files."""
     for path in folder.iterdir():
         with open(path, "rb") as f:
             os.fsync(f.fileno())
@@ -307,14 +326,14 @@ def sync(folder: Path) -> None:
 
 
 def sync_names(folder: Path) -> None:
-    """The folder's list of names on the disk, so that a rename in it outlives a power cut."""
+    """Flush a folder's list of names to the disk, so that a rename in it survives a power cut."""
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # a folder that can be written and not read
+    except OSError:  # the folder can be written but not read
         return
     try:
         os.fsync(handle)
-    except OSError:  # file systems that know no such thing; the files themselves are there
+    except OSError:  # the file system cannot do that; the files themselves are there
         pass
     finally:
         os.close(handle)

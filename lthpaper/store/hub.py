@@ -1,13 +1,10 @@
-"""Published results on the Hugging Face hub: brought here, or put there, file by file with their checksums.
+"""Download and upload published results from and to the Hugging Face hub, with their checksums verified.
 
-A repository of the kind "dataset" holds what `results/` holds: a folder a scale, each with a manifest.json
-that lists its files and their SHA-256. Only such files are brought, and only if they are what their manifest
-says; nothing that is brought is ever executed. Needs the extra `hub`.
+A dataset repository holds what `results/` holds: a folder a scale, each with a manifest.json that lists its
+files and their SHA-256. Only such files are downloaded, and only if their checksums match; nothing that is
+downloaded is ever executed. Needs the extra `hub`.
 """
 
-import hashlib
-import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lthpaper.errors import InputError, printable, require
+from lthpaper.store.entry import Damaged, NewerFormat
+from lthpaper.store.published import MANIFEST, SCALE, Scale
+from lthpaper.store.tables import content_at
 
-MANIFEST = "manifest.json"
-SCALE = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)
-FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}\.(parquet|json)", re.ASCII)
 BROUGHT = ["*/manifest.json", "*/*.parquet"]
-LARGEST_MANIFEST = 16 * 2**20  # bytes
 OFFLINE = (
     "Results that were brought before are read without the hub, and `lthpaper run` trains what is missing."
 )
@@ -30,7 +26,7 @@ OFFLINE = (
 
 @dataclass(frozen=True)
 class Moved:
-    """What was brought or put. files: by scale, how many; revision: the hub's commit."""
+    """What was downloaded or uploaded. scales: the number of files of each; revision: the hub's commit."""
 
     scales: dict[str, int]
     revision: str
@@ -39,11 +35,11 @@ class Moved:
 def pull(
     repo: str, folder: str | Path, revision: str = "main", endpoint: str | None = None, replace: bool = False
 ) -> Moved:
-    """Bring the published results of a repository into a folder, one folder a scale.
+    """Download the published results of a repository into a folder, one folder a scale.
 
-    They are downloaded beside it, checked against their manifests, and only then moved to their places. A
-    scale that is there already stays, and is refused unless it is the same; replace: it is put aside.
-    Raises InputError if the hub or the repository cannot be reached, or a file is not what its manifest says.
+    They are downloaded to a temporary folder, checked against their manifests, and only then installed. A
+    scale that is there already and differs is refused; replace: it is replaced. Raises InputError if the hub
+    or the repository cannot be reached, or a file is not what its manifest says.
     """
     folder = Path(folder)
     require(not folder.exists() or folder.is_dir(), f"{folder} is a file; it must be a folder.")
@@ -55,9 +51,8 @@ def pull(
         scales = verified(got)
         for scale in scales:
             there, new = folder / scale, got / scale
-            same = there.is_dir() and _checksums(there) == _checksums(new)
             require(
-                replace or same or not there.exists(),
+                replace or not there.exists() or _same(there, new),
                 f"{there} is there already and differs from {repo}; say --replace to bring it all the same.",
             )
         for scale, files in scales.items():
@@ -66,7 +61,7 @@ def pull(
 
 
 def push(repo: str, folder: str | Path, message: str = "", endpoint: str | None = None) -> Moved:
-    """Put a folder of published results into a repository, which is made if it is not there.
+    """Upload a folder of published results to a repository, which is created if it does not exist.
 
     The token is huggingface-hub's own (`hf auth login`, or HF_TOKEN). Raises InputError as `pull` does.
     """
@@ -84,56 +79,34 @@ def push(repo: str, folder: str | Path, message: str = "", endpoint: str | None 
 def verified(folder: Path) -> dict[str, list[str]]:
     """{scale: names of its files} of a folder of published results, checked against their manifests.
 
-    Raises InputError if there are none, or one lacks a file or is not what was written.
+    Raises InputError if there are none, or a file of one is missing or damaged.
     """
     scales = {}
     for path in sorted(folder.glob(f"*/{MANIFEST}")):
         require(SCALE.fullmatch(path.parent.name) is not None, f"{_named(path)} lies in no scale's folder.")
-        listed = _listed(path)
-        for name, expected in listed.items():
-            file = path.parent / name
-            require(
-                file.is_file() and not file.is_symlink(),
-                f"{_named(file)} is missing, which {MANIFEST} lists.",
-            )
-            found = hashlib.sha256(file.read_bytes()).hexdigest()
-            require(
-                found == expected,
-                f"{_named(file)} is not what its {MANIFEST} says (SHA-256 {found[:12]}…, expected "
-                f"{expected[:12]}…): nothing was brought or put.",
-            )
+        try:
+            listed = Scale(path.parent).manifest["files"]
+            for name, about in listed.items():
+                content_at(path.parent / name, about["sha256"])
+        except NewerFormat:
+            raise
+        except Damaged as error:
+            raise InputError(f"{_named(error.path)} {error.how}: nothing was brought or put.") from error
         scales[path.parent.name] = [MANIFEST, *listed]
     require(bool(scales), f"There are no published results in {folder}: no folder of it has a {MANIFEST}.")
     return scales
 
 
-def _listed(path: Path) -> dict[str, str]:
-    """{name: SHA-256} of a manifest, which may come from a stranger."""
+def _same(one: Path, other: Path) -> bool:
+    """Whether two scales have the same files, by their manifests."""
     try:
-        require(path.stat().st_size <= LARGEST_MANIFEST, f"{_named(path)} is too large to be one.")
-        files = json.loads(path.read_text())["files"]
-        listed = {name: about["sha256"] for name, about in files.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{_named(path)} is no manifest of results ({type(error).__name__}).") from error
-    for name, checksum in listed.items():
-        good = FILE.fullmatch(name) and name != MANIFEST and re.fullmatch("[0-9a-f]{64}", str(checksum))
-        require(
-            bool(good), f"{_named(path)} lists {printable(str(name))[:60]!r}, which is no file of results."
-        )
-    return listed
-
-
-def _checksums(folder: Path) -> dict[str, str] | None:
-    try:
-        return _listed(folder / MANIFEST)
-    except InputError:
-        return None
+        return Scale(one).manifest["files"] == Scale(other).manifest["files"]
+    except Damaged:
+        return False
 
 
 def _install(new: Path, there: Path, files: list[str]) -> None:
-    """Put a checked scale in its place; what was there goes only when all of it is beside it."""
+    """Install a checked scale; what was there is removed only when the whole new scale lies beside it."""
     there.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{there.name}-", dir=there.parent))
     try:
@@ -157,7 +130,7 @@ def _named(path: Path) -> str:
 
 @contextmanager
 def _hub(repo: str, endpoint: str | None) -> Iterator[Any]:
-    """huggingface_hub; whatever it raises is an InputError that says what to do."""
+    """The module huggingface_hub; its errors become InputErrors that say what to do."""
     try:
         import huggingface_hub as hub
         from huggingface_hub import errors

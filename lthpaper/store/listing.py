@@ -7,25 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from lthpaper.errors import require
-from lthpaper.runs.run import Rewind, setting
 from lthpaper.store.store import Result
-from lthpaper.store.table import pretrained
+from lthpaper.store.table import described, reached
 
 COLUMNS = [
     *("run", "setting", "network", "data", "width", "train_images", "epochs", "lr", "pretraining_lr"),
-    *(
-        "sparsity",
-        "seed",
-        "draw",
-        "rewind",
-        "accuracy",
-        "best_accuracy",
-        "train_loss",
-        "test_loss",
-        "kept",
-        "seconds",
-    ),
-    *("device", "fingerprint", "digest"),
+    *("sparsity", "seed", "draw", "rewind", "accuracy", "best_accuracy", "train_loss", "test_loss"),
+    *("kept", "seconds", "device", "fingerprint", "digest"),
 ]
 WRITERS = {".csv": "to_csv", ".parquet": "to_parquet"}
 
@@ -37,7 +25,7 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def write(frame: pd.DataFrame, path: str | Path) -> Path:
-    """A table as a file, by the ending of its name. Raises InputError for an ending of no table."""
+    """Write a table in the format that the file's ending names. Raises InputError for an unknown ending."""
     path = Path(path)
     require(
         path.suffix in WRITERS,
@@ -49,28 +37,18 @@ def write(frame: pd.DataFrame, path: str | Path) -> Path:
 
 
 def _row(result: Result) -> dict[str, object]:
-    run, before = result.run, pretrained(result.run)
-    return {
-        "run": run.name,
-        "setting": setting(run),
-        "network": run.task.network,
-        "data": run.task.data,
-        "width": run.task.width,
-        "train_images": run.task.train_images,
-        "epochs": run.recipe.epochs,
-        "lr": run.recipe.lr,
-        "pretraining_lr": math.nan if before is None else before.recipe.lr,
-        "sparsity": result.sparsity,
-        "seed": run.seed,
-        "draw": getattr(run.init, "draw", math.nan),
-        "rewind": run.init.epoch if isinstance(run.init, Rewind) else math.nan,
-        "accuracy": result.accuracy,
-        "best_accuracy": result.best_accuracy,
-        "train_loss": result.curves["train_loss"][-1],
-        "test_loss": result.curves["test_loss"][-1],
-        "kept": result.kept,
-        "seconds": result.seconds,
-        "device": str(result.provenance.get("device", "")),
-        "fingerprint": result.fingerprint,
-        "digest": run.digest,
-    }
+    run = result.run
+    return (
+        described(run)
+        | reached(result)
+        | {
+            "run": run.name,
+            "train_images": run.task.train_images,
+            "sparsity": result.sparsity,
+            "draw": getattr(run.init, "draw", math.nan),
+            "kept": result.kept,
+            "seconds": result.seconds,
+            "device": str(result.provenance.get("device", "")),
+            "fingerprint": result.fingerprint,
+        }
+    )

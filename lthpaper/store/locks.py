@@ -1,15 +1,15 @@
-"""Who trains a run, between processes that share a store.
+"""Locks that say which of the processes that share a store trains a run.
 
 <store>/.locks/<network>-<data>-<digest>.lock
 
-A process holds the lock of each run that it has begun until the run's result is in the store. One whose
-workers are idle, while all that they could do is in others' hands, says so by a lock
-`waiting-<workers>-<mark>`, and the others leave it a share of what becomes ready. The operating system gives
-locks free when their holder ends, however it ends. A lock's file is removed by its holder; who opened it
-before and gets the lock after that notices that it has no name any more (filelock does so).
+A process holds the lock of each run that it has begun until the run's result is in the store. A process whose
+workers are idle, while other processes hold all that they could train, says so by a lock
+`waiting-<workers>-<mark>`; the others then leave it a share of the runs that become ready. The operating
+system releases a lock when its holder ends, however it ends. The holder removes the lock's file; a process
+that opened the file before and locks it after that notices that it has no name any more (filelock does).
 
-On a network file system this is as good as its locks and its notice of removed files are. Should two
-processes train one run after all, they train it to the same bits and the store keeps one entry.
+On a network file system this is as reliable as the file system's locks are. If two processes train one run
+after all, they train it to the same bits and the store keeps one entry.
 """
 
 import errno
@@ -25,13 +25,13 @@ from lthpaper.runs.run import Run
 from lthpaper.store.entry import Unwritable, writing
 
 FOLDER = ".locks"
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # of a file system without them
-GONE = {errno.ENOENT, errno.ESTALE}  # another process removed the file, or the folder, just now
-FULL = {errno.EMFILE, errno.ENFILE}  # as many files are open as may be
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # the file system has no locks
+GONE = {errno.ENOENT, errno.ESTALE}  # another process has just removed the file or the folder
+FULL = {errno.EMFILE, errno.ENFILE}  # too many files are open
 
 
 class Locks:
-    """The locks that this process holds in a store; on leaving the block all are free."""
+    """The locks that this process holds in a store. Leaving the block releases all of them."""
 
     def __init__(self, store: str | Path):
         self.store = Path(store)
@@ -39,7 +39,7 @@ class Locks:
         self._held: dict[str, FileLock] = {}
         self._none = False  # the file system has no locks
         self._me = uuid.uuid4().hex[:8]
-        self._waiting = ""  # the name of our lock that says so
+        self._waiting = ""  # the name of our lock that says that workers are idle
 
     def __enter__(self) -> "Locks":
         return self
@@ -50,16 +50,16 @@ class Locks:
         self._clear()
 
     def take(self, run: Run) -> bool:
-        """Whether the run is ours now; False if another process has it. Raises Unwritable."""
+        """Lock a run. False if another process has it. Raises Unwritable."""
         return self._none or run.name in self._held or self._take(f"{run.name}.lock", run.name)
 
     def leave(self, run: Run) -> None:
-        """The run is anybody's."""
+        """Release the run's lock."""
         if run.name in self._held:
             self._free(run.name)
 
     def wait(self, workers: int) -> None:
-        """Say to other processes that so many workers are idle here and could share their work."""
+        """Tell other processes how many workers are idle here and could share their work."""
         name = f"waiting-{workers}-{self._me}" if workers else ""
         if name != self._waiting and self._waiting in self._held:
             self._free(self._waiting)
@@ -77,7 +77,7 @@ class Locks:
         return count
 
     def _is_left(self, path: Path) -> bool:
-        """Whether nobody holds a lock; then its file is removed."""
+        """Whether no process holds a lock; its file is then removed."""
         if self._take(path.name, path.name) and path.name in self._held:
             self._free(path.name)
             return True
@@ -107,7 +107,7 @@ class Locks:
         lock.release()
 
     def _clear(self) -> None:
-        """Remove the files of processes that were killed, and the folder if nobody uses it."""
+        """Remove the files of killed processes, and the folder if it is then empty."""
         for path in list(self.folder.glob("*.lock")):
             with suppress(OSError, Unwritable):
                 self._is_left(path)
@@ -124,7 +124,7 @@ class Locks:
 
 
 def _more_files() -> bool:
-    """Have this process open as many files as the system permits; whether that is more than before."""
+    """Raise the number of files that this process may open to the system's limit; whether that is more."""
     import resource  # not on every system
 
     few, many = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""A log of every run, beside the results: how its training went, where, and what it failed of.
+"""A log of every run, beside the results: how its training went, where, and why it failed.
 
 <store>/.logs/<network>-<data>-<digest>.log
     2026-01-31T12:00:00+00:00 node7 cuda: 20 of 160 epochs, train loss 0.3012, test loss ..., 312.0 s
@@ -22,23 +22,24 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def log_of(store: str | Path, run: Run) -> Path:
-    """Where a run's log is, there or not."""
+    """The path of a run's log, whether it exists or not."""
     return Path(store) / FOLDER / f"{run.name}.log"
 
 
 def note(store: str | Path, runs: Sequence[Run], what: str) -> None:
-    """Add to the logs of some runs, with the time and this host. What cannot be written is left out."""
+    """Add a line to the logs of some runs, with the time and this host. A log that cannot be written is
+    skipped."""
     line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {socket.gethostname()} {what.rstrip()}\n"
     for run in runs:
         path = log_of(store, run)
-        with suppress(OSError):  # a full disk stops the results, in a sentence of their own
+        with suppress(OSError):  # if the disk is full, writing the results says so
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "a") as file:
                 file.write(line)
 
 
 class Logged:
-    """The logs of a pack, from its beginning to its end or its failure. A context manager."""
+    """A context manager that logs a pack from its beginning to its end or failure."""
 
     def __init__(self, store: str | Path, runs: Sequence[Run], device: str):
         self.store, self.runs, self.device = store, list(runs), device
@@ -57,7 +58,7 @@ class Logged:
             )
 
     def around(self, on_epoch: Callable[[Progress], None]) -> Callable[[Progress], None]:
-        """`on_epoch`, with a line in the logs now and then, and after the last epoch."""
+        """`on_epoch`, and a line in the logs every few seconds and after the last epoch."""
 
         def told(progress: Progress) -> None:
             on_epoch(progress)

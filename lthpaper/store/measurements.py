@@ -1,13 +1,13 @@
-"""Measurements: what a figure works out from a run's weights, a small table, kept so that the figure can be
-drawn again without them.
+"""Measurements: small tables that figures compute from a run's weights, kept so that a figure can be drawn
+again without the weights.
 
-A measurement has a name ("surface"), the run that it is about, and a key: a hash of all that its numbers hang
-on besides, the checksums of the weights first. In a store:
+A measurement has a name ("surface"), the run that it is about, and a key: a hash of everything else that its
+numbers depend on, the weights' checksums above all. In a store:
 
 <store>/measurements/<name>/<digest>-<key>-<checksum>.parquet
 
-A file carries the checksum of its content in its name, as a snapshot does. A damaged one is worked out again
-where the weights are.
+A file has the checksum of its content in its name, as a snapshot has. A damaged one is computed again if the
+weights are there.
 """
 
 import hashlib
@@ -33,15 +33,15 @@ FILE = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})-([0-9a-f]{16})\.parquet", re.A
 
 
 def key_of(*about: Any) -> str:
-    """16 hex digits of what a measurement hangs on besides its run: JSON values."""
+    """Hash, as 16 hex digits, of what a measurement depends on besides its run. about: JSON values."""
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
 
 def measured(
     store: "Store", run: "Run", name: str, key: str, work_out: Callable[[], pd.DataFrame | None]
 ) -> pd.DataFrame | None:
-    """The measurement of a run: as it is kept or published, else worked out and kept. None where it is not
-    kept and cannot be worked out, since weights lack."""
+    """The measurement of a run: read if it was kept or published, else computed and kept. None if it was not
+    kept and `work_out` returns None, since weights are missing."""
     found = store.measurement(run, name, key)
     if found is None and (table := work_out()) is not None:
         found = store.keep_measurement(run, name, key, table)
@@ -49,7 +49,7 @@ def measured(
 
 
 def to_arrow(table: pd.DataFrame) -> pa.Table:
-    """Columns of numbers and text, without pandas' notes."""
+    """A table of numbers and text as a pyarrow table, without pandas' metadata."""
     found = pa.Table.from_pandas(table, preserve_index=False)
     columns = [c.cast(pa.string()) if pa.types.is_large_string(c.type) else c for c in found.columns]
     return pa.table(columns, names=found.column_names)
@@ -62,7 +62,7 @@ def is_flat(table: pa.Table) -> bool:
 
 
 def kept(folder: Path, digest: str, name: str, key: str) -> pd.DataFrame | None:
-    """A measurement in a store's folder; None if it is not there as it was written."""
+    """A measurement in a store's folder; None if it is missing or damaged."""
     for path in sorted((folder / FOLDER / name).glob(f"{digest}-{key}-*.parquet")):
         match = FILE.fullmatch(path.name)
         try:
@@ -75,7 +75,7 @@ def kept(folder: Path, digest: str, name: str, key: str) -> pd.DataFrame | None:
 
 
 def keep(folder: Path, digest: str, name: str, key: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Keep a measurement in a store's folder, and return it as it will be read. Raises Unwritable."""
+    """Keep a measurement in a store's folder and return it as it will be read. Raises Unwritable."""
     arrow = to_arrow(table)
     content = tables.content_of(arrow)
     file = f"{digest}-{key}-{tables.checksum(content)[:16]}.parquet"

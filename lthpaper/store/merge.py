@@ -1,8 +1,6 @@
-"""Results travel between stores: copied beside, checked again, renamed. Nothing is overwritten."""
+"""Merge stores: entries are copied to a draft, checked again and renamed. Nothing is overwritten."""
 
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +16,13 @@ from lthpaper.store.entry import (
     Damaged,
     checksum,
     is_name,
-    left_out,
+    lacking,
     read_result,
+    replacing,
     same_bits,
-    snapshot_files,
     sync,
     sync_names,
     verified,
-    verified_snapshot,
     write_json,
 )
 from lthpaper.store.store import Store
@@ -46,10 +43,10 @@ class Brought:
 def bring(
     source: Path, target: Store, only: str = "*", weights: bool = True, dry_run: bool = False
 ) -> Iterator[Brought]:
-    """Copy what `target` lacks from `source`, entry by entry, whole or not at all. Overwrites nothing.
+    """Copy what `target` lacks from `source`, each entry whole or not at all. Overwrites nothing.
 
-    weights: False copies descriptions and results only, and marks them so. Raises InputError if either
-    is no folder or both are one, Unwritable if the target cannot be written.
+    weights: False copies descriptions and results only, and marks the weights as left out. Raises InputError
+    if either is not a folder or both are the same one, Unwritable if the target cannot be written.
     """
     existing(source)
     require(
@@ -75,7 +72,7 @@ def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
         if not weights:
             leave_out(draft)
         faults = [c for c in check(draft, name) if c.status == DAMAGED]
-        if faults:  # it changed, or the disk lies
+        if faults:  # it has changed, or the disk is faulty
             return Brought(name, REFUSED, f"while it was copied: {'; '.join(c.what for c in faults)}")
         sync(draft)
         try:
@@ -89,35 +86,26 @@ def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
 
 
 def _complete(entry: Path, final: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
-    """Add weights and snapshots to an entry that has the same content; say so where it has not."""
+    """Add weights and snapshots to an entry of the same content; a conflict if the content differs."""
     here, there = read_result(final), read_result(entry)
     if any(here[key] != there[key] for key in SAME) or not same_bits(final, here, entry, there):
         return Brought(entry.name, CONFLICT, f"here {_about(here)}; there {_about(there)}")
-    lacking = []
-    if weights:
-        gone = left_out(entry, there)
-        lacking = [name for name in left_out(final, here) if name not in gone]
-        if not gone:
-            kept = snapshot_files(final)
-            lacking += sorted(p.name for epoch, p in snapshot_files(entry).items() if epoch not in kept)
-    if not lacking:
+    files = lacking(final, here, entry, there) if weights else []
+    if not files:
         return Brought(entry.name, THERE)
     if not dry_run:
         with target.draft(entry.name) as draft:
-            _copy(entry, draft, lacking)
+            _copy(entry, draft, files)
             try:
                 for path in draft.iterdir():
-                    if path.name in (WEIGHTS, MASK):
-                        verified(path, here["files"])
-                    else:
-                        verified_snapshot(path)
+                    verified(path, here["files"])
             except Damaged as error:
                 return Brought(entry.name, REFUSED, f"while it was copied: {error.path.name} {error.how}")
             sync(draft)
-            for file in lacking:
+            for file in files:
                 (draft / file).replace(final / file)
             sync_names(final)
-    return Brought(entry.name, COMPLETED, ", ".join(lacking))
+    return Brought(entry.name, COMPLETED, ", ".join(files))
 
 
 def _about(result: dict[str, Any]) -> str:
@@ -131,7 +119,7 @@ def _about(result: dict[str, Any]) -> str:
 
 
 def _copy(entry: Path, draft: Path, files: list[str]) -> None:
-    """Those of the files that an entry may have; a name in an entry is never a path."""
+    """Copy files of an entry; other names are ignored, so none of them can be a path."""
     for name in files:
         if is_name(name):
             shutil.copyfile(entry / name, draft / name)
@@ -141,12 +129,5 @@ def leave_out(folder: Path) -> None:
     """Mark an entry's weights and mask as left out; the files themselves are not touched."""
     result = read_result(folder)
     result["left_out"] = [name for name in (WEIGHTS, MASK) if name in result["files"]]
-    beside = folder / f".{RESULT}-{uuid.uuid4().hex[:8]}"
-    try:
-        write_json(beside, result | {"checksum": checksum(result)})
-        with open(beside, "rb") as f:
-            os.fsync(f.fileno())
-        beside.replace(folder / RESULT)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_names(folder)
+    with replacing(folder / RESULT) as draft:
+        write_json(draft, result | {"checksum": checksum(result)})

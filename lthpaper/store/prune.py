@@ -1,4 +1,4 @@
-"""What a store no longer needs deleted, what is damaged in it set aside: `lthpaper store prune`, `repair`."""
+"""Delete what a store no longer needs, set aside what is damaged: `lthpaper store prune` and `repair`."""
 
 import os
 import shutil
@@ -24,12 +24,12 @@ from lthpaper.store.entry import MASK, SNAPSHOT, WEIGHTS, Damaged, read_result, 
 from lthpaper.store.merge import leave_out
 from lthpaper.store.store import Store
 
-IN_USE = 3600.0  # seconds: a younger draft may be one that a process is writing
+IN_USE = 3600.0  # seconds: a process may still be writing a younger draft
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Something to delete, its bytes, and why it may go."""
+    """Something to delete, its size in bytes, and why it may be deleted."""
 
     path: Path
     why: str
@@ -48,8 +48,8 @@ def removals(
 ) -> list[Removal]:
     """What these choices would delete. weights: θT, masks and snapshots; results stay readable.
 
-    checkpoints: of runs whose results are there. Damaged entries and checkpoints are not among it (`repair`
-    sets them aside), nor drafts younger than an hour.
+    checkpoints: of runs whose results are there. Damaged entries and checkpoints are never included (`repair`
+    sets them aside), nor are drafts younger than an hour.
     """
     found = []
     for name in names(existing(store.folder), only):
@@ -78,7 +78,8 @@ def removals(
 
 
 def remove(store: Store, chosen: list[Removal]) -> None:
-    """Delete. An entry is out of sight before its files go; weights go after the mark that says so."""
+    """Delete. An entry is renamed before its files are deleted; weights are marked as left out before they
+    are, so a kill at any moment leaves a valid store."""
     with writing(store.folder):
         for folder in {removal.path.parent for removal in chosen if removal.why == "weights"}:
             leave_out(folder)
@@ -98,9 +99,10 @@ def _delete(store: Store, removal: Removal) -> None:
 
 
 def repair(store: Store, foreign: bool = False, dry_run: bool = False) -> list[tuple[Checked, Path | None]]:
-    """Set damaged entries and snapshots aside into `damaged/`, and say where each went.
+    """Move damaged entries and snapshots to `damaged/`, and return where each went.
 
-    foreign: those too that this version cannot read. Deletes nothing; they are trained again when asked for.
+    foreign: also those that this version cannot read. Deletes nothing; the runs are trained again when they
+    are needed.
     """
     existing(store.folder)
     wanted = (DAMAGED, FOREIGN) if foreign else (DAMAGED,)
@@ -131,7 +133,7 @@ def _parts(path: Path) -> Iterator[Path]:
 
 
 def _looks(path: Path) -> Iterator[os.stat_result]:
-    """Of the file, or of all below the folder; those that vanish meanwhile are left out."""
+    """`lstat` of the file, or of everything below the folder; what vanishes meanwhile is left out."""
     for part in _parts(path):
         with suppress(FileNotFoundError):
             yield part.lstat()

@@ -1,12 +1,12 @@
-"""Published results: runs as rows of a table, without weights; measurements as tables beside it. Read here.
+"""Read published results: runs as rows of a table, without weights, and measurements as tables beside it.
 
 <results>/<scale>/
-    manifest.json    what is there: checksums, counts, fingerprints of data sets, versions, the licence
+    manifest.json    the files' checksums, counts, fingerprints of data sets, versions, the licence
     runs.parquet     a row a run (SCHEMA): its description, curves, what its mask left, provenance, checksums
     <name>.parquet   the measurements of a name: the columns `digest` and `key`, then their own
 
-A run names its ancestors by digest, and these are rows, too. Curves hold the epochs that were tested; losses
-are in single precision, accuracies as they were.
+A run names its ancestors by digest, and these are rows too. Curves hold the epochs that were tested; losses
+are rounded to single precision, accuracies are exact.
 """
 
 import functools
@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from lthpaper.store.entry import ENTRY, MASK, WEIGHTS, Damaged, NewerFormat, rea
 from lthpaper.store.measurements import NAME, is_flat
 from lthpaper.store.store import Result
 from lthpaper.store.tables import unreadable
+from lthpaper.training.result import VALIDATION
 
 MANIFEST, RUNS, SUFFIX = "manifest.json", "runs.parquet", ".parquet"
 FORMAT = 1  # of the files; a reader refuses a newer one
@@ -55,10 +56,16 @@ SCHEMA = pa.schema(
         "mask": pa.string(),  # of mask.safetensors; "" without a mask
     }
 )
+VALIDATED = SCHEMA.append(pa.field(VALIDATION, pa.list_(pa.float64())))  # where some runs hold images out
+
+
+def schema_of(rows: Iterable[dict[str, Any]]) -> pa.Schema:
+    """Of a table of these rows (`to_row`): a column more if any run holds images out."""
+    return VALIDATED if any(len(row.get(VALIDATION, ())) for row in rows) else SCHEMA
 
 
 def of(folder: Path | None) -> "Published":
-    """What is published in a folder; nothing where it is not there. Read again only if it has changed."""
+    """What is published in a folder, nothing if it does not exist. Read again only if it has changed."""
     found = [] if folder is None else sorted(p.parent for p in Path(folder).glob(f"*/{MANIFEST}"))
     scales = tuple(path for path in found if SCALE.fullmatch(path.name))
     looks = [(path, path.lstat()) for scale in scales for path in sorted(scale.iterdir())]
@@ -71,7 +78,7 @@ def _of(scales: tuple[Path, ...], seen: tuple) -> "Published":
 
 
 class Published:
-    """The published results of all scales. Raises Damaged where a file is not what its manifest says."""
+    """The published results of all scales. Raises Damaged if a file is not what its manifest says."""
 
     def __init__(self, scales: dict[str, "Scale"]):
         self.scales = scales
@@ -87,25 +94,25 @@ class Published:
         raise KeyError(run)
 
     def measurement(self, digest: str, name: str, key: str) -> pd.DataFrame | None:
-        """None if it is not published."""
+        """A measurement of a run from any scale; None if it is not published."""
         found = (scale.measurement(digest, name, key) for scale in self.scales.values() if digest in scale)
         return next((table for table in found if table is not None), None)
 
     @property
     def runs(self) -> dict[str, Run]:
-        """Name -> run, of all."""
+        """Name -> run, of all scales."""
         return {run.name: run for scale in self.scales.values() for run in scale.runs.values()}
 
 
 class Scale:
-    """What is published of one scale: a folder. Files are read when they are first asked for."""
+    """What is published of one scale: a folder, whose files are read when they are first needed."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """manifest.json. Raises Damaged if it is none, NewerFormat if a newer lthpaper wrote it."""
+        """manifest.json. Raises Damaged if it is not a manifest, NewerFormat if a newer lthpaper wrote it."""
         path = self.folder / MANIFEST
         try:
             found = read_json(path)
@@ -131,9 +138,9 @@ class Scale:
 
     @cached_property
     def table(self) -> pa.Table:
-        """runs.parquet, its rows checked as far as reading them needs."""
+        """runs.parquet, with the checks that reading its rows relies on."""
         found, path = self.read(RUNS), self.folder / RUNS
-        if not found.schema.equals(_schema_read()):
+        if not any(found.schema.equals(_schema_read(schema)) for schema in (SCHEMA, VALIDATED)):
             raise unreadable(path, f"has other columns than {', '.join(SCHEMA.names)}")
         if fault := _fault(found):
             raise unreadable(path, fault)
@@ -155,7 +162,7 @@ class Scale:
         return {name: _column(self.table[name]) for name in self.table.column_names}
 
     def get(self, run: Run) -> Result:
-        """A run's result. Raises KeyError if it is not there."""
+        """A run's result. Raises KeyError if it is not published."""
         row = self.rows[run.digest]
         at = {name: column(row) for name, column in self._columns.items()}
         return Result(
@@ -184,7 +191,7 @@ class Scale:
 
     @cached_property
     def descriptions(self) -> dict[str, dict[str, Any]]:
-        """Digest -> description of the run, as it is written."""
+        """Digest -> description of the run, as it was written."""
         try:
             texts = self.table["description"].to_pylist()
             return {digest: json.loads(texts[row]) for digest, row in self.rows.items()}
@@ -193,7 +200,7 @@ class Scale:
 
     @cached_property
     def runs(self) -> dict[str, Run]:
-        """Digest -> run, ancestors first. Raises NewerFormat for what this version does not know."""
+        """Digest -> run, ancestors first. Raises NewerFormat if this version cannot read a description."""
         try:
             return rebuilt(self.descriptions)
         except InputError as error:
@@ -206,16 +213,16 @@ class Scale:
 
     @property
     def names(self) -> list[str]:
-        """Of the measurements that are there."""
+        """Names of the published measurements."""
         return sorted(name.removesuffix(SUFFIX) for name in self.manifest["files"] if name != RUNS)
 
     def measurement(self, digest: str, name: str, key: str) -> pd.DataFrame | None:
-        """None if it is not there."""
+        """A measurement of a run; None if it is not published."""
         found = self.measurement_table(digest, name, key)
         return None if found is None else found.to_pandas()
 
     def measurement_table(self, digest: str, name: str, key: str) -> pa.Table | None:
-        """The same, as arrow's table."""
+        """The same, as a pyarrow table."""
         if name not in self.names:
             return None
         table, places = self._measurements(name)
@@ -230,7 +237,7 @@ class Scale:
 
     @functools.cache  # noqa: B019  a few names; the scales live as long as the process
     def _measurements(self, name: str) -> tuple[pa.Table, dict[tuple[str, str], tuple[int, int]]]:
-        """The table without its first columns; (digest, key) -> where its rows begin, and how many."""
+        """The table without `digest` and `key`; (digest, key) -> its first row and number of rows."""
         path = self.folder / f"{name}{SUFFIX}"
         table = self.read(path.name)
         if table.column_names[:2] != ["digest", "key"] or not is_flat(table):
@@ -253,27 +260,29 @@ def _is_file_name(name: object) -> bool:
 
 
 @functools.cache
-def _schema_read() -> pa.Schema:
-    """SCHEMA as parquet gives it back."""
-    return pq.read_table(pa.BufferReader(tables.content_of(SCHEMA.empty_table()))).schema
+def _schema_read(schema: pa.Schema) -> pa.Schema:
+    """A schema as it is read back from parquet."""
+    return pq.read_table(pa.BufferReader(tables.content_of(schema.empty_table()))).schema
 
 
 def _fault(table: pa.Table) -> str:
-    """What is wrong with the rows; "" if nothing is."""
+    """What is wrong with the rows, "" if nothing is."""
     names = table["name"].to_pylist()
     if any(column.null_count for column in table.columns):
         return "lacks values"
     if not all(ENTRY.fullmatch(name) for name in names):
-        return "names runs as no run is named"
+        return "holds names that no run can have"
     if len({name[-16:] for name in names}) < len(names):
         return "holds a run twice"
     column = {name: _column(table[name]) for name in ("epochs", *CURVES)}
+    validated = _column(table[VALIDATION]) if VALIDATION in table.column_names else lambda row: []
     for row in range(len(names)):
         epochs, loss, tested, test_loss, accuracy = (column[name](row) for name in ("epochs", *CURVES))
         if (
             len(loss) not in (0, epochs)
             or len(test_loss) not in (0, len(tested))
             or len(accuracy) != len(tested)
+            or len(validated(row)) not in (0, len(tested))
             or not all(0 <= place < epochs for place in tested)
         ):
             return f"holds curves of {names[row]} that do not fit its epochs"
@@ -284,11 +293,12 @@ CURVES = ("train_loss", "tested", "test_loss", "test_accuracy")
 
 
 def _curves(at: dict[str, Any]) -> dict[str, list[float]]:
-    """Curves with NaN where nothing was tested; those that a run never had are left out."""
+    """Curves, NaN where nothing was tested; curves that the run never had are left out."""
     epochs, tested = at["epochs"], at["tested"]
     found = {"train_loss": at["train_loss"]} if len(at["train_loss"]) else {}
-    for name in ("test_loss", "test_accuracy"):
-        if len(at[name]) == len(tested):  # of a run that diverged at once: none
+    validated = (VALIDATION,) if len(at.get(VALIDATION, ())) else ()
+    for name in ("test_loss", "test_accuracy", *validated):
+        if len(at[name]) == len(tested):  # else the run diverged at once and has none
             curve = [math.nan] * epochs
             for place, value in zip(tested, at[name], strict=True):
                 curve[place] = value
@@ -297,7 +307,7 @@ def _curves(at: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def _column(column: pa.ChunkedArray) -> Any:
-    """Row -> its value, quickly: a figure may ask for thousands."""
+    """A fast function from row to value: a figure may read thousands."""
     values = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if pa.types.is_map(values.type):
         begins = values.offsets.to_numpy()
@@ -311,13 +321,13 @@ def _column(column: pa.ChunkedArray) -> Any:
 
 
 def _stretches(values: list[Any]) -> Iterator[tuple[int, int]]:
-    """(start, length) of every stretch of equal values."""
+    """(start, length) of each run of equal consecutive values."""
     changes = [0, *(i for i in range(1, len(values)) if values[i] != values[i - 1]), len(values)]
     yield from ((a, int(b - a)) for a, b in itertools.pairwise(changes) if b > a)
 
 
 def to_row(result: Result, layers: dict[str, int]) -> dict[str, Any]:
-    """A result as a row of SCHEMA."""
+    """A result as a row of `schema_of`."""
     curves = {name: np.asarray(curve, dtype=float) for name, curve in result.curves.items()}
     accuracy = curves["test_accuracy"]
     loss = curves.get("test_loss", np.full(len(accuracy), np.nan))
@@ -338,4 +348,5 @@ def to_row(result: Result, layers: dict[str, int]) -> dict[str, Any]:
         "provenance": json.dumps(result.provenance, sort_keys=True, separators=(",", ":")),
         "weights": result.files[WEIGHTS],
         "mask": result.files.get(MASK, ""),
+        VALIDATION: curves[VALIDATION][tested] if VALIDATION in curves else np.empty(0),
     }

@@ -1,4 +1,4 @@
-"""Published results checked: files against the manifest, rows against what their runs can have."""
+"""Check published results: files against the manifest, rows against what their runs allow."""
 
 import math
 from collections.abc import Iterator
@@ -9,12 +9,13 @@ from lthpaper.runs.run import Run
 from lthpaper.store.entry import MASK, WEIGHTS, Damaged
 from lthpaper.store.published import MANIFEST, RUNS, SHA256, SUFFIX, Scale
 from lthpaper.store.store import Result
+from lthpaper.training.result import curves_of
 
 README = "README.md"
 
 
 def faults(scale: Scale) -> Iterator[str]:
-    """What is wrong with what is published of a scale, a sentence each; nothing if all is well."""
+    """A sentence for each fault in the published results of a scale; nothing if there is none."""
     try:
         yield from _files(scale)
         yield from _descriptions(scale)
@@ -42,7 +43,7 @@ def _files(scale: Scale) -> Iterator[str]:
         scale.read(name)  # raises Damaged
     for path in sorted(scale.folder.iterdir()):
         if path.name not in (*listed, MANIFEST, README):
-            yield f"{path.name} is there and {MANIFEST} does not list it"
+            yield f"{path.name} is there but {MANIFEST} does not list it"
 
 
 def _descriptions(scale: Scale) -> Iterator[str]:
@@ -50,7 +51,7 @@ def _descriptions(scale: Scale) -> Iterator[str]:
         try:
             found = canonical.digest(described)
         except (TypeError, ValueError, RecursionError) as error:
-            yield f"the description of {digest} is none ({error})"
+            yield f"the description of {digest} is not one ({error})"
             continue
         if found != digest:
             yield f"the description of {digest} gives {found}"
@@ -65,25 +66,25 @@ def _row(scale: Scale, run: Run) -> Iterator[str]:
     row = scale.rows[run.digest]
     if (name := scale.table["name"][row].as_py()) != run.name:
         yield f"is named {name}"
-    if ":" in run.task.network or ":" in run.task.data:  # whose module would be imported below
-        yield "is of a network or a data set of one's own"
+    if ":" in run.task.network or ":" in run.task.data:  # the checks below would import its module
+        yield "uses a custom network or data set"
         return
     yield from _curves(result, run)
     yield from _mask(result, run)
 
 
 def _curves(result: Result, run: Run) -> Iterator[str]:
-    """A run that did not diverge was tested after its last epoch, and its losses are numbers from 0."""
-    if set(result.curves) != {"train_loss", "test_loss", "test_accuracy"}:
+    """A run that did not diverge was tested after its last epoch, and its losses are non-negative numbers."""
+    if set(result.curves) != set(curves_of(run)):
         yield f"has the curves {', '.join(result.curves)}"
         return
     if any(len(curve) != run.cost for curve in result.curves.values()):
         yield f"has curves of {len(result.curves['test_accuracy'])} epochs; it trains for {run.cost}"
     values = {name: [v for v in curve if not math.isnan(v)] for name, curve in result.curves.items()}
-    if not all(0 <= v <= 100 for v in values["test_accuracy"]):
-        yield "has an accuracy that is no percentage"
+    if not all(0 <= v <= 100 for name in values if name.endswith("_accuracy") for v in values[name]):
+        yield "has an accuracy that is not a percentage"
     if not all(0 <= v < math.inf for name in ("train_loss", "test_loss") for v in values[name]):
-        yield "has a loss that is none"
+        yield "has a loss that is negative or infinite"
     if math.isnan(result.accuracy) and not math.isnan(result.curves["train_loss"][-1]):
         yield "has no accuracy after its last epoch, though its training loss is a number"
     if not 0 <= result.seconds < math.inf:
@@ -91,7 +92,7 @@ def _curves(result: Result, run: Run) -> Iterator[str]:
 
 
 def _mask(result: Result, run: Run) -> Iterator[str]:
-    """What the mask left is what its rule leaves, in all and by layer."""
+    """The mask leaves what its rule leaves, in total and by layer."""
     sizes = run.task.prunable_weights
     total = sum(sizes.values())
     if (
@@ -104,7 +105,7 @@ def _mask(result: Result, run: Run) -> Iterator[str]:
     if not 0 <= result.kept <= total or result.sparsity != 1 - result.kept / total:
         yield f"keeps {result.kept} of {total} weights and calls that a sparsity of {result.sparsity}"
     expected = run.mask.sparsity if run.mask is not None else 0.0
-    if abs(result.sparsity - expected) > 30 / total:  # a round rounds to whole weights, and there may be many
+    if abs(result.sparsity - expected) > 30 / total:  # every round rounds to whole weights
         yield f"has the sparsity {result.sparsity:.4f}; its rule leaves {expected:.4f}"
     if result.layers and (
         set(result.layers) != set(sizes)
@@ -115,7 +116,7 @@ def _mask(result: Result, run: Run) -> Iterator[str]:
 
 
 def _together(scale: Scale, runs: dict[str, Run]) -> Iterator[str]:
-    """What the manifest says of all, and that no two copies of a data set meet."""
+    """The manifest's totals are right, and all results of a data set come from one copy of it."""
     about, table = scale.manifest, scale.table
     counts = {"runs": len(runs), "network_epochs": sum(run.cost for run in runs.values())}
     for what, count in counts.items():
@@ -127,6 +128,6 @@ def _together(scale: Scale, runs: dict[str, Run]) -> Iterator[str]:
         fingerprints.setdefault(run.task.data, set()).add(found[scale.rows[digest]])
     for data, several in fingerprints.items():
         if len(several) > 1:
-            yield f"results on different copies of {data} meet: {', '.join(sorted(several))}"
+            yield f"results come from different copies of {data}: {', '.join(sorted(several))}"
     if {name: sorted(of) for name, of in fingerprints.items()} != about.get("data"):
         yield f"{MANIFEST} lists other fingerprints of data sets than {RUNS}"

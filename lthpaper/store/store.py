@@ -1,19 +1,20 @@
-"""Results by digest. A folder a run: described, checksummed, whole or absent. No pickle is ever read.
+"""Results by digest: a folder a run, with description and checksums, whole or absent. No pickle is read.
 
 <store>/<network>-<data>-<digest>/
     run.json              the run and its ancestors (runs.run.to_json)
     result.json           curves, provenance, checksums of the files above and below
     weights.safetensors   θT: parameters and buffers
     mask.safetensors      the mask, eight weights a byte
-    epoch-0004-<checksum>.safetensors  weights after 4 epochs, where someone asked for them
+    epoch-0004-<checksum>.safetensors  weights after 4 epochs, where they were asked for
 
-Snapshots may come later than the rest and from several processes at once, so each carries its checksum
-in its own name, and no file is ever written twice.
+Snapshots may be added later and by several processes at once, so each has its checksum in its name, and no
+file is written twice.
 
-measurements/ beside the entries holds what figures worked out from weights (measurements.py).
+measurements/ beside the entries holds what figures computed from weights (measurements.py).
 
 weights.safetensors and mask.safetensors may be left out of an entry (`lthpaper store export`, `prune`):
-result.json then says so in "left_out" and still lists their checksums, so that only those weights come back.
+result.json then names them in "left_out" and still lists their checksums, so only the same weights can be
+added again.
 """
 
 import math
@@ -39,6 +40,7 @@ from lthpaper.store.entry import (
     NewerFormat,
     damaged,
     file_checksum,
+    lacking,
     left_out,
     load_mask,
     load_weights,
@@ -51,7 +53,6 @@ from lthpaper.store.entry import (
     sync,
     sync_names,
     verified,
-    verified_snapshot,
     write_json,
     write_result,
     writing,
@@ -69,17 +70,15 @@ class Result:
     """What the store knows of a run without opening its weights. Accuracies in percent."""
 
     run: Run
-    curves: dict[str, list[float]]  # per epoch: train_loss, test_loss, test_accuracy; NaN: not tested
+    curves: dict[str, list[float]]  # per epoch, those of `curves_of`; NaN: not tested
     kept: int  # prunable weights left by the mask
     sparsity: float  # s as it came out, after rounding to whole weights
     fingerprint: str  # of the data set's content
     seconds: float  # of training, this run's share of its pack
     provenance: dict[str, Any]
     folder: Path
-    files: dict[str, str] = field(
-        default_factory=dict
-    )  # checksums of its weights and mask, there or left out
-    layers: dict[str, int] = field(default_factory=dict)  # weights left by the mask in each; {}: not noted
+    files: dict[str, str] = field(default_factory=dict)  # checksums of weights and mask, there or left out
+    layers: dict[str, int] = field(default_factory=dict)  # weights left by the mask in each; {}: unknown
 
     @property
     def accuracy(self) -> float:
@@ -88,16 +87,16 @@ class Result:
 
     @property
     def best_accuracy(self) -> float:
-        """Of the epoch best on the test images: recorded, never used (that would be peeking)."""
+        """Accuracy of the epoch best on the test images: recorded, never used (that would be peeking)."""
         return max((a for a in self.curves["test_accuracy"] if not math.isnan(a)), default=math.nan)
 
 
 class Store:
     """Results in a folder; several processes may use it at once.
 
-    published: a folder that is only read, for runs that are not in the store itself: entries as the store's
-    own, then tables of results without weights (published.py). One of these serves a run, never parts of two:
-    they may come from trainings with other bits.
+    published: a read-only folder for runs that the store itself lacks: entries like the store's own, then
+    tables of results without weights (published.py). A run is read from one of these, never from parts of
+    two, since two trainings may differ in their bits.
     """
 
     def __init__(self, folder: str | Path, published: str | Path | None = None):
@@ -106,11 +105,11 @@ class Store:
         for place in filter(None, (self.folder, self.published)):
             require(
                 place.is_dir() or not place.exists(),
-                f"The store {place} is a file; it must be a folder, there or to be made.",
+                f"The store {place} is a file; it must be a folder, which may not exist yet.",
             )
 
     def path(self, run: Run) -> Path:
-        """The run's folder in the store itself, there or not."""
+        """The run's folder in the store itself, whether it exists or not."""
         return self.folder / run.name
 
     def entry(self, run: Run) -> Path:
@@ -124,21 +123,21 @@ class Store:
     @cached_property
     def tables(self) -> "Published":
         """The published tables, read once. Raises Damaged if they are not what was written."""
-        from lthpaper.store import published  # pyarrow, for those who read results
+        from lthpaper.store import published  # imports pyarrow
 
         return published.of(self.published)
 
     def __contains__(self, run: Run) -> bool:
         """Raises InputError if the run's folder is there without its result (a copy that was cut off)."""
         folder = self.entry(run)
-        if not folder.exists():  # first: entries appear whole, but between two looks
+        if not folder.exists():  # first, since an entry may appear, whole, between the two checks
             return self.published is not None and run.digest in self.tables
         if not os.path.lexists(folder / RESULT):
             raise damaged(folder, f"has no {RESULT}")
         return True
 
     def snapshots(self, run: Run) -> set[int]:
-        """Epochs whose weights are kept, θT's apart."""
+        """Epochs whose weights are kept, besides θT."""
         return set(snapshot_files(self.entry(run)))
 
     def has_weights(self, run: Run) -> bool:
@@ -156,11 +155,11 @@ class Store:
         return self.has_weights(run) and epochs - {run.recipe.epochs} <= self.snapshots(run)
 
     def put(self, trained: Trained, fingerprint: str, provenance: dict[str, Any]) -> Result:
-        """Keep a result: written beside and renamed, so that it is whole or absent.
+        """Keep a result. It is written to a draft and renamed, so it is whole or absent.
 
-        A run that is there already gains the snapshots and weights it lacked; its other files stay as they
-        are. Of two trainings with other bits one is kept aside whole (`_complete`). Raises Unwritable if the
-        folder cannot be written.
+        A run that is there already gains the snapshots and weights that it lacked; its other files stay.
+        If the two trainings differ in their bits, one of them is set aside (`_complete`). Raises Unwritable
+        if the folder cannot be written.
         """
         final = self.path(trained.run)
         with self.draft(trained.run.name) as draft:
@@ -177,7 +176,7 @@ class Store:
 
     @contextmanager
     def draft(self, name: str) -> Iterator[Path]:
-        """A folder to write in, beside the entries; gone afterwards unless it was renamed to one."""
+        """A folder to write in, beside the entries; removed afterwards unless it was renamed."""
         draft = self.folder / f".draft-{name}-{uuid.uuid4().hex[:8]}"
         try:
             with writing(self.folder):
@@ -189,18 +188,16 @@ class Store:
     def _complete(self, final: Path, draft: Path) -> None:
         """Give an entry what it lacks, from a second training of its run.
 
-        Two trainings of other bits, as on two devices, are never mixed. The first stays unless it lacks what
-        the second was for: it would lack that for ever. The other one is set aside.
+        Two trainings that differ in their bits, as on two devices, are never mixed. The first stays, unless
+        it lacks what the second was run for, which it could never gain. The other one is set aside.
         """
         ours, theirs = read_result(final), read_result(draft)
-        there = snapshot_files(final)
-        lacking = [draft / name for name in left_out(final, ours)]
-        lacking += [path for epoch, path in snapshot_files(draft).items() if epoch not in there]
+        files = lacking(final, ours, draft, theirs)
         if same_bits(final, ours, draft, theirs):
-            for path in lacking:
-                path.replace(final / path.name)
+            for name in files:
+                (draft / name).replace(final / name)
             sync_names(final)
-        elif lacking:
+        elif files:
             self.set_aside(final, "replaced")
             draft.rename(final)
         else:
@@ -272,9 +269,9 @@ class Store:
         return Result(run, curves, **fields, folder=folder, files=files, layers=result.get("layers", {}))
 
     def layers(self, run: Run) -> dict[str, int]:
-        """Weights that a run's mask leaves in each layer; {} without a mask, or where nobody knows.
+        """Weights that a run's mask leaves in each layer; {} without a mask, or if they are unknown.
 
-        Results of earlier versions lack them, but not their masks.
+        Results of earlier versions lack them; they are then counted in the mask.
         """
         result = self.get(run)
         if result.layers or MASK not in result.files or not (result.folder / MASK).exists():
@@ -282,8 +279,9 @@ class Store:
         return {name: int(m.sum()) for name, m in load_mask(result.folder, result.files).items()}
 
     def measurement(self, run: Run, name: str, key: str) -> "pd.DataFrame | None":
-        """A measurement of a run, kept here or published; None if it is not (measurements.py)."""
-        from lthpaper.store import measurements  # pyarrow, for those who read some
+        """A measurement of a run, from the store or the published results; None if neither has it
+        (measurements.py)."""
+        from lthpaper.store import measurements  # imports pyarrow
 
         for place in (self.folder, self.published):
             if place is not None and (found := measurements.kept(place, run.digest, name, key)) is not None:
@@ -291,7 +289,7 @@ class Store:
         return None if self.published is None else self.tables.measurement(run.digest, name, key)
 
     def keep_measurement(self, run: Run, name: str, key: str, table: "pd.DataFrame") -> "pd.DataFrame":
-        """Keep a measurement of a run, and return it as it will be read. Raises Unwritable."""
+        """Keep a measurement of a run and return it as it will be read. Raises Unwritable."""
         from lthpaper.store import measurements
 
         return measurements.keep(self.folder, run.digest, name, key, table)
@@ -319,7 +317,7 @@ class Store:
         kept = sorted(folder.glob(f"epoch-{epoch:04d}-*.safetensors"))
         if not kept:
             raise KeyError(f"{run} has no weights after epoch {epoch}")
-        return load_weights(verified_snapshot(kept[0])), mask
+        return load_weights(verified(kept[0], files)), mask
 
     def __iter__(self) -> Iterator[Result]:
         """Every result, by name. Raises InputError at a damaged one."""

@@ -1,14 +1,12 @@
-"""Small tables as parquet files: written to equal bytes, read only if they are what was written.
+"""Small tables as parquet files: equal tables give equal bytes, and a file is read only if it is intact.
 
-What is read may come from a stranger: sizes are looked at before memory is asked for, and whatever is wrong
-ends in `Damaged`, in one sentence.
+A file may come from a stranger: sizes are checked before memory is allocated, and any fault raises
+`Damaged`, with one sentence.
 """
 
 import hashlib
 import io
 import os
-import re
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,18 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lthpaper.errors import printable
-from lthpaper.store.entry import NOT_AS_WRITTEN, Damaged, is_file, sync_names, writing
+from lthpaper.store.entry import NOT_AS_WRITTEN, Damaged, is_file, replacing, writing
 
-LEVEL = 19  # of zstd: the files are written once and lie in git for ever
+LEVEL = 19  # of zstd: the files are written once and stay in git
 LARGEST = 64 * 2**20  # bytes of a file
 LARGEST_READ = 2**30  # bytes of its values
 MOST_ROWS, MOST_VALUES = 10**7, 10**8
-DIGEST = re.compile(r"[0-9a-f]{16}", re.ASCII)
 NO_TABLE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
 
 
 def unreadable(path: Path, how: str) -> Damaged:
-    """The error that names a file of tables, and what to do."""
+    """The error that names a damaged file of tables and says what to do."""
     error = Damaged(
         f"{printable(f'{path} {how}')}, and cannot be trusted. Bring it back from where it came (with git: "
         f"`git checkout -- {printable(path.name)}` in its folder), or move the folder away to do without."
@@ -37,8 +34,8 @@ def unreadable(path: Path, how: str) -> Damaged:
 
 
 def content_of(table: pa.Table, plain: Sequence[str] = ()) -> bytes:
-    """The file of a table: equal tables give equal bytes. plain: columns of floats whose values seldom
-    repeat, which are packed byte by byte instead of by a dictionary."""
+    """A table as the bytes of a parquet file: equal tables give equal bytes. plain: columns of floats whose
+    values seldom repeat, encoded by byte-stream split instead of a dictionary."""
     table = table.replace_schema_metadata(None).combine_chunks()
     leaves = _leaves(table.schema)
     split = [leaf for leaf in leaves if leaf.partition(".")[0] in plain]
@@ -71,23 +68,15 @@ def checksum(content: bytes) -> str:
 
 
 def write(path: Path, content: bytes) -> None:
-    """A file that is whole or absent, on the disk before it has its name."""
+    """Write a file so that it is whole or absent: it is on the disk before it gets its name."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-        try:
-            with open(draft, "wb") as f:
-                f.write(content)
-                f.flush()
-                os.fsync(f.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-        sync_names(path.parent)
+        with replacing(path) as draft:
+            draft.write_bytes(content)
 
 
 def content_at(path: Path, expected: str, largest: int = LARGEST) -> bytes:
-    """The bytes of a file that has this SHA-256, or whose begins so. Raises Damaged if it has not."""
+    """The bytes of a file whose SHA-256 begins with `expected`. Raises Damaged if it does not."""
     if not is_file(path):
         raise unreadable(path, "is not a file" if os.path.lexists(path) else "is missing")
     try:
@@ -102,7 +91,7 @@ def content_at(path: Path, expected: str, largest: int = LARGEST) -> bytes:
 
 
 def read(path: Path, expected: str) -> pa.Table:
-    """The table of a file that has this SHA-256, or whose begins so. Raises Damaged if it holds none."""
+    """The table in a file whose SHA-256 begins with `expected`. Raises Damaged if there is none."""
     content = content_at(path, expected)
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
@@ -115,7 +104,7 @@ def read(path: Path, expected: str) -> pa.Table:
 
 
 def _check_sizes(about: pq.FileMetaData) -> None:
-    """Raises ValueError if a file would take more memory than any of ours, by what it says of itself."""
+    """Raise ValueError if, by its own metadata, a file would take more memory than any of ours."""
     values = size = 0
     for g in range(about.num_row_groups):
         group = about.row_group(g)

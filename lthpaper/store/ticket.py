@@ -64,8 +64,8 @@ class Ticket:
     def module(self, trained: bool = True, pruned: bool = True) -> nn.Module:
         """The network in evaluation mode, with θT or (trained=False) with the weights that it started from.
 
-        pruned: with the masks of torch.nn.utils.prune, so that whoever trains on keeps them; without, pruned
-        weights are zeros like any others. The network's factory must be importable here.
+        pruned: with the masks of torch.nn.utils.prune, so that further training keeps them; without, pruned
+        weights are ordinary zeros. The network's factory must be importable here.
         """
         network = networks.build_seeded(0, **self.run.task.shape)
         network.load_state_dict(self.weights if trained else self.start)
@@ -94,11 +94,11 @@ class Ticket:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write the files of README above. Raises InputError if the folder holds something already."""
+        """Write the files that README lists. Raises InputError if the folder is not empty."""
         folder, about = Path(folder), self.about()
         require(
             not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
-            f"{folder} is there already; name a folder that is empty or not there yet.",
+            f"{folder} exists already; name a folder that is empty or does not exist yet.",
         )
         folder.mkdir(parents=True, exist_ok=True)
         for name, tensors in ((WEIGHTS, self.weights), (START, self.start), (MASK, self.mask)):
@@ -112,7 +112,7 @@ class Ticket:
 
 
 def ticket(run: Run, store: Store) -> Ticket:
-    """A run's ticket. Raises InputError if it is not in the store, or only without its weights."""
+    """A run's ticket. Raises InputError if the store lacks it or its weights."""
     require(run in store, f"{run} is not in {store.folder}: train it first.")
     try:
         weights, mask = store.weights(run)
@@ -127,7 +127,7 @@ def ticket(run: Run, store: Store) -> Ticket:
 
 
 def find(store: Store, text: str) -> Run:
-    """The one run whose name, or digest, begins with a text. Raises InputError if none or several do."""
+    """The run whose name or digest begins with a text. Raises InputError unless there is exactly one."""
     runs = [result.run for result in store]
     found = [run for run in runs if run.name.startswith(text) or run.digest.startswith(text)]
     require(

@@ -1,4 +1,4 @@
-"""Entries and checkpoints as bytes, for machines without a common folder. What arrives is checked.
+"""Send entries and checkpoints as bytes to machines without a shared folder. What arrives is checked.
 
 A parcel maps a path in a store, "<entry>/<file>" or ".checkpoints/<file>", to the file's content.
 """
@@ -36,7 +36,7 @@ def state(runs: Iterable[Run], folder: Path) -> Parcel:
     for name in state_paths(runs):
         try:
             parcel[name] = (folder / name).read_bytes()
-        except FileNotFoundError:  # none yet, or replaced by the result just now
+        except FileNotFoundError:  # there is none yet, or the result has just replaced it
             continue
     return parcel
 
@@ -49,7 +49,7 @@ def state_paths(runs: Iterable[Run]) -> list[str]:
 
 
 def results(runs: Iterable[Run], folder: Path) -> Parcel:
-    """The entries of runs that are done, and the state of those that are not."""
+    """The entries of finished runs, and the state of the others."""
     runs = list(runs)
     parcel = state(runs, folder)
     for run in runs:
@@ -59,7 +59,7 @@ def results(runs: Iterable[Run], folder: Path) -> Parcel:
 
 
 def unpack(parcel: Parcel, folder: Path, runs: Iterable[Run]) -> None:
-    """Write a parcel into a folder: only files that entries and checkpoints of these runs can have."""
+    """Write a parcel to a folder; only files that entries and checkpoints of these runs can have."""
     runs = list(runs)
     entries = {run.name for run in runs} | {parent.name for run in runs for parent in run.parents}
     states = set(state_paths(runs))
@@ -74,7 +74,7 @@ def unpack(parcel: Parcel, folder: Path, runs: Iterable[Run]) -> None:
 
 
 def take_in(parcel: Parcel, store: Store, runs: Iterable[Run]) -> None:
-    """Bring results of another machine into the store. Raises InputError where one is refused."""
+    """Merge the results of another machine into the store. Raises InputError if one is refused."""
     runs = list(runs)
     names = {run.name for run in runs}
     store.folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def take_in(parcel: Parcel, store: Store, runs: Iterable[Run]) -> None:
         for brought in bring(Path(folder), store):
             if brought.outcome in (REFUSED, CONFLICT):
                 raise InputError(
-                    f"The result {brought.name} that another machine sent is not taken: {brought.what}. "
+                    f"The result {brought.name} that another machine sent is refused: {brought.what}. "
                     "The same command trains it again."
                 )
     unpack({name: content for name, content in parcel.items() if name not in entries}, store.folder, runs)

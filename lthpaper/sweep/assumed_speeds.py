@@ -1,8 +1,8 @@
-"""Speeds assumed of devices on which nothing of ours was measured. Whatever uses them says "estimated".
+"""Assumed speeds of devices on which we have measured nothing. Whatever uses them says "estimated".
 
-One number was estimated, the seconds of a network-epoch of ResNet-20 on CIFAR-10 in bfloat16 at batch 64;
-everything else is scaled from it by what a network must compute and carry (`flops.py`). A file of speeds that
-was measured on the device (`lthpaper plan --speed FILE`) takes the place of all of it.
+One number is an estimate: the seconds of a network-epoch of ResNet-20 on CIFAR-10 in bfloat16 at batch 64.
+Everything else is scaled from it by operations and memory traffic (`flops.py`). A file of speeds measured on
+the device (`lthpaper plan --speed FILE`) replaces all of it.
 """
 
 import math
@@ -25,9 +25,9 @@ FORWARD = 1 / 3  # of a training step is its forward pass
 
 @dataclass(frozen=True)
 class Estimate:
-    """A device: its sums, and (optimistic, pessimistic) seconds of a network-epoch of the reference.
+    """A device: its peak numbers, and (optimistic, pessimistic) seconds of the reference's network-epoch.
 
-    alone: one network at a time, its step one CUDA graph; packed: each of many.
+    alone: one network at a time, with a step as one CUDA graph; packed: for each network of a large pack.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Estimate:
     packed: tuple[float, float]
 
 
-# Bandwidth: a copy, as published measurements have it; bf16: a large matrix product likewise; fp32: the data
-# sheet's 67 TFLOP/s without tensor cores, since float32 here is float32 and not TF32.
+# Bandwidth: of a copy, as published; bf16: of a large matrix product, as published; fp32: the data sheet's
+# 67 TFLOP/s without tensor cores, since float32 here is not TF32.
 DEVICES = {
     "h100": Estimate(
         "NVIDIA H100", {"fp32": 67e12, "bf16": 798e12}, 3.0e12, 80e9, alone=(0.3, 0.5), packed=(0.12, 0.25)
@@ -49,12 +49,12 @@ REFERENCE = Run(Task("resnet20", "cifar10"), Recipe(batch_size=64, precision="bf
 
 
 def estimated(runs: Iterable[Run], device: Estimate, pessimistic: bool = False) -> Speeds:
-    """Speeds of these runs' shapes."""
+    """Estimated speeds of these runs' shapes."""
     return Speeds(device.name, {key: _speed(run, device, pessimistic) for key, run in by_shape(runs).items()})
 
 
 def floor(run: Run, device: Estimate) -> float:
-    """Seconds an image of training that no program goes below: products, or what crosses the memory."""
+    """A lower bound for the seconds of training on an image: by products, or by memory traffic."""
     operations, activations = flops.per_image(run.task)
     traffic: float = activations * flops.ACCESSES * ITEM[run.recipe.precision]
     traffic += PARAMETER_BYTES * run.task.parameters / run.recipe.batch_size
@@ -62,14 +62,14 @@ def floor(run: Run, device: Estimate) -> float:
 
 
 def largest_pack(run: Run, device: Estimate) -> int:
-    """What nine tenths of the memory hold."""
+    """The largest pack that fits into nine tenths of the memory."""
     activations = flops.per_image(run.task)[1] * run.recipe.batch_size * ITEM[run.recipe.precision]
     one = KEPT_ACTIVATIONS * activations + PARAMETER_BYTES * run.task.parameters
     return max(1, min(LARGEST_PACK, int(0.9 * device.memory / one)))
 
 
 def _speed(run: Run, device: Estimate, pessimistic: bool) -> Speed:
-    """a + b·K seconds a step: a is what the launches of its layers take, b the work of a network."""
+    """a + b·K seconds a step: a for launching the layers' kernels, b for the work of each network."""
     alone, packed = device.alone[pessimistic], device.packed[pessimistic]
     images = data.card(REFERENCE.task.data).train
     steps = math.ceil(images / REFERENCE.recipe.batch_size)

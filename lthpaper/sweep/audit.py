@@ -1,9 +1,9 @@
-"""Published results audited: some of them, chosen by chance, are trained here again and compared.
+"""Audit published results: train a random sample of them again and compare.
 
-Where bits are equal, nothing is left to say. Where they are not (another kind of processor adds float32 sums
-in another order, and training is chaotic), a run trained again is compared as a draw: its accuracy differs
-from the published one by no more than those of two seeds do. Two tests say so, of the farthest run and of the
-mean; each errs once in a thousand audits.
+If the bits are equal, there is nothing to test. If not (another kind of processor adds float32 sums in
+another order, and training is chaotic), the run trained again counts as another draw: its accuracy should
+differ from the published one no more than those of two seeds do. Two tests check this, one for the run that
+differs most and one for the mean; each raises a false alarm once in a thousand audits.
 """
 
 import math
@@ -40,7 +40,7 @@ class Audited:
     equal: bool  # θT bit for bit
     spread: float
     seeds: int
-    cell_diverges: bool  # some seed of the cell did
+    cell_diverges: bool  # some seed of the cell diverged
 
     @property
     def difference(self) -> float:
@@ -59,8 +59,8 @@ class Report:
 
 
 def choose(runs: Iterable[Run], count: int, seed: int) -> list[Run]:
-    """Runs by chance, without replacement, each with a weight of one over the network-epochs that it and its
-    ancestors take: every run can be chosen, and long chains of IMP rounds seldom are, so that an audit is
+    """A random sample without replacement. A run's weight is one over the network-epochs that it and its
+    ancestors take: every run can be chosen, but long chains of IMP rounds seldom are, which keeps an audit
     cheap."""
     require(count >= 1, f"The sample is {count} runs; it must be one or more.")
     found = sorted(runs, key=lambda run: run.digest)
@@ -83,9 +83,9 @@ def audit(
     workers: int | None = None,
     quiet: bool = False,
 ) -> Report:
-    """Train these runs, and the ancestors that they need, in a folder that is deleted afterwards.
+    """Train these runs and the ancestors that they need, in a folder that is deleted afterwards.
 
-    Raises InputError if the images at hand are another copy than the published runs were trained on.
+    Raises InputError if the images here are another copy than the published runs were trained on.
     """
     cells = spread_of_cells(scale)
     _check_images(chosen, scale, data_root)
@@ -104,13 +104,13 @@ def audit(
 
 
 def _check_images(chosen: Sequence[Run], scale: Scale, root: str | Path | None) -> None:
-    needed = {(run.task.data, run.task.train_images): scale.get(run).fingerprint for run in chosen}
-    for (name, count), published in needed.items():
-        here = data.load(name, root, count).fingerprint
+    needed = {(run.task.data, *run.task.division): scale.get(run).fingerprint for run in chosen}
+    for (name, *division), published in needed.items():
+        here = data.load(name, root, *division).fingerprint
         require(
             here == published,
-            f"The published runs were trained on another copy of {name} (fingerprint {published}; the one at "
-            f"hand is {here}): an audit would compare images, not trainings. Bring that copy here.",
+            f"The published runs were trained on another copy of {name} (fingerprint {published}; the copy "
+            f"here has {here}): an audit would compare images, not trainings. Bring that copy here.",
         )
 
 
@@ -128,8 +128,8 @@ def _compared(here: Result, scale: Scale, cells: pd.DataFrame) -> Audited:
 
 
 def spread_of_cells(scale: Scale) -> pd.DataFrame:
-    """A row a published run, by digest: spread (standard deviation of the accuracy, NaN for one seed), seeds
-    and whether some diverged, over the runs that differ from it in their seeds alone."""
+    """One row a published run, indexed by digest. Columns, over the runs that differ from it in their seeds
+    alone: spread (standard deviation of the accuracy, NaN for one seed), seeds, diverges (some did)."""
     same = _cells(scale.runs.values())
     rows = [(d, same[d], scale.get(run).accuracy) for d, run in scale.runs.items()]
     table = pd.DataFrame(rows, columns=["digest", "cell", "accuracy"]).set_index("digest")
@@ -144,7 +144,7 @@ def _cells(runs: Iterable[Run]) -> dict[str, str]:
     found: dict[str, str] = {}
 
     def of_field(value: dict) -> dict | None:
-        """A run by its hash; an init or a rule within this one, without seeds too."""
+        """A run by its hash; a nested init or rule without seeds."""
         return {"run": found[value["run"]]} if "run" in value else without_seeds(value)
 
     def without_seeds(part: dict | None) -> dict | None:
@@ -165,14 +165,14 @@ def _cells(runs: Iterable[Run]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """consistent: whether what was trained here bears out what is published, as far as it can tell."""
+    """consistent: whether the runs trained here support what is published, as far as the sample can tell."""
 
     consistent: bool
     sentence: str
 
 
 def verdict(report: Report) -> Verdict:
-    """What an audit says, in words."""
+    """The verdict of an audit, with its reasons."""
     sample = report.audited
     other = [a for a in sample if not a.equal]
     total = f"{len(sample)} run{'s' * (len(sample) != 1)}"
@@ -210,9 +210,9 @@ def _scale(audited: Audited) -> float:
 
 
 def _farthest(judged: Sequence[Audited]) -> tuple[Audited, float]:
-    """The run that is farthest off for its cell, and the chance of one so far among so many (Bonferroni).
+    """The run that is farthest off for its cell, and its p-value with Bonferroni's correction.
 
-    A spread over n seeds is itself uncertain: Student's t with n − 1 degrees of freedom.
+    A spread over n seeds is itself uncertain, hence Student's t with n − 1 degrees of freedom.
     """
     chances = [2 * stats.t.sf(abs(a.difference) / _scale(a), a.seeds - 1) for a in judged]
     least = int(np.argmin(chances))
@@ -220,7 +220,7 @@ def _farthest(judged: Sequence[Audited]) -> tuple[Audited, float]:
 
 
 def _shift(judged: Sequence[Audited]) -> tuple[float, float, float]:
-    """(mean difference, its standard error by the seeds' spread, the chance of a mean so far from 0).
+    """(mean difference, its standard error by the seeds' spread, the p-value of the mean).
 
     Degrees of freedom by Welch and Satterthwaite.
     """

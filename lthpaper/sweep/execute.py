@@ -1,4 +1,4 @@
-"""Execution of a plan: ready runs in packs, on an executor's workers, every result kept as it comes."""
+"""Execute a plan: an executor's workers train ready runs in packs, and every result is stored at once."""
 
 import math
 import time
@@ -21,7 +21,7 @@ from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import Store
 from lthpaper.sweep import ray_address, torchrun
 from lthpaper.sweep.executor import Executor, Job, WorkerDied
-from lthpaper.sweep.plan import Keep, Plan, plan, worker_count
+from lthpaper.sweep.plan import Keep, Plan, plan, process_count, worker_count
 from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
@@ -32,8 +32,8 @@ from lthpaper.training.loop import train
 from lthpaper.training.process_group import ALONE, Alone
 from lthpaper.training.result import Progress
 
-SECONDS_TO_LOOK_AGAIN = 0.5  # for what another process was training
-SECONDS_TO_STOP = 60.0  # for packs to end in good order
+SECONDS_TO_LOOK_AGAIN = 0.5  # between checks of runs that another process was training
+SECONDS_TO_STOP = 60.0  # in which packs can end cleanly
 
 
 def perform(
@@ -42,13 +42,13 @@ def perform(
     stop: Callable[[], bool] = lambda: False,
     team: Alone = ALONE,
 ) -> None:
-    """Train a job's pack and put the results into the store; all processes of a team do so, one writes.
+    """Train a job's pack and put the results into the store. All processes of a team train, one writes.
 
-    A run that is there by now is left out: another process may have trained it, or this one before a
-    pack-mate failed. Raises errors.Stopped where `stop` says so or the job's time is over, InputError if a
-    network fails on the images or a parent's entry is damaged.
+    A run that is in the store by now is skipped: another process may have trained it, or this one before
+    another run of its pack failed. Raises errors.Stopped if `stop` says so or the job's time is over,
+    InputError if a network fails on the images or a parent's entry is damaged.
     """
-    until = math.inf if job.left is None else time.monotonic() + job.left  # of no other machine's clock
+    until = math.inf if job.left is None else time.monotonic() + job.left  # clocks of machines may differ
     store, own, checkpoints = Store(job.store, job.published), Store(job.store), Checkpoints(job.store)
     runs = [from_json(document) for document in job.runs]
     keep = {run: frozenset(epochs) for run, epochs in zip(runs, job.keep, strict=True)}
@@ -60,9 +60,9 @@ def perform(
         return stop() or time.monotonic() >= until
 
     task = runs[0].task
-    images = data.load(task.data, job.data_root, task.train_images)
+    images = data.load(task.data, job.data_root, *task.division)
     about = provenance(job.device) | ({"processes": team.size} if team.size > 1 else {})
-    team.any(False)  # all have loaded the images: nobody waits for that in the midst of a sum
+    team.any(False)  # wait until all have loaded the images, so that no sum has to wait for that
     with Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
         told = logged.around(on_epoch)
         how = (told, checkpoints, over, team, job.curve_points)
@@ -87,17 +87,17 @@ def execute(
 ) -> Plan:
     """Train what `runs` and their ancestors still lack, and return the plan of what was trained here.
 
-    One bar shows network-epochs, the time left and what is training. A run that fails stops nothing
-    else: what does not depend on it is trained first, then its error is raised. What another process
-    trains meanwhile is left to it.
+    One bar shows network-epochs, the time left and what is training. If a run fails, everything that does not
+    depend on it is still trained; then its error is raised. Runs that another process is training are left
+    to it.
 
-    time_limit: seconds after which packs keep checkpoints and end. on: "" for this machine, "ray" or
-    "ray:ADDRESS" for a cluster. signals: SIGTERM, SIGUSR1 and a first Ctrl-C end it in the same good order;
-    so they do where a time limit is given. Raises stopping.Unfinished after such an end. curve_points: tests
-    of a run on its way, at most.
+    time_limit: seconds after which packs write checkpoints and end. on: "" for this machine, "ray" or
+    "ray:ADDRESS" for a cluster. signals: SIGTERM, SIGUSR1 and a first Ctrl-C also end it cleanly, as they do
+    if there is a time limit. Raises stopping.Unfinished after such an end. curve_points: how often a run is
+    tested, at most.
 
-    Raises InputError before anything starts if a data set cannot be loaded. Whatever ends it, the results
-    so far are in the store and the workers have ended.
+    Raises InputError before anything starts if a data set cannot be loaded. However it ends, the results so
+    far are in the store and the workers have ended.
     """
     if on:
         ray_address.address_of(on)
@@ -108,6 +108,8 @@ def execute(
         _same_data(todo, store, data_root)
         if not todo.todo:
             return todo
+        if not on:
+            workers = process_count(todo, device, workers)
         torchrun.check(todo.todo, device)
         with Bar(todo, quiet) as bar:
             execution = _Execution(todo, store, data_root, device, workers, bar, stopping, on, curve_points)
@@ -116,27 +118,27 @@ def execute(
 
 
 def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
-    """Raise InputError where results in the store and the images at hand are of different copies.
+    """Raise InputError if results in the store come from other copies of the data sets than those here.
 
-    A mask cut from a training on one copy must not meet a training on another. Data sets are loaded
-    where something is left to train, and always where they are functions of one's own.
+    A mask from a training on one copy must not be used in a training on another. Data sets are loaded if
+    something is left to train on them, and custom ones always.
     """
-    needed = {(run.task.data, run.task.train_images) for run in todo.todo}
-    needed |= {(run.task.data, run.task.train_images) for run in todo.runs if ":" in run.task.data}
-    here = {name: data.load(name, root, count).fingerprint for name, count in sorted(needed)}
+    needed = {(run.task.data, *run.task.division) for run in todo.todo}
+    needed |= {(run.task.data, *run.task.division) for run in todo.runs if ":" in run.task.data}
+    here = {name: data.load(name, root, *division).fingerprint for name, *division in sorted(needed)}
     left = set(todo.todo)
     for run in (run for run in todo.runs if run not in left and run in store):
-        found = store.get(run).fingerprint  # which raises for a result that cannot be read
+        found = store.get(run).fingerprint  # raises if the result cannot be read
         require(
             found == here.get(run.task.data, found),
             f"The store {store.folder} holds results on another copy of {run.task.data} "
-            f"(fingerprint {found}; the one at hand is {here.get(run.task.data)}). Results of different "
+            f"(fingerprint {found}; the copy here has {here.get(run.task.data)}). Results of different "
             "copies do not mix: name another folder with --store, or bring the first copy back.",
         )
 
 
 class _Execution:
-    """One `execute`: a scheduler's packs on an executor, as the bar shows them."""
+    """One call of `execute`: it moves packs from the scheduler to the executor and shows them in the bar."""
 
     def __init__(
         self,
@@ -152,16 +154,16 @@ class _Execution:
     ):
         self.plan, self.store, self.root, self.device = todo, store, root, torch.device(device)
         self.workers, self.bar, self.stopping, self.on = workers, bar, stopping, on
-        self.counted: dict[int, int] = {}  # network-epochs that the bar shows of a pack
+        self.counted: dict[int, int] = {}  # network-epochs of a pack that the bar shows
         self.curve_points = curve_points
-        self.left_out = 0  # that the bar shows
+        self.left_out = 0  # network-epochs that the bar shows as left out
         self.locks, self.rates = Locks(store.folder), Rates(self.device, workers, not on)
         self.executor = self._choose_executor()
         position = Checkpoints(store.folder).position
         self.scheduler = Scheduler(todo, self._limits, position, self._claim, self.locks.leave, self._seconds)
 
     def finish(self) -> set[Run]:
-        """Train everything and return it; raises the first failure when nothing else is left."""
+        """Train everything and return what was trained; at the end, raise the first failure."""
         training, stopped, look = self.scheduler.training, 0.0, time.monotonic() + SECONDS_TO_LOOK_AGAIN
         with self.locks, self.executor as executor:
             if executor.dashboard:
@@ -190,7 +192,7 @@ class _Execution:
         return self.scheduler.done
 
     def _raise(self) -> None:
-        """Say why not everything is done, if it is not."""
+        """Raise an error that says why runs remain or have failed, if so."""
         scheduler = self.scheduler
         remaining = scheduler.remaining
         if not remaining:
@@ -199,23 +201,22 @@ class _Execution:
             return
         failed = f" {len(scheduler.failed)} failed: {scheduler.failed[0]}" if scheduler.failed else ""
         raise Unfinished(
-            f"Stopped in good order, since {self.stopping.why or 'too little time is left'}: "
+            f"Stopped cleanly, since {self.stopping.why or 'too little time is left'}: "
             f"{len(scheduler.done)} runs were trained, {len(remaining)} remain "
             f"({scheduler.remaining_epochs:,} network-epochs).{failed}"
         )
 
     def _choose_executor(self) -> Executor:
-        """A cluster's workers, processes, or this process where one worker is enough."""
-        todo = self.plan.todo
-        own = any(networks.is_local(run.task.network) for run in todo)  # no other process can build it
+        """A cluster's workers, processes, or this process if one worker is enough."""
         if self.on:
-            require(not own, "A network that is a function of this process cannot be trained on a cluster.")
-            from lthpaper.sweep.ray_driver import RayWorkers  # ray is an extra
+            local = any(networks.is_local(run.task.network) for run in self.plan.todo)
+            require(not local, "A network that is a function of this process cannot be trained on a cluster.")
+            from lthpaper.sweep.ray_driver import RayWorkers  # here, since ray is an optional extra
 
             return RayWorkers(self.on, str(self.device))
         if team := torchrun.executor(self._count, self.stopping):
             return team
-        if own or self.workers <= 1 or len(todo) <= pack_limits(todo[0], self.device)[0]:
+        if self.workers == 1:
             return InThisProcess(self._count, self.stopping)
         return Workers(self.workers)
 
@@ -224,12 +225,12 @@ class _Execution:
         return self.executor.limits(run) or pack_limits(run, self.device)
 
     def _claim(self, run: Run) -> str:
-        """Lock a run, unless another process has it or has brought its result."""
+        """Lock a run, unless another process trains it or has stored its result."""
         if not self.locks.take(run):
             return ELSEWHERE
         try:
             there = Store(self.store.folder).holds(run, {*self.plan.keep.get(run, ()), run.recipe.epochs})
-        except Damaged:  # since the plan was made: its job says so
+        except Damaged:  # its job will say so
             return OURS
         if there:
             self.locks.leave(run)
@@ -245,7 +246,7 @@ class _Execution:
             self.scheduler.look_around()
         begun = self.scheduler.begin(idle + others, self.stopping.left)
         if begun is None:
-            self._show()  # of what others have brought
+            self._show()  # other processes may have finished runs
             return None
         number, pack = begun
         self.counted[number] = sum(self.scheduler.done_epochs(run) for run in pack)
@@ -260,15 +261,15 @@ class _Execution:
         return number, Job(runs, keep, store, published, *how)
 
     def _count(self, number: int, network_epochs: int) -> None:
-        if number in self.counted:  # a report may arrive after its pack's end
+        if number in self.counted:  # a report may arrive after the end of its pack
             self.counted[number] += network_epochs
             self.bar.advance(network_epochs)
 
     def _end(self, number: int, error: Exception | None) -> None:
-        """A pack is done, stopped, or failed and its epochs are lost."""
-        if isinstance(error, Unwritable):  # no result can be kept
+        """A pack is done or stopped, or it failed and its epochs are lost."""
+        if isinstance(error, Unwritable):  # no result can be stored
             raise error
-        if isinstance(error, WorkerDied):  # which could not write its last words
+        if isinstance(error, WorkerDied):  # the worker could not log it
             note(self.store.folder, self.scheduler.training[number], str(error))
         done = 0 if error else sum(run.cost for run in self.scheduler.training[number])
         if not isinstance(error, Stopped):
@@ -277,7 +278,7 @@ class _Execution:
         self.rates.end(number, error)
         pack, failures = self.scheduler.training[number], len(self.scheduler.failed)
         self.scheduler.ended(number, error)
-        if len(self.scheduler.failed) > failures:  # a pack of one: it is not tried again
+        if len(self.scheduler.failed) > failures:  # a pack of one, which is not tried again
             log = log_of(self.store.folder, pack[0])
             self.bar.say(f"lthpaper: {pack[0]} failed, and what needs it is left out; its log is {log}")
         self._show()

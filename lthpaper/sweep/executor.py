@@ -1,4 +1,4 @@
-"""The contract of executors: what does jobs, on this machine's processes or on a cluster's."""
+"""The interface of executors, which run jobs in this machine's processes or on a cluster."""
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.recipe import CURVE_POINTS
 
-if TYPE_CHECKING:  # the command names these errors before it loads torch
+if TYPE_CHECKING:  # the command imports the errors below before it loads torch
     from lthpaper.runs.run import Run
     from lthpaper.training.result import Progress
 
-MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # as torch says it
+MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in torch's messages
 
 
 @dataclass(frozen=True)
 class Job:
-    """One pack for a worker, in values that travel between processes."""
+    """One pack for a worker, as values that can be sent between processes."""
 
     runs: tuple[dict[str, Any], ...]  # runs.run.to_json
     keep: tuple[tuple[int, ...], ...]
     store: str
-    published: str | None  # Store's layer that is only read
+    published: str | None  # the store's read-only layer
     data_root: str | None
     device: str
-    left: float | None = None  # seconds from its begin in which to stop cleanly
+    left: float | None = None  # seconds from its start after which it must stop
     curve_points: int = CURVE_POINTS
 
 
 class Do(Protocol):
-    """A function that does a job. Raises errors.Stopped where `stop()` told it to end."""
+    """A function that does a job. Raises errors.Stopped if `stop()` told it to end."""
 
     def __call__(
         self, job: Any, on_epoch: Callable[["Progress"], None], stop: Callable[[], bool], /
@@ -38,56 +38,56 @@ class Do(Protocol):
 
 
 class Executor(Protocol):
-    """Does jobs, in other processes or in this one, between entering and leaving it as a context."""
+    """A context manager that does jobs, in this process or in others."""
 
     @property
     def count(self) -> int:
-        """Jobs at once."""
+        """How many jobs run at once."""
 
     @property
     def dashboard(self) -> str:
-        """Address of a page that shows what is being done; "" without one."""
+        """Address of a page that shows the running jobs; "" without one."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: object) -> None:
-        """Release workers and file handles. Every process of the executor has ended."""
+        """Release workers and file handles; when it returns, every process of the executor has ended."""
 
     def submit(self, number: int, job: Any, do: Do) -> None:
-        """Have `do(job, on_epoch, stop)` done; `number` names it in what `reports` and `done` say."""
+        """Have `do(job, on_epoch, stop)` called; `number` identifies the job in `reports` and `done`."""
 
     def reports(self) -> Iterator[tuple[int, int]]:
-        """(number, network-epochs) of the progress that `done` has heard of since the last look."""
+        """(number, network-epochs) of the progress that `done` has received since the last call."""
 
     def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
-        """(number, its error) of jobs that ended; waits for one, for a moment."""
+        """(number, its error) of jobs that ended; waits for one for a moment."""
 
     def stop(self) -> None:
         """Ask every job to end cleanly; each that does so ends with errors.Stopped."""
 
     def where(self) -> Mapping[int, str]:
-        """Host by the number of each job that is being done elsewhere."""
+        """Number -> host of the jobs that run on other machines."""
 
     def limits(self, run: "Run") -> tuple[int, int] | None:
-        """(smallest, largest) pack of a run's shape; None: as this machine's device has it."""
+        """(smallest, largest) pack of a run's shape; None: that of this machine's device."""
 
 
 class WorkFailed(RuntimeError):
-    """A job's own error, with the traceback of the worker as its text."""
+    """A job failed; the text is the worker's traceback."""
 
 
 class OutOfMemory(WorkFailed):
-    """A job that needs more memory than there is."""
+    """A job needed more memory than there is."""
 
 
 class WorkerDied(WorkFailed):
-    """A job whose worker was ended from outside."""
+    """A job's worker was killed."""
 
 
 def as_failure(error: Exception) -> Exception:
-    """What an executor says of a job's error: as text, since not every exception can travel.
+    """A job's error as text, since not every exception can be sent between processes.
 
-    Bad input and errors.Stopped stay what they are.
+    InputError and errors.Stopped stay as they are.
     """
     if isinstance(error, InputError | Stopped):
         return error
@@ -98,14 +98,14 @@ def as_failure(error: Exception) -> Exception:
 
 
 class OnThisMachine:
-    """What executors of one machine have in common: nothing is elsewhere."""
+    """What executors on one machine share: no job runs elsewhere."""
 
     dashboard = ""
 
     def where(self) -> Mapping[int, str]:
-        """Nothing is done elsewhere."""
+        """No job runs elsewhere."""
         return {}
 
     def limits(self, run: "Run") -> tuple[int, int] | None:
-        """As this machine's device has it."""
+        """Those of this machine's device."""
         return None

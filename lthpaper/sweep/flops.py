@@ -1,4 +1,4 @@
-"""How much work a network is: operations and memory traffic, counted, not measured."""
+"""Operations and memory traffic of training a network, counted from its layers."""
 
 from functools import lru_cache
 
@@ -9,8 +9,8 @@ from lthpaper import data, networks
 from lthpaper.runs.task import Task
 
 # Reads and writes of an activation in one training step, with batch-norm and ReLU fused into the
-# convolutions: written by the convolution, read for the statistics, read by the next convolution;
-# backward the gradient is written and read by both gradients' convolutions, the activation once more.
+# convolutions. Forward: written by the convolution, read for the statistics, read by the next convolution.
+# Backward: its gradient is written, then read by both gradients' convolutions; the activation is read again.
 ACCESSES = 7
 
 
@@ -41,5 +41,5 @@ def _counted(task: Task) -> tuple[int, int, int]:
     card = data.card(task.data)
     network(torch.empty(1, card.channels, card.size, card.size, device="meta"))
     macs = sum(m for m, _ in counted)
-    # forward, for the gradient of the weights, and for that of the inputs, which the first layer needs not
+    # forward, the gradient of the weights, and that of the inputs, which the first layer does not need
     return 2 * (3 * macs - counted[0][0]), sum(a for _, a in counted), len(counted)

@@ -1,10 +1,10 @@
-"""The clock of the cost model: what a shape costs on the device at hand, as it will be used.
+"""Measure how long shapes take to train on this device, under the conditions of a real sweep.
 
-`speeds` looks first into what is remembered, and measures what is missing.
+`speeds` reads what was measured before and measures the rest.
 
-It runs in as many processes at once as will train, for they slow each other down; at the smallest, a middle
-and the largest pack, for half-full packs cost more a network; and besides the steps it times what surrounds
-them: the start of a process, the first pack of a shape, the evaluation, the writing of results.
+It measures in as many processes at once as will train, since they slow each other down, and at the smallest,
+a middle and the largest pack, since half-full packs cost more a network. Besides the steps it times what
+surrounds them: the start of a process, the first pack of a shape, the evaluation, the writing of results.
 """
 
 import json
@@ -50,18 +50,18 @@ from lthpaper.sweep.speeds import (
 )
 from lthpaper.training.autotune import choose, pack_limits
 from lthpaper.training.pack import Pack, repeatable
-from lthpaper.training.result import Trained
+from lthpaper.training.result import Trained, curves_of
 from lthpaper.training.start import start
 
-MINUTE = 60.0  # seconds that all of a plan's shapes may take; what is left is scaled from its like
-BLOCK = 0.1  # seconds that one speed is timed at least, where a step is shorter
-PIXELS = {"cpu": 2**20, "cuda": 2**23}  # of a step that is timed; a batch of photographs may not fit at all
+MINUTE = 60.0  # seconds in which a plan's shapes are measured; the rest are scaled from similar ones
+BLOCK = 0.1  # seconds for which a speed is timed at least
+PIXELS = {"cpu": 2**20, "cuda": 2**23}  # of a timed step at most; a whole batch of photographs may not fit
 
 
 def speeds(runs: Iterable[Run], device: torch.device | str, processes: int = 1) -> Speeds:
-    """Speeds on this device with so many processes at once: remembered, else measured within about a minute.
+    """Speeds on this device with this many processes at once, measured before or now, in about a minute.
 
-    What the minute is too short for is scaled from the shape most like it.
+    A shape for which the minute is too short is scaled from the most similar one.
     """
     shapes = by_shape(runs)
     name = device_name(device)
@@ -75,7 +75,7 @@ def speeds(runs: Iterable[Run], device: torch.device | str, processes: int = 1) 
 
 
 def _importance(runs: Iterable[Run]) -> Callable[[Run], float]:
-    """Most work first: if the minute is over, what is left matters least."""
+    """A sort key that puts the most work first: shapes that are left after the minute matter least."""
     total: dict[tuple, float] = {}
     for run in runs:
         images = run.cost * run.task.images
@@ -84,7 +84,7 @@ def _importance(runs: Iterable[Run]) -> Callable[[Run], float]:
 
 
 def measure(runs: Sequence[Run], device: torch.device | str, processes: int) -> dict[str, dict[str, Any]]:
-    """Entries of the file for these shapes, most important first, measured in all processes at once."""
+    """Measure these shapes, most important first, in all processes at once; entries of the file of speeds."""
     name = device_name(device)
     with tempfile.TemporaryDirectory() as folder:
         document = {"runs": [to_json(run) for run in runs], "device": str(device), "folder": folder}
@@ -109,7 +109,7 @@ def measure(runs: Sequence[Run], device: torch.device | str, processes: int) -> 
     for data_set in found[0]["loading"]:
         seconds = statistics.mean(each["loading"][data_set] for each in found)
         entries[start_key(name, processes, data_set)] = about | {"seconds": seconds}
-    for run, *measured in zip(runs, *(each["speeds"] for each in found), strict=False):  # the slowest's few
+    for run, *measured in zip(runs, *(each["speeds"] for each in found), strict=False):  # measured by all
         mean = {what: np.mean([m[what] for m in measured], axis=0).tolist() for what in (*PACKS, *SECONDS)}
         mean["sizes"] = measured[0]["sizes"]
         entries[entry_key(name, run, processes)] = entry(name, processes, run, mean)
@@ -117,9 +117,9 @@ def measure(runs: Sequence[Run], device: torch.device | str, processes: int) -> 
 
 
 def _measure_here(job: Mapping[str, Any], *told: Callable) -> None:
-    """What one process measures, into a file of its own."""
+    """Measure in one process, and write a file."""
     began, folder, device = time.time(), Path(job["folder"]), torch.device(job["device"])
-    born = time.process_time() if job["is_new"] else 0.0  # what its imports took
+    born = time.process_time() if job["is_new"] else 0.0  # the time of its imports
     with repeatable(device):
         first = Run(Task("resnet8", "digits"), Recipe(epochs=2, milestones=()))
         cold, warm = (_seconds(lambda: _train_little(first, device, folder), device) for _ in range(2))
@@ -140,14 +140,14 @@ def _measure_here(job: Mapping[str, Any], *told: Callable) -> None:
 
 
 def _time_loading(name: str, device: torch.device) -> float:
-    """Seconds to load a data set for the first time; 0 where it is not here."""
+    """Seconds to load a data set for the first time; 0 if it is not here."""
     with suppress(InputError):
         return _seconds(lambda: data.load(name), device)
     return 0.0
 
 
 def _time_shape(run: Run, device: torch.device, folder: Path) -> Speed:
-    """Speed of a run's shape in this process."""
+    """Measure the speed of a run's shape in this process."""
     smallest, largest = pack_limits(run, device)
     sizes = sorted({smallest, round(math.sqrt(smallest * largest)), largest})
     part = timed_images(run, device)
@@ -164,21 +164,20 @@ def _time_shape(run: Run, device: torch.device, folder: Path) -> Speed:
 
 
 def timed_images(run: Run, device: torch.device) -> int:
-    """Images of the steps that are timed: a batch, or so many of it as PIXELS allows, which take their share
-    of its time."""
+    """Images of a timed step: a batch, or the part of it that PIXELS allows; time is then scaled up."""
     most = max(1, PIXELS.get(device.type, PIXELS["cuda"]) // data.card(run.task.data).size ** 2)
     return min(run.recipe.micro_batch or run.recipe.batch_size, most)
 
 
 def _pack(runs: Sequence[Run], device: torch.device, steps: int = 1, tests: int = 1) -> Pack:
-    """A pack that stands ready, on random images."""
+    """A pack that is ready to train, on random images."""
     first, starts = runs[0], [start(run, None) for run in runs]
     images = random_data(data.card(first.task.data), steps * first.recipe.batch_size, tests)
     return Pack(runs, starts, images, device, choose(first, device).form)
 
 
 def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float]:
-    """(seconds a step, seconds a test image) of a pack, by as many of each as a block of time holds."""
+    """(seconds a step, seconds a test image) of a pack, over as many of each as BLOCK holds."""
     run = runs[0]
     whole = math.ceil(run.task.images / run.recipe.batch_size), data.card(run.task.data).test
     steps, tests = 1, min(whole[1], 20)
@@ -194,7 +193,7 @@ def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float
 
 
 def _train_epoch(pack: Pack) -> None:
-    float(pack.train_epoch().sum())  # waits for the device
+    float(pack.train_epoch().sum())  # `float` waits for the device
 
 
 def _evaluate(pack: Pack) -> None:
@@ -202,17 +201,17 @@ def _evaluate(pack: Pack) -> None:
 
 
 def _train_little(run: Run, device: torch.device, folder: Path) -> None:
-    """One step of a run, its result into a store and out of it into the start of a pruned one."""
+    """Train a run for one step, write its result to a store, and read it to start a pruned run."""
     pack = _pack([run], device)
     pack.train_epoch()
-    curves = {name: [0.0] for name in ("train_loss", "test_loss", "test_accuracy")}
+    curves = {name: [0.0] for name in curves_of(run)}
     store = Store(folder / uuid.uuid4().hex)
     store.put(Trained(run, pack.weights(0), None, curves, {}, 0.0, 1, ""), "", {})
     start(lt_omp(run, 0.5), store.weights)
 
 
 def _seconds(action: Callable[[], object], device: torch.device) -> float:
-    """On a CPU those of this process's work alone: what else the machine does just now is not remembered."""
+    """Seconds that an action takes; on a CPU, processor time, so that other programs do not count."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     began = clock()
     action()
@@ -220,7 +219,7 @@ def _seconds(action: Callable[[], object], device: torch.device) -> float:
 
 
 def _mean_seconds(action: Callable[[], object], device: torch.device) -> float:
-    """Of an action that is warm, repeated for a block of time."""
+    """Mean seconds of an action, after a first call, repeated for BLOCK seconds."""
     action()
     times = [_seconds(action, device)]
     while sum(times) < BLOCK:

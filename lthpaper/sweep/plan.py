@@ -1,4 +1,4 @@
-"""A plan: what is left to train for a list of runs, and in which order. What it takes: `simulate.py`."""
+"""A plan: which runs are left to train, in which order. `simulate.py` predicts how long it takes."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 
 import torch
 
+from lthpaper import networks
 from lthpaper.errors import require
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.store.store import Store
+from lthpaper.training.autotune import pack_limits
 
 Keep = Mapping[Run, frozenset[int]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """runs: what was asked for and all ancestors, parents first. todo: those that the store lacks."""
+    """runs: the requested runs and all ancestors, parents first. todo: those that the store lacks."""
 
     runs: tuple[Run, ...]
     todo: tuple[Run, ...]
@@ -29,7 +31,7 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Bytes that what is left will take: float32 weights, packed masks, snapshots."""
+        """Bytes that the results of `todo` will take: float32 weights, packed masks, snapshots."""
         total = 0
         for run in self.todo:
             copies = 1 + len(self.keep.get(run, ()))
@@ -38,7 +40,7 @@ class Plan:
 
     @property
     def shapes(self) -> dict[tuple, list[Run]]:
-        """What is left by what can share a pack."""
+        """`todo`, grouped by what can share a pack."""
         grouped: dict[tuple, list[Run]] = {}
         for run in self.todo:
             grouped.setdefault(shape_key(run), []).append(run)
@@ -46,9 +48,9 @@ class Plan:
 
 
 def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
-    """What `runs` and their ancestors still need. keep: snapshots asked for, beside those that
-    rewound runs start from. A run in the store without weights that are needed is trained again: θT and
-    its mask for its children, a snapshot for who rewinds to it.
+    """What is left to train of `runs` and their ancestors. keep: snapshots to keep, besides those that
+    rewound runs start from. A run is trained again if the store has it without weights that are needed: θT
+    and its mask for its children, a snapshot for runs that rewind to it.
 
     Raises InputError if a run has nothing to train, a snapshot lies outside its run's epochs, or the
     store holds half an entry.
@@ -58,12 +60,12 @@ def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
     needed = {run: set(epochs) for run, epochs in (keep or {}).items()}
     wanted = {*asked, *needed}
     todo: set[Run] = set()
-    for run in reversed(graph):  # children first: what a stored run came from is not needed for its sake
+    for run in reversed(graph):  # children first: a stored run does not need its parents
         check_trainable(run)
         if run in wanted and not _stored(run, needed.get(run, set()), store):
             todo.add(run)
             wanted |= set(run.parents)
-            for parent in run.parents:  # a published result may come without them
+            for parent in run.parents:  # published results have no weights
                 needed.setdefault(parent, set()).add(parent.recipe.epochs)
             for rewind in run.rewinds:
                 needed.setdefault(rewind.to, set()).add(rewind.epoch)
@@ -77,10 +79,20 @@ def _stored(run: Run, epochs: set[int], store: Store) -> bool:
     wrong = sorted(e for e in epochs if not run.first_epoch <= e <= run.recipe.epochs)
     require(
         not wrong,
-        f"The weights after epoch {', '.join(map(str, wrong))} of {run} are asked for; it trains from "
+        f"The weights after epoch {', '.join(map(str, wrong))} of {run} were asked for, but it trains from "
         f"epoch {run.first_epoch} to {run.recipe.epochs}.",
     )
     return store.holds(run, epochs)
+
+
+def process_count(todo: Plan, device: torch.device | str, workers: int | None = None) -> int:
+    """How many processes train a plan here: `worker_count`, but one if the smallest pack holds all of it,
+    or if no other process can build one of its networks."""
+    count, runs = worker_count(device, workers), todo.todo
+    if count == 1 or not runs:
+        return count
+    alone = any(networks.is_local(run.task.network) for run in runs)
+    return 1 if alone or len(runs) <= pack_limits(runs[0], torch.device(device))[0] else count
 
 
 def worker_count(device: torch.device | str, workers: int | None = None) -> int:

@@ -1,9 +1,9 @@
-"""Worker processes that end with their parent, and say what they die of.
+"""Worker processes that end with their parent and report why they died.
 
-See executor.py for what all executors do. A worker is a fresh interpreter: a fork of a process with torch's
-threads can hang, and multiprocessing's spawn imports the script that calls us, which runs it again unless it
-has a guard. loky starts workers as we do, but one that dies takes all others and their jobs with it, whose
-job it was is not told, and there is no way to ask a job to stop.
+executor.py describes what all executors do. A worker is a fresh interpreter: a fork of a process with torch's
+threads can hang, and multiprocessing's spawn imports the calling script, which runs it again unless it has a
+guard. loky starts workers as we do, but if one dies all others and their jobs end too, it does not say whose
+job it was, and it has no way to ask a job to stop.
 """
 
 import json
@@ -28,8 +28,8 @@ from lthpaper.sweep.executor import Do, OnThisMachine, WorkerDied, as_failure
 
 SECONDS_TO_CLEAN_UP = 5
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
-STOP = b""  # instead of a job: end the one at hand cleanly
-FAILED_STARTS = 2  # of workers, with none started in between, that end the work
+STOP = b""  # sent instead of a job: end the current one cleanly
+FAILED_STARTS = 2  # failed starts of workers in a row after which we give up
 BEGIN = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from lthpaper.sweep.processes import begin; begin(int(sys.argv[2]), int(sys.argv[3]))"
@@ -37,9 +37,9 @@ BEGIN = (
 
 
 class InThisProcess(OnThisMachine):
-    """The executor without workers: a job is done while `done` waits.
+    """The executor without workers: `done` does the jobs.
 
-    tell: called with (number, network-epochs) as they are made; asked: whether to end in good order.
+    tell: called with (number, network-epochs) as they are trained; asked: whether to end cleanly.
     """
 
     count = 1
@@ -55,15 +55,15 @@ class InThisProcess(OnThisMachine):
         self._jobs.clear()
 
     def submit(self, number: int, job: Any, do: Do) -> None:
-        """Have `do(job, on_epoch, stop)` done by the next `done`."""
+        """Have the next `done` call `do(job, on_epoch, stop)`."""
         self._jobs.append((number, job, do))
 
     def reports(self) -> Iterator[tuple[int, int]]:
-        """Nothing: told already."""
+        """Nothing, since `tell` was called."""
         return iter(())
 
     def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
-        """(number, its error) of the jobs, done now; an interrupt is raised."""
+        """Do the jobs now; (number, its error) of each. An interrupt is raised."""
         if not self._jobs:
             time.sleep(seconds)
         while self._jobs:
@@ -71,10 +71,10 @@ class InThisProcess(OnThisMachine):
             yield number, self._done(job, do, lambda progress, n=number: self._tell(n, len(progress.runs)))
 
     def _done(self, job: Any, do: Do, on_epoch: Callable) -> Exception | None:
-        """Do a job; its error, as one that is told."""
+        """Do a job; its error, as `as_failure` gives it."""
         try:
             do(job, on_epoch, self._asked)
-        except Exception as error:  # whatever a network of one's own raises
+        except Exception as error:  # a custom network may raise anything
             failure = as_failure(error)
             if failure is not error:
                 failure.__cause__ = error
@@ -82,23 +82,25 @@ class InThisProcess(OnThisMachine):
         return None
 
     def stop(self) -> None:
-        """`asked` says it to the job."""
+        """Nothing, since jobs call `asked`."""
 
 
 class Workers(OnThisMachine):
-    """Processes, each with a pipe. On leaving the block, by whatever way, every process has ended."""
+    """Processes, each with a pipe. However the block is left, every process has then ended."""
 
     def __init__(self, count: int):
         self.count = count
         self._workers: list[_Worker] = []
-        self._failed_starts = 0  # since a worker has started
+        self._failed_starts = 0  # since the last worker that started
         self._reports: list[tuple[int, int]] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for worker in self._workers:  # at work only if interrupted: an hour of training is not waited for
+        for (
+            worker
+        ) in self._workers:  # only an interrupt leaves them at work, and then we do not wait for them
             worker.close()
         until = time.monotonic() + SECONDS_TO_CLEAN_UP + 1
         for worker in self._workers:
@@ -109,9 +111,9 @@ class Workers(OnThisMachine):
                 worker.process.wait()
 
     def submit(self, number: int, job: Any, do: Do) -> None:
-        """Have `do(job, on_epoch, stop)` done; `number` names it in what `reports` and `done` say.
+        """Have `do(job, on_epoch, stop)` called; `number` identifies the job in `reports` and `done`.
 
-        No more than `count` at once.
+        At most `count` jobs at once.
         """
         idle = next((worker for worker in self._workers if worker.number is None), None)
         if idle is None:
@@ -121,15 +123,15 @@ class Workers(OnThisMachine):
         idle.begin(number, pickle.dumps((job, do)))
 
     def reports(self) -> Iterator[tuple[int, int]]:
-        """(number, network-epochs) of the progress that `done` has heard of since the last look."""
+        """(number, network-epochs) of the progress that `done` has received since the last call."""
         told, self._reports = self._reports, []
         return iter(told)
 
     def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
-        """(number, its error) of jobs that ended; waits for one, for a moment.
+        """(number, its error) of jobs that ended; waits for one for a moment.
 
-        The error of a job whose worker died is WorkerDied; another worker takes its place. Raises WorkerDied
-        where workers end as they start.
+        The error of a job whose worker died is WorkerDied; another worker replaces it. Raises WorkerDied if
+        workers die as they start.
         """
         busy: dict[object, _Worker] = {w.connection: w for w in self._workers if w.number is not None}
         connections = [worker.connection for worker in busy.values()]
@@ -154,8 +156,8 @@ class Workers(OnThisMachine):
                     yield number, value
 
     def _begun_elsewhere(self, dead: "_Worker", error: WorkerDied) -> bool:
-        """Whether another worker does the job of one that died before it could begin. Raises the error where
-        no worker starts: the next one would die of the same."""
+        """Whether another worker does the job of one that died before it could begin. Raises the error if no
+        worker starts, since the next one would die in the same way."""
         if dead.ready or dead.number is None:
             return False
         self._failed_starts += 1
@@ -176,16 +178,16 @@ class Workers(OnThisMachine):
 
 
 class _Worker:
-    """A process as its parent sees it."""
+    """A worker process, seen from its parent."""
 
     def __init__(self) -> None:
-        self.number: int | None = None  # of the job at hand
+        self.number: int | None = None  # of its current job
         self.job = b""
         self.ready = False
         self.connection, theirs = Pipe()
-        # what it says until it is ready: its last words if it dies
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # `close` does
-        errors = os.dup(2)  # where what it says later goes
+        # its standard error until it is ready: the last words if it dies
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `close`
+        errors = os.dup(2)  # its standard error later
         words = [json.dumps([str(path) for path in sys.path]), str(theirs.fileno()), str(errors)]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # inherited, until the worker handles them
         try:
@@ -201,12 +203,12 @@ class _Worker:
             theirs.close()
 
     def begin(self, number: int, job: bytes) -> None:
-        """Have it do a job."""
+        """Give it a job."""
         self.number, self.job = number, job
         self.send(job)
 
     def send(self, message: bytes) -> None:
-        with suppress(OSError):  # where it has died, `messages` says so
+        with suppress(OSError):  # if it has died, `messages` says so
             self.connection.send_bytes(message)
 
     def messages(self) -> Iterator[tuple[str, Any]]:
@@ -227,7 +229,7 @@ class _Worker:
     def _why(self) -> WorkerDied:
         how = _exit(self.process.returncode)
         if self.ready:
-            return WorkerDied(f"A worker process was ended from outside ({how}).")
+            return WorkerDied(f"A worker process was killed ({how}).")
         self._said.seek(0)
         words = self._said.read().decode(errors="replace").strip()
         last = words.rpartition("\n")[2] or "nothing"
@@ -235,7 +237,7 @@ class _Worker:
         return WorkerDied(f"{words}\n{sentence}".strip())
 
     def close(self) -> None:
-        """Have it end: it hears that nobody waits for it."""
+        """Make it end, by closing its pipe."""
         self.connection.close()
         self._said.close()
 
@@ -244,7 +246,7 @@ def _exit(code: int | None) -> str:
     """How a process ended, in words."""
     if code is None or code >= 0:
         return f"status {code}"
-    hint = ": perhaps memory was short, then take fewer workers" if -code == signal.SIGKILL else ""
+    hint = ": if memory was short, use fewer workers" if -code == signal.SIGKILL else ""
     return signal.Signals(-code).name + hint
 
 
@@ -252,14 +254,14 @@ def _exit(code: int | None) -> str:
 
 
 def begin(connected: int, errors: int) -> None:
-    """Do one job after the other, until the parent closes the pipe or ends.
+    """Do one job after another until the parent closes the pipe or ends.
 
-    connected, errors: file descriptors of the pipe, and of what the parent takes for its standard error.
+    connected, errors: file descriptors of the pipe and of the parent's standard error.
     """
     connection = Connection(connected)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     stop, busy = threading.Event(), threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent acts on it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent handles it
     for asked in (signal.SIGTERM, signal.SIGUSR1):  # a batch system sends them to every process
         signal.signal(asked, lambda *_: stop.set())
     signal.signal(signal.SIGALRM, _end)
@@ -279,23 +281,23 @@ def begin(connected: int, errors: int) -> None:
 def _listen(
     connection: Connection, jobs: "queue.SimpleQueue[bytes]", stop: threading.Event, busy: threading.Event
 ) -> None:
-    """Hear the parent while a job is being done."""
+    """Receive the parent's messages while a job runs."""
     try:
         while True:
             message = connection.recv_bytes()
             if message == STOP:
                 stop.set()
             else:
-                stop.clear()  # was meant for the job before
+                stop.clear()  # it was meant for the previous job
                 jobs.put(message)
-    except (EOFError, OSError):  # nobody waits for what is being done
+    except (EOFError, OSError):  # the parent has ended
         if not busy.is_set():
-            os._exit(0)  # at once: to take torch down in order takes seconds, for nothing
+            os._exit(0)  # at once, since shutting torch down takes seconds
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
 
 def _end(*signal_: object) -> None:
-    """End by an exception, so that a half-written entry is removed on the way; by force if that hangs."""
+    """End by an exception, so that a half-written entry is removed; by force if that hangs."""
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     last = threading.Timer(SECONDS_TO_CLEAN_UP, os._exit, (1,))
     last.daemon = True
@@ -304,7 +306,7 @@ def _end(*signal_: object) -> None:
 
 
 def _error(message: bytes, connection: Connection, stop: threading.Event) -> Exception | None:
-    """Do a job; returns its error, as one that can travel."""
+    """Do a job; its error, as one that can be pickled."""
     try:
         job, do = pickle.loads(message)
         do(job, lambda progress: _say(connection, "epoch", len(progress.runs)), stop.is_set)
@@ -312,7 +314,7 @@ def _error(message: bytes, connection: Connection, stop: threading.Event) -> Exc
         failure = as_failure(error)
         try:
             pickle.loads(pickle.dumps(failure))
-        except Exception:  # bad input of one's own kind, that is not made from its message alone
+        except Exception:  # a user's own kind of InputError, which cannot be rebuilt from its message
             return InputError(str(failure))
         return failure
     return None
@@ -322,4 +324,4 @@ def _say(connection: Connection, what: str, value: Any) -> None:
     try:
         connection.send((what, value))
     except OSError:
-        raise SystemExit(1) from None  # the parent has ended, and this process does
+        raise SystemExit(1) from None  # the parent has ended

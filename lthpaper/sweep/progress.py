@@ -1,4 +1,4 @@
-"""How far an execution is, over all its workers: a bar for a person, now and then a line for a log."""
+"""Show the progress of an execution over all its workers: a bar for a person, a line a minute for a log."""
 
 import shutil
 import sys
@@ -11,20 +11,20 @@ from tqdm.auto import tqdm
 from lthpaper.runs.run import Run, setting
 from lthpaper.sweep.plan import Plan
 
-SECONDS_BETWEEN_LINES = 60.0  # of a log
-SECONDS_BETWEEN_LOOKS = 0.5  # of a person
+SECONDS_BETWEEN_LINES = 60.0  # in a log
+SECONDS_BETWEEN_LOOKS = 0.5  # updates of the bar
 BAR = 10  # columns of the bar itself
 WIDGET = "{percentage:3.0f}%{bar}{desc}"  # a notebook's bar is drawn beside the text, not in it
 NOTEBOOK_COLUMNS = 120
-PACKS_NAMED = 3  # in the bar; of a cluster's hundred it says the number
+PACKS_NAMED = 3  # in the bar; the others are counted
 
 
 class Bar:
-    """One view of all workers: the time left; what is done, trains, waits and failed; how fast; where.
+    """One view of all workers: the time left, the runs done, training, waiting and failed, the speed.
 
-    In a terminal and in a notebook a bar, and beside it as much as fits, the time left first; where output
-    goes to a file, a line at the beginning, one a minute and one at the end. What checkpoints had done
-    is said.
+    In a terminal or notebook it is a bar with as much text as fits, the time left first. If output goes to a
+    file, it is a line at the beginning, one a minute and one at the end. Epochs from checkpoints are counted
+    separately.
     """
 
     def __init__(self, todo: Plan, quiet: bool):
@@ -52,12 +52,12 @@ class Bar:
         self.bar.close()
 
     def say(self, what: str) -> None:
-        """A line of its own, above the bar."""
+        """Print a line above the bar."""
         if not self.quiet:
             tqdm.write(what, file=sys.stderr)
 
     def state(self, scheduler: Any, hosts: Mapping[int, str] | None = None) -> None:
-        """What has become of the scheduler's runs; hosts: where each pack trains, by its number."""
+        """Show the state of the scheduler's runs. hosts: where each pack trains, by its number."""
         training = sum(map(len, scheduler.training.values()))
         done, failed = len(scheduler.done) + len(scheduler.found), len(scheduler.lost)
         waiting = self.runs - done - failed - training
@@ -66,9 +66,9 @@ class Bar:
         self._show()
 
     def advance(self, network_epochs: int, trained: bool = True) -> None:
-        """Count epochs done; fewer than none where a pack failed and its epochs are lost.
+        """Count epochs as done; a negative number if a pack failed and its epochs are lost.
 
-        trained: False for those that a checkpoint had done, which say nothing of the speed.
+        trained: False for epochs from a checkpoint, which must not count towards the speed.
         """
         self.network_epochs += network_epochs
         if not trained:
@@ -77,26 +77,26 @@ class Bar:
         self._show()
 
     def leave_out(self, network_epochs: int) -> None:
-        """What will not be trained after all."""
+        """Subtract what will not be trained here after all."""
         self.total -= network_epochs
         self.bar.total = self.total
         self._show()
 
     @property
     def per_hour(self) -> float:
-        """Network-epochs, since the beginning."""
+        """Network-epochs an hour since the beginning."""
         trained, seconds = self.network_epochs - self._skipped, time.monotonic() - self.began
         return max(0.0, 3600 * trained / seconds) if seconds > 0 else 0.0
 
     @property
     def left(self) -> str:
-        """The time left, at the speed since the beginning; "" before anything is known of it."""
+        """The time left at the speed since the beginning; "" as long as that is unknown."""
         rest = self.total - self.network_epochs
         return f"{_clock(3600 * rest / self.per_hour)} left" if self.per_hour and rest else ""
 
     @property
     def _parts(self) -> list[str]:
-        """What there is to say, the most important first."""
+        """The parts of the text, the most important first."""
         done, *rest = (f"{count} {what}" for what, count in self.counts.items() if count or what == "done")
         epochs = f"{self.network_epochs:,} of {self.total:,} network-epochs"
         resumed = f" ({self._skipped:,} resumed)" if self._skipped else ""
@@ -109,7 +109,7 @@ class Bar:
         return ", ".join(self._parts)
 
     def fitted(self, columns: int) -> str:
-        """As many of the parts as fit, and what trains if there is still room."""
+        """As many of the parts as fit, and the packs that train if there is room."""
         said = ""
         for part in [*self._parts, *([f"training {self._packs}"] if self._packs else [])]:
             longer = f"{said}, {part}" if said else part
@@ -134,12 +134,12 @@ class Bar:
 
 
 def _shows_widgets() -> bool:
-    """Whether tqdm.auto draws with a notebook's widgets."""
+    """Whether tqdm.auto uses a notebook's widgets."""
     return any("notebook" in kind.__module__ for kind in tqdm.__mro__)
 
 
 def _named(training: Mapping[int, tuple[Run, ...]], hosts: Mapping[int, str]) -> str:
-    """What trains, the first packs by name: "8× LT-IMP resnet8 lr 0.1 on node7"."""
+    """The packs that train, the first ones by name: "8× LT-IMP resnet8 lr 0.1 on node7"."""
     names = []
     for number, pack in list(training.items())[:PACKS_NAMED]:
         rates = sorted({run.recipe.lr for run in pack})
@@ -158,7 +158,7 @@ def _kinds(pack: Iterable[Run]) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """1:02:03, or 2:03 of minutes."""
+    """Seconds as 1:02:03, or as 2:03 below an hour."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

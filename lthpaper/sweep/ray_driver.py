@@ -1,9 +1,9 @@
 """A Ray cluster as an executor: packs as tasks, each with its share of a node.
 
-Ray finds the nodes, starts and watches the processes; what is trained next is the scheduler's. A task is sent
-to a node that has a device free and all that the task needs there. Where the store's folder is the driver's
-too (a file that lies there for this purpose is seen), results go there; elsewhere they come back with the
-task's end, checkpoints and logs on the way.
+Ray finds the nodes and starts and watches the processes; the scheduler decides what trains next. A task is
+sent to a node that has a free device, with everything that it needs. If the node shares the store's folder
+with the driver (it then sees a marker file there), results are written to it. Otherwise they are sent back
+when the task ends, and checkpoints and logs while it trains.
 """
 
 import time
@@ -26,14 +26,14 @@ from lthpaper.sweep.ray_address import address_of, join
 from lthpaper.sweep.ray_node import EVERYTHING, Board, Unfit, about_here, limits_there, ray, work
 from lthpaper.training.autotune import pack_limits
 
-SECONDS_BETWEEN_LOOKS = 2.0  # at the cluster's nodes
-SECONDS_TO_JOIN = 60.0  # that a cluster without nodes is given for one to come
-ATTEMPTS_TO_MEASURE = 3  # how large packs can be, where the node or its process dies of something else
+SECONDS_BETWEEN_LOOKS = 2.0  # updates of the list of nodes
+SECONDS_TO_JOIN = 60.0  # to wait for a node if the cluster has none
+ATTEMPTS_TO_MEASURE = 3  # the limits of packs, if a node or its process dies
 
 
 @dataclass
 class _Node:
-    """A machine of the cluster: how many packs it trains at once, and what it has shown itself unfit for."""
+    """A machine of the cluster. slots: packs at once; unfit: what it turned out to be unable to train."""
 
     host: str
     slots: int
@@ -42,7 +42,7 @@ class _Node:
 
 @dataclass(frozen=True)
 class _Task:
-    """A pack on its way: all that is needed to send it again."""
+    """A pack that was sent, with everything needed to send it again."""
 
     number: int
     job: Any
@@ -69,24 +69,24 @@ class RayWorkers:
         self.share = {"num_cpus": 1, "num_gpus": 1 if self.device == "cuda" else 0}
         self._nodes: dict[str, _Node] = {}
         self._tasks: dict[Any, _Task] = {}  # by the task's reference
-        self._refused: list[tuple[int, Exception]] = []  # that no node can take, and why
+        self._refused: list[tuple[int, Exception]] = []  # jobs that no node can do, and why
         self._reports: list[tuple[int, int]] = []
         self._next_look = 0.0
-        self._last_seen = time.monotonic()  # any node
+        self._last_seen = time.monotonic()  # when there last was any node
         self._alive: set[str] = set()
-        self._gone: set[str] = set()  # known before Ray's list of nodes says so
+        self._gone: set[str] = set()  # lost nodes that Ray may still list
         self._limits: dict[tuple, tuple[int, int]] = {}
         self._marked: dict[str, str] = {}  # store -> name of the file by which nodes know it
 
     def __enter__(self) -> Self:
-        self._joined = self.ray.is_initialized()  # by who called us: then it stays
+        self._joined = self.ray.is_initialized()  # by our caller: then we leave it running
         self.dashboard, self._last_seen = join(self.on), time.monotonic()
         here = self.ray.get_runtime_context().get_node_id()
         self._board = self._remote(Board, node=here, num_cpus=0).remote()
         return self
 
     def __exit__(self, *error: object) -> None:
-        for reference in self._tasks:  # at work only if interrupted
+        for reference in self._tasks:  # only an interrupt leaves some at work
             self.ray.cancel(reference, force=True)
         for store, name in self._marked.items():
             (Path(store) / name).unlink(missing_ok=True)
@@ -97,12 +97,12 @@ class RayWorkers:
 
     @property
     def count(self) -> int:
-        """Packs at once, as many as there are devices now."""
+        """Packs at once: as many as there are devices now."""
         self._look()
         return max(1, sum(node.slots for node in self._nodes.values() if EVERYTHING not in node.unfit))
 
     def submit(self, number: int, job: Any, do: Do) -> None:
-        """Have `do(job, on_epoch, stop)` done on some node; where there is none for it, `done` says so."""
+        """Have `do(job, on_epoch, stop)` called on some node; if no node can do it, `done` says so."""
         places = {name: getattr(job, name) for name in ("store", "published", "data_root")}
         absolute = {
             name: None if path is None else str(Path(path).absolute()) for name, path in places.items()
@@ -113,12 +113,12 @@ class RayWorkers:
             self._refused.append((number, as_failure(error)))
 
     def reports(self) -> Iterator[tuple[int, int]]:
-        """(number, network-epochs) of the progress that `done` has heard of since the last look."""
+        """(number, network-epochs) of the progress that `done` has received since the last call."""
         told, self._reports = self._reports, []
         return iter(told)
 
     def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
-        """(number, its error) of jobs that ended; waits for one, for a moment.
+        """(number, its error) of jobs that ended; waits for one for a moment.
 
         The error of a job whose process or node died is WorkerDied.
         """
@@ -133,23 +133,26 @@ class RayWorkers:
             task = self._tasks.pop(reference)
             try:
                 error = self._ended(task, reference)
-            except (InputError, self.ray.exceptions.RayError) as failed:  # no result, or nobody takes over
+            except (
+                InputError,
+                self.ray.exceptions.RayError,
+            ) as failed:  # no result, or no node is left
                 error = as_failure(failed)
             if not isinstance(error, Unfit):
                 yield task.number, error
 
     def stop(self) -> None:
-        """Ask every job to end in good order; each that does so ends with errors.Stopped."""
+        """Ask every job to end cleanly; each that does so ends with errors.Stopped."""
         self._board.stop.remote()
 
     def where(self) -> dict[int, str]:
-        """Host by the number of each job that is being done."""
+        """Number -> host of the running jobs."""
         return {task.number: self._nodes[task.node].host for task in self._tasks.values()}
 
     def limits(self, run: Run) -> tuple[int, int]:
-        """(smallest, largest) pack of a run's shape: on GPUs what a node of the cluster has measured.
+        """(smallest, largest) pack of a run's shape; for GPUs, a node of the cluster measures it.
 
-        Where none can, runs are sent one by one, and what is wrong becomes their error.
+        If none can, runs are sent one by one, so that each gets the error as its own.
         """
         key = shape_key(run)
         if key not in self._limits:
@@ -158,12 +161,12 @@ class RayWorkers:
             else:
                 try:
                     self._limits[key] = self._measured(run)
-                except InputError:  # no node is there now, or fit for it, which its job will say
+                except InputError:  # no node is there or fit for it; the job's error will say so
                     return 1, 1
         return self._limits[key]
 
     def _measured(self, run: Run) -> tuple[int, int]:
-        """A run's limits as a node finds them, another where the first dies; one run a pack if that fails."""
+        """A run's limits, measured by a node, by another if the first dies; one run a pack if all fail."""
         exceptions = self.ray.exceptions
         for _ in range(ATTEMPTS_TO_MEASURE):
             node = self._free_node(run.task.data)
@@ -172,7 +175,7 @@ class RayWorkers:
                 return self.ray.get(remote.remote(to_json(run)))
             except (exceptions.NodeDiedError, exceptions.TaskUnschedulableError):
                 self._gone.add(node)
-            except exceptions.RayTaskError:  # of the run itself, as everywhere
+            except exceptions.RayTaskError:  # the run itself fails, and would on any node
                 break
             except exceptions.RayError:  # its process died
                 continue
@@ -183,7 +186,7 @@ class RayWorkers:
         return self.ray.remote(what).options(scheduling_strategy=affinity, **options)
 
     def _look(self) -> None:
-        """See which nodes there are."""
+        """Update the list of nodes."""
         if time.monotonic() < self._next_look:
             return
         alive = {}
@@ -212,7 +215,7 @@ class RayWorkers:
         self._tasks[reference] = task
 
     def _free_node(self, data_set: str) -> str:
-        """The node with most devices free. Raises InputError if none is fit to train on the data set."""
+        """The node with the most free devices. Raises InputError if none can train on the data set."""
         while True:
             self._look()
             busy = [other.node for other in self._tasks.values()]
@@ -233,7 +236,7 @@ class RayWorkers:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _mark(self, store: Store) -> str:
-        """A file in the store by which a node sees that it has the same folder."""
+        """The name of a file in the store, by which a node recognises that it shares the folder."""
         folder = str(store.folder)
         if folder not in self._marked:
             store.folder.mkdir(parents=True, exist_ok=True)
@@ -242,24 +245,24 @@ class RayWorkers:
         return self._marked[folder]
 
     def _listen(self) -> None:
-        """Take what tasks have told on the way: epochs, checkpoints and logs."""
+        """Receive what tasks have sent while training: epochs, checkpoints and logs."""
         told, sent = self.ray.get(self._board.take.remote())
         self._reports += told
         tasks = {task.number: task for task in self._tasks.values()}
         for number, parcel in sent:
-            if number in tasks:  # else its end has come before
+            if number in tasks:  # else the task has ended meanwhile
                 task = tasks[number]
                 transfer.unpack(parcel, Path(task.job.store), task.runs)
 
     def _ended(self, task: _Task, reference: Any) -> Exception | Unfit | None:
-        """What became of a task; one that its node is unfit for is sent to another."""
+        """The outcome of a task; if its node was unfit for it, it is sent to another one."""
         exceptions = self.ray.exceptions
         host = self._nodes[task.node].host
         try:
             answer, parcel = self.ray.get(reference)
         except exceptions.OutOfMemoryError as error:
             return OutOfMemory(f"On {host}: {error}")
-        except exceptions.TaskUnschedulableError:  # the node is gone, and the task had not begun
+        except exceptions.TaskUnschedulableError:  # the node is gone before the task began
             self._gone.add(task.node)
             self._send(task)
             return Unfit(EVERYTHING, "it is gone")
@@ -275,6 +278,6 @@ class RayWorkers:
             transfer.take_in(parcel, Store(task.job.store), task.runs)
             if answer is None:
                 for name in transfer.state_paths(task.runs):
-                    if name not in parcel:  # a checkpoint that the result has taken the place of
+                    if name not in parcel:  # a checkpoint that the result has replaced
                         (Path(task.job.store) / name).unlink(missing_ok=True)
         return answer

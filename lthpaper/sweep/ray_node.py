@@ -1,4 +1,4 @@
-"""What a Ray cluster's nodes do: a job, with a line to the driver beside it."""
+"""What a Ray cluster's nodes do: run a job and report to the driver."""
 
 import logging
 import os
@@ -22,15 +22,15 @@ from lthpaper.store.transfer import Parcel
 from lthpaper.sweep.executor import Do, Job, as_failure
 from lthpaper.training.autotune import pack_limits
 
-EVERYTHING = ""  # instead of a data set: a node that cannot train anything
-SECONDS_BETWEEN_QUESTIONS = 0.5  # whether to stop; and whether there is a new checkpoint to be sent
+EVERYTHING = ""  # instead of a data set: the node cannot train anything
+SECONDS_BETWEEN_QUESTIONS = 0.5  # between checks for a stop and for new checkpoints to send
 
 
 def ray() -> Any:
     """The module. Raises InputError if it is not installed."""
     for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}.items():
-        os.environ.setdefault(name, value)  # nothing is sent to Ray's makers; CPU tasks see no GPU
-    logging.getLogger("ray").setLevel(logging.ERROR)  # what matters of the rest is said here
+        os.environ.setdefault(name, value)  # send no usage statistics; hide GPUs from CPU tasks
+    logging.getLogger("ray").setLevel(logging.ERROR)  # our own messages say the rest
     try:
         import ray as module
     except ImportError as error:
@@ -43,14 +43,14 @@ def ray() -> Any:
 
 @dataclass(frozen=True)
 class Unfit:
-    """A node's answer to a task that it cannot do."""
+    """A node's answer to a task that it cannot do: for which data set (or EVERYTHING), and why."""
 
     what: str
     why: str
 
 
 class Board:
-    """An actor beside the driver: what tasks tell it, and whether they are to stop."""
+    """An actor beside the driver that collects what tasks send and tells them whether to stop."""
 
     def __init__(self) -> None:
         self._told: list[tuple[int, int]] = []
@@ -76,7 +76,7 @@ class Board:
 
 
 def about_here() -> dict[str, str]:
-    """What must be alike on all nodes, or the same run gives other bits."""
+    """Versions that must be equal on all nodes, since the same run could else give other bits."""
     return {"lthpaper": version("lthpaper"), "torch": torch.__version__.partition("+")[0]}
 
 
@@ -87,8 +87,8 @@ def limits_there(document: dict[str, Any]) -> tuple[int, int]:
 def work(
     number: int, job: Job, do: Do, parcel: Parcel, marker: str, board: Any, about: dict[str, str]
 ) -> tuple[Exception | Unfit | None, Parcel]:
-    """Do a job on this node; its error, and what the driver's store does not have."""
-    sys.path.insert(0, os.getcwd())  # networks and data sets of one's own, as in the command itself
+    """Do a job on this node; its error, and the files that the driver's store does not have."""
+    sys.path.insert(0, os.getcwd())  # for custom networks and data sets, as in the command itself
     other = [f"{name} {value}" for name, value in about_here().items() if about[name] != value]
     if other:
         return Unfit(EVERYTHING, f"it has {' and '.join(other)}; the driver has {about}"), {}
@@ -97,9 +97,11 @@ def work(
     if job.data_root is not None and not Path(job.data_root).is_dir():
         job = replace(job, data_root=None)  # its own LTHPAPER_DATA
     try:
-        data.load(task.data, job.data_root, task.train_images)
+        data.load(task.data, job.data_root, *task.division)
     except InputError as why:
-        return Unfit(task.data, f"{why} On a cluster --data or LTHPAPER_DATA must lead to it everywhere."), {}
+        return Unfit(
+            task.data, f"{why} On a cluster, --data or LTHPAPER_DATA must be valid on each node."
+        ), {}
     if torch.device(job.device).type == "cuda":
         job = replace(job, device="cuda")  # the one that Ray has given
     same_layer = job.published is None or Path(job.published).is_dir()
@@ -114,7 +116,7 @@ def work(
 
 
 def _error(job: Job, do: Do, watch: "Watch") -> Exception | None:
-    """Do it; its error, as one that can travel."""
+    """Do a job; its error, as one that can be pickled."""
     if watch.stop():
         return Stopped("stopped before it began")
     try:
@@ -126,9 +128,9 @@ def _error(job: Job, do: Do, watch: "Watch") -> Exception | None:
 
 
 class Watch:
-    """The line between a job and the driver, on a thread beside the training.
+    """The connection between a job and the driver, on a thread beside the training.
 
-    folder: of a store that the driver does not see: new checkpoints and logs of the runs are sent to it.
+    folder: of a store that the driver does not share; new checkpoints and logs in it are sent to the driver.
     """
 
     def __init__(self, number: int, board: Any, folder: Path | None = None, runs: Iterable[Run] = ()):
@@ -148,7 +150,7 @@ class Watch:
         self._thread.join()
 
     def stop(self) -> bool:
-        """Whether the driver wants an end."""
+        """Whether the driver asked to stop."""
         return self._asked.is_set()
 
     def on_epoch(self, progress: Any) -> None:
@@ -170,7 +172,7 @@ class Watch:
         try:
             if self.ray.get(self.board.stopping.remote()):
                 self._asked.set()
-        except self.ray.exceptions.RayError:  # nobody waits for this any more
+        except self.ray.exceptions.RayError:  # the driver has ended
             self._asked.set()
 
     def _changes(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""What is trained next: the state of one execution, and nothing else. It knows no process, clock or file.
+"""Decide which runs train next. This is the state of one execution, without processes, clocks or files.
 
-An execution asks `begin` for packs while there are idle workers and says with `ended` what became of them;
-a simulation does the same on a clock of its own.
+An execution calls `begin` for packs while it has idle workers, and `ended` with their outcome; a simulation
+does the same with a simulated clock.
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ from lthpaper.runs.run import Run
 from lthpaper.sweep.executor import OutOfMemory, WorkerDied
 from lthpaper.sweep.plan import Plan
 
-OURS, ELSEWHERE, THERE = "ours", "elsewhere", "there"  # what becomes of a run that is to begin
-DEATHS = 2  # of workers that a run may have been in, and is tried again
+OURS, ELSEWHERE, THERE = "ours", "elsewhere", "there"  # outcomes of claiming a run
+DEATHS = 2  # of workers that trained a run, after which it is still tried again
 
 Position = tuple[int, int]  # (epochs, steps into the next) that a run's checkpoint has done
 
@@ -26,11 +26,11 @@ def fresh(run: Run) -> Position:
 class Scheduler:
     """The runs of a plan: waiting, ready, training, done, lost.
 
-    limits: (smallest, largest) pack of a run's kind; packs share idle workers down to the smallest.
-    position: of a run's checkpoint; runs share a pack only from the same position.
-    claim: OURS makes a run ours until `release`, ELSEWHERE: another process trains it, THERE: its result is
+    limits: (smallest, largest) pack of a run's shape; idle workers share runs down to the smallest pack.
+    position: of a run's checkpoint; runs share a pack only if their positions are equal.
+    claim: OURS: the run is ours until `release`; ELSEWHERE: another process trains it; THERE: its result is
     in the store by now.
-    seconds: how long a pack will take, None if that is not known; asked only where time is short.
+    seconds: how long a pack will take, None if unknown; used only if time is limited.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class Scheduler:
         self.claim, self.release, self.seconds = claim, release, seconds
         self.training: dict[int, tuple[Run, ...]] = {}  # pack by its number
         self.done: set[Run] = set()
-        self.found: set[Run] = set()  # trained by another process meanwhile
-        self.elsewhere: set[Run] = set()  # being trained by another process, as far as is known
-        self.lost: set[Run] = set()  # failed, or waiting for one that did
+        self.found: set[Run] = set()  # another process trained them meanwhile
+        self.elsewhere: set[Run] = set()  # another process is training them, as far as we know
+        self.lost: set[Run] = set()  # failed, or descendants of a failed run
         self.failed: list[Exception] = []
-        self.alone: set[Run] = set()  # a pack of theirs failed: which of them it was, each shows by itself
-        self.deaths: Counter[Run] = Counter()  # of workers that trained it
-        self.packs = 0  # begun so far: their numbers
+        self.alone: set[Run] = set()  # their pack failed; trained one by one to find which run it was
+        self.deaths: Counter[Run] = Counter()  # of workers that trained the run
+        self.packs = 0  # begun so far; also the number of the last one
         self.height = heights(plan)
         self._shape = {run: shape for shape, runs in plan.shapes.items() for run in runs}
-        self._memory: dict[tuple, int] = {}  # largest pack of a shape that ran out of it, halved
+        self._memory: dict[tuple, int] = {}  # largest pack of a shape, after one ran out of memory
         self._index = {run: i for i, run in enumerate(plan.todo)}
         self._positions: dict[Run, Position] = {}
         self._children: dict[Run, list[Run]] = {run: [] for run in plan.todo}
@@ -69,43 +69,43 @@ class Scheduler:
 
     @property
     def remaining(self) -> list[Run]:
-        """What is neither done nor lost, parents first; training or not."""
+        """Runs that are neither done nor lost, training or not, parents first."""
         gone = self.done | self.found | self.lost
         return [run for run in self.plan.todo if run not in gone]
 
     @property
     def waiting(self) -> list[Run]:
-        """What has not begun, here or elsewhere, parents first."""
+        """Runs that have not begun, here or elsewhere, parents first."""
         begun = self.elsewhere.union(*self.training.values())
         return [run for run in self.remaining if run not in begun]
 
     @property
     def left_out(self) -> int:
-        """Network-epochs of the plan that are not trained here: others have, or cannot be."""
+        """Network-epochs of the plan that are not trained here: other processes did, or they are lost."""
         return sum(run.cost for run in self.found | self.lost)
 
     def done_epochs(self, run: Run) -> int:
-        """Epochs that a run which is ready or training need not train again."""
+        """Epochs that a ready or training run need not train again."""
         if run not in self._positions:
             self._positions[run] = self.position(run)
         return self._positions[run][0] - run.first_epoch
 
     def left(self, run: Run) -> int:
-        """Network-epochs that a run which is ready or training has before it."""
+        """Network-epochs that a ready or training run has left."""
         return run.cost - self.done_epochs(run)
 
     @property
     def remaining_epochs(self) -> int:
-        """Network-epochs of what remains, less those that are in checkpoints."""
+        """Network-epochs of the remaining runs, less those in checkpoints."""
         begun = self._ready | self.elsewhere  # only runs whose parents are done have checkpoints
         return sum(self.left(run) if run in begun else run.cost for run in self.remaining)
 
     def begin(self, idle: int = 1, left: float | None = None) -> tuple[int, tuple[Run, ...]] | None:
-        """The number and runs of the next pack, which trains from now on; None if nothing is ready.
+        """The number and runs of the next pack, which then counts as training; None if nothing is ready.
 
-        The longest chain of descendants goes first, with what can share its pack, shared among idle
-        workers. left: seconds; what will be done in them is preferred. Nothing is ready only if nothing
-        waits, or all of it depends on what is training here or elsewhere.
+        The run with the longest chain of descendants goes first, with runs that can share its pack, split
+        among idle workers. left: seconds; packs that end in time are preferred. Nothing is ready only if
+        nothing waits, or all of it depends on runs that are training here or elsewhere.
         """
         while self._ready:
             mates, share = self._choose(idle, left)
@@ -118,14 +118,14 @@ class Scheduler:
         return None
 
     def look_again(self) -> None:
-        """Have runs that another process was training tried again: by now it has ended, or left them."""
+        """Make runs ready again that another process was training: it may have ended or released them."""
         for run in self.elsewhere:
             self._positions.pop(run, None)
         self._ready |= self.elsewhere
         self.elsewhere.clear()
 
     def look_around(self) -> None:
-        """Learn what of the ready runs other processes have: who waits is left a share of the rest."""
+        """Find out which ready runs other processes hold, so that idle ones get a share of the rest."""
         for run in list(self._ready):
             if self._ours(run):
                 self.release(run)
@@ -133,9 +133,10 @@ class Scheduler:
     def ended(self, number: int, error: Exception | None = None) -> None:
         """A pack is done, stopped or failed.
 
-        Stopped: its runs wait, to go on from their checkpoints. Out of memory: packs of this shape are half
-        as large from now on. A worker's death: tried again, the second time alone, then given up.
-        Whatever else fails is tried run by run, and one that fails alone is lost, with its descendants.
+        Stopped: its runs are ready again and will resume from their checkpoints. Out of memory: later packs
+        of this shape are half as large. The worker died: the runs are tried again, after the second death
+        alone, then given up. Any other failure: the runs are tried one by one, and a run that fails alone is
+        lost, with its descendants.
         """
         pack = self.training.pop(number)
         for run in pack:
@@ -158,7 +159,7 @@ class Scheduler:
             self._ready |= set(pack)
 
     def _choose(self, idle: int, left: float | None) -> tuple[list[Run], int]:
-        """Ready runs that can share a pack, and how many should: the longest chain's, or what fits."""
+        """Ready runs that can share a pack, and how many should: the longest chain's, or those in time."""
         groups: dict[tuple, list[Run]] = {}
         for run in sorted(
             self._ready, key=lambda run: (self.done_epochs(run) - self.height[run], self._index[run])
@@ -178,20 +179,20 @@ class Scheduler:
         return choices[0]
 
     def _share(self, mates: list[Run], idle: int) -> int:
-        """How many of them make a pack."""
+        """How many of these runs make a pack."""
         smallest, largest = self.limits(mates[0])
         largest = min(largest, self._memory.get(self._shape[mates[0]], largest))
         return min(max(smallest, -(-len(mates) // max(1, idle))), largest, len(mates))
 
     def _claimed(self, mates: Iterable[Run], share: int) -> tuple[Run, ...]:
-        """The first of them that are ours; what is not leaves the ready ones."""
+        """The first runs that can be claimed; the others are dropped from the ready set."""
         pack: list[Run] = []
         for run in mates:
             if len(pack) == share:
                 break
             if not self._ours(run):
                 continue
-            before, now = self._positions[run], self.position(run)  # another process may have gone on
+            before, now = self._positions[run], self.position(run)  # another process may have trained it
             self._positions[run] = now
             if now == before:
                 pack.append(run)
@@ -200,7 +201,7 @@ class Scheduler:
         return tuple(pack)
 
     def _ours(self, run: Run) -> bool:
-        """Claim a ready run; one that is not ours is ready no more."""
+        """Claim a ready run; if it is not ours, drop it from the ready set."""
         answer = self.claim(run)
         if answer != OURS:
             self._ready.discard(run)
@@ -221,7 +222,7 @@ class Scheduler:
         self.deaths.update(pack)
         for run in pack:
             if self.deaths[run] > DEATHS and len(pack) == 1:
-                self._give_up(run, WorkerDied(f"{error} It was training {run}, and had ended so before."))
+                self._give_up(run, WorkerDied(f"{error} It was training {run}, as other workers that died."))
             else:
                 self._ready.add(run)
             if self.deaths[run] >= DEATHS:
@@ -238,7 +239,7 @@ class Scheduler:
 
 
 def heights(plan: Plan) -> Mapping[Run, int]:
-    """Network-epochs on the longest chain from each run down to its last descendant."""
+    """Network-epochs of the longest chain from each run down to its last descendant."""
     height = {run: run.cost for run in plan.todo}
     for run in reversed(plan.todo):  # children first
         for parent in run.parents:

@@ -1,4 +1,4 @@
-"""How long a plan takes on any number of devices: its own scheduler, on a clock that only counts."""
+"""Predict how long a plan takes on any number of devices: the real scheduler on a simulated clock."""
 
 import heapq
 import math
@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from lthpaper import networks
 from lthpaper.errors import InputError, require
 from lthpaper.runs.run import Run
 from lthpaper.sweep import assumed_speeds, measure
-from lthpaper.sweep.plan import Plan, worker_count
+from lthpaper.sweep.plan import Plan, process_count, worker_count
 from lthpaper.sweep.scheduler import Scheduler
 from lthpaper.sweep.speeds import Speeds, by_shape, from_file, given, speed_key
 from lthpaper.training.autotune import pack_limits
@@ -24,7 +23,7 @@ Limits = Callable[[Run], tuple[int, int]]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a simulation finds. Seconds; sources: of what kind the speeds are (speeds.Speed.source)."""
+    """What a simulation predicts. Times in seconds; sources: where the speeds come from (Speed.source)."""
 
     devices: int
     makespan: float
@@ -36,7 +35,7 @@ class Prediction:
 
     @property
     def device_hours(self) -> float:
-        """That the devices are held, busy or not, until the last one has ended."""
+        """Hours for which the devices are held, busy or not, until the last one is done."""
         return self.devices * self.makespan / 3600
 
     @property
@@ -46,7 +45,7 @@ class Prediction:
 
 
 def simulate(todo: Plan, speeds: Speeds, count: int, limits: Limits | None = None) -> Prediction:
-    """The plan's packs on `count` devices of these speeds, begun and ended as `sweep.execute` does.
+    """Simulate the plan on `count` devices with these speeds; packs begin and end as in `sweep.execute`.
 
     limits: (smallest, largest) pack of a run's shape; None: the sizes that were measured.
     """
@@ -54,7 +53,7 @@ def simulate(todo: Plan, speeds: Speeds, count: int, limits: Limits | None = Non
     idle = [_Process(speeds) for _ in range(count)]
     running: list[tuple[float, int, _Process]] = []  # by the time at which a pack ends
     now, busy = 0.0, 0.0
-    if count > 1:  # the process that was typed looks at the images before it starts others
+    if count > 1:  # the command loads the images before it starts other processes
         now = sum(speeds.loading.get(name, 0.0) for name in {run.task.data for run in todo.todo})
     while True:
         while idle and (begun := scheduler.begin(len(idle))) is not None:
@@ -76,13 +75,13 @@ def simulate(todo: Plan, speeds: Speeds, count: int, limits: Limits | None = Non
 
 @dataclass
 class _Process:
-    """What a process has behind it, and need not do again."""
+    """What a process has done and need not do again."""
 
     speeds: Speeds
     seen: set[Any] = field(default_factory=set)
 
     def seconds(self, pack: tuple[Run, ...]) -> float:
-        """From being given a pack to its results."""
+        """From the start of a pack to its results."""
         key, data = speed_key(pack[0]), pack[0].task.data
         seconds = self.speeds.of(pack[0]).seconds(pack, first=key not in self.seen)
         if not self.seen:
@@ -94,7 +93,7 @@ class _Process:
 
 
 def _critical_path(todo: Plan, speeds: Speeds) -> float:
-    """Seconds of the longest chain of ancestors."""
+    """Seconds of the longest chain of runs."""
     ends: dict[Run, float] = {}
     for run in todo.todo:  # parents first
         begin = max((ends[parent] for parent in run.parents if parent in ends), default=0.0)
@@ -102,29 +101,22 @@ def _critical_path(todo: Plan, speeds: Speeds) -> float:
     return max(ends.values(), default=0.0)
 
 
-# --- on what ---
+# --- on which devices ---
 
 
 def here(todo: Plan, device: torch.device | str = "cpu", workers: int | None = None) -> Prediction:
-    """The plan on this machine, as `execute` would do it."""
-    count, chosen = worker_count(device, workers), torch.device(device)
+    """Predict the plan on this machine, as `execute` would train it."""
+    count, chosen = process_count(todo, device, workers), torch.device(device)
     if not todo.todo:
         return Prediction(count, 0.0, 0.0, 0.0, 0, 0, frozenset())
-
-    def limits(run: Run) -> tuple[int, int]:
-        return pack_limits(run, chosen)
-
-    own = any(networks.is_local(run.task.network) for run in todo.todo)  # no other process can build it
-    if own or len(todo.todo) <= limits(todo.todo[0])[0]:
-        count = 1
-    return simulate(todo, measure.speeds(todo.todo, device, count), count, limits)
+    speeds = measure.speeds(todo.todo, device, count)
+    return simulate(todo, speeds, count, lambda run: pack_limits(run, chosen))
 
 
 def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
-    """The plan on devices like "8xh100" or "2xcpu": one prediction, or an optimistic and a pessimistic one.
+    """Predict the plan on devices like "8xh100" or "2xcpu"; an optimistic and a pessimistic one if estimated.
 
-    speed: a file of speeds measured on such a device. Raises InputError for devices of which nothing is
-    known.
+    speed: a file of speeds measured on such a device. Raises InputError for devices whose speed is unknown.
     """
     count, kind = parse(devices)
     if not todo.todo:
@@ -135,9 +127,9 @@ def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
         return [simulate(todo, measure.speeds(todo.todo, "cpu", min(count, worker_count("cpu"))), count)]
     require(
         kind in assumed_speeds.DEVICES,
-        f"Nothing is known of the speed of {kind!r}; there are cpu (measured here) and "
-        f"{', '.join(assumed_speeds.DEVICES)} (estimated). For another, name a file of speeds "
-        "measured on it with --speed: `lthpaper plan` writes one there.",
+        f"The speed of {kind!r} is unknown; known are cpu (measured here) and "
+        f"{', '.join(assumed_speeds.DEVICES)} (estimated). For another, name a file of speeds measured on it "
+        "with --speed: `lthpaper plan` writes one there.",
     )
     device = assumed_speeds.DEVICES[kind]
     return [simulate(todo, assumed_speeds.estimated(todo.todo, device, p), count) for p in (False, True)]
@@ -148,25 +140,25 @@ def parse(devices: str) -> tuple[int, str]:
     match = re.fullmatch(r"(?:(\d{1,5})\s*[x×])?\s*([a-z][\w -]*)", devices.strip().lower())
     if match is None or int(match[1] or 1) < 1:
         raise InputError(
-            f"{devices!r} are no devices; write a number, x and a kind, for example 8xh100 or 2xcpu."
+            f"{devices!r} does not name devices; write a number, x and a kind, for example 8xh100 or 2xcpu."
         )
     return int(match[1] or 1), match[2].strip()
 
 
 def _from_file(todo: Plan, file: str | Path, kind: str) -> Speeds:
-    """Speeds of the file's device of this kind."""
+    """Speeds of a device of this kind, from a file."""
     known = given(file)
     measured = [(entry["device"], entry["processes"]) for entry in known.values() if "sizes" in entry]
     fitting = [pair for pair in measured if kind in pair[0].lower()] or measured * (kind == "cpu")
     if not fitting:
         names = ", ".join(sorted({name for name, _ in measured}))
-        raise InputError(f"{file} holds speeds of {names}, none of {kind}; name a device of the file.")
+        raise InputError(f"{file} holds speeds of {names}, not of {kind}; name a device of the file.")
     name, processes = max(fitting, key=lambda pair: (measured.count(pair), pair[1]))
     return from_file(known, by_shape(todo.todo).values(), name, processes)
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """Seconds as text: s, min or h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -175,7 +167,7 @@ def duration(seconds: float) -> str:
 
 
 def table(predictions: list[Prediction], price: float = 0.0) -> dict[str, str]:
-    """What is predicted, by name; a range where speeds are estimated. price: dollars a device-hour."""
+    """Predictions as text by name; a range if speeds are estimated. price: dollars a device-hour."""
     require(0 <= price < math.inf, f"The price is {price}; it must be a number from 0.")
 
     def span(of: Callable[[Prediction], Any], write: Callable[[Any], str] = str) -> str:

@@ -1,6 +1,6 @@
-"""What a pack costs in seconds on a device: measured there, remembered, and read from a file.
+"""How many seconds a pack takes on a device, and the file that keeps measured speeds.
 
-`measure.py` holds the clock, `assumed_speeds.py` what is assumed of devices on which nothing was measured.
+`measure.py` measures them, `assumed_speeds.py` estimates them for devices on which nothing was measured.
 """
 
 import hashlib
@@ -22,27 +22,27 @@ from lthpaper.runs.run import Run
 from lthpaper.sweep import flops
 
 FORMAT = 2  # of the file of speeds
-PACKS, SECONDS = ("sizes", "step", "image"), ("first", "pack", "run")  # of a Speed in it
+PACKS, SECONDS = ("sizes", "step", "image"), ("first", "pack", "run")  # a Speed's fields in it
 
 
 @dataclass(frozen=True)
 class Speed:
     """Seconds of packs of one shape on one device.
 
-    step, image: of an optimizer step and of a test image, for a whole pack of each of `sizes`.
+    step, image: of an optimizer step and of a test image, for a whole pack of each size in `sizes`.
     """
 
     sizes: tuple[int, ...]
     step: tuple[float, ...]
     image: tuple[float, ...]
-    first: float = 0.0  # more for the first pack of the shape in a process: the pack's program
+    first: float = 0.0  # extra for the first pack of the shape in a process, to build its program
     pack: float = 0.0  # before and after the epochs of any pack
     run: float = 0.0  # for each run of it: its start, its result on the disk
     source: str = "measured"  # or "scaled" from a shape that was measured, or "estimated"
 
     def epoch(self, run: Run, k: int) -> float:
         """One epoch of a pack of k runs like this one, with an epoch's share of the tests."""
-        k = max(k, self.sizes[0])  # a smaller pack is filled up with copies
+        k = max(k, self.sizes[0])  # a smaller pack is padded with copies
         steps = math.ceil(run.task.images / run.recipe.batch_size)
         per_step, per_image = (_at(k, self.sizes, values) for values in (self.step, self.image))
         epochs = run.recipe.epochs
@@ -50,27 +50,27 @@ class Speed:
         return steps * per_step + tests * data.card(run.task.data).test * per_image
 
     def seconds(self, runs: Sequence[Run], first: bool = False) -> float:
-        """A pack from its start to its results in the store. first: of its shape in its process."""
+        """A pack from its start to its results in the store. first: the process's first of the shape."""
         epochs = runs[0].cost * self.epoch(runs[0], len(runs))
         return epochs + self.pack + len(runs) * self.run + (self.first if first else 0.0)
 
     def like(self, operations: float, batch: float) -> "Speed":
-        """The speed of a shape with so many times the operations an image, and the images a step."""
+        """The speed of a similar shape. operations (an image), batch (images a step): ratios to this one."""
         step = tuple(value * operations * batch for value in self.step)
         image = tuple(value * operations for value in self.image)
         return replace(self, step=step, image=image, source="scaled")
 
 
 def _at(k: int, sizes: Sequence[int], values: Sequence[float]) -> float:
-    """Linear between sizes that were measured, and beyond the largest in proportion."""
+    """Interpolate linearly between measured sizes, and in proportion beyond the largest."""
     return values[-1] * k / sizes[-1] if k > sizes[-1] else float(np.interp(k, sizes, values))
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Of every shape of a plan, on one kind of device.
+    """The speed of every shape of a plan, on one kind of device.
 
-    start: seconds until a new process can train; loading: of each data set, once a process.
+    start: seconds until a new process can train; loading: seconds to load each data set, once a process.
     """
 
     device: str
@@ -82,13 +82,13 @@ class Speeds:
         return self.by_shape[speed_key(run)]
 
     def limits(self, run: Run) -> tuple[int, int]:
-        """(smallest, largest) pack that was measured, or that is assumed to fit."""
+        """(smallest, largest) pack that was measured, or is assumed to fit."""
         sizes = self.of(run).sizes
         return sizes[0], sizes[-1]
 
     @property
     def sources(self) -> set[str]:
-        """Of what kind the numbers are: measured, scaled, estimated."""
+        """Where the numbers come from: measured, scaled, estimated."""
         return {speed.source for speed in self.by_shape.values()}
 
 
@@ -103,7 +103,7 @@ def by_shape(runs: Iterable[Run]) -> dict[tuple, Run]:
 
 
 def from_file(known: Mapping[str, Any], runs: Iterable[Run], device: str, processes: int) -> Speeds:
-    """Speeds of these shapes from a file's measurements; a missing one is scaled from the most alike.
+    """Speeds of these shapes from a file's measurements; a missing one is scaled from the most similar.
 
     Raises KeyError if nothing was measured on the device.
     """
@@ -131,7 +131,7 @@ def from_file(known: Mapping[str, Any], runs: Iterable[Run], device: str, proces
 
 
 def _distance(entry: Mapping[str, Any], run: Run) -> tuple[float, ...]:
-    """How unlike a measured shape is: another precision, another network or data set, another size."""
+    """How much a run differs from a measured shape: in precision, data set, network, operations."""
     return (
         entry["precision"] != run.recipe.precision,
         entry["data"] != run.task.data,
@@ -144,17 +144,17 @@ def _distance(entry: Mapping[str, Any], run: Run) -> tuple[float, ...]:
 
 
 def calibration_file() -> Path:
-    """Where measured speeds are remembered."""
+    """The file of measured speeds in the user's cache."""
     return cache.place("speed.json")
 
 
 def entry_key(device: str, run: Run, processes: int) -> str:
-    """Name of a shape's speed in the file."""
+    """Key of a shape's speed in the file."""
     return _key(device, processes, digest.describe(run.task), run.recipe.batch_size, run.recipe.precision)
 
 
 def start_key(device: str, processes: int, data_set: str = "") -> str:
-    """Name of the time that a process takes to start, or to load a data set."""
+    """Key of the time that a process takes to start, or to load a data set."""
     return _key(device, processes, data_set)
 
 
@@ -164,7 +164,7 @@ def _key(device: str, *what: object) -> str:
 
 
 def read(file: Path) -> dict[str, dict[str, Any]]:
-    """Measurements by key; none from a file that is not there or is none of ours: it is only a cache."""
+    """Measurements by key; none if the file is missing or not valid, since it is only a cache."""
     try:
         document = json.loads(file.read_text())
     except (OSError, ValueError):
@@ -178,7 +178,7 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def entry(device: str, processes: int, run: Run, speed: Mapping[str, Any]) -> dict[str, Any]:
-    """A measurement in its JSON form, with what describes its shape."""
+    """A measurement as JSON, with the description of its shape."""
     return {
         "device": device,
         "processes": processes,
@@ -193,13 +193,13 @@ def entry(device: str, processes: int, run: Run, speed: Mapping[str, Any]) -> di
 
 
 def speed_of(entry: Mapping[str, Any]) -> Speed:
-    """A measurement from its JSON form."""
+    """A measurement from JSON."""
     fields: dict[str, Any] = {name: tuple(entry[name]) for name in PACKS}
     return Speed(**fields | {name: entry[name] for name in SECONDS})
 
 
 def _sound(entry: object) -> bool:
-    """Whether it is a measurement, of a start or of a shape."""
+    """Whether it is a valid measurement, of a start or of a shape."""
     if not isinstance(entry, dict) or not isinstance(entry.get("device"), str):
         return False
     if "seconds" in entry:
@@ -220,7 +220,7 @@ def _is_time(value: object) -> bool:
 
 
 def given(file: str | Path) -> dict[str, dict[str, Any]]:
-    """A file of speeds that someone names. Raises InputError if it holds none."""
+    """A file of speeds named by the user. Raises InputError if it holds none."""
     known = read(Path(file))
     require(
         any("sizes" in entry for entry in known.values()),
@@ -231,6 +231,6 @@ def given(file: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def write(known: Mapping[str, Any]) -> None:
-    """Remember these measurements, in the place of all before."""
+    """Write these measurements, replacing all earlier ones."""
     document = json.dumps({"format": FORMAT, "speeds": known}, indent=1)
     cache.keep(calibration_file(), lambda draft: draft.write_text(document))

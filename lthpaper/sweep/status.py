@@ -1,10 +1,10 @@
-"""What trains in a store: read from its locks, logs and checkpoints, from any terminal or notebook.
+"""What trains in a store, read from its locks, logs and checkpoints, from any terminal or notebook.
 
-    lthpaper status                     # what is there, under way and failed
-    lthpaper status fig1 --scale laptop # and what these figures still wait for, and how long
+    lthpaper status                     # runs that are done, under way and failed
+    lthpaper status fig1 --scale laptop # and the runs that these figures wait for, and how long
 
-Whoever trains holds the locks and writes the logs, on this machine or on a cluster that shares the store.
-Nothing is written here.
+The processes that train hold the locks and write the logs, on this machine or on a cluster that shares the
+store. This module writes nothing.
 """
 
 import html
@@ -28,7 +28,7 @@ WINDOW = 600.0  # seconds in which the speed is measured
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A run that someone has locked. epoch, epochs: of its log, 0 where it has said nothing yet."""
+    """A run that some process has locked. epoch, epochs: from its log, 0 if it has no line yet."""
 
     name: str
     host: str = ""
@@ -42,7 +42,7 @@ class UnderWay:
 
 @dataclass(frozen=True)
 class Failure:
-    """A run whose log ends in a failure, in one line, and where the log lies."""
+    """A run whose log ends in a failure: its last line, and the path of the log."""
 
     name: str
     what: str
@@ -54,9 +54,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Status:
-    """done, waiting: numbers of runs; waiting and network_epochs are None unless runs were asked about.
+    """done, waiting: numbers of runs; waiting and network_epochs are None unless runs were given.
 
-    per_hour: network-epochs, over the last ten minutes, of all that train in this store.
+    per_hour: network-epochs an hour over the last ten minutes, of all runs that train in this store.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ class Status:
 
     @property
     def hours_left(self) -> float | None:
-        """At the present speed; None where nothing trains, or nothing was asked about."""
+        """At the present speed; None if nothing trains or no runs were given."""
         if self.network_epochs is None or not self.per_hour:
             return None
         return self.network_epochs / self.per_hour
@@ -95,9 +95,9 @@ class Status:
 
 
 def status(store: Store, runs: Iterable[Run] = ()) -> Status:
-    """What a store holds and what trains in it. runs: what else is waited for, with their ancestors.
+    """What a store holds and what trains in it. runs: the runs to wait for, with their ancestors.
 
-    Without runs everything in the store counts as done; with them only those and their ancestors do.
+    Without runs, everything in the store counts as done; with runs, only these and their ancestors do.
     """
     asked = {run.name: run for run in ancestors(runs)}
     there = {path.parent.name for path in store.folder.glob("*/result.json")}
@@ -124,7 +124,7 @@ def status(store: Store, runs: Iterable[Run] = ()) -> Status:
 
 
 def _held(path: Path) -> bool:
-    """Whether someone holds a lock; looking at it takes nothing from whoever does."""
+    """Whether some process holds a lock; the test does not disturb the holder."""
     try:
         import fcntl  # not on every system
     except ImportError:
@@ -157,7 +157,7 @@ def _under_way(name: str, text: str) -> UnderWay:
 
 
 def _failure(store: Store, name: str, text: str) -> Failure | None:
-    """None unless the last thing that the log says is a failure."""
+    """The failure in the last line of a log, None if there is none."""
     last = next(reversed(list(_lines(text))), None)
     if last is None or last[6] != "failed":
         return None
@@ -165,7 +165,7 @@ def _failure(store: Store, name: str, text: str) -> Failure | None:
 
 
 def _per_hour(texts: Iterable[str]) -> float:
-    """Epochs that the logs report within the window, of all runs together."""
+    """Network-epochs an hour that the logs report within WINDOW, of all runs together."""
     now, epochs = time.time(), 0
     for text in texts:
         seen = [(_age(match[1], now), int(match[4])) for match in _lines(text) if match[4]]

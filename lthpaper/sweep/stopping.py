@@ -1,4 +1,4 @@
-"""When an execution is to end in good order: its time is over, or a batch system or a person says so."""
+"""When an execution should end cleanly: its time is over, or a batch system or a person asks for it."""
 
 import re
 import signal
@@ -9,19 +9,19 @@ from contextlib import contextmanager
 
 from lthpaper.errors import InputError, Sentence, require
 
-STATUS = 75  # of a command that ended so: EX_TEMPFAIL, "try again"
-RESERVE = 5.0  # seconds before the end of the time in which packs checkpoint and workers end
+STATUS = 75  # exit status of a command that ended so: EX_TEMPFAIL, "try again"
+RESERVE = 5.0  # last seconds of the time, in which packs write checkpoints and workers end
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 NUMBER = r"(\d+(?:\.\d+)?)"
 DURATION = re.compile(rf"(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s)?|{NUMBER}", re.ASCII)
 
 
 class Unfinished(Sentence, Exception):
-    """An execution that ended in good order before everything was trained, in a sentence."""
+    """An execution ended cleanly before everything was trained."""
 
 
 class Stopping:
-    """Called, it says whether to stop. time_limit: seconds from now."""
+    """A call returns whether to stop. time_limit: seconds from now."""
 
     def __init__(self, time_limit: float | None = None):
         self.until: float | None = None  # time.time() at which to stop
@@ -38,12 +38,12 @@ class Stopping:
 
     @property
     def left(self) -> float | None:
-        """Seconds in which to train; None without a limit."""
+        """Seconds left to train; None without a limit."""
         return None if self.until is None else max(0.0, self.until - time.time())
 
     @property
     def too_late(self) -> bool:
-        """Whether it is not worth the while to begin anything."""
+        """Whether too little time is left to begin another pack."""
         return self() or (self.left is not None and self.left < self.reserve)
 
     @contextmanager
@@ -68,12 +68,12 @@ class Stopping:
 def seconds(text: str) -> float:
     """ "25m" -> 1500.0: hours, minutes and seconds (h, m, s), or a number of seconds.
 
-    Raises InputError for anything else, and for no time at all.
+    Raises InputError for anything else, and for zero.
     """
     match = DURATION.fullmatch(text.strip())
     if match is None or not any(match.groups()):
         raise InputError(f"The time limit is {text!r}; it takes a time such as 90s, 25m, 2h or 1h30m.")
     hours, minutes, rest, alone = (float(part or 0) for part in match.groups())
     total = hours * 3600 + minutes * 60 + rest + alone
-    require(total > 0, f"The time limit is {text!r}; it must be more than nothing.")
+    require(total > 0, f"The time limit is {text!r}; it must be more than zero.")
     return total

@@ -1,4 +1,4 @@
-"""How fast packs train, as this execution has seen it, or as was measured before on this device."""
+"""How fast packs train: seen in this execution, or measured before on this device."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +11,9 @@ from lthpaper.sweep import speeds
 
 
 class Rates:
-    """Seconds a network-epoch, over the packs that ended well; else what `lthpaper plan` remembers.
+    """Seconds a network-epoch, over the packs that ended well, else as `lthpaper plan` measured them.
 
-    here: whether this machine trains; what was measured on it says nothing of a cluster's.
+    here: whether this machine trains; its measurements say nothing about a cluster's nodes.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Rates:
         self._remembered: dict[str, dict] | None = None
 
     def begin(self, number: int, pack: Sequence[Run], network_epochs: int) -> None:
-        """A pack begins, with so much before it."""
+        """A pack begins. network_epochs: what it has left to train."""
         self._begun[number] = speeds.speed_key(pack[0]), network_epochs, self._clock()
 
     def end(self, number: int, error: Exception | None) -> None:
@@ -41,7 +41,7 @@ class Rates:
             self._seen[key] = seconds + self._clock() - began, epochs + network_epochs
 
     def seconds(self, pack: Sequence[Run], network_epochs: int) -> float | None:
-        """How long so much of a pack will take; None if nothing is known of its shape."""
+        """How long this many network-epochs of a pack will take; None if nothing is known of its shape."""
         seconds, epochs = self._seen.get(speeds.speed_key(pack[0]), (0.0, 0))
         if epochs:
             return seconds / epochs * network_epochs

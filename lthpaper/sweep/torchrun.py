@@ -1,8 +1,8 @@
-"""Several GPUs, or processes, for one training: `torchrun --nproc-per-node 2 -m lthpaper run ...`.
+"""Use several GPUs or processes for one training: `torchrun --nproc-per-node 2 -m lthpaper run ...`.
 
-Process 0 is the command: it plans, schedules, writes the store and is the only one to print. The others wait
-for its jobs. All train each run together (training/process_group.py), one run after the other. A process that
-fails ends all: the others cannot finish a sum that it takes no part in.
+Process 0 is the command: it plans, schedules, writes the store and alone prints. The others wait for its
+jobs. All train each run together (training/process_group.py), one run after another. If a process fails, all
+end, since the others cannot finish a sum without it.
 """
 
 import math
@@ -28,11 +28,11 @@ from lthpaper.training.process_group import Team, TeamLost
 
 SECONDS_TO_FIND_THE_DEAD = 3.0
 
-_joined: "_Member | None" = None  # what this process is in, as torch has a default group
+_joined: "_Member | None" = None  # this process's membership, like torch's default group
 
 
 def take_part(command: Callable[[], None]) -> None:
-    """Do the command as process 0, or what process 0 tells. Raises SystemExit where the team has lost one."""
+    """Run the command as process 0, or do the jobs of process 0. Raises SystemExit if a process is lost."""
     global _joined
     _joined = member = _Member()
     try:
@@ -47,22 +47,22 @@ def take_part(command: Callable[[], None]) -> None:
 
 
 def joined() -> bool:
-    """Whether this process is one of a team."""
+    """Whether this process belongs to a team."""
     return _joined is not None
 
 
 def speaks() -> bool:
-    """Whether this process is to say why all end: the first of a team that asks."""
+    """Whether this process should say why all end: the first of a team that asks."""
     return _joined is None or _joined.is_first()
 
 
 def executor(tell: Callable[[int, int], None], asked: Callable[[], bool]) -> "Together | None":
-    """The executor of process 0's team; None without one."""
+    """The executor of process 0's team; None without a team."""
     return None if _joined is None else Together(_joined, tell, asked)
 
 
 def check(runs: Iterable[Run], device: str) -> None:
-    """Raise InputError unless each process has a share of every step of the runs, and a GPU of its own."""
+    """Raise InputError unless each process gets a share of every step of the runs and its own GPU."""
     if _joined is None:
         return
     here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
@@ -84,7 +84,7 @@ def check_shares(recipes: Iterable[Recipe], size: int) -> None:
         hint = f"Set it, for example with --set micro_batch={common // size}"
     else:
         fit = [str(n) for n in range(1, min(common, 64) + 1) if common % n == 0]
-        hint = f"No micro_batch does that; processes can be {', '.join(fit)}"
+        hint = f"No micro_batch does that; the number of processes can be {', '.join(fit)}"
     raise InputError(
         f"{size} processes share the micro-batches of a step, so a batch must have {size} of them, or a "
         f"multiple ({batches} images a batch here). {hint}. A recipe's micro_batch changes its results, by "
@@ -104,13 +104,13 @@ class _Member:
         group = dist.PrefixStore("group", self.store)
         dist.init_process_group(backend, store=group, rank=self.rank, world_size=size)
         self.team = Team()
-        self.at_rest = True  # no job is being done, the others wait for one
+        self.at_rest = True  # no job is running, the others wait for one
         self.asked = False  # to stop
-        for number in (signal.SIGTERM, signal.SIGUSR1):  # while process 0 trains, `Stopping` hears them
+        for number in (signal.SIGTERM, signal.SIGUSR1):  # while process 0 trains, `Stopping` handles them
             signal.signal(number, self._ask)
 
     def lead(self, command: Callable[[], None]) -> None:
-        """Do the command, and let the others end with it."""
+        """Run the command, and end the others after it."""
         try:
             command()
         finally:
@@ -119,8 +119,8 @@ class _Member:
                 dist.destroy_process_group()
 
     def follow(self) -> None:
-        """Do the jobs that process 0 tells, until it says that there are no more."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # process 0 acts on it
+        """Do the jobs that process 0 sends until there are no more."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # process 0 handles it
         while (told := self.team.told()) is not None:
             job, do = told
             with suppress(Stopped):
@@ -128,13 +128,15 @@ class _Member:
         dist.destroy_process_group()
 
     def _ask(self, number: int, frame: object) -> None:
-        """End, but not in the midst of a job: torchrun sends this to those who are to say what happened."""
+        """Remember the signal, and end at once only between jobs: torchrun also sends it to processes that
+        still have to say why another one ended."""
         self.asked = True
         if self.rank == 0 and self.at_rest:
             raise SystemExit(128 + number)
 
     def perform(self, job: Any, do: Callable, on_epoch: Callable, asked: Callable[[], bool]) -> None:
-        """Do this process's part of a job. Raises Stopped, on all or none, or what ends the team."""
+        """Do this process's part of a job. Raises Stopped, in all processes or none, or an error that ends
+        the team."""
         self.at_rest = False
         try:
             do(self._mine(job), on_epoch, asked, self.team)
@@ -143,12 +145,12 @@ class _Member:
             raise
         except TeamLost:
             raise
-        except Exception as error:  # whatever a network of one's own raises
+        except Exception as error:  # a custom network may raise anything
             raise as_failure(error) from error
         self.at_rest = True
 
     def _mine(self, job: Any) -> Any:
-        """A job on this process's GPU; process 0's clock says when the time is over."""
+        """The job, on this process's GPU; only process 0's clock decides when the time is over."""
         if self.rank:
             job = replace(job, left=None)
         if torch.device(job.device).type != "cuda":
@@ -158,7 +160,7 @@ class _Member:
         return replace(job, device=device)
 
     def is_first(self) -> bool:
-        """Whether no other process has asked this before; from now on the team knows that this one leaves."""
+        """Whether no other process has called this before; it also tells the team that this one leaves."""
         try:
             self.store.set(f"left/{self.rank}", "")
             return self.store.add("said", 1) == 1
@@ -166,18 +168,18 @@ class _Member:
             return True
 
     def who_has_ended(self, why: TeamLost) -> str:
-        """What is said of a team that has lost a process."""
+        """A message that names the processes that the team has lost."""
         dead: list[str] = []
         until = time.monotonic() + SECONDS_TO_FIND_THE_DEAD
         while not dead and time.monotonic() < until:
-            time.sleep(0.05)  # a process's number is taken until torchrun has noticed its end
+            time.sleep(0.05)  # a dead process keeps its number until torchrun notices its end
             with suppress(RuntimeError):
                 dead = list(self._dead())
         first_line = str(why).partition("\n")[0]
         who = " and ".join(dead) or f"One of the {self.team.size} processes ({first_line})"
         return (
-            f"{who} has ended from outside, and the others with it. Every finished result is in the store, "
-            "and the run under way is in its last checkpoint: the same command goes on from there."
+            f"{who} was killed, and the others ended with it. Every finished result is in the store, and the "
+            "run under way has a checkpoint: the same command resumes from there."
         )
 
     def _dead(self) -> Iterator[str]:
@@ -192,9 +194,9 @@ class _Member:
 
 
 class Together(InThisProcess):
-    """The executor whose workers are a team: one job at a time, done by all. See executor.py.
+    """The executor whose workers are a team, which does one job at a time together. See executor.py.
 
-    `done` raises whatever ends the team: any error but Stopped.
+    `done` raises any error but Stopped, since it ends the team.
     """
 
     def __init__(self, member: _Member, tell: Callable[[int, int], None], asked: Callable[[], bool]):
@@ -206,7 +208,7 @@ class Together(InThisProcess):
         try:
             self._member.perform(job, do, on_epoch, self._asked)
         except Stopped as stopped:
-            if not self._asked():  # another process was: from now on this one is, too
+            if not self._asked():  # another process got the signal; from now on this one has it too
                 signal.raise_signal(signal.SIGTERM)
             return stopped
         return None

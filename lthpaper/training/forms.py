@@ -39,7 +39,7 @@ class Form:
 
 
 def usual_form(device: torch.device) -> Form:
-    """What is used where nothing was measured; on a CPU always, so that bits do not hang on a clock."""
+    """The form where nothing was measured; always on a CPU, so results never depend on timing."""
     return Form(channels_last=device.type == "cpu")
 
 
@@ -74,7 +74,7 @@ def _grey(task: Task) -> str:
         return ""
     return (
         f" The images have {channels} channel{'s' * (channels != 1)}, and its factory takes no in_channels: "
-        "write a function that does, builds this network and gives it a first layer for so many."
+        "write a function that does, builds this network and gives it a first layer for that many."
     )
 
 
@@ -92,7 +92,8 @@ def forward_of(task: Task, form: Form) -> tuple[Callable, torch.nn.Module, str]:
     program, why = pack_form(task, form.channels_last)
     if not isinstance(program, Program):
         return program, program.network, why
-    forward = by_compiler(program, dynamic=False) if form.compiled else program
+    # what draws has other seeds at every step, and would be compiled anew for each
+    forward = by_compiler(program, dynamic=False) if form.compiled and not program.draws else program
     if not form.stacked:
         return Separately(forward), program.network, "one by one is faster on this device"
     return forward, program.network, ""

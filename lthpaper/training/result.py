@@ -10,19 +10,27 @@ from lthpaper.runs.masks import Mask
 from lthpaper.runs.run import Run
 
 CURVES = ("train_loss", "test_loss", "test_accuracy")
+VALIDATION = "validation_accuracy"  # one more, of runs that hold images out
 
 Weights = dict[str, Tensor]  # parameters and buffers by name
 
 Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a run after an epoch (None: T)
 
 
+def curves_of(run: Run) -> tuple[str, ...]:
+    """Names of the curves that a run's training records."""
+    return (*CURVES, VALIDATION) if run.task.validation_images else CURVES
+
+
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins: weights, zero where pruned, the mask, and SGD's momentum (None: none yet)."""
+    """Where a training begins: weights, zero where pruned, the mask, and the optimizer's moments (None: none
+    yet; square is AdamW's second)."""
 
     weights: Weights
     mask: Mask | None
     velocity: Weights | None = None
+    square: Weights | None = None
 
 
 @dataclass
@@ -40,7 +48,7 @@ class Checkpoint:
 
     epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
     the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
-    own share.
+    own share. square: AdamW's second moment, None for SGD. mask: as it is then, where it changes.
     """
 
     epoch: int
@@ -53,6 +61,8 @@ class Checkpoint:
     snapshots: dict[int, Weights]
     seconds: float
     devices: tuple[str, ...]
+    square: Weights | None = None
+    mask: Mask | None = None
 
 
 class Keeper(Protocol):
@@ -67,8 +77,8 @@ class Keeper(Protocol):
 class Trained:
     """What a training leaves. Losses are means over images, accuracies percent on the test images.
 
-    curves: per epoch, "train_loss", "test_loss", "test_accuracy". The last two are NaN after epochs without a
-    test, and once logits are not finite; the last epoch is always tested.
+    curves: per epoch, those of `curves_of`. All but "train_loss" are NaN after epochs without a test, and
+    once logits are not finite; the last epoch is always tested.
     snapshots: epoch -> weights after that many epochs, as asked for.
     """
 

@@ -6,21 +6,20 @@ from dataclasses import dataclass, replace
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence
 from lthpaper.verdicts.uncertainty import Comparison
 
-YES, NO, UNDECIDED, NOT_RUN = "yes", "no", "undecided", "not run"
 SYMBOLS = "①②③④⑤"
 
 
 @dataclass(frozen=True)
-class Condition:
-    """One condition's verdict and evidence.
+class Condition(Evidence):
+    """One condition's verdict, and the evidence for `holds`.
 
-    holds, holds_ours: "yes", "no", "undecided", "not run". confidence: that `holds` is right, in [0, 1];
-    None where it has none. difference, low, high: points, with bounds at `level` (①: sparsity).
-    threshold: what the difference is held against. lrs: the subnetwork's learning rates at which it
-    holds. best, against: (setting, learning rate) of the difference. more_seeds: see Comparison.
-    waiting: runs are missing that could overturn `holds`.
+    holds, holds_ours: "yes", "no", "undecided", "not run"; by the means, and with confidence.
+    difference: points, as low and high (①: sparsity). threshold: what the difference is compared with.
+    lrs: the subnetwork's learning rates at which it holds. best, against: (setting, learning rate) of
+    the difference. more_seeds: see Comparison.
     """
 
     number: int
@@ -28,15 +27,11 @@ class Condition:
     holds_ours: str
     threshold: float
     sentence: str
-    confidence: float | None = None
     difference: float | None = None
-    low: float | None = None
-    high: float | None = None
     lrs: tuple[float, ...] = ()
     best: tuple[str, float] | None = None
     against: tuple[str, float] | None = None
     more_seeds: int | None = None
-    waiting: bool = False
 
     @property
     def symbol(self) -> str:
@@ -57,7 +52,7 @@ def first(s: float, epochs: int, limits: Thresholds, sufficient: int | None, dou
         f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {length}"
         f"{f', but {doubt}' * bool(doubt)}: {'holds' if holds == YES else 'fails'}."
     )
-    return Condition(1, holds, holds, limits.sparsity, sentence, 1.0, s)
+    return Condition(1, holds, holds, limits.sparsity, sentence, s, confidence=1.0)
 
 
 def doubt(unconverged: Mapping[float, float], dense: Side, fourth: Condition) -> str:
@@ -66,7 +61,7 @@ def doubt(unconverged: Mapping[float, float], dense: Side, fourth: Condition) ->
     unconverged: pretraining's, with what is left of the training loss. What a ticket rests on has to have
     converged: pretraining at its best learning rate, and at one at least of those at which ④ holds.
     """
-    best = [max(dense.cells, key=lambda c: c.mean).lr] if dense.cells else []
+    best = [dense.best.lr] if dense.cells else []
     for where, rates in (("is best", best), ("④ holds", fourth.lrs)):
         if rates and set(rates) <= set(unconverged):
             lr = max(rates)
@@ -90,13 +85,14 @@ def unfulfilled(conditions: Sequence[Condition]) -> float:
     sure = [
         1.0 if c.number == 1 else 1 - judged * (1 - c.confidence)
         for c in failing
-        if c.confidence is not None and not c.waiting
+        if c.confidence is not None and not c.open
     ]
     return max(sure, default=0.0)
 
 
 def condition(number: int, lt: Side, other: Side, threshold: float, level: float) -> Condition:
-    """② to ⑤: the best of `lt` against the best of `other`; ④: at the same learning rate."""
+    """② to ⑤: the best of `lt` against the best of `other`; ④: at the same learning rate. Where both sides
+    have validation images, these say which is best (`_chosen`)."""
     strict = number in (2, 3)
     absent = [side.name for side in (lt, other) if not side.ran]
     if absent:
@@ -108,15 +104,45 @@ def condition(number: int, lt: Side, other: Side, threshold: float, level: float
         return _bare(number, YES, threshold, every, other.missing, [c.lr for c in lt.cells])
     if not other.cells:
         return _bare(number, UNDECIDED, threshold, "pretraining diverged everywhere: nothing to match")
+    validated = bool(lt.validation and other.validation)
     if number != 4:
         found = uncertainty.best_against_best(lt.cells, other.cells, threshold, strict, level)
+        if validated:
+            at = uncertainty.best_against_best([lt.best], [other.best], threshold, strict, level)
+            found = _chosen(at, found, level)
         open_ = other.missing if found.holds else lt.missing
-        return _judged(number, found, threshold, open_, level)
+        return _judged(number, found, threshold, open_, level, validated)
     pairs = [(a, b) for a in lt.cells for b in other.cells if a.lr == b.lr]
     if not pairs:
         return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
     found = uncertainty.best_pair(pairs, threshold, strict, level)
-    return _judged(4, found, threshold, () if found.holds else lt.missing + other.missing, level)
+    if validated:
+        ranks = [dict(zip(side.cells, side.validation, strict=True)) for side in (lt, other)]
+        nearest = max(pairs, key=lambda pair: ranks[0][pair[0]] - ranks[1][pair[1]])
+        found = _chosen(uncertainty.best_pair([nearest], threshold, strict, level), found, level)
+    open_ = () if found.holds else lt.missing + other.missing
+    return _judged(4, found, threshold, open_, level, validated)
+
+
+def _chosen(at: Comparison, among: Comparison, level: float) -> Comparison:
+    """`at`, the comparison at the learning rates that validation chose, called only where `among`, the one
+    among all rates, calls it too.
+
+    A seed that is lucky on validation images is lucky on the test images too, so rates that the same seeds
+    chose look better than they are (docs/validation.md has the simulation). `among` allows for any choice.
+    """
+    if at.confidence is None or among.confidence is None:
+        return replace(at, confidence=None)
+    both, agreed = (at, among), at.holds == among.holds
+    confidence = min(at.confidence, among.confidence if agreed else 1 - among.confidence)
+    more = [c.more_seeds for c in both if c.more_seeds is not None]
+    return replace(
+        at,
+        confidence=confidence,
+        low=min((c.low for c in both if c.low is not None), default=None),
+        high=max((c.high for c in both if c.high is not None), default=None),
+        more_seeds=0 if confidence >= level else max(more) if agreed and len(more) == 2 else None,
+    )
 
 
 def imply(fourth: Condition, fifth: Condition, lt: Side, dense: Side) -> tuple[Condition, Condition]:
@@ -137,7 +163,7 @@ def _follows(condition: Condition, sure: Condition) -> Condition:
         holds_ours=sure.holds_ours,
         confidence=sure.confidence,
         more_seeds=0,
-        waiting=False,
+        open=(),
         sentence=f"{condition.sentence} Decided, since it follows from {sure.symbol}.",
     )
 
@@ -156,26 +182,33 @@ def _bare(
     sentence = f"{SYMBOLS[number - 1]} {word}: {why}.{_unfinished(open_)}"
     confidence = 1.0 if ours in (YES, NO) else None
     rates = tuple(sorted(set(lrs)))
-    return Condition(number, holds, ours, threshold, sentence, confidence, lrs=rates, waiting=bool(open_))
+    return Condition(
+        number, holds, ours, threshold, sentence, lrs=rates, confidence=confidence, open=tuple(open_)
+    )
 
 
 def _judged(
-    number: int, found: Comparison, threshold: float, open_: Sequence[tuple[str, float]], level: float
+    number: int,
+    found: Comparison,
+    threshold: float,
+    open_: Sequence[tuple[str, float]],
+    level: float,
+    validated: bool = False,
 ) -> Condition:
     holds = YES if found.holds else NO
-    settled = found.confidence is not None and found.confidence >= level and not open_
     a, b = found.best, found.against
     needed = f"{'more than' if number in (2, 3) else 'at least'} {_signed(threshold)}"
     where = "at the same learning rate" if number == 4 else f"at its best, {b.lr:g}"
+    where += " on validation images" * validated
     sentence = (
         f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) less {b.setting} "
         f"{where} ({b.mean:.2f}): {_signed(found.difference)}, needed {needed}: "
         f"{'holds' if found.holds else 'fails'}{_doubt(found, level)}{_unfinished(open_)}"
     )
-    return Condition(
+    judged = Condition(
         number=number,
         holds=holds,
-        holds_ours=holds if settled else UNDECIDED,
+        holds_ours=UNDECIDED,
         threshold=threshold,
         sentence=sentence,
         confidence=found.confidence,
@@ -186,8 +219,9 @@ def _judged(
         best=(a.setting, a.lr),
         against=(b.setting, b.lr),
         more_seeds=found.more_seeds,
-        waiting=bool(open_),
+        open=tuple(open_),
     )
+    return replace(judged, holds_ours=holds) if judged.supports(level) else judged
 
 
 def _doubt(found: Comparison, level: float) -> str:

@@ -21,7 +21,8 @@ from scipy import special
 from lthpaper.errors import require
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import NO, UNDECIDED, YES, Condition
+from lthpaper.verdicts.conditions import Condition
+from lthpaper.verdicts.evidence import NO, UNDECIDED, YES
 from lthpaper.verdicts.luck import contending
 from lthpaper.verdicts.tickets import EITHER, sides, verdict
 from lthpaper.verdicts.uncertainty import Cell, arrays
@@ -94,7 +95,7 @@ def _of(conditions: Sequence[Condition], four: Sequence[Side]) -> set[tuple[str,
     found: set[tuple[str, float]] = set()
     for c, other in zip(conditions[1:], (sdt, rr, dense, dense), strict=True):
         settled = c.holds_ours == YES or (c.holds_ours == NO and c.number == 5)
-        if settled or c.waiting or (c.number == 5 and not ticket) or not (lt.cells and other.cells):
+        if settled or c.open or (c.number == 5 and not ticket) or not (lt.cells and other.cells):
             continue
         if c.number == 4:
             pairs = [(a, b) for a in lt.cells for b in other.cells if a.lr == b.lr]

@@ -21,7 +21,7 @@ from lthpaper.verdicts.characteristics import (
     large_rates,
     small_rates,
 )
-from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
 from lthpaper.verdicts.observations import ALIKE, IMP, LARGE, LT, OMP, RR, SMALL, observations
 from lthpaper.verdicts.paper_beside_ours import stated
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, SECONDARY
@@ -79,7 +79,7 @@ def guideline(
     grid: Sequence[float] = (),
     train_images: int = 0,
 ) -> Guideline:
-    """For a network and data set by name, or by dotted path for one's own.
+    """For a network and data set by name, or by dotted path for custom ones.
 
     table: our results, tidy (store.table.COLUMNS); those of this network and data are quoted. grid: the
     learning rates to choose from, the paper's unless given. train_images: 0 means all. Raises InputError
@@ -218,7 +218,7 @@ def _said(found: pd.DataFrame, question: str, words: dict[str, str]) -> str:
 
 
 def _prizes(found: pd.DataFrame) -> str:
-    """The largest sparsity with a ticket by the means, and whether the seeds bear it out."""
+    """The largest sparsity with a ticket by the means, and whether the seeds support it."""
     said, judged = [], False
     for pruning in (IMP, OMP):
         columns = ["sparsity", f"kind_{pruning}", f"kind_{pruning}_ours"]

@@ -2,8 +2,8 @@
 
 Each question compares the best of one side with the best of another over their learning rates, as
 condition ③ does, and has three answers: one side is better by more than the clear gap of §2.2, the
-other is, or they are alike. The body of the paper's Table 3 is not at hand: what each question compares
-is ours.
+other is, or they are alike. We could not see the body of the paper's Table 3, so what each question
+compares is our choice.
 
     pruning   LT-IMP against LT-OMP
     rate      LT at small learning rates against LT at large ones, from either side of a fixed border
@@ -17,7 +17,7 @@ more than the gap is ruled out at `level`; it is not the mere absence of a proof
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -25,7 +25,7 @@ from lthpaper.paper import thresholds as of_paper
 from lthpaper.verdicts import cells as ticket_cells
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, Evidence, least
 from lthpaper.verdicts.tickets import verdict
 from lthpaper.verdicts.uncertainty import Comparison, best_against_best, beyond
 
@@ -36,18 +36,16 @@ NO_SMALLER = "one-sided grid"  # it has no small learning rate, or no large one:
 
 
 @dataclass(frozen=True)
-class Preference:
-    """Which of two sides is better: one of their names, "alike", "undecided" or "not run".
+class Preference(Evidence):
+    """Which of two sides is better, one of their names, "alike", "undecided" or "not run", and the evidence.
 
-    answer: by the means; ours: by the seeds. difference: first less second, points, of the bests; low,
-    high: bounds on it, each at `level`. lrs: the learning rates of the two bests.
+    answer: by the means; ours: by the seeds. difference: first less second, points, of the bests. lrs: the
+    learning rates of the two bests.
     """
 
     answer: str
     ours: str
     difference: float | None = None
-    low: float | None = None
-    high: float | None = None
     lrs: tuple[float, ...] = ()
 
 
@@ -59,7 +57,7 @@ def prefer(first: Side, second: Side, gap: float, level: float = 0.95) -> Prefer
         return Preference(UNDECIDED, UNDECIDED)
     if not (first.cells and second.cells):  # the other diverged at every learning rate
         name, open_ = (first.name, second.missing) if first.cells else (second.name, first.missing)
-        return Preference(name, UNDECIDED if open_ else name)
+        return Preference(name, UNDECIDED if open_ else name, confidence=1.0, open=open_)
     up = best_against_best(first.cells, second.cells, gap, True, level)
     down = best_against_best(second.cells, first.cells, gap, True, level)
     d = up.difference
@@ -71,8 +69,17 @@ def prefer(first: Side, second: Side, gap: float, level: float = 0.95) -> Prefer
         answer, tests, open_ = second.name, (down,), first.missing
     else:
         tests, open_ = (up, down), first.missing + second.missing
-    sure = not open_ and all(t.confidence is not None and t.confidence >= level for t in tests)
-    return Preference(answer, answer if sure else UNDECIDED, d, up.low, up.high, (up.best.lr, up.against.lr))
+    found = Preference(
+        answer,
+        UNDECIDED,
+        difference=d,
+        lrs=(up.best.lr, up.against.lr),
+        confidence=least([t.confidence for t in tests]),
+        low=up.low,
+        high=up.high,
+        open=open_,
+    )
+    return replace(found, ours=answer) if found.supports(level) else found
 
 
 def observations(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -137,8 +144,8 @@ def _rate(lt: Side, data: str, grid: Iterable[float], gap: float, level: float) 
 
 def _part(side: Side, name: str, lrs: Iterable[float]) -> Side:
     """A side at some of its learning rates."""
-    pairs = (tuple(x for x in found if x[1] in lrs) for found in (side.diverged, side.missing))
-    return Side(name, tuple(c for c in side.cells if c.lr in lrs), *pairs)
+    diverged, missing = (tuple(x for x in found if x[1] in lrs) for found in (side.diverged, side.missing))
+    return Side(name, tuple(c for c in side.cells if c.lr in lrs), diverged, missing)
 
 
 def _where(lt: Side, rr: Side, gap: float) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from lthpaper.paper.quotes import QUOTES, Quote
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.characteristics import characteristics
-from lthpaper.verdicts.conditions import UNDECIDED
+from lthpaper.verdicts.evidence import UNDECIDED
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, SECONDARY, verdicts
 
 PAPER_EPOCHS, PAPER_INSUFFICIENT = CIFAR.epochs, INSUFFICIENT.epochs

@@ -1,6 +1,6 @@
 """Is it a winning ticket? Conditions ① to ⑤ of §2.2 over the whole learning-rate grid.
 
-Formally (Appendix C is not at hand; this statement is ours). Let A_X(η) be the expected test accuracy
+Formally (Appendix C is unavailable to us; this statement is ours). Let A_X(η) be the expected test accuracy
 after T epochs of setting X at initial learning rate η of its grid H_X, over initial weights and data
 order; γ the clear gap, ε the similarity, s0 and T0 what is non-trivial and sufficient.
 
@@ -14,8 +14,12 @@ with P for pretraining. ①–⑤: Jackpot. ①–④ without ⑤: secondary pri
 has it, each condition may hold at a learning rate of its own; ⑤ implies ④ on a common grid. The text
 gives a number to the gap of ③ only; ② uses the same.
 
-Rewinding (Appendix B is not at hand; ours): `subnetwork="WR"` puts A_WR, the subnetwork trained from
-θt ⊙ m, in the place of A_LT, everywhere. It is still held against RR, SDT and pretraining from scratch.
+Rewinding (Appendix B is unavailable to us; this reading is ours): `subnetwork="WR"` puts A_WR, the subnetwork
+trained from θt ⊙ m, in the place of A_LT, everywhere. It is still compared with RR, SDT and pretraining from
+scratch.
+
+With validation images (a task's `validation_images`) these choose the learning rates: η is the one that
+is best there, in ④ the one of the best pair, and A its accuracy on the test images.
 
 Two readings stand side by side. `holds`, the paper's: means over seeds against thresholds. `holds_ours`:
 the same answer where the seeds give it a confidence of `level` (lthpaper.verdicts.uncertainty), else
@@ -47,18 +51,8 @@ from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import (
-    NO,
-    NOT_RUN,
-    UNDECIDED,
-    YES,
-    Condition,
-    condition,
-    doubt,
-    fails,
-    first,
-    imply,
-)
+from lthpaper.verdicts.conditions import Condition, condition, doubt, fails, first, imply
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.probabilities import Probabilities, probabilities
 
 JACKPOT, SECONDARY, NONE = "Jackpot", "secondary prize", "none"
@@ -253,7 +247,7 @@ def _reason(
     if seeds == 1:
         return f"{text} One seed bears nothing out."
     if kind_ours == kind:
-        return text + " The seeds bear it out." if kind != UNDECIDED else text
+        return text + " The seeds support it." if kind != UNDECIDED else text
     failing = named(NO, ours=True)
     if kind_ours == UNDECIDED and kind == NONE and failing:
         return f"{text} By the seeds undecided: {failing} alone would fail, but one of several may by luck."

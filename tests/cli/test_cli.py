@@ -40,7 +40,7 @@ def with_a_bug():
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A working directory of its own, with a module of one's own in it."""
+    """A working directory with a user's module in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "400")
@@ -206,6 +206,11 @@ BAD_CHECKS = {
     "batch": (["mlp", "--batch-size", "0"], "batch_size is 0"),
     "momentum": (["mlp", "--momentum", "1"], "momentum is 1.0"),
     "schedule": (["mlp", "--schedule", "linear"], "schedule is 'linear'"),
+    "optimizer": (
+        ["mlp", "--optimizer", "adam"],
+        "it must be one of sgd, nesterov, adamw",
+    ),
+    "clip": (["mlp", "--clip", "-1"], "clip is -1.0"),
     "pattern": (["mlp", "--prunable", "conv*"], "matches conv*"),
     "images": (["mlp", "--train-images", "100000"], "train_images is 100000"),
 }
@@ -223,7 +228,9 @@ def test_a_time_limit_that_is_no_time_is_one_sentence(command, project, words, l
 
 
 def test_a_place_to_train_on_that_there_is_not_is_one_sentence(command, project):
-    assert "'slurm' is no cluster; write ray" in refused(command, project, "run", "fig1", "--on", "slurm")
+    assert "'slurm' does not name a cluster; write ray" in refused(
+        command, project, "run", "fig1", "--on", "slurm"
+    )
 
 
 def test_a_command_without_time_left_says_what_remains_and_how_to_go_on(command, project):
@@ -306,7 +313,7 @@ def test_the_traceback_is_shown_on_request_with_the_same_status(command, monkeyp
 def test_an_interrupt_says_that_results_are_kept(command):
     status, _, err = command("check", "mlp", "--on", "own_cli:interrupting")
     assert status == 130
-    assert "results so far are kept" in said(err)
+    assert "finished results are kept" in said(err)
 
 
 def test_a_full_disk_is_one_sentence_that_names_the_file(command):

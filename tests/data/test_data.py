@@ -1,4 +1,4 @@
-"""Data sets: where they are looked for, what is checked of each, and one's own."""
+"""Data sets: where they are looked for, what is checked of each, and custom ones."""
 
 import re
 from dataclasses import replace

@@ -79,8 +79,9 @@ def test_bad_parquet_copies_are_named(tmp_path):
 @pytest.mark.skipif("LTHPAPER_TEST_DATA" not in os.environ, reason="LTHPAPER_TEST_DATA names no CIFAR-10")
 def test_the_real_test_images_are_a_thousand_a_class():
     root = Path(os.environ["LTHPAPER_TEST_DATA"])
-    (path,) = parquet.shards(parquet.home((root / "cifar10", root / "cifar10/plain_text")), "test")
-    pixels, labels = parquet.read_file(path, "label", 32, 3, CIFAR10.classes)
+    folder = parquet.home((root / "cifar10", root / "cifar10/plain_text"))
+    found = parquet.files(folder, "test", "img", classes=CIFAR10.classes).decoded(32, 3)
+    pixels, labels = found.test, found.test_labels
     assert labels.bincount().tolist() == [1000] * 10
     mean = pixels.double().mean((0, 1, 2)) / 255
     assert torch.allclose(mean, torch.tensor(CIFAR10.card.mean, dtype=torch.float64), atol=0.01)

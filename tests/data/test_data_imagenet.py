@@ -152,9 +152,7 @@ def test_the_card_is_imagenets():
 
 def test_an_incomplete_imagenet_is_refused(pictures, tmp_path):
     write_folders(tmp_path, pictures)
-    with pytest.raises(
-        InputError, match=r"has 12 training images; expected 1,281,167\. .* data set of your own"
-    ):
+    with pytest.raises(InputError, match=r"has 12 training images; expected 1,281,167\. .* custom data set"):
         data.load("imagenet", tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""A figure is found by its name, or by the path of one's own."""
+"""A figure is found by its name, a custom one by its path."""
 
 import pytest
 

@@ -8,11 +8,12 @@ import pytest
 
 from lthpaper import data, paper
 from lthpaper.figures import appendix_a, appendix_f, drawn_table, fig1, fig3, table2, table3
-from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PAGE, SURE, seeds_note, spread
+from lthpaper.figures.means import seeds_note, spread
+from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PAGE, SURE
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import PAPER, SMOKE
 from lthpaper.runs.settings import SETTINGS
-from lthpaper.verdicts.conditions import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
 from lthpaper.verdicts.observations import ALIKE, NO_SMALLER, observations
 from lthpaper.verdicts.tickets import verdict
 
@@ -111,7 +112,7 @@ def test_experiments_that_have_not_run_are_panels_that_say_so():
     fig.canvas.draw()
     assert texts(fig).count("IMP: not run") == len(PAPER.experiments)
     assert fig.get_size_inches()[0] == PAGE
-    assert "nothing has run yet" in fig._suptitle.get_text()
+    assert "nothing has run yet" in fig.get_suptitle()
 
 
 def test_the_ticket_is_named_by_mask_and_drawn_where_lt_beats_every_rr():
@@ -146,7 +147,7 @@ def test_no_ticket_is_said_too():
 def test_no_ticket_is_not_said_while_runs_that_could_be_one_are_missing():
     fig = fig3.plot(tidy(SECONDARY | {"LT-IMP": (84.0, None, None)}), SMOKE)
     assert "IMP: not all has run" in texts(fig)
-    assert "6 of 54 runs are still missing" in fig._suptitle.get_text()
+    assert "6 of 54 runs are still missing" in fig.get_suptitle()
 
 
 def test_the_whole_range_of_accuracies_is_shown():

@@ -100,7 +100,7 @@ def test_the_sentence_says_from_which_epoch_on_a_training_is_stable():
 def test_the_figure_draws_barriers_and_nothing():
     of, spec = scale("smoke"), FIGURES["stability"]
     nothing = pd.DataFrame(columns=list(stability.BARRIERS))
-    assert "nothing has run" in spec.plot(nothing, of)._suptitle.get_text()
+    assert "nothing has run" in spec.plot(nothing, of).get_suptitle()
     assert spec.tabulate(nothing, of).empty
     rows = [
         ("resnet8", "digits", 160, lr, seed, k, 8.0, 9.0 + seed)
@@ -109,5 +109,5 @@ def test_the_figure_draws_barriers_and_nothing():
         for k in (0, 8)
     ]
     table = pd.DataFrame(rows, columns=list(stability.BARRIERS))
-    assert "over 2 seeds" in spec.plot(table, of)._suptitle.get_text()
+    assert "over 2 seeds" in spec.plot(table, of).get_suptitle()
     assert spec.tabulate(table, of).loc["0.1", "k = 8"] == "9.5 ± 0.7"

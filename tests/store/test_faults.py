@@ -168,7 +168,7 @@ def test_checkpoints_are_checked_and_those_of_finished_runs_can_be_pruned(tmp_pa
     os.utime(part, (0, 0))
     assert lthpaper(monkeypatch, "store", "verify", "--store", "store") == 1
     said = capsys.readouterr().out
-    for words in ("of a run under way", "of a run that is here", "damaged", "left by a process"):
+    for words in ("of a run under way", "of a run that is here", "damaged", "left by a killed process"):
         assert words in said
     assert lthpaper(monkeypatch, "store", "repair", "--store", "store") == 0
     assert [p.read_bytes() for p in (store.folder / "damaged").rglob("*.safetensors")] == [b"half"]

@@ -270,9 +270,9 @@ def test_a_parquet_file_gives_images_of_its_size_or_is_refused(damage):
         write_parquet(path, PIXELS, list(range(6)), "label", "abcdef")
         path.write_bytes(mutated(path.read_bytes(), *damage))
         with suppress(InputError):
-            images, labels = parquet.read_file(path, "label", 8, 3, "abcdef", most=100)
-            assert images.shape[1:] == (8, 8, 3)
-            assert len(images) == len(labels) <= 100
+            found = parquet.files(Path(folder), "train", "img", classes="abcdef", most=100).decoded(8, 3)
+            assert found.test.shape[1:] == (8, 8, 3)
+            assert len(found.test) == len(found.test_labels) <= 100
 
 
 @tried(4)

@@ -1,5 +1,5 @@
 """What a stranger's files can do here: be refused. They run no code, import nothing, write nothing elsewhere,
-are waited for by nobody, and ask for no memory that their own size does not bear out."""
+block no reader, and allocate no more memory than their size justifies."""
 
 import ast
 import copy
@@ -598,13 +598,13 @@ def test_a_parquet_file_that_swells_is_refused_before_it_is_read(tmp_path, monke
     assert path.stat().st_size < 2**14
     monkeypatch.setattr(parquet, "LARGEST_GROUP", 2**20)
     with pytest.raises(InputError, match="row group of 4,194,"):
-        parquet.read_file(path, "label", 32, 3, ())
+        parquet.files(tmp_path, "train", "img")
 
 
 def test_a_path_in_a_parquet_file_is_not_followed(tmp_path):
     path = tmp_path / "train-00000-of-00001.parquet"
     parquet_of(path)
-    assert len(parquet.read_file(path, "label", 32, 3, ())[0]) == 3
+    assert len(parquet.files(tmp_path, "train", "img").decoded(32, 3).train) == 3
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 

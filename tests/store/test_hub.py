@@ -133,7 +133,10 @@ def test_results_are_brought_and_nothing_else(there, tmp_path):
 
 def test_a_file_that_is_not_what_its_manifest_says_brings_nothing(there, tmp_path):
     there.files[REPO]["laptop/runs.parquet"] = b"others"
-    with pytest.raises(InputError, match=r"laptop/runs\.parquet is not what its manifest\.json says"):
+    with pytest.raises(
+        InputError,
+        match=r"laptop/runs\.parquet does not have the checksum it was written with: nothing was brought",
+    ):
         hub.pull(REPO, tmp_path / "results", endpoint=there.url)
     del there.files[REPO]["laptop/runs.parquet"]
     with pytest.raises(InputError, match=r"laptop/runs\.parquet is missing"):
@@ -147,14 +150,16 @@ def test_a_file_that_is_not_what_its_manifest_says_brings_nothing(there, tmp_pat
 def test_a_manifest_may_name_no_other_files(there, tmp_path, name):
     listed = {"files": {name: {"sha256": sha256(b"x")}}}
     there.files[REPO] = {"laptop/manifest.json": json.dumps(listed).encode()}
-    with pytest.raises(InputError, match="which is no file of results"):
+    with pytest.raises(InputError, match=r"manifest\.json is no manifest of results"):
         hub.pull(REPO, tmp_path / "results", endpoint=there.url)
 
 
 @pytest.mark.parametrize("text", [b"-", b"[]", b"{}", b'{"files": 3}', b'{"files": {"a": 1}}', b"[" * 9000])
 def test_a_manifest_that_is_none_is_named(there, tmp_path, text):
     there.files[REPO] = {"laptop/manifest.json": text}
-    with pytest.raises(InputError, match="is no manifest of results"):
+    with pytest.raises(
+        InputError, match=r"manifest\.json (is no manifest of results|cannot be read|is not a description)"
+    ):
         hub.pull(REPO, tmp_path / "results", endpoint=there.url)
 
 
@@ -188,7 +193,7 @@ def test_damaged_results_are_not_put(there, tmp_path):
     for name, content in scale("laptop", runs=b"runs").items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "laptop" / "runs.parquet").write_bytes(b"other")
-    with pytest.raises(InputError, match="is not what its"):
+    with pytest.raises(InputError, match="does not have the checksum it was written with"):
         hub.push("somebody/new", tmp_path, endpoint=there.url)
     assert "somebody/new" not in there.files
 

@@ -1,4 +1,4 @@
-"""What is ended by a time limit or a signal ends in good order, loses nothing and can go on."""
+"""What is ended by a time limit or a signal ends cleanly, loses nothing and can go on."""
 
 import itertools
 import os
@@ -141,7 +141,7 @@ def started(folder: Path, *more: str) -> subprocess.Popen:
 
 
 def ended(process: subprocess.Popen) -> str:
-    """What the command said at its end in good order."""
+    """What the command said when it ended cleanly."""
     _, err = process.communicate(timeout=HANGS)
     assert process.returncode == STATUS, err
     assert "Traceback" not in err

@@ -146,7 +146,7 @@ def test_torch_compile_takes_a_program_whole():
     whole = torch.compile(program, backend="eager", fullgraph=True, dynamic=False)
     with torch.no_grad():
         torch.testing.assert_close(whole(pack.state, x, False), program(pack.state, x, False))
-    torch._dynamo.reset()
+    torch.compiler.reset()
 
 
 def test_torch_compile_takes_the_cutting_of_a_batch_whole(monkeypatch):
@@ -159,4 +159,4 @@ def test_torch_compile_takes_the_cutting_of_a_batch_whole(monkeypatch):
     assert compiled.compiled is not None
     for a, b in zip(compiled.batches(1, 0), plain.batches(1, 0), strict=True):
         assert all(map(torch.equal, a, b))
-    torch._dynamo.reset()
+    torch.compiler.reset()

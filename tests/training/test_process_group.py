@@ -160,7 +160,7 @@ def test_the_processes_share_any_multiple_of_their_number_and_nothing_else():
         check_shares([recipe], 3)
     with pytest.raises(InputError, match=r"--set micro_batch=12\b"):
         check_shares([recipe.with_(micro_batch=12), recipe.with_(micro_batch=24)], 4)
-    with pytest.raises(InputError, match="No micro_batch does that; processes can be 1, 2, 3, 4, 6, 8, 12"):
+    with pytest.raises(InputError, match="the number of processes can be 1, 2, 3, 4, 6, 8, 12"):
         check_shares([recipe], 5)
     both = [recipe, recipe.with_(batch_size=64)]
     with pytest.raises(InputError, match=r"48 and 64 images.*--set micro_batch=4\b"):
@@ -181,7 +181,7 @@ def test_process_0_alone_writes_the_store(story):
 def test_process_0_alone_speaks(story):
     assert story.said.count("3 runs trained, 3 in the store") == 2
     assert len(story.said.splitlines()) == 2
-    for said, why in ((story.killed[1], "has ended from outside"), (story.stopped[0], "in good order")):
+    for said, why in ((story.killed[1], "was killed, and the others"), (story.stopped[0], "Stopped cleanly")):
         assert said.count(why) == 1
     assert "TeamLost" not in story.killed[1]
 
@@ -200,14 +200,14 @@ def test_a_killed_process_ends_the_command_which_says_so(story):
     assert status != 0
     assert f"lthpaper: Process 1 of 2 (number {victim} " in said
     assert "Every finished result is in the store" in said
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
     assert (0, []) < story.after_kill < (3, [])
 
 
-def test_sigterm_ends_the_command_in_good_order_with_a_checkpoint(story):
+def test_sigterm_ends_the_command_cleanly_with_a_checkpoint(story):
     said, status = story.stopped
     assert status != 0
-    assert "Stopped in good order, since SIGTERM asked for it" in said
+    assert "Stopped cleanly, since SIGTERM asked for it" in said
     assert "torchrun --nproc-per-node 2 -m lthpaper run table4" in said
     assert story.after_kill < story.after_stop < (3, [])
 

@@ -23,7 +23,7 @@ LAYERS = ("global", "uniform", "erk")
 class Random:
     """Remove round(s·n) of the n prunable weights at random, with layer ratios that are fixed beforehand.
 
-    layers: "global": every set of so many weights is equally likely; "uniform": the same density in every
+    layers: "global": every set of this many weights is equally likely; "uniform": the same density in every
     layer; "erk": density in proportion to the sum of a weight tensor's sides over their product
     (Erdős–Rényi kernels), at most 1.
     """

@@ -52,7 +52,7 @@ class Shuffled:
 
 
 def drawn(shape: torch.Size, count: int, seed: int) -> Tensor:
-    """A bool tensor with `count` True, every set of so many places equally likely."""
+    """A bool tensor with `count` True, every set of that many places equally likely."""
     flat = torch.zeros(shape.numel(), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
     flat[torch.randperm(len(flat), generator=generator)[:count]] = True

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from lthpaper.paper import Claim
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 STATUSES = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_RUN)
@@ -25,10 +25,9 @@ ABOUT = ("network", "data", "epochs", "sparsity", "lr")  # where a part was judg
 
 
 @dataclass(frozen=True)
-class Part:
-    """One comparison. label: what was measured, "LT-IMP − RR-IMP". needed: what it was held against, in
-    words. by_means: "yes", "no", "undecided", "not run". confidence: that `by_means` is right (None: no
-    spread over seeds). open: (setting, learning rate) of missing runs that could overturn it.
+class Part(Evidence):
+    """One comparison, and the evidence for `by_means`. label: what was measured, "LT-IMP − RR-IMP". needed:
+    what it was compared with, in words. by_means: "yes", "no", "undecided", "not run".
     """
 
     label: str
@@ -37,19 +36,14 @@ class Part:
     sentence: str
     about: dict[str, Any] = field(default_factory=dict)
     value: float | None = None
-    low: float | None = None
-    high: float | None = None
     seeds: int = 0
-    confidence: float | None = None
-    open: tuple[tuple[str, float], ...] = ()
 
     def settled(self, level: float = LEVEL, parts: int = 1) -> str:
-        """`by_means` where the seeds bear it out, else "undecided"; parts: how many the claim has."""
+        """`by_means` where the seeds support it, else "undecided"; parts: how many the claim has."""
         if self.by_means not in (YES, NO):
             return self.by_means
         enough = level if self.by_means == YES else 1 - (1 - level) / parts
-        sure = self.confidence is not None and self.confidence >= enough and not self.open
-        return self.by_means if sure else UNDECIDED
+        return self.by_means if self.supports(enough) else UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ class Outcome:
         if not self.tried_on:
             return f"Not run. {self.note}".strip()
         counts = [f"{n} {words[n > 1]}" for kind, words in COUNTED if (n := settled.count(kind))]
-        telling = self._telling()
+        telling = self.telling
         return " ".join(
             s
             for s in (
@@ -106,7 +100,8 @@ class Outcome:
             if s
         )
 
-    def _telling(self) -> Part | None:
+    @property
+    def telling(self) -> Part | None:
         """The part that decided, or the least certain one."""
         order = {SUPPORTED: YES, CONTRADICTED: NO}
         wanted = order.get(self.status, UNDECIDED)

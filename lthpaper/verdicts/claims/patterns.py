@@ -15,9 +15,9 @@ from lthpaper.paper.quotes import QUOTES
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import Characteristics, characteristics, large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
-from lthpaper.verdicts.claims.relations import ABOVE, LIKE, NOT_ABOVE, gap, least, relate, side, similar
+from lthpaper.verdicts.claims.relations import ABOVE, LIKE, NOT_ABOVE, gap, relate, side, similar
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.conditions import NO, NOT_RUN, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, YES, least
 from lthpaper.verdicts.paper_beside_ours import stated
 
 LT, RR = ("LT-IMP", "LT-OMP"), ("RR-IMP", "RR-OMP")

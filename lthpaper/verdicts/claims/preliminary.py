@@ -7,7 +7,7 @@ from lthpaper.verdicts.characteristics import large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
 from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_BELOW, gap, relate, side, similar
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.conditions import NOT_RUN
+from lthpaper.verdicts.evidence import NOT_RUN
 from lthpaper.verdicts.paper_beside_ours import stated
 
 PANELS_A_B = (0.5, 0.9)  # sparsities that claims 1 and 2 are about: Figure 1(a) and (b) have 0.59, 0.832

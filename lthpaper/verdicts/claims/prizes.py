@@ -10,7 +10,8 @@ from lthpaper.verdicts.characteristics import Characteristics, characteristics
 from lthpaper.verdicts.claims.outcome import LEVEL, Outcome, Part, signed
 from lthpaper.verdicts.claims.relations import where
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES, Condition, unfulfilled
+from lthpaper.verdicts.conditions import Condition, unfulfilled
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.tickets import Verdict, verdicts
 
 
@@ -109,7 +110,7 @@ def _all_hold(conditions: Iterable[Condition]) -> Called:
 
 def _sure(c: Condition) -> float:
     """0 where missing runs could overturn it, or seeds show no spread."""
-    return 0.0 if c.waiting else c.confidence or 0.0
+    return 0.0 if c.open else c.confidence or 0.0
 
 
 def _not(called: Called) -> Called:

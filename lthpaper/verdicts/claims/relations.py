@@ -12,7 +12,7 @@ from lthpaper.verdicts import cells as ticket_cells
 from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import SAME_DENSITY, Side
 from lthpaper.verdicts.claims.outcome import LEVEL, Part, signed
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, least
 from lthpaper.verdicts.uncertainty import Comparison, best_against_best
 
 ABOVE, NOT_BELOW, BELOW, NOT_ABOVE, LIKE = ">", "≥", "<", "≤", "≈"
@@ -143,12 +143,6 @@ def _compared(ours: Side, relation: str, theirs: Side, margin: float, level: flo
         holds=not_below.holds and not_above.holds,
         confidence=least(confidences),
     )
-
-
-def least(confidences: list[float | None]) -> float | None:
-    """The smallest confidence; None if one of them is not known."""
-    known = [confidence for confidence in confidences if confidence is not None]
-    return min(known) if len(known) == len(confidences) else None
 
 
 def _with(found: Comparison, holds: bool, confidence: float | None) -> Comparison:

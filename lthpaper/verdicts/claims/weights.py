@@ -9,7 +9,7 @@ from lthpaper.verdicts.characteristics import large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
 from lthpaper.verdicts.claims.relations import rows, where
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.conditions import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 
 P = FIGURE6.share
 START, REDRAWN = "θ0, θT", "θ0′, θT"  # the pairs of the overlaps' table

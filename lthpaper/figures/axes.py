@@ -1,0 +1,83 @@
+"""Axes of accuracy, learning rate and sparsity, each on the scale that shows what is asked of it."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lthpaper.figures.style import percent
+
+ACCURACIES = (
+    *(0, 10, 20, 30, 40, 50, 60, 70, 75, *range(80, 96), 95.5, 96, 96.5, 97, 97.5, 98, 98.5),
+    *(99, 99.5, 99.7, 99.9),
+)
+LEAST_ERROR = 0.05  # percent; what is nearer to 100 is drawn there
+
+
+def accuracy_axis(ax: Axes, low: float, high: float, ticks: int = 6) -> None:
+    """y from `low` to `high` percent on a logarithmic scale of the error (100 − accuracy).
+
+    A rate that learns nothing and differences of half a point near the best are both to be seen.
+    """
+    ax.set_yscale("function", functions=(_from_accuracy, _to_accuracy))
+    bottom, top = _from_accuracy(np.array([low, min(high, 100 - LEAST_ERROR)]))
+    room = max(top - bottom, 0.02)
+    bottom, top = bottom - 0.06 * room, top + 0.1 * room
+    ax.set_ylim(*_to_accuracy(np.array([bottom, top])))
+    inside = [a for a in ACCURACIES if bottom <= _from_accuracy(np.array(a, float)) <= top]
+    shown = _far_apart(inside, (top - bottom) / ticks)
+    ax.set_yticks(shown, [f"{accuracy:g}" for accuracy in shown])
+    ax.minorticks_off()
+
+
+def _from_accuracy(accuracy: np.ndarray) -> np.ndarray:
+    return -np.log10(np.maximum(100 - np.asarray(accuracy, float), LEAST_ERROR))
+
+
+def _to_accuracy(place: np.ndarray) -> np.ndarray:
+    return 100 - 10 ** -np.asarray(place, float)
+
+
+def _far_apart(accuracies: Sequence[float], least: float) -> list[float]:
+    """Those that stand `least` apart on the axis, from the top down; round ones before others."""
+    chosen: list[float] = []
+    for accuracy in sorted(accuracies, key=lambda a: (a % 10 != 0, a % 5 != 0, a % 1 != 0, -a)):
+        places = [
+            abs(float(_from_accuracy(np.array(accuracy)) - _from_accuracy(np.array(c)))) for c in chosen
+        ]
+        if all(place >= 0.75 * least for place in places):
+            chosen.append(accuracy)
+    return sorted(chosen)
+
+
+LABEL = 0.3  # inches between the middles of two learning rates' labels
+
+
+def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
+    """A logarithmic x axis with a tick a learning rate, labelled where labels do not touch."""
+    lrs = sorted(set(lrs))
+    ax.set_xscale("log")
+    low, high = min(lrs) / 1.45, max(lrs) * 1.45
+    ax.set_xlim(low, high)
+    inches = ax.get_position().width * ax.figure.figure.get_size_inches()[0]
+    apart = LABEL / inches * math.log(high / low)
+    decades = [lr for lr in lrs if abs(math.log10(lr) - round(math.log10(lr))) < 1e-9]
+    labelled: list[float] = []
+    for lr in sorted(lrs, key=lambda lr: (lr not in decades, -lr)):
+        if all(abs(math.log(lr / other)) >= apart for other in labelled):
+            labelled.append(lr)
+    ax.set_xticks(sorted(labelled), [f"{lr:g}" for lr in sorted(labelled)])
+    ax.set_xticks([lr for lr in lrs if lr not in labelled], [], minor=True)
+
+
+def sparsity_axis(ax: Axes, sparsities: pd.Series, most: int = 5) -> None:
+    """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; `most` are labelled."""
+    shown = sorted(s for s in sparsities.unique() if s > 0)
+    ticks = shown[:: -max(1, -(-len(shown) // most))][::-1]
+    ax.set_xscale("log")
+    ax.set_xticks(
+        [1 / (1 - s) for s in ticks], [percent(s) if len(shown) <= 3 else f"{s:.2f}" for s in ticks]
+    )
+    ax.minorticks_off()

@@ -1,0 +1,167 @@
+"""Accuracies of settings in their looks: curves, marks side by side, levels; × where a seed diverged."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.transforms import Transform
+
+from lthpaper.figures.means import converged, diverged, spread
+from lthpaper.figures.style import COLOURS, DASHES, markers, palette
+
+
+def curves(
+    ax: Axes,
+    table: pd.DataFrame,
+    x: str,
+    settings: Sequence[str],
+    apart: float = 1.0,
+    hollow: bool = False,
+    **look: object,
+) -> Axes:
+    """Mean accuracy of each setting against column x, bars of one standard deviation over seeds; × where a
+    seed diverged.
+
+    apart: factor between neighbouring settings' x, so that bars stand beside each other on a log axis.
+    hollow: markers are open (an insufficient training). look: of lines, as matplotlib names it.
+    Scales are set afterwards: seaborn takes means in an axis' own scale.
+    """
+    import seaborn as sns
+
+    if converged(table).empty:  # nothing to take a mean of
+        for setting in settings:
+            crosses(ax, diverged(table[table["setting"] == setting], [x])[x], setting)
+        return ax
+    order = [s for s in settings if s in set(table["setting"])]
+    shift = {s: apart ** (i - (len(order) - 1) / 2) for i, s in enumerate(order)}
+    table = table[table["setting"].isin(order)]
+    table = table.assign(**{x: table[x] * table["setting"].map(shift).astype(float)})
+    before, shown = len(ax.lines), converged(table)
+    sns.lineplot(
+        shown,
+        x=x,
+        y="accuracy",
+        hue="setting",
+        style="setting",
+        hue_order=order,
+        style_order=order,
+        palette=palette(order),
+        markers=markers(order),
+        dashes={s: DASHES.get(s, "") for s in order},
+        errorbar="sd",
+        err_style="bars",
+        err_kws={"capsize": 1.5, "elinewidth": 0.7, "capthick": 0.7},
+        legend=False,
+        ax=ax,
+        **look,
+    )
+    if hollow:
+        _open(ax.lines[before:])
+    for setting, cells in diverged(table, [x, "setting"]).groupby("setting"):
+        crosses(ax, cells[x], setting)
+    return ax
+
+
+def _open(lines: Iterable[Line2D]) -> None:
+    for line in lines:
+        if line.get_marker() not in ("None", "none", "", "_", "|", None):
+            line.set(markerfacecolor="white", markeredgecolor=line.get_color(), markeredgewidth=0.8)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One of the marks side by side: in a setting's look, open or filled."""
+
+    setting: str
+    hollow: bool = False
+
+
+def points(
+    ax: Axes, table: pd.DataFrame, x: str, cases: Mapping[str, Case], dodge: float = 0.66, size: float = 4
+) -> Axes:
+    """Mean accuracy and its standard deviation over seeds, the cases side by side at each value of x.
+
+    cases: value of the table's column "case" -> its look. size: of marks, points. × where a seed diverged.
+    """
+    import seaborn as sns
+
+    order = sorted(table[x].unique())
+    places = offsets(cases, dodge)
+    shown = converged(table)
+    for hollow in (False, True):
+        before = len(ax.lines)
+        names = [name for name, case in cases.items() if case.hollow == hollow]
+        sns.pointplot(
+            shown[shown["case"].isin(names)],
+            x=x,
+            y="accuracy",
+            hue="case",
+            order=order,
+            hue_order=list(cases),
+            palette=[palette([case.setting])[case.setting] for case in cases.values()],
+            markers=[markers([case.setting])[case.setting] for case in cases.values()],
+            dodge=dodge,
+            errorbar="sd",
+            err_kws={"linewidth": 0.7},
+            linestyle="none",
+            markersize=size,
+            markeredgewidth=0.3,
+            legend=False,
+            ax=ax,
+        )
+        for line in ax.lines[before:]:
+            line.set_zorder(3 if line.get_marker() in ("None", "", None) else 4)  # marks lie on bars
+        if hollow:
+            _open(ax.lines[before:])
+    for cell in diverged(table[table["case"].isin(cases)], [x, "case"]).itertuples():
+        crosses(ax, [order.index(getattr(cell, x)) + places[cell.case]], cases[cell.case].setting)
+    for between in range(1, len(order)):
+        ax.axvline(between - 0.5, color="#BBBBBB", linewidth=0.5)
+    ax.set_xlim(-0.5, len(order) - 0.5)
+    ax.grid(axis="x", visible=False)
+    return ax
+
+
+def offsets(cases: Iterable[str], dodge: float) -> dict[str, float]:
+    """Where the marks of `points` stand beside their value of x, which is 1 wide."""
+    names = list(cases)
+    return dict(zip(names, np.linspace(-dodge / 2, dodge / 2, len(names)), strict=True))
+
+
+def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | None = None) -> None:
+    """× at the foot of the panel where a seed of a setting diverged. x: data, unless `transform` says."""
+    x = list(x)
+    if x:
+        where: dict[str, Any] = {
+            "transform": transform or ax.get_xaxis_transform(),
+            "clip_on": False,
+            "zorder": 5,
+        }
+        look: dict[str, Any] = {
+            "color": palette([setting])[setting],
+            "marker": "x",
+            "markersize": 3.2,
+            "markeredgewidth": 0.8,
+        }
+        ax.plot(x, [0.01] * len(x), linestyle="", **look, **where)
+
+
+def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: Any) -> None:
+    """A level line at the mean accuracy of a setting's rows (of one learning rate); × if a seed diverged."""
+    for cell in spread(table[table["setting"] == setting], "lr").itertuples():
+        if cell.diverged:
+            crosses(ax, [0.015], setting, ax.transAxes)
+        elif math.isfinite(cell.mean):
+            look: dict[str, Any] = {"color": COLOURS[setting], "linewidth": 1}
+            ax.axhline(cell.mean, **look | style)
+
+
+def epochs_fill(epochs: Iterable[int]) -> Mapping[int, bool]:
+    """Number of epochs -> are its marks filled? The longest training's are, others are open."""
+    longest = max(epochs, default=0)
+    return {e: e == longest for e in epochs}

@@ -1,0 +1,60 @@
+"""Means over seeds for figures: a cell's mean and spread, cells that diverged, what n is."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from lthpaper.verdicts.cells import trained
+
+CROSS = "×: a seed diverged"
+
+
+def spread(table: pd.DataFrame, by: str | Sequence[str], value: str = "accuracy") -> pd.DataFrame:
+    """One row a group: mean, std over seeds (ddof 1; NaN for one seed), n, and whether a seed diverged.
+
+    A group with a diverged seed has a NaN mean and std, as verdicts rule it out: those that survived are
+    not what the setting reaches. A run that is not trained yet counts for nothing.
+    """
+    keys = [by] if isinstance(by, str) else list(by)
+    lost = (trained(table) & table[value].isna()).groupby([table[key] for key in keys]).any()
+    groups = table.groupby(keys)[value]
+    found = pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=1), "n": groups.count()})
+    found["diverged"] = lost.astype(bool)
+    found.loc[found["diverged"], ["mean", "std"]] = math.nan
+    return found.reset_index()
+
+
+CELL = ("network", "data", "epochs", "setting", "lr", "pretraining_lr", "sparsity", "rewind")
+
+
+def converged(table: pd.DataFrame, value: str = "accuracy") -> pd.DataFrame:
+    """The trained rows of cells of which no seed diverged: what means and error bars are taken over."""
+    keys = [key for key in CELL if key in table]
+    lost = (trained(table) & table[value].isna()).groupby([table[k] for k in keys], dropna=False)
+    return table[~lost.transform("any") & table[value].notna()]
+
+
+def diverged(table: pd.DataFrame, by: Sequence[str], value: str = "accuracy") -> pd.DataFrame:
+    """The cells of which a seed diverged, one row each, with the columns `by`."""
+    return table.loc[trained(table) & table[value].isna(), list(by)].drop_duplicates()
+
+
+def seeds_note(table: pd.DataFrame) -> str:
+    """What the error bars are, with n."""
+    cells = spread(table, ["setting", "lr", "sparsity", "epochs", "network", "data"])
+    n = cells.loc[~cells["diverged"] & (cells["n"] > 0), "n"]
+    low, high = (int(n.min()), int(n.max())) if len(n) else (0, 0)
+    count = f"{high}" if low == high else f"{low}–{high}"
+    return "one seed" if high <= 1 else f"mean ± standard deviation of {count} seeds"
+
+
+def diverged_note(table: pd.DataFrame) -> str:
+    """What × means, if there is one."""
+    return f"; {CROSS}" if (trained(table) & table["accuracy"].isna()).any() else ""
+
+
+def unfinished_note(table: pd.DataFrame) -> str:
+    """How many runs are missing, if only some are."""
+    ran = trained(table)
+    return "" if ran.all() or not ran.any() else f"; {(~ran).sum():,} of {len(ran):,} runs are still missing"

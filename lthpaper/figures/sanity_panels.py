@@ -1,0 +1,118 @@
+"""A panel of the sanity check over its strip of conditions, and the grid, words and legend of such panels.
+
+Figure 3, Appendix F and the check of a custom network are made of these.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+
+from lthpaper.figures import means, verdict_marks
+from lthpaper.figures.axes import accuracy_axis, rate_axis
+from lthpaper.figures.curves import curves
+from lthpaper.figures.means import spread
+from lthpaper.figures.style import PAGE, PALE, SIMILAR, swatch
+from lthpaper.paper import Thresholds
+from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import SETTINGS
+from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, Verdict, verdict
+
+WIDE = 2  # up to so many panels abreast there is room for taller ones
+
+
+def experiments(table: pd.DataFrame, scale: Scale) -> list[tuple[str, str, pd.DataFrame]]:
+    """(network, data, rows), in the scale's order, then whatever else the table has."""
+    groups = dict(list(table.groupby(["network", "data"], sort=False)))
+    order = [(t.network, t.data) for t in scale.tasks]
+    keys = [k for k in order if k in groups] + [k for k in groups if k not in order]
+    return [(*key, groups[key]) for key in keys]
+
+
+def grid(down: int, across: int) -> tuple[Figure, np.ndarray]:
+    """A figure and its panels, (down, across, 2): the curves and the strip below. All are empty."""
+    wide = across <= WIDE
+    shape = {"height_ratios": [1, 0.26 if wide else 0.36] * down}
+    size = (PAGE, 0.9 + (2.6 if wide else 2.15) * down)
+    fig, axes = plt.subplots(2 * down, across, figsize=size, squeeze=False, gridspec_kw=shape)
+    engine = fig.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)  # of `paper_style`
+    engine.set(hspace=0.02, h_pad=0.02, w_pad=0.03)
+    return fig, axes.reshape(down, 2, across).transpose(0, 2, 1)
+
+
+def panel(
+    ax: Axes,
+    strip: Axes,
+    rows: pd.DataFrame,
+    title: str,
+    thresholds: Thresholds | None = None,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """Accuracy against learning rate, a curve a setting, and the verdict on it.
+
+    rows: tidy, of one network, data set and sparsity, pretraining included. thresholds: of the verdicts
+    and the grey band, the paper's for the data set unless given. limits: of the accuracies shown.
+    """
+    ran = rows[trained(rows)]
+    found = [verdict(rows, thresholds, p) for p in ("IMP", "OMP") if f"LT-{p}" in set(rows["setting"])]
+    ax.set_title(title, loc="left", pad=20)
+    curves(ax, ran, "lr", SETTINGS, apart=1.02)
+    if limits := limits or accuracies(ran):
+        accuracy_axis(ax, *limits)
+    else:
+        ax.set(yticks=[], ylim=(0, 1))
+        said = "not run" if ran.empty else "every run diverged"
+        ax.text(0.5, 0.5, said, transform=ax.transAxes, ha="center", va="center", color=PALE)
+    rate_axis(ax, rows["lr"])
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(axis="x", labelbottom=False)
+    mark(ax, strip, found, rows)
+
+
+def mark(ax: Axes, strip: Axes, found: list[Verdict], rows: pd.DataFrame) -> None:
+    """The verdicts on a panel: words above, the grey band that is similar to the best pretraining, the
+    tickets; below, where ③ to ⑤ hold. Call it when the axes' scales and limits stand."""
+    ran = rows[trained(rows)]
+    verdict_marks.words(ax, found, rows)
+    best = spread(ran[ran["setting"] == "pretraining"], "lr")["mean"].max()
+    if found and np.isfinite(best):
+        ax.axhspan(best - found[0].thresholds.similar, best, color=SIMILAR, linewidth=0, zorder=0)
+    for v in found:
+        verdict_marks.band(ax, v, ran)
+    verdict_marks.strips(strip, found, sorted(rows["lr"].unique()))
+
+
+def accuracies(rows: pd.DataFrame) -> tuple[float, float] | None:
+    """Lowest and highest accuracy to be shown, with bars; None where there is none."""
+    cells = spread(rows, ["setting", "lr", "sparsity"]).dropna(subset="mean") if len(rows) else rows
+    if cells.empty:
+        return None
+    bars = cells["std"].fillna(0)
+    return float(max((cells["mean"] - bars).min(), 0)), float((cells["mean"] + bars).max())
+
+
+def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
+    """Axis labels, the legend and what the marks mean. Panels without curves are taken away."""
+    for line in panels:
+        for ax, strip in line:
+            if not ax.get_title(loc="left"):
+                ax.set_axis_off()
+                strip.set_axis_off()
+        line[0, 0].set_ylabel("test accuracy (%)")
+    for column in panels.transpose(1, 0, 2):
+        [strip for _, strip in column if strip.axison][-1].set_xlabel("initial learning rate")
+    have = table[table["accuracy"].notna()]
+    note = means.seeds_note(have) if len(have) else "nothing has run yet"
+    note += f"; {table['epochs'].max()} epochs{means.diverged_note(table)}{means.unfinished_note(table)}"
+    note += "\nstrips: where ③, ④, ⑤ hold; an open mark or a question mark: by the means alone"
+    fig.suptitle(note, fontsize=6.5)
+    marks: list[Artist] = [swatch(s) for s in SETTINGS if s in set(table["setting"])]
+    marks += [Patch(color=SIMILAR, label="similar to the best pretraining")]
+    marks += [verdict_marks.ticket_swatch(kind) for kind in (SECONDARY, JACKPOT)]
+    fig.legend(handles=marks, loc="outside lower center", ncols=3)

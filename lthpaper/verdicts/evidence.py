@@ -1,0 +1,31 @@
+"""What an answer rests on: a condition of §2.2, a part of a claim and an observation of Table 3 share it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+YES, NO, UNDECIDED, NOT_RUN = "yes", "no", "undecided", "not run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """How far the seeds support an answer that the means over seeds give.
+
+    confidence: that the answer is right, in [0, 1]; None without a spread over seeds. low, high: bounds on
+    what was measured, each at the level asked. open: (setting, learning rate) of missing runs that could
+    overturn the answer.
+    """
+
+    confidence: float | None = None
+    low: float | None = None
+    high: float | None = None
+    open: tuple[tuple[str, float], ...] = ()
+
+    def supports(self, level: float) -> bool:
+        """Whether the answer is right with confidence `level`, whatever the missing runs will show."""
+        return self.confidence is not None and self.confidence >= level and not self.open
+
+
+def least(confidences: Sequence[float | None]) -> float | None:
+    """The smallest confidence, which a conjunction has; None if one of them is not known."""
+    known = [confidence for confidence in confidences if confidence is not None]
+    return min(known) if len(known) == len(confidences) else None
