@@ -13,8 +13,8 @@ import argparse
 
 import numpy as np
 
+from lthpaper.verdicts.luck import Rivals
 from lthpaper.verdicts.scatter import Cells
-from lthpaper.verdicts.uncertainty import Rivals
 
 FLAT, PEAK = np.full(7, 90.0), np.array([50.0, 60, 70, 80, 90, 86, 75])
 GAP, SPREAD, LEVEL = 1.5, 0.4, 0.95
@@ -32,12 +32,6 @@ def drawn(
     return test, validation
 
 
-def cells(accuracies: np.ndarray) -> Cells:
-    """(tables, rates, seeds) -> (tables, rates)"""
-    seeds = np.full(accuracies.shape[:2], float(accuracies.shape[2]))
-    return Cells(accuracies.mean(2), accuracies.var(2, ddof=1), seeds)
-
-
 def chosen(test: np.ndarray, validation: np.ndarray) -> np.ndarray:
     """(tables, 1, seeds): test accuracies at the rate that is best on validation images."""
     best = validation.mean(2).argmax(1)
@@ -51,8 +45,8 @@ def simulated(seeds: int, shared: float, chunks: int) -> tuple[float, ...]:
     for _ in range(chunks):
         lt, rr = (drawn(truth, seeds, shared, rng) for truth in (FLAT + GAP, PEAK))
         at = chosen(*lt)
-        alone = Rivals(cells(at), cells(chosen(*rr))).yes(GAP) <= 1 - LEVEL
-        among = Rivals(cells(lt[0]), cells(rr[0])).yes(GAP) <= 1 - LEVEL
+        alone = Rivals(Cells.of(at), Cells.of(chosen(*rr))).yes(GAP) <= 1 - LEVEL
+        among = Rivals(Cells.of(lt[0]), Cells.of(rr[0])).yes(GAP) <= 1 - LEVEL
         over = [lt[0].mean(2).max(1) - FLAT[0] - GAP, at.mean((1, 2)) - FLAT[0] - GAP]
         found.append([*over, 100.0 * alone, 100.0 * (alone & among)])
     return tuple(np.mean(found, axis=(0, 2)))

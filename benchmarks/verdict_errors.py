@@ -138,29 +138,19 @@ def _noise(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nd
     return rng.standard_normal(shape)
 
 
-def cells(accuracies: np.ndarray) -> Cells:
-    """(tables, cells, seeds) -> Cells of (tables, cells)."""
-    n = np.full(accuracies.shape[:-1], float(accuracies.shape[-1]))
-    means, variances = accuracies.mean(-1), accuracies.var(-1, ddof=1)
-    k = accuracies.shape[-1]
-    cubes = ((accuracies - means[..., None]) ** 3).sum(-1)
-    skews = k / ((k - 1) * (k - 2)) * cubes / variances**1.5 if k > 2 else np.zeros(means.shape)
-    return Cells(means, variances, n, skews)
-
-
 def now(truth: Truth, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """p-values of the package's statistic."""
     found = []
     for i in range(0, len(ours), CHUNK):
         a, b = ours[i : i + CHUNK], theirs[i : i + CHUNK]
-        test = Paired(cells(a - b)) if truth.paired else Rivals(cells(a), cells(b))
+        test = Paired(Cells.of(a - b)) if truth.paired else Rivals(Cells.of(a), Cells.of(b))
         found.append((test.yes if truth.call == YES else test.no)(truth.margin))
     return np.concatenate(found)
 
 
 def before(truth: Truth, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """p-values of the statistic that pooled one variance a side and took the largest of k independent t."""
-    a, b = cells(ours), cells(theirs)
+    a, b = Cells.of(ours), Cells.of(theirs)
     gaps = a.means[:, :, None] - b.means[:, None, :] - truth.margin
     if truth.paired:
         gaps = np.einsum("tii->ti", gaps)

@@ -55,6 +55,18 @@ class Cells:
     seeds: np.ndarray
     skews: np.ndarray
 
+    @classmethod
+    def of(cls, accuracies: np.ndarray) -> "Cells":
+        """(..., cells, seeds) with equally many seeds, two at least."""
+        n = accuracies.shape[-1]
+        apart = accuracies - accuracies.mean(-1, keepdims=True)
+        variances = (apart**2).sum(-1) / (n - 1)
+        skews = np.zeros(variances.shape)
+        if n > 2:
+            scale = np.maximum(variances, 1e-12) ** 1.5
+            skews = n / ((n - 1) * (n - 2)) * (apart**3).sum(-1) / scale
+        return cls(accuracies.mean(-1), variances, np.full(variances.shape, float(n)), skews)
+
     def beside(self, others: "Cells") -> "Cells":
         """Both, along the last axis."""
         mine, theirs = ((c.means, c.variances, c.seeds, c.skews) for c in (self, others))

@@ -34,9 +34,7 @@ def draws(means, spreads, seeds, rng, repeats=REPEATS):
         np.broadcast_to(spreads, len(means))[:, None],
         (repeats, len(means), seeds),
     )
-    return Cells(
-        x.mean(-1), x.var(-1, ddof=1), np.full(x.shape[:-1], float(seeds)), stats.skew(x, axis=-1, bias=False)
-    )
+    return Cells.of(x)
 
 
 def calls(lt, rr, spreads, repeats=REPEATS, seeds=3):
