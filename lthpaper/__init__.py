@@ -32,6 +32,7 @@ HOMES = {  # name -> the module that defines it
     **dict.fromkeys(
         (
             *("Trial", "pretraining", "lt_imp", "lt_omp", "random_reinit", "small_dense", "rewound"),
+            "rewound_rounds",
             *("fine_tuned", "sanity_check", "imp_sparsity"),
         ),
         "runs.settings",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
         pretraining,
         random_reinit,
         rewound,
+        rewound_rounds,
         sanity_check,
         small_dense,
     )
