@@ -148,8 +148,8 @@ class SanityCheck:
         task = Task(
             name,
             data,
-            train_images=train_images,
             prunable=tuple(prunable),
+            train_images=train_images,
             validation_images=validation_images,
         )
         check_patterns(networks.skeleton(**task.shape), task.prunable)

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -145,7 +145,7 @@ class Study:
         finally:
             self.forget()
 
-    def with_seeds(self, seeds: int) -> "Study":
+    def with_seeds(self, seeds: int) -> Self:
         """The same study over another number of seeds."""
         other = copy.copy(self)
         other.scale = dataclasses.replace(self.scale, seeds=seeds)

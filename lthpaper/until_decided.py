@@ -119,7 +119,7 @@ def decide(
         trials, reached = [*trials, *more], seeds
         left = None if until is None else max(0.0, until - time.monotonic())
         how: dict[str, Any] = {"quiet": quiet, "time_limit": left, "curve_points": curve_points}
-        how["signals"] = True
+        how |= {"signals": True}
         try:
             cost += execute([t.run for t in trials], *where, **how).network_epochs
         except Unfinished as why:

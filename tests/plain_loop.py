@@ -1,4 +1,4 @@
-"""The training that the engine must equal: nn.Module, torch.optim.SGD, a torch scheduler, one at a time.
+"""The training that the engine must equal: nn.Module, torch.optim, a torch scheduler, one at a time.
 
 And few digits to train on, and what equal bits are.
 """
@@ -56,6 +56,20 @@ def scheduler(
     return lr_scheduler.SequentialLR(optimizer, [linear, cosine], [warm]), True
 
 
+def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """torch's own optimizer of a recipe. decay_norms=False: norms and biases in a group without decay."""
+    spared = [p for p in network.parameters() if p.ndim <= 1 and not recipe.decay_norms]
+    others = [p for p in network.parameters() if not any(p is q for q in spared)]
+    groups = [{"params": others}, *([{"params": spared, "weight_decay": 0.0}] if spared else [])]
+    if recipe.optimizer == "adamw":
+        betas = (recipe.momentum, 0.999)
+        return torch.optim.AdamW(groups, recipe.lr, betas, weight_decay=recipe.weight_decay)
+    nesterov = recipe.optimizer == "nesterov"
+    return torch.optim.SGD(
+        groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov
+    )
+
+
 def batch(images: DataSet, index: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
     """(B, C, H, W) float64: each image cropped by slicing, flipped, normalised as torchvision does."""
     card, source = images.card, padded(images.images.train, images.card.pad)
@@ -83,9 +97,7 @@ def plain_training(
     network.double()
     n = len(images.images.train)
     steps = -(-n // recipe.batch_size)
-    optimizer = torch.optim.SGD(
-        network.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+    optimizer = optimizer_of(network, recipe)
     schedule, by_batch = scheduler(optimizer, recipe, steps)
     criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     losses = []
@@ -101,6 +113,8 @@ def plain_training(
             for name, weight in network.named_parameters():
                 if mask and name in mask:
                     weight.grad[~mask[name]] = 0
+            if recipe.clip:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             optimizer.step()
             for name, weight in network.named_parameters():
                 if mask and name in mask:

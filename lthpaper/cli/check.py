@@ -50,8 +50,13 @@ def check(
     seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds, without --until-decided.")] = 3,
     epochs: Annotated[int, typer.Option("--epochs", help="Length of the recipe.")] = 60,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images a step.")] = 50,
-    momentum: Annotated[float, typer.Option("--momentum", help="Of SGD.")] = 0.9,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of SGD.")] = 1e-4,
+    optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, nesterov or adamw.")] = "sgd",
+    momentum: Annotated[float, typer.Option("--momentum", help="Of SGD; of AdamW it is β1.")] = 0.9,
+    weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of every weight.")] = 1e-4,
+    decay_norms: Annotated[
+        bool, typer.Option("--decay-norms/--no-decay-norms", help="Decay norms and biases too.")
+    ] = True,
+    clip: Annotated[float, typer.Option("--clip", help="Largest norm of a gradient; 0: no clipping.")] = 0.0,
     schedule: Annotated[
         str, typer.Option("--schedule", help="step (÷10 at 1/2 and 3/4) or cosine.")
     ] = "step",
@@ -90,7 +95,8 @@ def check(
         time_left(limit)  # refused before anything else
     budget_left(until_decided, budget, time_limit)
     given = {"epochs": epochs, "batch_size": batch_size, "momentum": momentum, "precision": precision}
-    given |= {"weight_decay": weight_decay, "schedule": schedule}
+    given |= {"weight_decay": weight_decay, "schedule": schedule, "optimizer": optimizer}
+    given |= {"clip": clip, "decay_norms": decay_norms}
     recipe = Recipe(**CIFAR.arguments(epochs) | given)
     grid = _numbers("--learning-rates", learning_rates, float, "0.01,0.1")
     counts = _numbers("--rounds", rounds, int, "4,8")

@@ -9,6 +9,7 @@ from lthpaper.runs.digest import added, coerce_floats
 CURVE_POINTS = 20  # tests of a network on the way, unless told otherwise; never in a digest
 SCHEDULES = ("step", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp64")
+OPTIMIZERS = ("sgd", "nesterov", "adamw")
 NUMBERS = (  # name, least (None: above 0), limit, in words
     ("lr", None, math.inf, "a number above 0"),
     ("momentum", 0, 1, "in [0, 1)"),
@@ -17,12 +18,14 @@ NUMBERS = (  # name, least (None: above 0), limit, in words
     ("warmup_epochs", 0, math.inf, "between 0 and epochs"),
     ("label_smoothing", 0, 1, "in [0, 1)"),
     ("mixup", 0, math.inf, "a number from 0"),
+    ("clip", 0, math.inf, "a number from 0 (0: no clipping)"),
 )
+CHOICES = (("schedule", SCHEDULES), ("precision", PRECISIONS), ("optimizer", OPTIMIZERS))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with a learning-rate schedule (§3.1; batch, momentum and decay from the authors' code).
+    """An optimizer with a learning-rate schedule (§3.1; batch, momentum and decay from the authors' code).
 
     lr: initial learning rate. milestones: epochs after which lr is multiplied by gamma (schedule
     "step"; "cosine" anneals to zero by optimizer step and ignores them). warmup_epochs: linear
@@ -30,8 +33,12 @@ class Recipe:
     weights in float32), "fp64" (for checks). mixup: α of the Beta(α, α) that pairs of images are mixed
     by (Zhang et al. 2018; 0.2 in the authors' ImageNet recipe; 0: none). micro_batch: images that one
     forward pass, and so its batch-norm, sees; a step adds the gradients of batch_size / micro_batch such
-    passes (0, or batch_size, which becomes 0: the whole batch at once). Raises InputError on a value out
-    of range.
+    passes (0, or batch_size, which becomes 0: the whole batch at once).
+
+    optimizer: "sgd" with momentum (the paper's), "nesterov", or "adamw" (Loshchilov & Hutter 2019), of which
+    momentum is β1, while β2 and ε are torch's 0.999 and 1e-8. clip: the largest L2 norm that a network's
+    gradient may have at a step; a larger one is scaled down to it (0: none). decay_norms: False leaves the
+    parameters of norms, and all biases, out of the weight decay. Raises InputError on a value out of range.
     """
 
     epochs: int = 160
@@ -47,6 +54,9 @@ class Recipe:
     precision: str = "fp32"
     mixup: float = added(0.0, absent=0.0)
     micro_batch: int = added(0, absent=0)
+    optimizer: str = added("sgd", absent="sgd")
+    clip: float = added(0.0, absent=0.0)
+    decay_norms: bool = added(True, absent=True)
 
     def __post_init__(self):
         coerce_floats(self)
@@ -62,9 +72,16 @@ class Recipe:
                 above and value < limit,
                 f"{'The learning rate' if name == 'lr' else name} is {value!r}; it must be {allowed}.",
             )
-        for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, choices in CHOICES:
             value = getattr(self, name)
-            require(value in allowed, f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
+            require(value in choices, f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
+        require(
+            self.optimizer != "nesterov" or self.momentum > 0,
+            f"momentum is {self.momentum}; with the optimizer nesterov it must be above 0.",
+        )
+        require(
+            type(self.decay_norms) is bool, f"decay_norms is {self.decay_norms!r}; it must be True or False."
+        )
         rising = isinstance(self.milestones, tuple | list) and all(
             type(m) is int and m > before
             for before, m in zip((0, *self.milestones), self.milestones, strict=False)

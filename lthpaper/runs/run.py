@@ -26,6 +26,7 @@ from lthpaper.runs.inits.fresh import Fresh, check_seed
 from lthpaper.runs.inits.rewind import Rewind
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.task import Task
+from lthpaper.runs.topology import Topology
 
 PARTS = {"Init": INITS, "Rule": pruning.RULES}  # what a field of such a type holds, of an init or a rule
 DEEPEST = 8  # parts within parts that a description may have
@@ -34,20 +35,35 @@ THETA0 = Fresh()
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training. Equal runs have equal digests; `seed` fixes batch order and augmentation."""
+    """One training. Equal runs have equal digests; `seed` fixes batch order and augmentation.
+
+    topology: how the mask changes in training (dynamic sparse training); None: it stays. Raises InputError
+    for one without a mask.
+    """
 
     task: Task
     recipe: Recipe
     init: Init = THETA0
     mask: Any = None  # None, or a rule of lthpaper.runs.pruning
     seed: int = 0
+    topology: Topology | None = None
 
     def __post_init__(self):
         check_seed("seed", self.seed)
+        require(
+            self.topology is None or isinstance(self.topology, Topology),
+            f"topology is {self.topology!r}; it must be a Topology, or None for a mask that stays.",
+        )
+        require(
+            self.topology is None or self.mask is not None,
+            "A topology changes a mask, and the run has none; give it one, a random mask for example.",
+        )
         _ = self.digest  # while the ancestors' are known: first asked for later, it would recurse
 
     def with_(self, **changes) -> "Run":
-        """The same run with some fields changed."""
+        """The same run with some fields changed; without a mask there is no topology either."""
+        if "mask" in changes and changes["mask"] is None:
+            changes = {"topology": None, **changes}
         return replace(self, **changes)
 
     @cached_property
@@ -67,13 +83,14 @@ class Run:
     @cached_property
     def description(self) -> dict[str, Any]:
         """The run as JSON values; ancestors by their digests."""
-        return {
+        described = {
             "task": describe(self.task),
             "recipe": describe(self.recipe),
             "init": _describe_part(self.init, INITS),
             "mask": None if self.mask is None else _describe_part(self.mask, pruning.RULES),
             "seed": self.seed,
         }
+        return described if self.topology is None else {**described, "topology": describe(self.topology)}
 
     @property
     def parents(self) -> tuple["Run", ...]:
@@ -128,9 +145,11 @@ def setting(run: Run) -> str:
 
     A control's is made of the same parts: "RR@LTnorms-IMP" starts from θ0′ at θ0's norms under IMP's mask,
     "LT-shuffled-IMP" from θ0 under IMP's mask shuffled. A mask that comes from no weights stands alone:
-    "random-erk".
-    A dense network that goes on from rewound weights is "WR-dense", from θT "FT-dense".
+    "random-erk". A dense network that goes on from rewound weights is "WR-dense", from θT "FT-dense". Dynamic
+    sparse training is named first: "RigL-random-erk".
     """
+    if run.topology is not None:
+        return f"{run.topology.label}-{setting(replace(run, topology=None))}"
     if run.mask is None and isinstance(run.init, Rewind):  # a sibling of a pretraining, and no pretraining
         return f"{run.init.name(lambda init: 'LT')}-dense"
     if run.mask is None:
@@ -198,15 +217,16 @@ def _parents_first(descriptions: dict[str, Any]) -> Iterator[str]:
 
 
 def _rebuild_run(described: dict[str, Any], known: dict[str, Run]) -> Run:
-    rest = set(described) - {"task", "recipe", "init", "mask", "seed"}
+    rest = set(described) - {"task", "recipe", "init", "mask", "seed", "topology"}
     require(not rest, f"A run has no field {', '.join(sorted(rest))}: written by a newer lthpaper.")
-    mask = described["mask"]
+    mask, topology = described["mask"], described.get("topology")
     return Run(
         task=rebuild(Task, described["task"], look_up=False),
         recipe=rebuild(Recipe, described["recipe"]),
         init=_rebuild_part(described["init"], INITS, known),
         mask=None if mask is None else _rebuild_part(mask, pruning.RULES, known),
         seed=described["seed"],
+        topology=None if topology is None else rebuild(Topology, topology),
     )
 
 

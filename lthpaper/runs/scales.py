@@ -34,6 +34,7 @@ class Scale:
     surface_images: of Figures 4 and 5, points a side of the grid and training images behind each loss.
     contour_network: of Figures 4 and 5, which take "-noskip" of it too; correlation_networks: of Figure 6.
     curve_points: tests of a network on its way, at most; this changes no result.
+    optimizer, clip, decay_norms: of every training, as a Recipe has them.
     as_paper: which of BY_DATA the paper's data sets have their own value of, as paper.py states it; such a
     field's value here is for other data sets, and changing it by `with_` changes it for all.
     """
@@ -57,6 +58,9 @@ class Scale:
     contour_network: str = "resnet8"
     correlation_networks: tuple[str, ...] = ("resnet8", "vgg-small")
     curve_points: int = CURVE_POINTS
+    optimizer: str = "sgd"
+    clip: float = 0.0
+    decay_norms: bool = True
     as_paper: tuple[str, ...] = ()
     validation_images: int = 0
 
@@ -99,8 +103,7 @@ class Scale:
         return tuple(self._task(network, data) for network, data in pairs)
 
     def _task(self, network: str, data: str) -> Task:
-        train, held = self.train_images, self.validation_images
-        return Task(network, data, train_images=train, validation_images=held)
+        return Task(network, data, train_images=self.train_images, validation_images=self.validation_images)
 
     @property
     def panels(self) -> tuple[int, ...]:
@@ -125,6 +128,7 @@ class Scale:
         stated = paper.recipe_of(data)
         own = {f: getattr(self, f) for f in ("batch_size", "precision") if not self._as_paper(f, data)}
         found = stated.arguments(0 if self._as_paper("epochs", data) else self.epochs) | own
+        found |= {"optimizer": self.optimizer, "clip": self.clip, "decay_norms": self.decay_norms}
         fits = 0 < self.micro_batch < found["batch_size"]
         return Recipe(**found, micro_batch=self.micro_batch if fits else 0)
 
@@ -239,6 +243,8 @@ def _typed(name: str, value: object) -> object:
 
 
 def _one(name: str, kind: type, value: object) -> object:
+    if kind is bool:
+        return _switch(name, value)
     try:
         if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
             raise ValueError
@@ -246,6 +252,13 @@ def _one(name: str, kind: type, value: object) -> object:
     except (TypeError, ValueError, OverflowError):
         what = {int: "whole numbers", float: "numbers", str: "text"}[kind]
         raise InputError(f"{name} is {value!r}; it takes {what}, for example {_example(name)}.") from None
+
+
+def _switch(name: str, value: object) -> bool:
+    known = {"true": True, "false": False}
+    said = str(value).strip().lower()
+    require(said in known, f"{name} is {value!r}; it must be true or false.")
+    return known[said]
 
 
 def _example(name: str) -> str:

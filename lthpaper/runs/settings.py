@@ -8,9 +8,11 @@ from lthpaper.errors import InputError, require
 from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.runs.pruning.imp import Imp
 from lthpaper.runs.pruning.omp import Omp
+from lthpaper.runs.pruning.random import Random
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Fresh, Rewind, Run
 from lthpaper.runs.task import Task
+from lthpaper.runs.topology import Topology
 
 SETTINGS = ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT")  # of the sanity check, §2.1
 
@@ -84,6 +86,21 @@ def rewound_rounds(dense: Run, rounds: int, epoch: int, rate: float = PRUNED_PER
 def fine_tuned(subnetwork: Run, dense: Run) -> Run:
     """Learning-rate rewinding: θT ⊙ m, trained with the whole recipe again."""
     return subnetwork.with_(init=Rewind(to=dense, epoch=dense.recipe.epochs, restart=True))
+
+
+def dynamic_sparse(
+    dense: Run,
+    sparsity: float,
+    rule: str = "rigl",
+    every: int = 100,
+    drop: float = 0.3,
+    until: float = 0.75,
+    layers: str = "erk",
+) -> Run:
+    """Dynamic sparse training from the dense run's θ0, with its recipe: what a ticket has to beat that costs
+    the FLOPs of one sparse training. The mask is random at first; rule, every, drop, until: of a Topology."""
+    mask = Random(sparsity, layers, dense.seed)
+    return dense.with_(mask=mask, topology=Topology(rule, every, drop, until))
 
 
 def nonzeros(run: Run) -> int:

@@ -6,7 +6,8 @@ from lthpaper.runs.run import Run
 
 def shape_key(run: Run) -> tuple:
     """Runs with equal keys can share a pack: all but learning rate, start, mask and seed are equal."""
-    return (run.task, run.recipe.with_(lr=1.0, schedule="step", milestones=()), run.first_epoch)
+    recipe = run.recipe.with_(lr=1.0, schedule="step", milestones=())
+    return (run.task, recipe, run.first_epoch, run.topology)
 
 
 def check_trainable(run: Run) -> None:

@@ -3,8 +3,8 @@
 <store>/.checkpoints/<network>-<data>-<digest>.safetensors
 
 A checkpoint belongs to a run, not to its pack: a run's result does not depend on the other runs of its pack,
-so it may continue in a different one. The file holds weights, velocity and snapshots, and in its metadata
-the position in the recipe, the curves so far and the SHA-256 of all of it.
+so it may continue in a different one. The file holds weights, the optimizer's moments and snapshots,
+and in its metadata the position in the recipe, the curves so far and the SHA-256 of all of it.
 """
 
 import hashlib
@@ -50,6 +50,8 @@ class Checkpoints:
         """Replace the run's checkpoint. Raises Unwritable if the store cannot be written."""
         tensors = {f"weights/{n}": t for n, t in checkpoint.weights.items()}
         tensors |= {f"velocity/{n}": t for n, t in checkpoint.velocity.items()}
+        tensors |= {f"square/{n}": t for n, t in (checkpoint.square or {}).items()}
+        tensors |= {f"mask/{n}": t for n, t in (checkpoint.mask or {}).items()}
         for epoch, weights in checkpoint.snapshots.items():
             tensors |= {f"{epoch}/{n}": t for n, t in weights.items()}
         described = {"format": FORMAT, "digest": run.digest, "fingerprint": fingerprint}
@@ -116,13 +118,14 @@ def read(path: Path) -> tuple[dict[str, Any], Checkpoint]:
         part, _, name = key.partition("/")
         parts.setdefault(part, {})[name] = tensor
     weights, velocity = parts.pop("weights", {}), parts.pop("velocity", {})
+    square, mask = parts.pop("square", None), parts.pop("mask", None)
     names = (*CURVES, *(name for name in described["curves"] if name == VALIDATION))
     curves = {name: [float(v) for v in described["curves"][name]] for name in names}
     place, devices = _place(described), tuple(map(str, described["devices"]))
     snapshots = {int(epoch): values for epoch, values in parts.items()}
     loss, seconds = float(described["loss"]), float(described["seconds"])
     return described, Checkpoint(
-        *place, loss, described["start"], weights, velocity, curves, snapshots, seconds, devices
+        *place, loss, described["start"], weights, velocity, curves, snapshots, seconds, devices, square, mask
     )
 
 

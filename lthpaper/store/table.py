@@ -59,37 +59,41 @@ def pretrained(run: Run) -> Run | None:
     return found if isinstance(found, Run) else None
 
 
-def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, object]:
-    run, before = trial.run, pretrained(trial.run)
-    row: dict[str, object] = {
-        "setting": trial.setting or setting(run),
+def described(run: Run) -> dict[str, object]:
+    """The columns that are known before a run is trained."""
+    before = pretrained(run)
+    return {
+        "setting": setting(run),
         "network": run.task.network,
         "data": run.task.data,
         "width": run.task.width,
         "epochs": run.recipe.epochs,
         "lr": run.recipe.lr,
         "pretraining_lr": math.nan if before is None else before.recipe.lr,
-        "sparsity": trial.sparsity,
         "seed": run.seed,
         "rewind": run.init.epoch if isinstance(run.init, Rewind) else math.nan,
-        "accuracy": math.nan,
-        "best_accuracy": math.nan,
-        "train_loss": math.nan,
-        "test_loss": math.nan,
-        "parameters": nonzeros(run),
-        "fingerprint": "",
         "digest": run.digest,
-        "loss_left": math.nan,
-        "loss_falling": math.nan,
-        "validation_accuracy": math.nan,
     }
+
+
+def reached(result: Result) -> dict[str, object]:
+    """The columns of what a training reached: accuracies in percent, losses after the last epoch."""
+    return {
+        "accuracy": result.accuracy,
+        "best_accuracy": result.best_accuracy,
+        "train_loss": result.curves["train_loss"][-1],
+        "test_loss": result.curves["test_loss"][-1],
+    }
+
+
+def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, object]:
+    run = trial.run
+    row = dict.fromkeys(COLUMNS, math.nan) | described(run)
+    row |= {"sparsity": trial.sparsity, "parameters": nonzeros(run), "fingerprint": ""}
+    row["setting"] = trial.setting or row["setting"]
     result = results(run)
     if result is not None and not mask_diverged(run, results):
-        row |= {
-            "accuracy": result.accuracy,
-            "best_accuracy": result.best_accuracy,
-            "train_loss": result.curves["train_loss"][-1],
-            "test_loss": result.curves["test_loss"][-1],
+        row |= reached(result) | {
             "loss_left": convergence.loss_left(result.curves["train_loss"]),
             "loss_falling": convergence.loss_falling(result.curves["train_loss"], run.recipe),
             "validation_accuracy": result.curves.get(VALIDATION, [math.nan])[-1],

@@ -21,7 +21,7 @@ from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import Store
 from lthpaper.sweep import ray_address, torchrun
 from lthpaper.sweep.executor import Executor, Job, WorkerDied
-from lthpaper.sweep.plan import Keep, Plan, plan, worker_count
+from lthpaper.sweep.plan import Keep, Plan, plan, process_count, worker_count
 from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
@@ -108,6 +108,8 @@ def execute(
         _same_data(todo, store, data_root)
         if not todo.todo:
             return todo
+        if not on:
+            workers = process_count(todo, device, workers)
         torchrun.check(todo.todo, device)
         with Bar(todo, quiet) as bar:
             execution = _Execution(todo, store, data_root, device, workers, bar, stopping, on, curve_points)
@@ -206,16 +208,15 @@ class _Execution:
 
     def _choose_executor(self) -> Executor:
         """A cluster's workers, processes, or this process if one worker is enough."""
-        todo = self.plan.todo
-        own = any(networks.is_local(run.task.network) for run in todo)  # other processes cannot build it
         if self.on:
-            require(not own, "A network that is a function of this process cannot be trained on a cluster.")
+            local = any(networks.is_local(run.task.network) for run in self.plan.todo)
+            require(not local, "A network that is a function of this process cannot be trained on a cluster.")
             from lthpaper.sweep.ray_driver import RayWorkers  # here, since ray is an optional extra
 
             return RayWorkers(self.on, str(self.device))
         if team := torchrun.executor(self._count, self.stopping):
             return team
-        if own or self.workers <= 1 or len(todo) <= pack_limits(todo[0], self.device)[0]:
+        if self.workers == 1:
             return InThisProcess(self._count, self.stopping)
         return Workers(self.workers)
 

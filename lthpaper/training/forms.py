@@ -92,7 +92,8 @@ def forward_of(task: Task, form: Form) -> tuple[Callable, torch.nn.Module, str]:
     program, why = pack_form(task, form.channels_last)
     if not isinstance(program, Program):
         return program, program.network, why
-    forward = by_compiler(program, dynamic=False) if form.compiled else program
+    # what draws has other seeds at every step, and would be compiled anew for each
+    forward = by_compiler(program, dynamic=False) if form.compiled and not program.draws else program
     if not form.stacked:
         return Separately(forward), program.network, "one by one is faster on this device"
     return forward, program.network, ""

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -16,7 +16,7 @@ from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.training.autotune import choose, smallest_pack
 from lthpaper.training.pack import Pack, repeatable
 from lthpaper.training.process_group import ALONE, Alone
-from lthpaper.training.result import Checkpoint, Keeper, Load, Progress, Trained, curves_of
+from lthpaper.training.result import Checkpoint, Keeper, Load, Progress, Start, Trained, curves_of
 from lthpaper.training.start import Begun, hash_of, shares
 
 SECONDS_BETWEEN_CHECKPOINTS = 120.0  # LTHPAPER_CHECKPOINT_SECONDS
@@ -96,10 +96,10 @@ class _Training:
 
     def __init__(self, share: list[Begun], data: DataSet, ways: _Ways):
         self.share, self.ways, self.fingerprint = share, ways, data.fingerprint
-        self.runs, self.masks = [begun.run for begun in share], [begun.start.mask for begun in share]
+        self.runs = [begun.run for begun in share]
         kept = [begun.checkpoint for begun in share]
         starts = [
-            b.start if c is None else replace(b.start, weights=c.weights, velocity=c.velocity)
+            b.start if c is None else Start(c.weights, c.mask or b.start.mask, c.velocity, c.square)
             for b, c in zip(share, kept, strict=True)
         ]
         losses = [c.loss if c else 0.0 for c in kept]
@@ -149,7 +149,7 @@ class _Training:
             yield Trained(
                 run,
                 self.pack.weights(i),
-                self.masks[i],
+                self.pack.mask(i),
                 self.curves[run],
                 self.snapshots[run],
                 self.seconds + k * self.before[i],
@@ -188,17 +188,20 @@ class _Training:
 
     def _state(self, i: int, loss: float) -> Checkpoint:
         run = self.runs[i]
+        velocity, square = self.pack.optimizer.moments(i)
         return Checkpoint(
             self.pack.epoch,
             self.pack.step,
             loss,
             hash_of(self.share[i].start),
             self.pack.weights(i),
-            self.pack.momentum(i),
+            velocity,
             self.curves[run],
             self.snapshots[run],
             self.before[i] + (time.perf_counter() - self.began) / len(self.runs),
             tuple(dict.fromkeys((*self.resumed[i], str(self.ways.device)))),
+            square,
+            self.pack.mask(i) if run.topology else None,
         )
 
 

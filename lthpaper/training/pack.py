@@ -11,15 +11,18 @@ from torch import Tensor
 
 from lthpaper.data import DataSet
 from lthpaper.data.augment import derived_seed, mixing
+from lthpaper.runs.masks import Mask
 from lthpaper.runs.recipe import learning_rate
 from lthpaper.runs.run import Run
 from lthpaper.training.allocator import keep_freed_memory
 from lthpaper.training.batches import feed
 from lthpaper.training.cuda_graphs import Recorded
 from lthpaper.training.forms import Form, forward_of, usual_form
+from lthpaper.training.growth import Growth
+from lthpaper.training.optimizers import Layout, Optimizer, undecayed
 from lthpaper.training.process_group import ALONE, Alone
 from lthpaper.training.result import Start, Weights
-from lthpaper.training.stacking import OneByOne, stack
+from lthpaper.training.stacking import draws, stack
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
 
@@ -56,32 +59,25 @@ class Pack:
         stacked = stack([s.weights for s in starts])
         names = [name for name, p in network.named_parameters() if p.requires_grad]
         self._buffers = [name for name, _ in network.named_buffers()]
-        sizes = [stacked[name].numel() for name in names]
-        total, k = sum(sizes), len(starts)
-        self.flat = torch.empty(total, dtype=self.dtype, device=self.device)
-        self.gradient = torch.zeros_like(self.flat)
-        self.velocity = torch.zeros_like(self.flat)
-        self.rates = torch.empty_like(self.flat)  # learning rate of every single weight
-        self.pruned = torch.zeros(total, dtype=torch.bool, device=self.device)
+        layout = Layout({name: stacked[name].shape for name in names})
+        self.flat = torch.empty(layout.total, dtype=self.dtype, device=self.device)
+        self.optimizer = Optimizer(self.recipe, layout, self.flat, undecayed(network))
         self.state: dict[str, Tensor] = {}
-        self.velocities: dict[str, Tensor] = {}
-        self._owner = torch.empty(total, dtype=torch.int32, device=self.device)  # run of every single weight
-        self._rates_now: list[float] = []
-        flats = (self.flat, self.gradient, self.velocity, self.pruned, self._owner)
-        for name, *pieces in zip(names, *(f.split(sizes) for f in flats), strict=True):
-            shape = stacked[name].shape
-            weights, gradient, velocity, pruned, owner = (piece.view(shape) for piece in pieces)
+        gradients, pruned = layout.views(self.optimizer.gradient), layout.views(self.optimizer.pruned)
+        for name, weights in layout.views(self.flat).items():
             weights.copy_(stacked[name])
             for i, s in enumerate(starts):
                 if s.mask is not None and name in s.mask:
-                    pruned[i] = ~s.mask[name].to(self.device)
-                if s.velocity is not None:
-                    velocity[i] = s.velocity[name].to(self.device)
+                    pruned[name][i] = ~s.mask[name].to(self.device)
             leaf = weights.detach().requires_grad_()  # shares the flat vector's memory
-            leaf.grad = gradient
-            self.state[name], self.velocities[name] = leaf, velocity
-            owner.view(k, -1).copy_(torch.arange(k)[:, None])
-        self.has_masks = any(s.mask is not None for s in starts)
+            leaf.grad = gradients[name]
+            self.state[name] = leaf
+        for i, s in enumerate(starts):
+            self.optimizer.begin(i, s.velocity, s.square)
+        self.masks = [s.mask for s in starts]
+        self.optimizer.has_masks = any(mask is not None for mask in self.masks)
+        topology = self.runs[0].topology  # one for all runs of a pack
+        self.growth = Growth(topology, self.runs, [mask or {} for mask in self.masks]) if topology else None
         for name in (n for n in stacked if n not in self.state):  # buffers, and what the network has frozen
             value = stacked[name].to(self.device)
             self.state[name] = value.to(self.dtype) if value.is_floating_point() else value
@@ -106,41 +102,51 @@ class Pack:
         It takes the learning rates of the pack's `epoch` and `step`, which stay as they are. Returns the mean
         losses of the whole batch before it, (K,).
         """
-        self._set_rates()
+        share = self._prepare()
         whole = self.feed.batch_length(self.step)
-        if self.team is ALONE and whole <= (self.recipe.micro_batch or whole):
+        if not share and self.team is ALONE and whole <= (self.recipe.micro_batch or whole):
             return (
                 self._recorded(self._plain_step, x, labels) if self._recorded else self._plain_step(x, labels)
             )
-        self.gradient.zero_()
+        self.optimizer.gradient.zero_()
         losses = self._in_micro_batches(x, labels, whole)
-        self._sgd()
+        if self.growth is not None and share:
+            self.growth.change(self.optimizer, share, self._number)
+        else:
+            self.optimizer.step()
         return losses
 
-    def _set_rates(self) -> None:
-        """Every weight's learning rate at this step of this epoch."""
+    @property
+    def _number(self) -> int:
+        """How many steps of the training are done."""
+        return (self.epoch - self.runs[0].first_epoch) * self.feed.steps + self.step
+
+    def _prepare(self) -> float:
+        """Tell the optimizer every run's learning rate at this step, and which of its updates it is. Returns
+        the share of the masks that changes in place of an update, 0 at an ordinary step."""
         rates = [learning_rate(run.recipe, self.epoch, self.step, self.feed.steps) for run in self.runs]
-        if rates != self._rates_now:
-            self._rates_now = rates
-            each = torch.tensor(rates, dtype=self.dtype, pin_memory=self.device.type == "cuda")
-            each = each.to(self.device, non_blocking=True)  # else each step of a cosine would wait for it
-            torch.index_select(each, 0, self._owner, out=self.rates)
+        changes, share = 0, 0.0
+        if self.growth is not None:
+            steps = self.runs[0].cost * self.feed.steps
+            changes = self.growth.topology.changes_before(self._number, steps)
+            share = self.growth.topology.share(self._number, steps)
+        self.optimizer.prepare(rates, self._number - changes + 1)
+        return share
 
     def _plain_step(self, x: Tensor, labels: Tensor) -> Tensor:
         """A step on a whole batch."""
-        self.gradient.zero_()
+        self.optimizer.gradient.zero_()
         losses = self._accumulate(x, labels, labels.shape[1], 0)
-        self._sgd()
+        self.optimizer.step()
         return losses
 
     def _recordable(self) -> bool:
         """Whether a step is the same operations every time: nothing in it is drawn on the way."""
-        return not isinstance(self.forward, OneByOne) and not self.recipe.mixup
+        return not draws(self.forward) and not self.recipe.mixup
 
     def _mutable(self) -> list[Tensor]:
         """All that a step changes."""
-        buffers = [t for name, t in self.state.items() if name not in self.velocities]
-        return [self.flat, self.velocity, self.gradient, *buffers]
+        return [*self.optimizer.changed(), *(t for t in self.state.values() if not t.requires_grad)]
 
     def _in_micro_batches(self, x: Tensor, labels: Tensor, whole: int) -> Tensor:
         """A step in parts: each part's batch-norm begins from the same running statistics, and what these
@@ -157,7 +163,7 @@ class Pack:
             losses = self._accumulate(x[:, piece], labels[:, piece], whole, i)
             sums += torch.cat([losses.double(), *(value.flatten().double() for value in buffers)])
             done = piece.stop
-        self.team.sum(self.gradient, sums)
+        self.team.sum(self.optimizer.gradient, sums)
         losses, *rest = sums.split(sizes)
         for value, total in zip(buffers, rest, strict=True):
             value.copy_(total.view_as(value) / len(parts))
@@ -205,20 +211,6 @@ class Pack:
             return self.forward(self.state, x, training, seeds).to(self.dtype)
 
     @torch.no_grad()
-    def _sgd(self) -> None:
-        """torch.optim.SGD's update, with nothing ever reaching a pruned weight.
-
-        The gradient is overwritten, not multiplied: 0·NaN is NaN, and a diverged run keeps its mask.
-        """
-        if self.has_masks:
-            self.gradient.masked_fill_(self.pruned, 0)
-        self.gradient.add_(self.flat, alpha=self.recipe.weight_decay)
-        self.velocity.mul_(self.recipe.momentum).add_(self.gradient)
-        self.flat.addcmul_(self.rates, self.velocity, value=-1)
-        if self.has_masks:  # decay and momentum of NaN neighbours cannot reach here, but 0·inf could
-            self.flat.masked_fill_(self.pruned, 0)
-
-    @torch.no_grad()
     def evaluate(self, part: str = "test") -> tuple[Tensor, Tensor]:
         """Loss (K,) and accuracy in percent (K,) on the test images, or on those of "validation"; accuracy is
         NaN where a logit is not finite.
@@ -241,9 +233,19 @@ class Pack:
         """A copy of run i's parameters and buffers, on the CPU."""
         return {name: value[i].detach().cpu().clone() for name, value in self.state.items()}
 
-    def momentum(self, i: int) -> Weights:
-        """A copy of run i's velocity, by parameter, on the CPU."""
-        return {name: value[i].cpu().clone() for name, value in self.velocities.items()}
+    def mask(self, i: int) -> Mask | None:
+        """Run i's mask, as it is now."""
+        return self.masks[i] if self.growth is None else self.growth.mask(self.optimizer, i)
+
+    @property
+    def velocity(self) -> Tensor:
+        """The optimizer's, of every single weight."""
+        return self.optimizer.velocity
+
+    @property
+    def pruned(self) -> Tensor:
+        """Of every single weight, whether it is pruned."""
+        return self.optimizer.pruned
 
 
 def _parts(whole: int, micro_batch: int) -> list[slice]:

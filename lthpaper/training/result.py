@@ -24,11 +24,13 @@ def curves_of(run: Run) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins: weights, zero where pruned, the mask, and SGD's momentum (None: none yet)."""
+    """Where a training begins: weights, zero where pruned, the mask, and the optimizer's moments (None: none
+    yet; square is AdamW's second)."""
 
     weights: Weights
     mask: Mask | None
     velocity: Weights | None = None
+    square: Weights | None = None
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Checkpoint:
 
     epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
     the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
-    own share.
+    own share. square: AdamW's second moment, None for SGD. mask: as it is then, where it changes.
     """
 
     epoch: int
@@ -59,6 +61,8 @@ class Checkpoint:
     snapshots: dict[int, Weights]
     seconds: float
     devices: tuple[str, ...]
+    square: Weights | None = None
+    mask: Mask | None = None
 
 
 class Keeper(Protocol):

@@ -1,8 +1,8 @@
 """Packs: K networks of one architecture as one program.
 
 Parameters are stacked along a leading axis, (K, *shape). Inside the program an image-shaped activation
-is (B, K·C, H, W), so that a convolution of the pack is one grouped convolution, and a feature vector is
-(K, B, F), so that a linear layer is one batched product. Networks never mix: what one computes does not
+is (B, K·C, H, W), so that a convolution of the pack is one grouped convolution. Vectors and tokens are
+(K, B, ...), so that a linear layer is one batched product. Networks never mix: what one computes does not
 depend on who shares its pack. A network that cannot be stacked runs one by one behind the same call.
 """
 
@@ -14,19 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from lthpaper.training.stacked_layers import (
-    ELEMENTWISE,
-    ELEMENTWISE_METHODS,
-    MODULES,
-    POOLS,
-    Context,
-    NotStackable,
-    State,
-    flatten,
-    give_output,
-    mean,
-    take_input,
-)
+from lthpaper.training.stacked_forms import form_of
+from lthpaper.training.stacked_layers import Context, NotStackable, State
+from lthpaper.training.stacked_tokens import DRAWING
 
 
 @dataclass(frozen=True)
@@ -48,82 +38,56 @@ class Step:
 
 @dataclass
 class Program:
-    """A traced network as a list of steps over packs."""
+    """A traced network as a list of steps over packs.
+
+    takes_images: whether its input is images, or vectors. draws: whether a forward pass draws (dropout).
+    """
 
     network: nn.Module
     channels_last: bool = False  # the layout of images inside the program
+    takes_images: bool = True
     steps: list[Step] = field(init=False)
+    draws: bool = field(init=False)
 
     def __post_init__(self) -> None:
         try:
             graph = fx.Tracer().trace(self.network)
         except Exception as error:  # whatever a network's own code raises on a symbolic input
             raise NotStackable(f"its forward cannot be traced ({error})") from error
-        self.modules = dict(self.network.named_modules())
+        modules = dict(self.network.named_modules())
+        images: set[fx.Node] = set()
+        forms = {}
+        for node in graph.nodes:
+            forms[node], is_image = form_of(node, modules, images, self.takes_images)
+            if is_image:
+                images.add(node)
+        self.draws = any(map(_draws, modules.values())) or any(n.target in DRAWING for n in graph.nodes)
         numbers = {node: i for i, node in enumerate(graph.nodes)}
         used: set[fx.Node] = set()
         steps = []
         for node in reversed(graph.nodes):
-            self._check(node)
             done_with = [n for n in {node, *node.all_input_nodes} if n not in used]
             used.update(done_with)
             values: Any = lambda n: Value(numbers[n])  # noqa: E731  # fx knows no Value
             args, kwargs = fx.map_arg((node.args, node.kwargs), values)
             free = tuple(numbers[n] for n in done_with)
-            steps.append(Step(self._operation(node), tuple(args), _renamed(kwargs), free))
+            steps.append(Step(forms[node], tuple(args), dict(kwargs), free))
         self.steps = steps[::-1]
 
-    def _check(self, node: fx.Node) -> None:
-        known = {
-            "placeholder": lambda: True,
-            "output": lambda: True,
-            "get_attr": lambda: False,
-            "call_module": lambda: self._module_known(self.modules[node.target]),
-            "call_function": lambda: (
-                node.target in ELEMENTWISE | POOLS | {torch.flatten, torch.mean}
-                and all(isinstance(a, fx.Node | int | float | tuple | list | bool | None) for a in node.args)
-            ),
-            "call_method": lambda: node.target in ELEMENTWISE_METHODS | {"mean", "flatten"},
-        }
-        if not known[node.op]():
-            what = type(self.modules[node.target]).__name__ if node.op == "call_module" else node.target
-            raise NotStackable(f"no pack form of {getattr(what, '__name__', what)}")
-
-    @staticmethod
-    def _module_known(module: nn.Module) -> bool:
-        plain_padding = getattr(module, "padding_mode", "zeros") == "zeros"
-        cumulative = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.momentum is None
-        return type(module) in MODULES and plain_padding and not cumulative
-
-    def _operation(self, node: fx.Node) -> Callable[..., Any]:
-        """What a node does to packs, as a function of the context and the node's arguments."""
-        target: Any = node.target
-        if node.op == "placeholder":
-            return take_input
-        if node.op == "output":
-            return give_output
-        if node.op == "call_module":
-            module, form = self.modules[target], MODULES[type(self.modules[target])]
-            return lambda c, x: form(c, module, target, x)
-        if target in (torch.flatten, "flatten"):
-            return lambda c, x, *args, **kwargs: flatten(c.k, x, *args, **kwargs)
-        if target in (torch.mean, "mean"):
-            return lambda c, x, *args, **kwargs: mean(c.k, x, *args, **kwargs)
-        if node.op == "call_method":
-            return lambda c, x, *args, **kwargs: getattr(x, target)(*args, **kwargs)
-        return lambda c, *args, **kwargs: target(*args, **kwargs)
-
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
-        """x: (K, B, C, H, W) or (K, B, F) -> logits (K, B, classes). No seed is used: nothing here draws."""
+        """x: (K, B, C, H, W) or (K, B, F) -> logits (K, B, classes). seeds: one a network, for what it draws
+        (dropout): the same as it would draw alone."""
         k = x.shape[0]
-        if x.ndim == 5:
-            layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        if self.takes_images:
             x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=layout)  # (B, K·C, H, W)
-        context = Context(k, state, training, x)
+        drawn = (seeds or [0] * k) if training and self.draws else []
+        generators = [torch.Generator(x.device).manual_seed(seed) for seed in drawn]
+        context = Context(k, state, training, x, layout, generators)
         values: dict[int, Any] = {}
         for number, step in enumerate(self.steps):
-            args = [values[a.number] if isinstance(a, Value) else a for a in step.args]
-            kwargs = {n: values[a.number] if isinstance(a, Value) else a for n, a in step.kwargs.items()}
+            args = [_filled(a, values) for a in step.args]
+            kwargs = {n: _filled(a, values) for n, a in step.kwargs.items()}
             values[number] = out = step.do(context, *args, **kwargs)
             for read in step.done_with:  # kept, they would hold a quarter more memory until backward
                 del values[read]
@@ -136,8 +100,21 @@ class Program:
         return logits
 
 
-def _renamed(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {{"start_dim": "start", "end_dim": "end"}.get(name, name): v for name, v in kwargs.items()}
+def _filled(argument: Any, values: dict[int, Any]) -> Any:
+    """An argument with values in the places of Values, which may be in lists, tuples and slices."""
+    if isinstance(argument, Value):
+        return values[argument.number]
+    if isinstance(argument, list | tuple):
+        return type(argument)(_filled(a, values) for a in argument)
+    if isinstance(argument, slice):
+        return slice(*(_filled(a, values) for a in (argument.start, argument.stop, argument.step)))
+    return argument
+
+
+def _draws(module: nn.Module) -> bool:
+    return (isinstance(module, nn.Dropout) and module.p > 0) or (
+        isinstance(module, nn.MultiheadAttention) and module.dropout > 0
+    )
 
 
 @dataclass
@@ -146,12 +123,17 @@ class Separately:
 
     program: Callable[..., Tensor]
 
+    @property
+    def draws(self) -> bool:
+        return draws(self.program)
+
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
         """As a Program's."""
         # split and not sliced: the gradient of a slice is a tensor of all K networks, K times
         pieces = {name: tensor.split(1) for name, tensor in state.items()}
         each = [{name: piece[i] for name, piece in pieces.items()} for i in range(x.shape[0])]
-        return torch.cat([self.program(own, x[i : i + 1], training) for i, own in enumerate(each)])
+        seeded = [None if seeds is None else seeds[i : i + 1] for i in range(x.shape[0])]
+        return torch.cat([self.program(own, x[i : i + 1], training, seeded[i]) for i, own in enumerate(each)])
 
 
 @dataclass
@@ -159,6 +141,7 @@ class OneByOne:
     """The same call for a network that cannot be stacked: K calls of the module itself."""
 
     network: nn.Module
+    draws = True  # for all that is known
 
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
         """x: (K, B, ...) -> logits (K, B, classes). seeds: one a network, for what it draws (dropout)."""
@@ -169,6 +152,11 @@ class OneByOne:
             with _seeded(seeds[i] if seeds else 0, x.device):
                 logits.append(torch.func.functional_call(self.network, own, (x[i],)))
         return torch.stack(logits)
+
+
+def draws(forward: Any) -> bool:
+    """Whether a forward pass draws, so that it is not the same operations every time."""
+    return getattr(forward, "draws", False)
 
 
 @contextmanager
@@ -202,7 +190,7 @@ def program(
     except Exception:  # a network may insist on float32
         expected, tolerance = _trials(alone, state, inputs), 1e-3
     try:
-        packed = Program(network, channels_last)
+        packed = Program(network, channels_last, takes_images=example.ndim == 4)
         for found, right in zip(_trials(packed, state, inputs), expected, strict=True):
             if not torch.allclose(found, right, rtol=tolerance, atol=tolerance / 10, equal_nan=True):
                 raise NotStackable("its pack form computes something else")

@@ -202,9 +202,11 @@ def test_each_run_has_its_numbers(four):
 def test_four_panels_share_their_levels_and_say_what_they_show(four):
     _, table = four
     figure = fig4.plot(table, TINY)
-    titles = [ax.get_title() for ax in figure.axes[:4]]
-    assert [t[:3] for t in titles] == ["(a)", "(b)", "(c)", "(d)"]
-    assert all(f"{a:.1f} %" in t for a, t in zip(measured.numbers(table)["accuracy"], titles, strict=True))
+    assert [ax.get_title("left")[:3] for ax in figure.axes[:4]] == ["(a)", "(b)", "(c)", "(d)"]
+    said = [ax.texts[-1].get_text().splitlines() for ax in figure.axes[:4]]
+    for name, numbers in measured.numbers(table).groupby("panel"):
+        of_panel = said["abcd".index(name)]
+        assert of_panel[of_panel.index("accuracy (%)") + 1] == f"{numbers['accuracy'].item():.1f}"
     levels = [c.levels for ax in figure.axes[:4] for c in ax.collections[:1]]
     assert all(np.array_equal(levels[0], other) for other in levels)
     assert {(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes[:4]} == {
@@ -216,13 +218,27 @@ def test_four_panels_share_their_levels_and_say_what_they_show(four):
     plt.close(figure)
 
 
-def test_the_title_has_the_mean_over_seeds_and_not_the_first_one(four):
+def test_a_panel_says_the_mean_over_seeds_and_not_the_first_one(four):
     _, table = four
     more = table.assign(seed=1, digest=table["digest"] + "-", accuracy=table["accuracy"] + 10)
     figure = fig4.plot(pd.concat([table, more], ignore_index=True), TINY)
     mean = measured.numbers(table)["accuracy"].iloc[0] + 5
-    assert f"accuracy {mean:.1f} ± 7.1 %" in figure.axes[0].get_title()
+    assert f"accuracy (%)\n{mean:.1f} ± 7.1\n" in figure.axes[0].texts[-1].get_text()
     plt.close(figure)
+
+
+def test_a_basin_is_measured_filter_by_filter_where_every_run_was(four):
+    _, table = four
+    found = measured.numbers(table)
+    surfaces_of = table[table["kind"] == "surface"].groupby("panel").first()
+    unit = (surfaces_of["filter_x"] * surfaces_of["filter_y"]).reindex(found["panel"]).to_numpy()
+    assert found["basin_by_filter"].tolist() == pytest.approx((found["basin_area"] * unit).tolist())
+    assert "by its own norm" in fig4.plot(table, TINY).get_suptitle()
+    published_before = table.assign(filter_x=math.nan, filter_y=math.nan)
+    figure = fig4.plot(published_before, TINY)
+    assert "minimum, in ‖" in figure.get_suptitle()
+    assert f"basin\n{measured.numbers(table)['basin_relative'][0]:.3f}" in figure.axes[0].texts[-1].get_text()
+    plt.close("all")
 
 
 def test_scaling_all_weights_changes_neither_the_picture_nor_the_basin(four):

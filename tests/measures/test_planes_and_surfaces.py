@@ -1,5 +1,7 @@
 """Planes, surfaces and their numbers: what a contour shows is the loss of real networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,15 @@ from lthpaper.errors import InputError
 from lthpaper.measures.batch_norm import estimate_statistics
 from lthpaper.measures.folding import fold
 from lthpaper.measures.oracle import module
-from lthpaper.measures.planes import Plane, Sample, moving_weights, random_plane, trajectory_plane, window
+from lthpaper.measures.planes import (
+    Plane,
+    Sample,
+    filter_lengths,
+    moving_weights,
+    random_plane,
+    trajectory_plane,
+    window,
+)
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
 from lthpaper.measures.surfaces import Evaluator, line, losses, sample, surface
 from lthpaper.runs.masks import dense_mask, global_magnitude, prunable
@@ -146,6 +156,22 @@ def test_a_random_directions_filters_have_the_norms_of_the_weights_filters(train
             own, theirs = (w.double().flatten(1).norm(dim=1) for w in (direction[n], trained.weights[n]))
             torch.testing.assert_close(own, theirs)
     assert any((plane.u[n] < 0).any() for n in names)  # Gaussian, not uniform on [0, 1]
+    assert filter_lengths(plane) == pytest.approx((1, 1))
+
+
+def test_scaling_one_layer_or_one_filter_changes_no_length_by_filter(plane: Plane):
+    scale = {
+        n: torch.rand(len(plane.u[n]), generator=torch.Generator().manual_seed(2)) + 0.5 for n in plane.names
+    }
+
+    def scaled(weights):
+        return {
+            n: w * scale[n].view(-1, *[1] * (w.ndim - 1)) if n in scale else w for n, w in weights.items()
+        }
+
+    other = replace(plane, origin=scaled(plane.origin), u=scaled(plane.u), v=scaled(plane.v))
+    assert filter_lengths(other) == pytest.approx(filter_lengths(plane), rel=1e-5)
+    assert all(length > 0 for length in filter_lengths(plane))
 
 
 def test_random_planes_depend_on_the_generator_alone(trained: Trained):

@@ -106,6 +106,9 @@ BAD = {
     "precision": ["fp16", "", None, 32, ["fp32"]],
     "mixup": [*NO_NUMBER, -0.1],
     "micro_batch": [-1, -64, 3, 128, 32.0, "32", None, True, False, NAN],
+    "optimizer": ["adam", "SGD", "", None, 1, ["sgd"]],
+    "clip": [*NO_NUMBER, -0.1],
+    "decay_norms": [0, 1, "false", None],
 }
 
 
@@ -133,6 +136,28 @@ def test_the_edges_of_what_is_allowed_are_allowed(precision, schedule):
 def test_whole_numbers_and_lists_are_taken_for_what_they_mean():
     assert Recipe(lr=1, milestones=[80, 120]) == Recipe(lr=1.0, milestones=(80, 120))
     assert math.copysign(1, Recipe(momentum=-0.0).momentum) == 1
+
+
+def test_an_unknown_optimizer_is_refused_with_those_that_there_are():
+    with pytest.raises(InputError, match="optimizer is 'adam'; it must be one of sgd, nesterov, adamw"):
+        Recipe(optimizer="adam")
+
+
+def test_nesterov_without_momentum_is_refused():
+    with pytest.raises(InputError, match="with the optimizer nesterov it must be above 0"):
+        Recipe(optimizer="nesterov", momentum=0)
+
+
+OTHER = {"optimizer": "adamw", "clip": 1.0, "decay_norms": False}
+
+
+def test_optimizer_clipping_and_decay_are_part_of_a_training_and_absent_while_they_are_the_papers():
+    plain, task = Recipe(), Task("resnet8", "digits")
+    recipes = [plain, plain.with_(optimizer="nesterov"), *(plain.with_(**{f: v}) for f, v in OTHER.items())]
+    assert len({Run(task, recipe).digest for recipe in recipes}) == len(recipes)
+    assert not OTHER.keys() & set(canonical.describe(plain))
+    for recipe in recipes:
+        assert canonical.rebuild(Recipe, canonical.describe(recipe)) == recipe
 
 
 @given(micro=st.sampled_from((1, 2, 8, 32)), mixup=st.floats(0, 8, exclude_min=True))

@@ -172,6 +172,9 @@ TAKEN = {
     "grid": [0.3, "0.3", [0.3]],
     "rounds": ["1,2", [1, 2], (1.0, 2)],
     "precision": ["bf16"],
+    "optimizer": ["adamw"],
+    "clip": [1, "1", 1.0],
+    "decay_norms": [False, "false", " False "],
 }
 
 
@@ -183,6 +186,9 @@ def test_a_field_may_come_from_a_shell_a_notebook_or_python(field, value):
         "grid": (0.3,),
         "rounds": (1, 2),
         "precision": "bf16",
+        "optimizer": "adamw",
+        "clip": 1.0,
+        "decay_norms": False,
     }
     changed = scale("laptop", **{field: value})
     assert getattr(changed, field) == expected[field]
@@ -210,7 +216,18 @@ REFUSED = {
     "surface_points": [1, 0],
     "surface_images": [0, "all"],
     "as_paper": ["seeds", ["epochs", "network"]],
+    "optimizer": ["adam", "", 1],
+    "clip": [-1, "much", math.nan, True],
+    "decay_norms": [0, "no", 1.0, [True]],
 }
+
+
+def test_every_training_of_a_scale_has_its_optimizer():
+    of = scale("paper", optimizer="adamw", clip=1, decay_norms="false")
+    for data in paper.RECIPES:
+        recipe = of.recipe_for(data)
+        assert (recipe.optimizer, recipe.clip, recipe.decay_norms) == ("adamw", 1.0, False)
+    assert of.insufficient_recipe.optimizer == "adamw"
 
 
 @pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in REFUSED.items() for v in values])

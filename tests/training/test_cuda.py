@@ -53,9 +53,13 @@ def starts(of: list[Run], sparsity: float = 0.8) -> list[Start]:
     return found
 
 
+OTHERS = {"optimizer": "adamw", "clip": 0.5, "decay_norms": False}
+
+
+@pytest.mark.parametrize("recipe", [{}, OTHERS], ids=["sgd", "adamw"])
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_in_float64_every_form_is_the_plain_loop(form):
-    wanted = runs(precision="fp64")
+def test_in_float64_every_form_is_the_plain_loop(form, recipe):
+    wanted = runs(precision="fp64", **recipe)
     begin = starts(wanted)
     pack = Pack(wanted, begin, FEW, GPU, form)
     means = [pack.train_epoch() for _ in range(2)]
@@ -117,8 +121,9 @@ def test_stopped_and_resumed_has_the_same_bits(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
-def test_no_step_waits_for_the_device():
-    wanted = runs(precision="bf16", schedule="cosine")  # every step has its own learning rates
+@pytest.mark.parametrize("recipe", [{}, OTHERS], ids=["sgd", "adamw"])
+def test_no_step_waits_for_the_device(recipe):
+    wanted = runs(precision="bf16", schedule="cosine", **recipe)  # every step has its own learning rates
     pack = Pack(wanted, starts(wanted), FEW, GPU, Form(graphed=True))
     pack.train_epoch()  # recordings are made
     batches = list(pack.feed.batches(1, 0))

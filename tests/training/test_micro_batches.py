@@ -155,10 +155,10 @@ class InParts(Pack):
     """A pack whose every step is in parts, be it in one."""
 
     def train_step(self, x: Tensor, labels: Tensor) -> Tensor:
-        self._set_rates()
-        self.gradient.zero_()
+        self._prepare()
+        self.optimizer.gradient.zero_()
         losses = self._in_micro_batches(x, labels, x.shape[1])
-        self._sgd()
+        self.optimizer.step()
         return losses
 
 
@@ -171,7 +171,8 @@ def test_a_micro_batch_of_the_whole_batch_is_the_training_without():
     assert whole.train_epoch().tolist() == pytest.approx(parts.train_epoch().tolist(), rel=1e-12)
     for i in (0, 1):
         assert all(torch.equal(w, parts.weights(i)[n]) for n, w in whole.weights(i).items())
-        assert all(torch.equal(v, parts.momentum(i)[n]) for n, v in whole.momentum(i).items())
+        theirs, _ = parts.optimizer.moments(i)
+        assert all(torch.equal(v, theirs[n]) for n, v in whole.optimizer.moments(i)[0].items())
 
 
 @pytest.fixture(scope="module")

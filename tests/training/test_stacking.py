@@ -83,6 +83,12 @@ class Dropping(Own):
         return self.last(F.dropout(F.relu(self.hidden(x)), 0.5, self.training))
 
 
+class Noisy(Own):
+    def forward(self, x):
+        hidden = self.hidden(x)
+        return self.last(F.relu(hidden) + torch.randn_like(hidden))
+
+
 class Tied(Own):
     def __init__(self, num_classes: int = 10):
         super().__init__(num_classes)
@@ -135,12 +141,12 @@ def own(kind: type) -> Task:
     return Task(f"{__name__}:{kind.__name__}", "digits")
 
 
-STACKED = {Own: "", Frozen: "", Normalising: ""}
+STACKED = {Own: "", Frozen: "", Normalising: "", Dropping: ""}
 ONE_BY_ONE = {
-    Dropping: "no pack form of dropout",
+    Noisy: "no pack form of randn_like",
     Tied: "fails",
     Branching: "something else",
-    Constant: "no pack form",
+    Constant: "neither a parameter nor a buffer",
 }
 
 
@@ -152,7 +158,7 @@ def test_networks_of_ones_own_train_as_their_plain_loop_stacked_or_not(kind):
         assert (STACKED | ONE_BY_ONE)[kind] in result.packed
         assert bool(result.packed) == (kind in ONE_BY_ONE)
         assert math.isfinite(result.curves["train_loss"][-1])
-        if kind is Dropping:  # the plain loop would draw from the global generator
+        if kind in (Dropping, Noisy):  # the plain loop would draw from the global generator
             continue
         network = kind()
         network.load_state_dict(initial_weights(run), strict=False)
@@ -170,8 +176,9 @@ def test_frozen_parameters_stay_as_they_are():
     assert not torch.equal(result.weights["second.weight"], begin["second.weight"])
 
 
-def test_a_network_that_draws_in_its_forward_depends_on_its_runs_seed_alone():
-    runs = [pretraining(own(Dropping), RECIPE, seed) for seed in range(3)]
+@pytest.mark.parametrize("kind", [Dropping, Noisy])
+def test_a_network_that_draws_in_its_forward_depends_on_its_runs_seed_alone(kind):
+    runs = [pretraining(own(kind), RECIPE, seed) for seed in range(3)]
     before = torch.get_rng_state()
     alone = next(train(runs[:1], FEW))
     assert torch.equal(torch.get_rng_state(), before)
@@ -182,8 +189,9 @@ def test_a_network_that_draws_in_its_forward_depends_on_its_runs_seed_alone():
     assert all(torch.equal(alone.weights[key], in_company.weights[key]) for key in alone.weights)
 
 
-def test_what_a_network_draws_differs_from_step_to_step_and_seed_to_seed():
-    forward = OneByOne(Dropping())
+@pytest.mark.parametrize("form", [OneByOne, Program])
+def test_what_a_network_draws_differs_from_step_to_step_and_seed_to_seed(form):
+    forward = form(Dropping())
     state, x = state_of([Dropping()] * 2), torch.rand(1, 3, 1, 8, 8).expand(2, -1, -1, -1, -1)
     state = {key: value[:1].expand_as(value) for key, value in state.items()}
     one, other = forward(state, x, True, [1, 2])
@@ -215,16 +223,19 @@ def test_a_network_that_cannot_take_the_images_is_named(kind, said):
 # --- operations that are refused rather than computed wrongly ---
 
 REFUSED = {
-    "flatten of two axes": nn.Sequential(nn.Flatten(1, 2), nn.Flatten(), nn.Linear(64, 10)),
     "padding by reflection": nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"), nn.Flatten(), nn.Linear(256, 10)
     ),
     "batch-norm without momentum": nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, momentum=None), nn.Flatten(), nn.Linear(144, 10)
     ),
-    "one-dimensional dropout": nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10)),
+    "dropout of whole channels": nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.Dropout2d(0.5), nn.Flatten(), nn.Linear(144, 10)
+    ),
 }
 TAKEN = {
+    "flatten of two axes": nn.Sequential(nn.Flatten(1, 2), nn.Flatten(), nn.Linear(64, 10)),
+    "dropout": nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10)),
     "convolutions with bias, groups and pooling": nn.Sequential(
         nn.Conv2d(1, 4, 3),
         nn.ReLU(inplace=True),
