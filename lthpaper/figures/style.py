@@ -126,7 +126,7 @@ def paper_style() -> Iterator[None]:
     """matplotlib as the paper-width figures want it; what was set before comes back."""
     import matplotlib.pyplot as plt
 
-    plt.draw_if_interactive()  # loads the backend: a notebook's asks for pictures, which must not be taken back
+    plt.draw_if_interactive()  # loads the backend: what a notebook's one sets must outlive the style
     with mpl.rc_context(RC):
         yield
 

@@ -191,7 +191,7 @@ def test_an_interrupted_training_says_what_is_kept_and_goes_on(opened, kept):
     opened.wait_for_timeout(3000)
     opened.get_by_role("menuitem", name="Kernel", exact=True).click()
     opened.get_by_role("menuitem", name="Interrupt Kernel", exact=True).click()
-    place.get_by_text("train again to go on").first.wait_for()
+    place.get_by_text("train again").first.wait_for()
     said = place.locator(".jp-OutputArea-output").last.inner_text()
     kept(opened, "lab-5-interrupted")
     assert "Traceback" not in said
@@ -200,5 +200,5 @@ def test_an_interrupted_training_says_what_is_kept_and_goes_on(opened, kept):
     again.locator(".jp-OutputArea-output").filter(has_text=re.compile("run|epoch")).first.wait_for()
     opened.get_by_role("menuitem", name="Kernel", exact=True).click()
     opened.get_by_role("menuitem", name="Interrupt Kernel", exact=True).click()
-    again.get_by_text("train again to go on").first.wait_for()
+    again.get_by_text("train again").first.wait_for()
     kept(opened, "lab-6-goes-on")

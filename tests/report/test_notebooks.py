@@ -177,7 +177,7 @@ def test_bytes_that_are_no_text_are_refused(notebook):
 def test_every_picture_is_shown_not_the_first_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     drawing = "from lthpaper.figures import style\nimport matplotlib.pyplot as plt\n"
-    drawing += "with style.paper_style(), plt.rc_context({'axes.grid': False}):\n    plt.figure()"
+    drawing += "with style.paper_style(), plt.rc_context({'axes.grid': False}):\n    plt.subplots()"
     outcome = executed(write(tmp_path / "sheets", "01_tiny.ipynb", drawing, drawing), tmp_path)
     cells = json.loads(outcome.executed.read_text())["cells"][-2:]
     assert outcome.error == ""
