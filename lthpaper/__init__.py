@@ -30,15 +30,19 @@ HOMES = {  # name -> the module that defines it
     "Recipe": "runs.recipe",
     **dict.fromkeys(("Run", "setting"), "runs.run"),
     **dict.fromkeys(("Scale", "scale"), "runs.scales"),
+    "Topology": "runs.topology",
     **dict.fromkeys(
         (
             *("Trial", "pretraining", "lt_imp", "lt_omp", "random_reinit", "small_dense", "rewound"),
-            *("fine_tuned", "sanity_check", "imp_sparsity"),
+            *("fine_tuned", "dynamic_sparse", "sanity_check", "imp_sparsity"),
         ),
         "runs.settings",
     ),
     **dict.fromkeys(("Store", "Result"), "store.store"),
     **dict.fromkeys(("table", "curves", "layers"), "store.table"),
+    "ticket": "store.ticket",
+    "cost": "measures.cost",
+    "speeds": "measures.speed",
     "execute": "sweep.execute",
     "plan": "sweep.plan",
     "verdict": "verdicts.tickets",
@@ -51,6 +55,8 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper import data, networks, paper
     from lthpaper.checks import Check, SanityCheck, check
     from lthpaper.errors import InputError
+    from lthpaper.measures.cost import cost
+    from lthpaper.measures.speed import speeds
     from lthpaper.report import sliders
     from lthpaper.report.parameters import parameters
     from lthpaper.report.readable import readable
@@ -60,6 +66,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper.runs.scales import Scale, scale
     from lthpaper.runs.settings import (
         Trial,
+        dynamic_sparse,
         fine_tuned,
         imp_sparsity,
         lt_imp,
@@ -71,8 +78,10 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
         small_dense,
     )
     from lthpaper.runs.task import Task
+    from lthpaper.runs.topology import Topology
     from lthpaper.store.store import Result, Store
     from lthpaper.store.table import curves, layers, table
+    from lthpaper.store.ticket import ticket
     from lthpaper.studies import Study, open_store, status, study, train
     from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import plan

@@ -75,7 +75,7 @@ def _panel(ax: Axes, table: pd.DataFrame, part: str) -> None:
         err_kws={"linewidth": 0.7},
         dodge=0.25,
         linewidth=1.0,
-        markersize=4,
+        markersize=3.5,
         markeredgewidth=0.3,
         legend=False,
         ax=ax,
