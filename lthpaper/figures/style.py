@@ -124,6 +124,9 @@ RC: "dict[RcKeyType, Any]" = {
 @contextmanager
 def paper_style() -> Iterator[None]:
     """matplotlib as the paper-width figures want it; what was set before comes back."""
+    import matplotlib.pyplot as plt
+
+    plt.draw_if_interactive()  # loads the backend: what a notebook's one sets must outlive the style
     with mpl.rc_context(RC):
         yield
 
