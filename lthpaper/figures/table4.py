@@ -79,7 +79,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
     for cell in found.itertuples():
         row = square.loc[cell.pretraining_lr]
         at = rates.index(cell.lr), others.index(cell.pretraining_lr)
-        light = not np.isfinite(cell.mean) or _lightness(tuple(shown.to_rgba(cell.mean))) > 0.4
+        light = not np.isfinite(cell.mean) or _lightness(np.asarray(shown.to_rgba(cell.mean))) > 0.4
         best = np.isfinite(cell.mean) and round(cell.mean, 1) == _best(row)
         ax.text(
             *at,

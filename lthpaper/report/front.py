@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lthpaper.figures.claims_board import bounds
+from lthpaper.figures.claims_picture import bounds
 from lthpaper.runs.scales import Scale
 from lthpaper.store.store import Store
 from lthpaper.verdicts import claims
