@@ -135,7 +135,7 @@ def paper_style() -> Iterator[None]:
 
 
 def palette(settings: Iterable[str]) -> dict[str, str]:
-    """Setting -> colour; one that the paper has not (LT-RANDOM) gets a grey of its own."""
+    """Setting -> colour. A setting without one in COLOURS (LT-RANDOM) gets a grey of its own."""
     return {name: colour for name, (colour, _) in _looks(settings).items()}
 
 
