@@ -25,6 +25,7 @@ HOMES = {  # name -> the module that defines it
     **dict.fromkeys(("check", "Check", "SanityCheck"), "checks"),
     "parameters": "report.parameters",
     "readable": "report.readable",
+    "surface_viewer": "report.surface_viewer",
     "Task": "runs.task",
     "Recipe": "runs.recipe",
     **dict.fromkeys(("Run", "setting"), "runs.run"),
@@ -39,6 +40,9 @@ HOMES = {  # name -> the module that defines it
     ),
     **dict.fromkeys(("Store", "Result"), "store.store"),
     **dict.fromkeys(("table", "curves", "layers"), "store.table"),
+    "ticket": "store.ticket",
+    "cost": "measures.cost",
+    "speeds": "measures.speed",
     "execute": "sweep.execute",
     "plan": "sweep.plan",
     "verdict": "verdicts.tickets",
@@ -51,9 +55,12 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper import data, networks, paper
     from lthpaper.checks import Check, SanityCheck, check
     from lthpaper.errors import InputError
+    from lthpaper.measures.cost import cost
+    from lthpaper.measures.speed import speeds
     from lthpaper.report import sliders
     from lthpaper.report.parameters import parameters
     from lthpaper.report.readable import readable
+    from lthpaper.report.surface_viewer import surface_viewer
     from lthpaper.runs.recipe import Recipe
     from lthpaper.runs.run import Run, setting
     from lthpaper.runs.scales import Scale, scale
@@ -74,6 +81,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper.runs.topology import Topology
     from lthpaper.store.store import Result, Store
     from lthpaper.store.table import curves, layers, table
+    from lthpaper.store.ticket import ticket
     from lthpaper.studies import Study, open_store, status, study, train
     from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import plan

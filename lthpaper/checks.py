@@ -1,7 +1,6 @@
 """The sanity check for a network of your own, from a factory to the verdict (`lth.check`)."""
 
 import inspect
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,13 +23,8 @@ from lthpaper.runs.scales import Scale
 from lthpaper.runs.scales import scale as scale_named
 from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check
 from lthpaper.runs.task import Task
-from lthpaper.store.table import table
 from lthpaper.studies import Study, changes
-from lthpaper.sweep.execute import execute
-from lthpaper.sweep.stopping import Unfinished
 from lthpaper.training.forms import why_not_stacked
-from lthpaper.verdicts import cells as ticket_cells
-from lthpaper.verdicts import deciding, tickets
 
 
 def check(
@@ -42,6 +36,7 @@ def check(
     learning_rates: Sequence[float] | None = None,
     prunable: Sequence[str] | None = None,
     train_images: int | None = None,
+    validation_images: int | None = None,
     store: str | Path | None = None,
     data_root: str | Path | None = None,
     out: str | Path | None = None,
@@ -60,12 +55,13 @@ def check(
     network: a name, a path `package.module:function`, or a function that returns an nn.Module; of
     num_classes, in_channels, width and size it is given those that it names. scale: gives the recipe, the
     learning rates (its grid), rounds and seeds, unless they are given here; fields: any field of it.
-    train_images: None for all. Raises InputError for whatever cannot be built, found or pruned.
+    train_images: None for all. validation_images: held out of them; verdicts then choose learning rates on
+    these, not on the test images. Raises InputError for whatever cannot be built, found or pruned.
     """
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
-    sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or (), train_images or 0)
-    value = SanityCheck.of(network, data, how, *sizes)
+    sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
+    value = SanityCheck.of(network, data, how, *sizes, train_images or 0, validation_images or 0)
     spec = FigureSpec("The sanity check of one network, a panel a sparsity", _trials, _plot)
     places: dict[str, Any] = {
         "store": store,
@@ -78,7 +74,11 @@ def check(
         "network": network if isinstance(network, str) else "",
         "data": data if data != "digits" else "",
     }
-    given |= {"prunable": prunable, "train_images": train_images}
+    given |= {
+        "prunable": prunable,
+        "train_images": train_images,
+        "validation_images": validation_images,
+    }
     own = changes(chosen) | {name: value for name, value in given.items() if value}
     folder = locations.figures_folder(chosen.name, out, own)
     return Check("own-network", spec, value, folder, **places, thresholds=value.thresholds())
@@ -96,82 +96,6 @@ class Check(Study):
     def notes(self) -> list[str]:
         """What to know before training: settings left out, networks trained one by one."""
         return self.scale.notes()
-
-    def with_seeds(self, seeds: int) -> "Check":
-        """The same check over another number of seeds."""
-        return Check(
-            self.name,
-            self.spec,
-            replace(self.scale, seeds=seeds),
-            self.folder,
-            store=self.store.folder,
-            data_root=self.data_root,
-            device=self.device,
-            workers=self.workers,
-            train=self.trains,
-            thresholds=self.thresholds,
-        )
-
-    def decide(
-        self,
-        most: int = deciding.LOOKS[-1],
-        level: float = 0.95,
-        budget: float | None = None,
-        told: Callable[[str], None] = lambda sentence: None,
-        quiet: bool = False,
-    ) -> pd.DataFrame:
-        """Train seeds until every verdict is decided, `most` are reached or the budget (seconds) is over.
-
-        Returns `verdicts` at the level that repeated looks ask for; attrs: seeds, how many cells were
-        trained with at most; network_epochs, trained here; finished, False if the budget ended it. Results
-        stay in the store: the same call goes on. told: is given a sentence a round.
-        """
-        at = deciding.looks(most)
-        each = deciding.level_of_a_look(at, level)
-        until = None if budget is None else time.monotonic() + budget
-        chosen = replace(self.scale, seeds=at[0]).trials
-        where = (self.store, self.data_root, self.device, self.workers)
-        cost, finished, reached = 0, True, at[0]
-        for n in at:
-            if n > at[0]:
-                wanted = self._contested(chosen, each)
-                if not wanted:
-                    break
-                there = set(chosen)
-                more = [t for t in replace(self.scale, seeds=n).trials if _in(t, wanted) and t not in there]
-                chosen, reached = [*chosen, *more], n
-                told(f"{len(wanted)} cells are still open: up to {n} seeds for them")
-            runs = [trial.run for trial in chosen]
-            left = None if until is None else max(0.0, until - time.monotonic())
-            try:
-                done = execute(runs, *where, quiet=quiet, time_limit=left, signals=True)
-                cost += done.network_epochs
-            except Unfinished as why:
-                told(f"The budget ended it: {why}")
-                finished = False
-                break
-        self.forget()
-        judged = tickets.verdicts(table(chosen, self.store), self.thresholds, level=each)
-        judged.attrs |= {"seeds": reached, "network_epochs": cost, "finished": finished}
-        return judged
-
-    def _contested(self, trials: Sequence[Trial], level: float) -> set[tuple[str, float, float]]:
-        """(setting, sparsity, learning rate) of what is open; pretraining's sparsity is 0. Dense runs whose
-        descendants are asked for are trained anyway, so they count too."""
-        found = set()
-        for s, rows in ticket_cells.by_sparsity(ticket_cells.checked(table(trials, self.store))):
-            prunings = tickets.prunings_of(rows)
-            for setting, lr in deciding.contested(rows, self.thresholds, prunings, level):
-                found.add((setting, 0.0 if setting == "pretraining" else s, lr))
-                found.add(("pretraining", 0.0, lr))
-        return found
-
-
-def _in(trial: Trial, cells: set[tuple[str, float, float]]) -> bool:
-    return any(
-        trial.setting == setting and trial.run.recipe.lr == lr and abs(trial.sparsity - s) < 1e-9
-        for setting, s, lr in cells
-    )
 
 
 @dataclass(frozen=True)
@@ -212,14 +136,22 @@ class SanityCheck:
         seeds: int = seeds,
         prunable: Sequence[str] = (),
         train_images: int = 0,
+        validation_images: int = 0,
     ) -> "SanityCheck":
         """network: a name, a dotted path `package.module:function`, or a function that returns an nn.Module.
 
         prunable: patterns of the weights to prune (empty: all convolutions and linear layers but the first
-        and the last). Raises InputError for whatever cannot be built, found or pruned.
+        and the last). train_images: 0 for all; validation_images: held out of them. Raises InputError for
+        whatever cannot be built, found or pruned.
         """
         name = network if isinstance(network, str) else networks.local(network)
-        task = Task(name, data, train_images=train_images, prunable=tuple(prunable))
+        task = Task(
+            name,
+            data,
+            prunable=tuple(prunable),
+            train_images=train_images,
+            validation_images=validation_images,
+        )
         check_patterns(networks.skeleton(**task.shape), task.prunable)
         _ = task.prunable_weights  # refuses a network with nothing to prune
         return cls(task, recipe, tuple(learning_rates), tuple(rounds), seeds)

@@ -6,14 +6,26 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
-from lthpaper.cli.options import DataFolder, Device, StoreFolder, TimeLimit, Workers, time_left
+from lthpaper.cli.options import (
+    Budget,
+    DataFolder,
+    Device,
+    MaxSeeds,
+    StoreFolder,
+    TimeLimit,
+    UntilDecided,
+    Workers,
+    budget_left,
+    decide,
+    time_left,
+)
 from lthpaper.errors import require
 
 console = terminal.console()
 
 
 def _numbers(option: str, text: str, kind: type, example: str) -> tuple[Any, ...]:
-    """ "4,8" -> (4, 8). Raises InputError that names the option."""
+    """ "4,8" -> (4, 8). Raises InputError, which names the option."""
     try:
         values = tuple(kind(part) for part in text.split(",") if part.strip())
     except ValueError:
@@ -35,7 +47,7 @@ def check(
     rounds: Annotated[
         str, typer.Option("--rounds", help="IMP rounds k, for sparsities 1 - 0.8^k.")
     ] = "4,8,11",
-    seeds: Annotated[int, typer.Option("--seeds", help="How often everything is repeated.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds, without --until-decided.")] = 3,
     epochs: Annotated[int, typer.Option("--epochs", help="Length of the recipe.")] = 60,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images a step.")] = 50,
     optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, nesterov or adamw.")] = "sgd",
@@ -53,14 +65,16 @@ def check(
         list[str] | None, typer.Option("--prunable", help="Pattern of weights to prune; may be repeated.")
     ] = None,
     train_images: Annotated[int, typer.Option("--train-images", help="Use only this many; 0: all.")] = 0,
-    until_decided: Annotated[
-        bool, typer.Option("--until-decided", help="Add seeds only where a verdict is still open.")
+    validation_images: Annotated[
+        int,
+        typer.Option("--validation-images", help="Hold so many out, to choose learning rates on; 0: none."),
+    ] = 0,
+    until_decided: UntilDecided = False,
+    max_seeds: MaxSeeds = 20,
+    budget: Budget = "",
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Say what it will cost, and train nothing.")
     ] = False,
-    max_seeds: Annotated[int, typer.Option("--max-seeds", help="Of --until-decided.")] = 20,
-    budget: Annotated[
-        str, typer.Option("--budget", help="Time for --until-decided, such as 2h; then it reports.")
-    ] = "",
-    plan_only: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop.")] = False,
     store: StoreFolder = "",
     data_root: DataFolder = "",
     device: Device = "auto",
@@ -70,16 +84,16 @@ def check(
         str, typer.Option("--out", help="Folder for the figure. Default: runs/check/NETWORK.")
     ] = "",
 ) -> None:
-    """Put a network of your own through the sanity check: is its winning ticket one?"""
+    """Put a network of your own through the sanity check: has it a winning ticket?"""
     from lthpaper import checks, locations
     from lthpaper.paper import CIFAR
     from lthpaper.runs.recipe import Recipe
-    from lthpaper.studies import costs, missing_data
+    from lthpaper.sweep.costs import costs, missing_data
     from lthpaper.sweep.execute import execute
-    from lthpaper.verdicts.deciding import looks
 
     for limit in (time_limit, budget):
         time_left(limit)  # refused before anything else
+    budget_left(until_decided, budget, time_limit)
     given = {"epochs": epochs, "batch_size": batch_size, "momentum": momentum, "precision": precision}
     given |= {"weight_decay": weight_decay, "schedule": schedule, "optimizer": optimizer}
     given |= {"clip": clip, "decay_norms": decay_norms}
@@ -92,6 +106,7 @@ def check(
         "rounds": counts,
         "seeds": seeds,
         "train_images": train_images,
+        "validation_images": validation_images,
     }
     places: dict[str, Any] = {
         "store": store,
@@ -111,44 +126,29 @@ def check(
         console.print(f"note: {note}")
     for line in _small_dense(checked):
         console.print(line)
-    if until_decided:
-        begin, most = checked.with_seeds(looks(max_seeds)[0]), checked.with_seeds(max_seeds)
-        console.print(
-            f"--until-decided begins with {begin.scale.seeds} seeds a cell, and ends at most at {max_seeds}:"
-        )
-        for name, value in costs(begin.plan, checked.device, checked.workers)[""].items():
-            console.print(f"{name}, to begin with: {value}")
-        console.print(f"network-epochs at most: {most.plan.network_epochs:,}")
-    else:
-        require(not budget, "--budget belongs to --until-decided; give that too, or --time-limit instead.")
-        for name, value in costs(checked.plan, checked.device, checked.workers)[""].items():
-            console.print(f"{name}: {value}")
+    expected = checked.expected_costs(max_seeds)[""] if until_decided else None
+    shown = costs(checked.plan, checked.device, checked.workers)[""] if expected is None else expected
+    for name, value in shown.items():
+        console.print(f"{name}: {value}")
     for sentence in missing_data(checked.plan, checked.data_root):
         console.print(f"data: {sentence}")
     if plan_only:
         return
     if until_decided:
-        found = checked.decide(max_seeds, budget=time_left(budget or time_limit), told=console.print)
-        _verdicts(found)
-        used = found.attrs
-        console.print(f"{used['network_epochs']:,} network-epochs, up to {used['seeds']} seeds a cell.")
-        checked.with_seeds(used["seeds"]).draw()
-        console.print(f"The figure is in {folder}")
-        return
-    where, left = (checked.store, checked.data_root, checked.device, checked.workers), time_left(time_limit)
-    execute(checked.runs, *where, time_limit=left, signals=True)
-    _verdicts(checked.verdicts)
-    checked.draw()
+        left = budget_left(until_decided, budget, time_limit)
+        drawn = checked.with_seeds(decide(checked, max_seeds, left, console.print, quiet=False))
+    else:
+        drawn = checked
+        where = (checked.store, checked.data_root, checked.device, checked.workers)
+        execute(checked.runs, *where, time_limit=time_left(time_limit), signals=True)
+        for verdict in checked.verdicts["verdict"]:
+            console.print(str(verdict))
+    drawn.draw()
     console.print(f"The figure is in {folder}")
 
 
-def _verdicts(found: Any) -> None:
-    for verdict in found["verdict"]:
-        console.print(str(verdict))
-
-
 def _small_dense(checked: Any) -> list[str]:
-    """How near SDT's parameter count comes to the subnetwork's non-zeros, a line a sparsity."""
+    """A line a sparsity: SDT's number of parameters beside the subnetwork's non-zeros."""
     from lthpaper.runs.settings import nonzeros
 
     wanted = {trial.sparsity: nonzeros(trial.run) for trial in checked.trials if trial.setting == "LT-OMP"}

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,6 +54,32 @@ TimeLimit = Annotated[
         help="Stop cleanly, with status 75, after 90s, 25m, 2h, 1h30m. The same command resumes.",
     ),
 ]
+UntilDecided = Annotated[
+    bool, typer.Option("--until-decided", help="Add seeds only where a verdict is still open.")
+]
+MaxSeeds = Annotated[int, typer.Option("--max-seeds", help="Of --until-decided: the most seeds a cell.")]
+Budget = Annotated[
+    str, typer.Option("--budget", help="Time for --until-decided, such as 2h; then it reports what it knows.")
+]
+
+
+def budget_left(until_decided: bool, budget: str, time_limit: str) -> float | None:
+    """Seconds that --budget, or --time-limit, leaves for --until-decided; None if there is no limit."""
+    require(
+        until_decided or not budget,
+        "--budget belongs to --until-decided; give that too, or --time-limit instead.",
+    )
+    return time_left(budget or time_limit)
+
+
+def decide(study: Any, max_seeds: int, budget: float | None, say: Callable[[str], None], quiet: bool) -> int:
+    """Train a study until its verdicts are decided, and say them; the seeds that the cells with most have."""
+    found = study.decide(max_seeds, budget=budget, told=say, quiet=quiet)
+    for verdict in found["verdict"]:
+        say(str(verdict))
+    used = found.attrs
+    say(f"{used['network_epochs']:,} network-epochs, up to {used['seeds']} seeds a cell.")
+    return int(used["seeds"])
 
 
 def store_at(folder: str) -> "Store":

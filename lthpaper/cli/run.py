@@ -4,21 +4,26 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
 from lthpaper.cli.options import (
+    Budget,
     Changes,
     DataFolder,
     Device,
     Figures,
+    MaxSeeds,
     ScaleName,
     StoreFolder,
     TimeLimit,
+    UntilDecided,
     Workers,
+    budget_left,
+    decide,
     fields,
     store_at,
     studies_of,
@@ -44,21 +49,28 @@ def plan(
     speed: Annotated[
         str, typer.Option("--speed", help="File of speeds measured on that device, with --on.")
     ] = "",
+    until_decided: UntilDecided = False,
+    max_seeds: MaxSeeds = 20,
 ) -> None:
-    """What is left to train for some figures, and what it will cost. Trains nothing.
+    """Say what is left to train for some figures, and what it will cost. This trains nothing.
 
-    Speeds are measured the first time, in about a minute; on a GPU in minutes for each shape of network and
-    batch, since forms are tried there and compiled.
+    Speeds are measured the first time, in about a minute. A GPU takes some minutes for each shape of network
+    and batch, since several forms are compiled and tried there. --until-decided: what `run` with the same
+    option is expected to cost.
     """
-    from lthpaper.studies import costs, missing_data, trainings
     from lthpaper.sweep import simulate
+    from lthpaper.sweep.costs import costs, missing_data, trainings
     from lthpaper.sweep.plan import plan as plan_runs
 
     require(bool(on) or not (price or speed), "--price and --speed belong to --on, as in --on 8xh100.")
     if on:
         simulate.parse(on)
 
+    require(not (on and until_decided), "--until-decided trains on this machine: leave --on out.")
     studies = studies_of(figures, scale, fields(changes), store, data, device, workers)
+    if until_decided:
+        _expected(studies, figures, max_seeds)
+        return
     runs, keep = union(studies)
     todo = plan_runs(runs, studies[0].store, keep)
     table = Table("", ", ".join(study.name for study in studies) + f" at {scale} scale", box=None)
@@ -85,15 +97,27 @@ def run(
     time_limit: TimeLimit = "",
     on: Annotated[str, typer.Option("--on", help="ray, ray:auto or ray:ADDRESS: train on a cluster.")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    until_decided: UntilDecided = False,
+    max_seeds: MaxSeeds = 20,
+    budget: Budget = "",
 ) -> None:
     """Train what some figures still lack. What is in the store is never trained again.
 
-    SIGTERM, SIGUSR1 and Ctrl-C keep checkpoints and end it cleanly, with status 75.
+    SIGTERM, SIGUSR1 and Ctrl-C keep checkpoints and end it cleanly, with status 75. --until-decided trains
+    three seeds, then more for the cells that could still decide a verdict, until all are decided.
     """
-    time_left(time_limit)  # refused before torch is imported
+    for limit in (time_limit, budget):
+        time_left(limit)  # refused before torch is imported
+    budget_left(until_decided, budget, time_limit)
+    require(not (on and until_decided), "--until-decided trains on this machine: leave --on out.")
     from lthpaper.sweep.execute import execute
 
     studies = studies_of(figures, scale, fields(changes), store, data, "cpu" if on else device, workers)
+    if until_decided:
+        _expected(studies, figures, max_seeds)
+        for study in studies:
+            decide(study, max_seeds, budget_left(True, budget, time_limit), console.print, quiet)
+        return
     runs, keep = union(studies)
     first = studies[0]
     if on:
@@ -107,16 +131,27 @@ def run(
     console.print(f"{len(done.todo)} runs trained, {len(done.runs)} in the store {first.store.folder}")
 
 
+def _expected(studies: list[Any], figures: list[str] | None, max_seeds: int) -> None:
+    """Say what --until-decided is expected to cost. Raises InputError for figures without verdicts."""
+    require(bool(figures), "Name the figures to decide: `lthpaper run fig3 --until-decided`.")
+    expected = [study.expected_costs(max_seeds)[""] for study in studies]
+    for study, costs in zip(studies, expected, strict=True):
+        for name, value in costs.items():
+            console.print(f"{study.name}, {name}: {value}")
+
+
 def status(
     figures: Annotated[
-        list[str] | None, typer.Argument(help="Figures whose runs are waited for; none: only the store.")
+        list[str] | None, typer.Argument(help="Figures whose runs are counted; none: all runs of the store.")
     ] = None,
     scale: ScaleName = "laptop",
     changes: Changes = None,
     store: StoreFolder = "",
-    watch: Annotated[bool, typer.Option("--watch", help="Again every few seconds, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every few seconds, until Ctrl-C.")
+    ] = False,
 ) -> None:
-    """What trains in a store: runs done, under way with their epoch, waiting, failed; how fast, how long."""
+    """Say what trains in a store: runs done, under way, waiting, failed; how fast, and how long still."""
     from lthpaper.sweep.status import status as of_store
 
     at = store_at(store)
@@ -142,7 +177,7 @@ def bench(
     device: Device = "auto",
     out: Annotated[str, typer.Option("--out", help="Folder for the table and its JSON.")] = "runs/bench",
 ) -> None:
-    """How fast this machine trains: the ordinary loop against ours, in one run, as ratios."""
+    """Measure how fast this machine trains: our engine against the ordinary loop, as ratios."""
     root = Path(__file__).parents[2]
     require(
         (root / "benchmarks" / "__init__.py").is_file(),
@@ -161,7 +196,7 @@ def bench(
     mapped = [name for name in sizes if name in surface_bench.SIZES]
     if mapped and find_spec("loss_landscapes") is None:
         console.print(
-            "Loss surfaces are left out: loss-landscapes, what they are compared with, is not installed."
+            "Loss surfaces are left out: they are compared with loss-landscapes, which is not installed."
         )
     elif mapped:
         surfaces = surface_bench.bench_surface(mapped, quick, locations.device(device))

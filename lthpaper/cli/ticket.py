@@ -1,4 +1,4 @@
-"""`lthpaper ticket …`: a trained subnetwork for other programs."""
+"""`lthpaper ticket …`: a trained subnetwork for other programs, and what it costs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,16 +10,13 @@ from lthpaper.cli.options import DataFolder, StoreFolder, store_at
 
 console = terminal.console()
 ticket_app = typer.Typer(no_args_is_help=True, help="A trained subnetwork, for other programs.")
-
-
-@ticket_app.callback()
-def _group() -> None:
-    """Keeps `export` a command of its own while it is the only one."""
+FORMS = 18  # columns of a form's name
+RunName = Annotated[str, typer.Argument(help="A run's name or digest, or how one begins (`list runs`).")]
 
 
 @ticket_app.command(epilog="Example: lthpaper ticket export resnet8-digits-1a2b --to my-ticket")
 def export(
-    run: Annotated[str, typer.Argument(help="A run's name or digest, or how one begins (`list runs`).")],
+    run: RunName,
     to: Annotated[str, typer.Option("--to", help="Folder to write. Default: runs/tickets/RUN.")] = "",
     store: StoreFolder = "",
     data: DataFolder = "",
@@ -37,3 +34,43 @@ def export(
         f"prunable weights kept, test accuracy {kept['test_accuracy']:.2f} %"
     )
     console.print(f"Written to {folder}; its README.md says how to load it.")
+
+
+@ticket_app.command(epilog="Example: lthpaper ticket cost resnet8-digits-1a2b --images 256")
+def cost(
+    run: RunName,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images in a timed forward pass.")] = 128,
+    repeats: Annotated[int, typer.Option("--repeats", min=0, help="Timed rounds; 0: count only.")] = 20,
+    store: StoreFolder = "",
+    data: DataFolder = "",
+) -> None:
+    """Parameters, operations and bytes of a ticket in each form, and its speed on this processor."""
+    from lthpaper.measures.cost import cost as counted
+    from lthpaper.measures.speed import speeds, unmeasured
+    from lthpaper.store import ticket as tickets
+
+    results = store_at(store)
+    found = tickets.ticket(tickets.find(results, run), results)
+    about = found.about()
+    console.print(f"{about['setting']}, {about['run']}, sparsity {about['sparsity']:.4f}")
+    console.print(f"{'':{FORMS}}{'parameters':>24}{'FLOPs an image':>28}{'bytes':>24}")
+    for row in counted(found).to_dict("records"):
+        cells = (
+            f"{row[what]:,} ({row[f'{what} of dense']:.3f})" for what in ("parameters", "flops", "bytes")
+        )
+        console.print("{:{}}{:>24}{:>28}{:>24}".format(row["form"], FORMS, *cells))
+    console.print("In brackets: of the dense network. FLOPs of bitmask, CSR and 2:4: with kept weights only.")
+    if repeats:
+        timed = speeds(found, images, repeats)
+        first = timed.iloc[0]
+        console.print(
+            f"\nA forward pass over {images} images, n = {repeats} rounds, {first['threads']} "
+            f"thread{'' if first['threads'] == 1 else 's'}, {first['machine']}"
+        )
+        for row in timed.to_dict("records"):
+            console.print(
+                f"{row['form']:{FORMS}}{row['milliseconds']:>10.2f} ms, {row['of dense']:.2f} of dense "
+                f"(quartiles {row['low']:.2f} to {row['high']:.2f})"
+            )
+    for sentence in unmeasured(found):
+        console.print(sentence)

@@ -61,7 +61,8 @@ class Card:
 
 @dataclass(frozen=True)
 class Images:
-    """train, test: (N, H, W, C) uint8; labels: (N,) whole numbers. origin: where they came from.
+    """train, test: (N, H, W, C) uint8; labels: (N,) whole numbers. origin: where they came from. validation:
+    training images that were held out of `train`; None where none were.
 
     Stored as CPU tensors; NumPy arrays are accepted, and so are labels in a list or of another integer type.
     Raises InputError for anything else.
@@ -73,6 +74,8 @@ class Images:
     test_labels: Tensor
     classes: tuple[str, ...]
     origin: str
+    validation: Tensor | None = None
+    validation_labels: Tensor | None = None
 
     def __post_init__(self):
         for name in ("train", "test"):
@@ -86,6 +89,10 @@ class Images:
     def chosen(self, index: Tensor) -> "Images":
         """The same test images, and only these training images."""
         return replace(self, train=self.train[index], train_labels=self.train_labels[index])
+
+    def held_out(self, index: Tensor) -> "Images":
+        """The same with these training images for validation, besides those that are trained on."""
+        return replace(self, validation=self.train[index], validation_labels=self.train_labels[index])
 
     @property
     def fingerprint(self) -> str:
@@ -221,7 +228,7 @@ def _ready(about: Card, images: "Images | Files") -> "Images | Files":
 
 
 @lru_cache(maxsize=8)
-def _load(name: str, root: Path, train_images: int) -> DataSet:
+def _load(name: str, root: Path, train_images: int, validation_images: int) -> DataSet:
     found = source(name, root)
     about, images = found.card, found.load(root)
     check(name, about, images, root)
@@ -230,20 +237,27 @@ def _load(name: str, root: Path, train_images: int) -> DataSet:
     if ":" in name:  # a custom data set's card may change, as its images may
         resize = f" resize={about.resize}" if about.resize else ""
         fingerprint = hashlib.sha256(f"{fingerprint} {about}{resize}".encode()).hexdigest()[:16]
-    if train_images:
-        chosen = torch.randperm(about.train, generator=torch.Generator().manual_seed(0))[:train_images]
-        images = images.chosen(chosen)
+    if train_images or validation_images:
+        shuffled = torch.randperm(about.train, generator=torch.Generator().manual_seed(0))
+        used = shuffled[: train_images or about.train]
+        kept = len(used) - validation_images
+        if validation_images:
+            images = images.held_out(used[kept:])
+        images = images.chosen(used[:kept])
     return DataSet(name, about, images, fingerprint)
 
 
-def load(name: str, root: str | Path | None = None, train_images: int = 0) -> DataSet:
+def load(
+    name: str, root: str | Path | None = None, train_images: int = 0, validation_images: int = 0
+) -> DataSet:
     """A data set, read from its files once a process. `images` are `Images` if they could be decoded into
     memory, else `files.Files`.
 
     train_images: how many training images to use (0: all); the choice is random and always the same.
+    validation_images: how many of these to hold out for validation.
     Raises InputError if the files are missing, damaged or of another layout.
     """
-    return _load(name, data_root(root).resolve(), train_images)
+    return _load(name, data_root(root).resolve(), train_images, validation_images)
 
 
 def look_for(name: str, root: str | Path | None = None) -> None:

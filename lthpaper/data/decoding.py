@@ -33,13 +33,14 @@ class Piece:
     """Images of one batch, few enough for one process.
 
     seeds: (run's seed, epoch, position in the epoch) of each; shift (B, 2), flip (B,): for images of one
-    size. Test images have none of the three.
+    size. Images that are tested on have none of the three, and part says which: "test" or "validation".
     """
 
     index: Tensor  # (B,) int64
     seeds: tuple[tuple[int, int, int], ...] = ()
     shift: Tensor | None = None
     flip: Tensor | None = None
+    part: str = "test"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Pictures(Dataset[Tensor | str]):
     train: Encoded
     test: Encoded
     card: Card
+    validation: Encoded | None = None
 
     def __len__(self) -> int:
         return len(self.train)
@@ -63,7 +65,7 @@ class Pictures(Dataset[Tensor | str]):
     def pixels(self, piece: Piece) -> Tensor:
         """(B, size, size, C) uint8. Raises InputError naming the image that cannot be used."""
         card, training = self.card, bool(piece.seeds)
-        items = self.train if training else self.test
+        items = self.train if training else getattr(self, piece.part)
         encoded = [items[i] for i in piece.index.tolist()]
         if card.streams:
             return self._photographs(encoded, piece.seeds)

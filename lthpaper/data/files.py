@@ -113,6 +113,8 @@ class Files:
     test_labels: Tensor
     classes: tuple[str, ...]
     origin: str
+    validation: Encoded | None = None
+    validation_labels: Tensor | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -131,6 +133,11 @@ class Files:
     def chosen(self, index: Tensor) -> "Files":
         """The same test images, and only these training images."""
         return replace(self, train=Chosen(self.train, index.numpy()), train_labels=self.train_labels[index])
+
+    def held_out(self, index: Tensor) -> "Files":
+        """The same with these training images for validation, besides those that are trained on."""
+        held = Chosen(self.train, index.numpy())
+        return replace(self, validation=held, validation_labels=self.train_labels[index])
 
     def decoded(self, size: int, channels: int) -> Images:
         """The same data set in memory, (N, size, size, channels) uint8.

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.means import CROSS
-from lthpaper.figures.style import PAGE, paper_style, percent, rate_colours, signed
+from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, signed
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
@@ -20,6 +20,7 @@ from lthpaper.verdicts.cells import trained
 
 HEIGHT = 0.46  # inches a comparison
 INTERVAL = 0.95
+NOT_RUN: dict[str, Any] = {"ha": "center", "va": "center", "color": PALE, "fontsize": 6}
 TICKS, BETWEEN = (-10, -3, 0, 3, 10), (-30, -1, 1, 30)  # points, with and without a label
 
 
@@ -74,6 +75,8 @@ def panel(ax: Axes, found: pd.DataFrame, rates: list[float], colours: dict[float
         if np.isfinite(row.low):
             ax.plot([row.low, row.high], [y, y], color=colours[row.lr], linewidth=1, zorder=2)
         ax.plot(row.difference, y, "o", color=colours[row.lr], markersize=2.8, zorder=3)
+    for question in set(places) - set(found["question"]):
+        ax.text(0.5, places[question], "not run", transform=ax.get_yaxis_transform(), **NOT_RUN)
     for i in range(1, len(places)):
         ax.axhline(i - 0.5, color="#cccccc", linewidth=0.5)
     ax.grid(axis="y", visible=False)
@@ -137,6 +140,10 @@ def _points(mean: float, half: float) -> str:
 register(
     "controls",
     FigureSpec(
-        "LT minus each control: norms, signs, shuffled and random masks", trials, plot, tabulate=tabulate
+        "LT minus each control: norms, signs, shuffled, carried and random masks",
+        trials,
+        plot,
+        tabulate=tabulate,
+        says=lambda table, scale: controls.seen(table).splitlines(),
     ),
 )

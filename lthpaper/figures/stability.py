@@ -31,7 +31,7 @@ def trials(scale: Scale) -> list[Trial]:
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
     """The barriers of the pairs that the store has (stability.BARRIERS)."""
-    images = data.load(scale.data, data_root, scale.train_images)
+    images = data.load(scale.data, data_root, *scale.task.division)
     return stability.barriers(found, store, images)
 
 
@@ -75,7 +75,7 @@ def _panel(ax: Axes, table: pd.DataFrame, part: str) -> None:
         err_kws={"linewidth": 0.7},
         dodge=0.25,
         linewidth=1.0,
-        markersize=4,
+        markersize=3.5,
         markeredgewidth=0.3,
         legend=False,
         ax=ax,
@@ -107,5 +107,12 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 register(
     "stability",
-    FigureSpec("Error barriers between siblings", trials, plot, tabulate=tabulate, measure=measure),
+    FigureSpec(
+        "Error barriers between siblings",
+        trials,
+        plot,
+        tabulate=tabulate,
+        measure=measure,
+        says=lambda table, scale: stability.seen(table).splitlines(),
+    ),
 )

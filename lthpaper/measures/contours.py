@@ -128,7 +128,7 @@ def _surface(
     plane = _plane(run, store)
     if plane is None:
         return None
-    images = data.load(run.task.data, root, run.task.train_images)
+    images = data.load(run.task.data, root, *run.task.division)
     trained_on = store.get(run).fingerprint
     require(
         images.fingerprint == trained_on,

@@ -17,8 +17,9 @@ from lthpaper.runs.scales import Scale
 from lthpaper.store import published, tables
 from lthpaper.store.entry import MASK, WEIGHTS
 from lthpaper.store.measurements import to_arrow
-from lthpaper.store.published import FORMAT, MANIFEST, RUNS, SCHEMA, SUFFIX, to_row
+from lthpaper.store.published import FORMAT, MANIFEST, RUNS, SUFFIX, schema_of, to_row
 from lthpaper.store.store import Result, Store
+from lthpaper.training.result import VALIDATION
 
 LICENCE = "data: CC BY 4.0; code: MIT"
 PLAIN = ("train_loss", "test_loss", "x", "y", "loss")  # columns whose values seldom repeat
@@ -179,7 +180,8 @@ def _content(
     rows: dict[str, dict[str, Any]], measurements: dict[tuple[str, str, str], pa.Table]
 ) -> dict[str, bytes]:
     """File name -> its bytes: rows in the order of their names, measurements of runs and keys."""
-    table = pa.Table.from_pylist([rows[name] for name in sorted(rows)], schema=SCHEMA)
+    ordered = [{VALIDATION: [], **rows[name]} for name in sorted(rows)]
+    table = pa.Table.from_pylist(ordered, schema=schema_of(ordered))
     found = {RUNS: tables.content_of(table, PLAIN)}
     for name in sorted({name for name, *_ in measurements}):
         parts = [_named(measurements[of], of[1], of[2]) for of in sorted(measurements) if of[0] == name]

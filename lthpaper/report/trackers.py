@@ -16,10 +16,10 @@ from lthpaper.errors import InputError, require
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import setting
 from lthpaper.store.store import Result
+from lthpaper.training.result import curves_of
 from lthpaper.verdicts.tickets import Verdict
 
 TRACKERS = ("trackio", "wandb", "tensorboard")
-CURVES = ("train_loss", "test_loss", "test_accuracy")
 
 
 class TensorBoard:
@@ -85,6 +85,8 @@ def config(result: Result) -> dict[str, Any]:
     fields = {name: getattr(recipe, name) for name in Recipe.__dataclass_fields__}
     about: dict[str, Any] = {"setting": setting(run), "network": run.task.network, "data": run.task.data}
     about |= {"width": run.task.width, "train_images": run.task.train_images, "seed": run.seed}
+    if run.task.validation_images:
+        about["validation_images"] = run.task.validation_images
     about |= {"sparsity": result.sparsity, "digest": run.digest, "accuracy": _number(result.accuracy)}
     plain = (int, float, str, bool)
     return about | {name: v if isinstance(v, plain) else str(v) for name, v in fields.items()}
@@ -94,7 +96,7 @@ def points(result: Result) -> Iterable[tuple[int, dict[str, float]]]:
     """(epochs done, metrics) of the curves; what was not tested after an epoch has no point there."""
     first = result.run.first_epoch
     for i in range(len(result.curves["train_loss"])):
-        values = {name: result.curves[name][i] for name in CURVES}
+        values = {name: result.curves[name][i] for name in curves_of(result.run)}
         found = {name: value for name, value in values.items() if math.isfinite(value)}
         if found:
             yield first + i + 1, found

@@ -10,6 +10,8 @@ A setting's name is START-MASK. Beside the paper's LT (θ0) and RR (θ0′), the
 and beside IMP and OMP, the masks are
 
     shuffled-IMP, shuffled-OMP   as many weights of every layer, at random places (Su 2020, Frankle 2021)
+    permuted-IMP, permuted-OMP   the mask carried to θ0′ by the permutation of units that aligns the dense
+                                 networks trained from θ0 and from θ0′ (Adnan 2025); so always RR
     random-global, -uniform, -erk   random masks that need no pretraining (Liu 2022); always from a draw of θ0
 
 A random mask knows nothing of any weights, so LT and RR mean the same under it, and only one is trained.
@@ -20,10 +22,13 @@ as random-erk's and change in training, at the FLOPs of one sparse training.
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lthpaper.errors import require
+from lthpaper.errors import InputError, require
+from lthpaper.networks import units
 from lthpaper.paper import PRUNED_PER_ROUND
+from lthpaper.runs import pruning
 from lthpaper.runs.inits.norms import NormMatched
 from lthpaper.runs.inits.signs import Signs
+from lthpaper.runs.pruning.permuted import Permuted
 from lthpaper.runs.pruning.random import LAYERS, Random
 from lthpaper.runs.pruning.shuffled import Shuffled
 from lthpaper.runs.recipe import Recipe
@@ -59,6 +64,17 @@ def shuffled(run: Run, draw: int = 0) -> Run:
     return run.with_(mask=Shuffled(of=run.mask, seed=run.seed, draw=draw))
 
 
+def permuted(run: Run) -> Run:
+    """RR under the mask carried to θ0′: its units permuted as the dense network that it comes from has to be
+    to be most like the dense network trained from θ0′."""
+    dense = run
+    while dense.mask is not None:
+        found = pruning.source(dense.mask)
+        require(isinstance(found, Run), f"The mask of {run} comes from no trained network to be aligned.")
+        dense = found
+    return random_reinit(run).with_(mask=Permuted(of=run.mask, dense=dense, onto=random_reinit(dense)))
+
+
 def random_mask(dense: Run, sparsity: float, layers: str = "erk", draw: int = 0) -> Run:
     """The dense run's start under a random mask that no training was needed for."""
     return dense.with_(mask=Random(sparsity, layers, dense.seed, draw))
@@ -72,6 +88,7 @@ OF_A_SUBNETWORK: dict[str, Callable[[Run], Run]] = {  # name without its mask ->
     "LT@RRsigns": lambda lt: with_signs_of(lt, random_reinit(lt)),
     "RR@LTsigns": lambda lt: with_signs_of(random_reinit(lt), lt),
     "LT-shuffled": shuffled,
+    "RR-permuted": permuted,
 }
 OF_A_DENSE_RUN: dict[str, Callable[[Run, float], Run]] = {
     "SDT": lambda dense, s: small_dense(lt_omp(dense, s)),
@@ -85,6 +102,16 @@ SETTINGS = (
     *(f"{name}-{mask}" for mask in MASKS for name in OF_A_SUBNETWORK),
     *OF_A_DENSE_RUN,
 )
+PERMUTED = tuple(f"RR-permuted-{mask}" for mask in MASKS)
+
+
+def possible(task: Task) -> tuple[str, ...]:
+    """The settings that a network can have: masks are carried only where its units can be followed."""
+    try:
+        units.of_task(task.shape)
+    except InputError:
+        return tuple(name for name in SETTINGS if name not in PERMUTED)
+    return SETTINGS
 
 
 def controls(
@@ -93,16 +120,19 @@ def controls(
     learning_rates: Sequence[float],
     rounds: Sequence[int],
     seeds: int,
-    settings: Iterable[str] = SETTINGS,
+    settings: Iterable[str] | None = None,
     rate: float = PRUNED_PER_ROUND,
 ) -> Iterator[Trial]:
     """Every control at every learning rate, sparsity (by its number of IMP rounds) and seed.
 
-    Raises InputError for an unknown setting.
+    settings: None for all that are `possible`. Raises InputError for an unknown one, and for a carried mask
+    of a network whose units cannot be followed.
     """
-    wanted, known = set(settings), (*SETTINGS, *DYNAMIC)
+    wanted, known = set(possible(task) if settings is None else settings), (*SETTINGS, *DYNAMIC)
     unknown = ", ".join(sorted(map(str, wanted - set(known))))
     require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(known)}.")
+    if wanted & set(PERMUTED):
+        units.of_task(task.shape)  # refuses now what no training could make later
     of_dense = OF_A_DENSE_RUN | DYNAMIC
     for lr in learning_rates:
         for seed in range(seeds):

@@ -15,6 +15,7 @@ WHOLE = {  # field -> least
     **dict.fromkeys(("epochs", "insufficient_epochs", "seeds", "surface_images", "curve_points"), 1),
     "surface_points": 2,
     "micro_batch": 0,
+    "validation_images": 0,
 }
 MOST = {"seeds": 1000, "surface_points": 1000}  # of what is listed before anything is trained
 BY_DATA = ("epochs", "batch_size", "precision", "grid", "rounds")  # fields that paper.py has by data set
@@ -26,7 +27,9 @@ class Scale:
 
     epochs, insufficient_epochs: the sufficient and the insufficient recipe of §2.1. learning_rates:
     Figure 1's; grid: Figure 3's. train_images: 0 means all. precision: of every training. experiments:
-    the networks and data sets of Figure 3 and Table 3, each "network/data". micro_batch: the most images
+    the networks and data sets of Figure 3 and Table 3, each "network/data". validation_images: held out of
+    the training images; verdicts choose learning rates on them (0: on the test images, as the paper).
+    micro_batch: the most images
     that one forward pass takes (0: a whole batch), for devices on which a batch does not fit. surface_points,
     surface_images: of Figures 4 and 5, points a side of the grid and training images behind each loss.
     contour_network: of Figures 4 and 5, which take "-noskip" of it too; correlation_networks: of Figure 6.
@@ -59,6 +62,7 @@ class Scale:
     clip: float = 0.0
     decay_norms: bool = True
     as_paper: tuple[str, ...] = ()
+    validation_images: int = 0
 
     def __post_init__(self):
         for field, least in WHOLE.items():
@@ -88,7 +92,7 @@ class Scale:
     @property
     def task(self) -> Task:
         """The network and data of the figures about one network."""
-        return Task(self.network, self.data, train_images=self.train_images)
+        return self._task(self.network, self.data)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -96,7 +100,10 @@ class Scale:
         for name in self.experiments:
             require("/" in name, f"experiments has {name!r}; each is network/data, resnet20/cifar10 for one.")
         pairs = [name.rpartition("/")[::2] for name in self.experiments]
-        return tuple(Task(network, data, train_images=self.train_images) for network, data in pairs)
+        return tuple(self._task(network, data) for network, data in pairs)
+
+    def _task(self, network: str, data: str) -> Task:
+        return Task(network, data, train_images=self.train_images, validation_images=self.validation_images)
 
     @property
     def panels(self) -> tuple[int, ...]:

@@ -17,7 +17,9 @@ class Task:
     """Which network learns which data.
 
     width multiplies the channel counts. train_images: use only that many training images (0: all),
-    the same ones for every run. prunable: patterns of prunable weights (empty: the paper's rule).
+    the same ones for every run. validation_images: so many of these are held out, the same ones for every
+    run; no run trains on them, and verdicts choose learning rates on them (0: on the test images, as in the
+    paper). prunable: patterns of prunable weights (empty: the paper's rule).
     architecture: filled in for a custom network (`package.module:function`), a hash of what it
     builds, so that an edited network is another task and not an old result.
 
@@ -31,6 +33,7 @@ class Task:
     train_images: int = 0
     prunable: tuple[str, ...] = ()
     architecture: str = added("", absent="")
+    validation_images: int = added(0, absent=0)
     look_up: InitVar[bool] = True
 
     def __post_init__(self, look_up: bool):
@@ -52,9 +55,19 @@ class Task:
         require(
             type(count) is int and count >= 0, f"train_images is {count!r}; it must be a whole number from 0."
         )
+        held = self.validation_images
+        require(
+            type(held) is int and held >= 0,
+            f"validation_images is {held!r}; it must be a whole number from 0.",
+        )
         if look_up or ":" not in self.data:
             images = card(self.data).train
             require(count <= images, f"train_images is {count}; {self.data} has {images} (0 means all).")
+            require(
+                held < (count or images),
+                f"validation_images is {held}; it must leave some of the {count or images} training images "
+                "to train on.",
+            )
         if ":" in self.network and not self.architecture:
             require(
                 look_up, f"The description of a run with {self.network} lacks the network's architecture."
@@ -75,8 +88,13 @@ class Task:
 
     @property
     def images(self) -> int:
-        """Training images of one epoch."""
-        return self.train_images or card(self.data).train
+        """Training images of one epoch: those that are used, less those that are held out."""
+        return (self.train_images or card(self.data).train) - self.validation_images
+
+    @property
+    def division(self) -> tuple[int, int]:
+        """How many training images are used (0: all), and how many of these are held out: for `data.load`."""
+        return self.train_images, self.validation_images
 
     @property
     def shape(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from lthpaper.errors import InputError
 from lthpaper.runs.run import Run
 from lthpaper.store.entry import NO_TENSORS, NOT_AS_WRITTEN, plain, replacing, save_tensors, writing
-from lthpaper.training.result import CURVES, Checkpoint, Weights
+from lthpaper.training.result import CURVES, VALIDATION, Checkpoint, Weights, curves_of
 from lthpaper.training.start import hash_tensors
 
 FOLDER, DESCRIPTION, FORMAT = ".checkpoints", "checkpoint", 1
@@ -74,6 +74,8 @@ class Checkpoints:
             described, found = read(path)
             if described["digest"] != run.digest:
                 raise ValueError("it is another run's")
+            if set(found.curves) != set(curves_of(run)):
+                raise ValueError("it lacks a curve")
         except NO_TENSORS:
             aside = self.folder / "damaged"
             aside.mkdir(exist_ok=True)
@@ -117,7 +119,8 @@ def read(path: Path) -> tuple[dict[str, Any], Checkpoint]:
         parts.setdefault(part, {})[name] = tensor
     weights, velocity = parts.pop("weights", {}), parts.pop("velocity", {})
     square, mask = parts.pop("square", None), parts.pop("mask", None)
-    curves = {name: [float(v) for v in described["curves"][name]] for name in CURVES}
+    names = (*CURVES, *(name for name in described["curves"] if name == VALIDATION))
+    curves = {name: [float(v) for v in described["curves"][name]] for name in names}
     place, devices = _place(described), tuple(map(str, described["devices"]))
     snapshots = {int(epoch): values for epoch, values in parts.items()}
     loss, seconds = float(described["loss"]), float(described["seconds"])

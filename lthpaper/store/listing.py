@@ -7,9 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from lthpaper.errors import require
-from lthpaper.runs.run import Rewind, setting
 from lthpaper.store.store import Result
-from lthpaper.store.table import pretrained
+from lthpaper.store.table import described, reached
 
 COLUMNS = [
     *("run", "setting", "network", "data", "width", "train_images", "epochs", "lr", "pretraining_lr"),
@@ -38,28 +37,18 @@ def write(frame: pd.DataFrame, path: str | Path) -> Path:
 
 
 def _row(result: Result) -> dict[str, object]:
-    run, before = result.run, pretrained(result.run)
-    return {
-        "run": run.name,
-        "setting": setting(run),
-        "network": run.task.network,
-        "data": run.task.data,
-        "width": run.task.width,
-        "train_images": run.task.train_images,
-        "epochs": run.recipe.epochs,
-        "lr": run.recipe.lr,
-        "pretraining_lr": math.nan if before is None else before.recipe.lr,
-        "sparsity": result.sparsity,
-        "seed": run.seed,
-        "draw": getattr(run.init, "draw", math.nan),
-        "rewind": run.init.epoch if isinstance(run.init, Rewind) else math.nan,
-        "accuracy": result.accuracy,
-        "best_accuracy": result.best_accuracy,
-        "train_loss": result.curves["train_loss"][-1],
-        "test_loss": result.curves["test_loss"][-1],
-        "kept": result.kept,
-        "seconds": result.seconds,
-        "device": str(result.provenance.get("device", "")),
-        "fingerprint": result.fingerprint,
-        "digest": run.digest,
-    }
+    run = result.run
+    return (
+        described(run)
+        | reached(result)
+        | {
+            "run": run.name,
+            "train_images": run.task.train_images,
+            "sparsity": result.sparsity,
+            "draw": getattr(run.init, "draw", math.nan),
+            "kept": result.kept,
+            "seconds": result.seconds,
+            "device": str(result.provenance.get("device", "")),
+            "fingerprint": result.fingerprint,
+        }
+    )

@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from lthpaper.store.entry import ENTRY, MASK, WEIGHTS, Damaged, NewerFormat, rea
 from lthpaper.store.measurements import NAME, is_flat
 from lthpaper.store.store import Result
 from lthpaper.store.tables import unreadable
+from lthpaper.training.result import VALIDATION
 
 MANIFEST, RUNS, SUFFIX = "manifest.json", "runs.parquet", ".parquet"
 FORMAT = 1  # of the files; a reader refuses a newer one
@@ -55,6 +56,12 @@ SCHEMA = pa.schema(
         "mask": pa.string(),  # of mask.safetensors; "" without a mask
     }
 )
+VALIDATED = SCHEMA.append(pa.field(VALIDATION, pa.list_(pa.float64())))  # where some runs hold images out
+
+
+def schema_of(rows: Iterable[dict[str, Any]]) -> pa.Schema:
+    """Of a table of these rows (`to_row`): a column more if any run holds images out."""
+    return VALIDATED if any(len(row.get(VALIDATION, ())) for row in rows) else SCHEMA
 
 
 def of(folder: Path | None) -> "Published":
@@ -133,7 +140,7 @@ class Scale:
     def table(self) -> pa.Table:
         """runs.parquet, with the checks that reading its rows relies on."""
         found, path = self.read(RUNS), self.folder / RUNS
-        if not found.schema.equals(_schema_read()):
+        if not any(found.schema.equals(_schema_read(schema)) for schema in (SCHEMA, VALIDATED)):
             raise unreadable(path, f"has other columns than {', '.join(SCHEMA.names)}")
         if fault := _fault(found):
             raise unreadable(path, fault)
@@ -253,9 +260,9 @@ def _is_file_name(name: object) -> bool:
 
 
 @functools.cache
-def _schema_read() -> pa.Schema:
-    """SCHEMA as it is read back from parquet."""
-    return pq.read_table(pa.BufferReader(tables.content_of(SCHEMA.empty_table()))).schema
+def _schema_read(schema: pa.Schema) -> pa.Schema:
+    """A schema as it is read back from parquet."""
+    return pq.read_table(pa.BufferReader(tables.content_of(schema.empty_table()))).schema
 
 
 def _fault(table: pa.Table) -> str:
@@ -268,12 +275,14 @@ def _fault(table: pa.Table) -> str:
     if len({name[-16:] for name in names}) < len(names):
         return "holds a run twice"
     column = {name: _column(table[name]) for name in ("epochs", *CURVES)}
+    validated = _column(table[VALIDATION]) if VALIDATION in table.column_names else lambda row: []
     for row in range(len(names)):
         epochs, loss, tested, test_loss, accuracy = (column[name](row) for name in ("epochs", *CURVES))
         if (
             len(loss) not in (0, epochs)
             or len(test_loss) not in (0, len(tested))
             or len(accuracy) != len(tested)
+            or len(validated(row)) not in (0, len(tested))
             or not all(0 <= place < epochs for place in tested)
         ):
             return f"holds curves of {names[row]} that do not fit its epochs"
@@ -287,7 +296,8 @@ def _curves(at: dict[str, Any]) -> dict[str, list[float]]:
     """Curves, NaN where nothing was tested; curves that the run never had are left out."""
     epochs, tested = at["epochs"], at["tested"]
     found = {"train_loss": at["train_loss"]} if len(at["train_loss"]) else {}
-    for name in ("test_loss", "test_accuracy"):
+    validated = (VALIDATION,) if len(at.get(VALIDATION, ())) else ()
+    for name in ("test_loss", "test_accuracy", *validated):
         if len(at[name]) == len(tested):  # else the run diverged at once and has none
             curve = [math.nan] * epochs
             for place, value in zip(tested, at[name], strict=True):
@@ -317,7 +327,7 @@ def _stretches(values: list[Any]) -> Iterator[tuple[int, int]]:
 
 
 def to_row(result: Result, layers: dict[str, int]) -> dict[str, Any]:
-    """A result as a row of SCHEMA."""
+    """A result as a row of `schema_of`."""
     curves = {name: np.asarray(curve, dtype=float) for name, curve in result.curves.items()}
     accuracy = curves["test_accuracy"]
     loss = curves.get("test_loss", np.full(len(accuracy), np.nan))
@@ -338,4 +348,5 @@ def to_row(result: Result, layers: dict[str, int]) -> dict[str, Any]:
         "provenance": json.dumps(result.provenance, sort_keys=True, separators=(",", ":")),
         "weights": result.files[WEIGHTS],
         "mask": result.files.get(MASK, ""),
+        VALIDATION: curves[VALIDATION][tested] if VALIDATION in curves else np.empty(0),
     }

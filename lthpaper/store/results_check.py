@@ -9,6 +9,7 @@ from lthpaper.runs.run import Run
 from lthpaper.store.entry import MASK, WEIGHTS, Damaged
 from lthpaper.store.published import MANIFEST, RUNS, SHA256, SUFFIX, Scale
 from lthpaper.store.store import Result
+from lthpaper.training.result import curves_of
 
 README = "README.md"
 
@@ -74,13 +75,13 @@ def _row(scale: Scale, run: Run) -> Iterator[str]:
 
 def _curves(result: Result, run: Run) -> Iterator[str]:
     """A run that did not diverge was tested after its last epoch, and its losses are non-negative numbers."""
-    if set(result.curves) != {"train_loss", "test_loss", "test_accuracy"}:
+    if set(result.curves) != set(curves_of(run)):
         yield f"has the curves {', '.join(result.curves)}"
         return
     if any(len(curve) != run.cost for curve in result.curves.values()):
         yield f"has curves of {len(result.curves['test_accuracy'])} epochs; it trains for {run.cost}"
     values = {name: [v for v in curve if not math.isnan(v)] for name, curve in result.curves.items()}
-    if not all(0 <= v <= 100 for v in values["test_accuracy"]):
+    if not all(0 <= v <= 100 for name in values if name.endswith("_accuracy") for v in values[name]):
         yield "has an accuracy that is not a percentage"
     if not all(0 <= v < math.inf for name in ("train_loss", "test_loss") for v in values[name]):
         yield "has a loss that is negative or infinite"

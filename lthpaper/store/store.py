@@ -70,7 +70,7 @@ class Result:
     """What the store knows of a run without opening its weights. Accuracies in percent."""
 
     run: Run
-    curves: dict[str, list[float]]  # per epoch: train_loss, test_loss, test_accuracy; NaN: not tested
+    curves: dict[str, list[float]]  # per epoch, those of `curves_of`; NaN: not tested
     kept: int  # prunable weights left by the mask
     sparsity: float  # s as it came out, after rounding to whole weights
     fingerprint: str  # of the data set's content

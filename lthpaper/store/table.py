@@ -10,11 +10,12 @@ from lthpaper.runs import convergence, pruning
 from lthpaper.runs.run import Rewind, Run, setting
 from lthpaper.runs.settings import Trial, nonzeros
 from lthpaper.store.store import Result, Store
+from lthpaper.training.result import VALIDATION
 
 COLUMNS = [
     *("setting", "network", "data", "width", "epochs", "lr", "pretraining_lr", "sparsity", "seed", "rewind"),
     *("accuracy", "best_accuracy", "train_loss", "test_loss", "parameters", "fingerprint", "digest"),
-    *("loss_left", "loss_falling"),
+    *("loss_left", "loss_falling", "validation_accuracy"),
 ]
 
 
@@ -23,8 +24,9 @@ def table(trials: Iterable[Trial], store: Store) -> pd.DataFrame:
 
     lr: of this training; pretraining_lr: of the run that its mask came from; rewind: the epoch whose
     weights it started from; accuracies in percent after the last (and the best) epoch; parameters:
-    those that are not zero by the mask; loss_left, loss_falling: of `runs.convergence`. A run whose mask
-    comes from a diverged one counts as diverged.
+    those that are not zero by the mask; loss_left, loss_falling: of `runs.convergence`; validation_accuracy:
+    after the last epoch, of runs that hold images out. A run whose mask comes from a diverged one counts as
+    diverged.
     """
     results = reader(store)
     return pd.DataFrame([_row(trial, results) for trial in trials], columns=COLUMNS)
@@ -57,38 +59,44 @@ def pretrained(run: Run) -> Run | None:
     return found if isinstance(found, Run) else None
 
 
-def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, object]:
-    run, before = trial.run, pretrained(trial.run)
-    row: dict[str, object] = {
-        "setting": trial.setting or setting(run),
+def described(run: Run) -> dict[str, object]:
+    """The columns that are known before a run is trained."""
+    before = pretrained(run)
+    return {
+        "setting": setting(run),
         "network": run.task.network,
         "data": run.task.data,
         "width": run.task.width,
         "epochs": run.recipe.epochs,
         "lr": run.recipe.lr,
         "pretraining_lr": math.nan if before is None else before.recipe.lr,
-        "sparsity": trial.sparsity,
         "seed": run.seed,
         "rewind": run.init.epoch if isinstance(run.init, Rewind) else math.nan,
-        "accuracy": math.nan,
-        "best_accuracy": math.nan,
-        "train_loss": math.nan,
-        "test_loss": math.nan,
-        "parameters": nonzeros(run),
-        "fingerprint": "",
         "digest": run.digest,
-        "loss_left": math.nan,
-        "loss_falling": math.nan,
     }
+
+
+def reached(result: Result) -> dict[str, object]:
+    """The columns of what a training reached: accuracies in percent, losses after the last epoch."""
+    return {
+        "accuracy": result.accuracy,
+        "best_accuracy": result.best_accuracy,
+        "train_loss": result.curves["train_loss"][-1],
+        "test_loss": result.curves["test_loss"][-1],
+    }
+
+
+def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, object]:
+    run = trial.run
+    row = dict.fromkeys(COLUMNS, math.nan) | described(run)
+    row |= {"sparsity": trial.sparsity, "parameters": nonzeros(run), "fingerprint": ""}
+    row["setting"] = trial.setting or row["setting"]
     result = results(run)
     if result is not None and not mask_diverged(run, results):
-        row |= {
-            "accuracy": result.accuracy,
-            "best_accuracy": result.best_accuracy,
-            "train_loss": result.curves["train_loss"][-1],
-            "test_loss": result.curves["test_loss"][-1],
+        row |= reached(result) | {
             "loss_left": convergence.loss_left(result.curves["train_loss"]),
             "loss_falling": convergence.loss_falling(result.curves["train_loss"], run.recipe),
+            "validation_accuracy": result.curves.get(VALIDATION, [math.nan])[-1],
         }
     if result is not None:
         row |= {

@@ -104,9 +104,9 @@ def audit(
 
 
 def _check_images(chosen: Sequence[Run], scale: Scale, root: str | Path | None) -> None:
-    needed = {(run.task.data, run.task.train_images): scale.get(run).fingerprint for run in chosen}
-    for (name, count), published in needed.items():
-        here = data.load(name, root, count).fingerprint
+    needed = {(run.task.data, *run.task.division): scale.get(run).fingerprint for run in chosen}
+    for (name, *division), published in needed.items():
+        here = data.load(name, root, *division).fingerprint
         require(
             here == published,
             f"The published runs were trained on another copy of {name} (fingerprint {published}; the copy "

@@ -21,7 +21,7 @@ from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import Store
 from lthpaper.sweep import ray_address, torchrun
 from lthpaper.sweep.executor import Executor, Job, WorkerDied
-from lthpaper.sweep.plan import Keep, Plan, plan, worker_count
+from lthpaper.sweep.plan import Keep, Plan, plan, process_count, worker_count
 from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
@@ -60,7 +60,7 @@ def perform(
         return stop() or time.monotonic() >= until
 
     task = runs[0].task
-    images = data.load(task.data, job.data_root, task.train_images)
+    images = data.load(task.data, job.data_root, *task.division)
     about = provenance(job.device) | ({"processes": team.size} if team.size > 1 else {})
     team.any(False)  # wait until all have loaded the images, so that no sum has to wait for that
     with Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
@@ -108,6 +108,8 @@ def execute(
         _same_data(todo, store, data_root)
         if not todo.todo:
             return todo
+        if not on:
+            workers = process_count(todo, device, workers)
         torchrun.check(todo.todo, device)
         with Bar(todo, quiet) as bar:
             execution = _Execution(todo, store, data_root, device, workers, bar, stopping, on, curve_points)
@@ -121,9 +123,9 @@ def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
     A mask from a training on one copy must not be used in a training on another. Data sets are loaded if
     something is left to train on them, and custom ones always.
     """
-    needed = {(run.task.data, run.task.train_images) for run in todo.todo}
-    needed |= {(run.task.data, run.task.train_images) for run in todo.runs if ":" in run.task.data}
-    here = {name: data.load(name, root, count).fingerprint for name, count in sorted(needed)}
+    needed = {(run.task.data, *run.task.division) for run in todo.todo}
+    needed |= {(run.task.data, *run.task.division) for run in todo.runs if ":" in run.task.data}
+    here = {name: data.load(name, root, *division).fingerprint for name, *division in sorted(needed)}
     left = set(todo.todo)
     for run in (run for run in todo.runs if run not in left and run in store):
         found = store.get(run).fingerprint  # raises if the result cannot be read
@@ -206,16 +208,15 @@ class _Execution:
 
     def _choose_executor(self) -> Executor:
         """A cluster's workers, processes, or this process if one worker is enough."""
-        todo = self.plan.todo
-        own = any(networks.is_local(run.task.network) for run in todo)  # other processes cannot build it
         if self.on:
-            require(not own, "A network that is a function of this process cannot be trained on a cluster.")
+            local = any(networks.is_local(run.task.network) for run in self.plan.todo)
+            require(not local, "A network that is a function of this process cannot be trained on a cluster.")
             from lthpaper.sweep.ray_driver import RayWorkers  # here, since ray is an optional extra
 
             return RayWorkers(self.on, str(self.device))
         if team := torchrun.executor(self._count, self.stopping):
             return team
-        if own or self.workers <= 1 or len(todo) <= pack_limits(todo[0], self.device)[0]:
+        if self.workers == 1:
             return InThisProcess(self._count, self.stopping)
         return Workers(self.workers)
 

@@ -50,7 +50,7 @@ from lthpaper.sweep.speeds import (
 )
 from lthpaper.training.autotune import choose, pack_limits
 from lthpaper.training.pack import Pack, repeatable
-from lthpaper.training.result import Trained
+from lthpaper.training.result import Trained, curves_of
 from lthpaper.training.start import start
 
 MINUTE = 60.0  # seconds in which a plan's shapes are measured; the rest are scaled from similar ones
@@ -204,7 +204,7 @@ def _train_little(run: Run, device: torch.device, folder: Path) -> None:
     """Train a run for one step, write its result to a store, and read it to start a pruned run."""
     pack = _pack([run], device)
     pack.train_epoch()
-    curves = {name: [0.0] for name in ("train_loss", "test_loss", "test_accuracy")}
+    curves = {name: [0.0] for name in curves_of(run)}
     store = Store(folder / uuid.uuid4().hex)
     store.put(Trained(run, pack.weights(0), None, curves, {}, 0.0, 1, ""), "", {})
     start(lt_omp(run, 0.5), store.weights)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import torch
 
+from lthpaper import networks
 from lthpaper.errors import require
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.store.store import Store
+from lthpaper.training.autotune import pack_limits
 
 Keep = Mapping[Run, frozenset[int]]
 
@@ -81,6 +83,16 @@ def _stored(run: Run, epochs: set[int], store: Store) -> bool:
         f"epoch {run.first_epoch} to {run.recipe.epochs}.",
     )
     return store.holds(run, epochs)
+
+
+def process_count(todo: Plan, device: torch.device | str, workers: int | None = None) -> int:
+    """How many processes train a plan here: `worker_count`, but one if the smallest pack holds all of it,
+    or if no other process can build one of its networks."""
+    count, runs = worker_count(device, workers), todo.todo
+    if count == 1 or not runs:
+        return count
+    alone = any(networks.is_local(run.task.network) for run in runs)
+    return 1 if alone or len(runs) <= pack_limits(runs[0], torch.device(device))[0] else count
 
 
 def worker_count(device: torch.device | str, workers: int | None = None) -> int:

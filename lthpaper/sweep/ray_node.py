@@ -97,7 +97,7 @@ def work(
     if job.data_root is not None and not Path(job.data_root).is_dir():
         job = replace(job, data_root=None)  # its own LTHPAPER_DATA
     try:
-        data.load(task.data, job.data_root, task.train_images)
+        data.load(task.data, job.data_root, *task.division)
     except InputError as why:
         return Unfit(
             task.data, f"{why} On a cluster, --data or LTHPAPER_DATA must be valid on each node."

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from lthpaper import networks
 from lthpaper.errors import InputError, require
 from lthpaper.runs.run import Run
 from lthpaper.sweep import assumed_speeds, measure
-from lthpaper.sweep.plan import Plan, worker_count
+from lthpaper.sweep.plan import Plan, process_count, worker_count
 from lthpaper.sweep.scheduler import Scheduler
 from lthpaper.sweep.speeds import Speeds, by_shape, from_file, given, speed_key
 from lthpaper.training.autotune import pack_limits
@@ -107,17 +106,11 @@ def _critical_path(todo: Plan, speeds: Speeds) -> float:
 
 def here(todo: Plan, device: torch.device | str = "cpu", workers: int | None = None) -> Prediction:
     """Predict the plan on this machine, as `execute` would train it."""
-    count, chosen = worker_count(device, workers), torch.device(device)
+    count, chosen = process_count(todo, device, workers), torch.device(device)
     if not todo.todo:
         return Prediction(count, 0.0, 0.0, 0.0, 0, 0, frozenset())
-
-    def limits(run: Run) -> tuple[int, int]:
-        return pack_limits(run, chosen)
-
-    own = any(networks.is_local(run.task.network) for run in todo.todo)  # no other process can build it
-    if own or len(todo.todo) <= limits(todo.todo[0])[0]:
-        count = 1
-    return simulate(todo, measure.speeds(todo.todo, device, count), count, limits)
+    speeds = measure.speeds(todo.todo, device, count)
+    return simulate(todo, speeds, count, lambda run: pack_limits(run, chosen))
 
 
 def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:

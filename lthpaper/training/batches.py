@@ -36,15 +36,14 @@ class ResidentFeed(Feed):
         self.values = normalised(pixels, self.mean, self.std, dtype).flatten(1)
         self.train = padded(images.train, data.card.pad).to(device)
         self.train_labels = images.train_labels.to(device)
-        self.test, self.test_labels = images.test.to(device), images.test_labels.to(device)
+        self.held = {"test": (images.test.to(device), images.test_labels.to(device))}
+        if images.validation is not None:
+            held = images.validation.to(device), images.validation_labels.to(device)
+            self.held["validation"] = held
 
     @property
     def images(self) -> int:
         return len(self.train)
-
-    @property
-    def test_images(self) -> int:
-        return len(self.test)
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         card = self.data.card
@@ -68,11 +67,14 @@ class ResidentFeed(Feed):
             return slice(first, first + length)
         return self.part(length).to(self.device) + first
 
-    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        for begin in range(first * EVALUATION_BATCH, self.test_images, every * EVALUATION_BATCH):
-            part = slice(begin, begin + EVALUATION_BATCH)
-            pixels = self.test[part].permute(0, 3, 1, 2)
-            yield normalised(pixels, self.mean, self.std, self.dtype), self.test_labels[part]
+    def test_batches(
+        self, first: int = 0, every: int = 1, part: str = "test"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        images, labels = self.held[part]
+        for begin in range(first * EVALUATION_BATCH, len(images), every * EVALUATION_BATCH):
+            batch = slice(begin, begin + EVALUATION_BATCH)
+            pixels = images[batch].permute(0, 3, 1, 2)
+            yield normalised(pixels, self.mean, self.std, self.dtype), labels[batch]
 
 
 def _looked_up(
@@ -98,10 +100,6 @@ class HostFeed(Feed):
     def images(self) -> int:
         return len(self.all.train)
 
-    @property
-    def test_images(self) -> int:
-        return len(self.all.test)
-
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         card = self.data.card
         drawn = [draws(run.seed, epoch, self.images, card.pad, card.flip) for run in self.runs]
@@ -119,12 +117,16 @@ class HostFeed(Feed):
 
         yield from self._sent(made, range(first_step, self.steps))
 
-    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        def made(begin: int) -> tuple[Tensor, Tensor]:
-            part = slice(begin, begin + EVALUATION_BATCH)
-            return self.all.test[part].permute(0, 3, 1, 2), self.all.test_labels[part]
+    def test_batches(
+        self, first: int = 0, every: int = 1, part: str = "test"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        images, labels = getattr(self.all, part), getattr(self.all, f"{part}_labels")
 
-        begins = range(first * EVALUATION_BATCH, self.test_images, every * EVALUATION_BATCH)
+        def made(begin: int) -> tuple[Tensor, Tensor]:
+            batch = slice(begin, begin + EVALUATION_BATCH)
+            return images[batch].permute(0, 3, 1, 2), labels[batch]
+
+        begins = range(first * EVALUATION_BATCH, len(images), every * EVALUATION_BATCH)
         yield from self._sent(made, begins)
 
     def _sent(
@@ -168,12 +170,13 @@ def placed(data: DataSet, device: torch.device) -> tuple[str, str]:
 
 
 def _resident_bytes(data: DataSet) -> int:
-    """What `ResidentFeed` takes: padded training images, test images, labels."""
+    """What `ResidentFeed` takes: padded training images, test and validation images, labels."""
     card, images = data.card, data.images
     assert isinstance(images, Images)
     train = len(images.train) * (card.size + 2 * card.pad) ** 2 * card.channels
+    held = 0 if images.validation is None else images.validation.numel() + 8 * len(images.validation)
     labels = 8 * (len(images.train) + len(images.test))
-    return train + images.test.numel() + labels
+    return train + images.test.numel() + labels + held
 
 
 def feed(

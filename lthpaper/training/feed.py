@@ -34,10 +34,10 @@ class Feed(ABC):
     def images(self) -> int:
         """Training images of an epoch."""
 
-    @property
-    @abstractmethod
-    def test_images(self) -> int:
-        """Images of `test_batches` together."""
+    def tested(self, part: str = "test") -> int:
+        """Images of a part's `test_batches` together; 0 for "validation" where no images are held out."""
+        labels = getattr(self.data.images, f"{part}_labels")
+        return 0 if labels is None else len(labels)
 
     @property
     def steps(self) -> int:
@@ -53,8 +53,11 @@ class Feed(ABC):
         """This process's part of every batch from a step on: images (K, B, C, H, W), labels (K, B)."""
 
     @abstractmethod
-    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, C, H, W), the same for every run, and labels (B,). every: yield only every n-th."""
+    def test_batches(
+        self, first: int = 0, every: int = 1, part: str = "test"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (B, C, H, W), the same for every run, and labels (B,). every: yield only every n-th. part:
+        "test" or "validation"."""
 
     def close(self) -> None:  # noqa: B027
         """Release workers and file handles. The feed yields no batches after this."""

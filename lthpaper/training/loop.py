@@ -16,7 +16,7 @@ from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.training.autotune import choose, smallest_pack
 from lthpaper.training.pack import Pack, repeatable
 from lthpaper.training.process_group import ALONE, Alone
-from lthpaper.training.result import CURVES, Checkpoint, Keeper, Load, Progress, Start, Trained
+from lthpaper.training.result import Checkpoint, Keeper, Load, Progress, Start, Trained, curves_of
 from lthpaper.training.start import Begun, hash_of, shares
 
 SECONDS_BETWEEN_CHECKPOINTS = 120.0  # LTHPAPER_CHECKPOINT_SECONDS
@@ -104,7 +104,8 @@ class _Training:
         ]
         losses = [c.loss if c else 0.0 for c in kept]
         self.curves: dict[Run, dict[str, list[float]]] = {
-            b.run: c.curves if c else {name: [] for name in CURVES} for b, c in zip(share, kept, strict=True)
+            b.run: c.curves if c else {name: [] for name in curves_of(b.run)}
+            for b, c in zip(share, kept, strict=True)
         }
         self.snapshots = {b.run: c.snapshots if c else {} for b, c in zip(share, kept, strict=True)}
         self.before = [c.seconds if c else 0.0 for c in kept]
@@ -125,20 +126,21 @@ class _Training:
         self._snap()
         while self.pack.epoch < self.pack.recipe.epochs:
             train_loss = self.pack.train_epoch(self._before_step)
-            test_loss, accuracy = self._test()
+            points = (train_loss, *self._test())
             for i, run in enumerate(self.runs):
-                for name, values in zip(CURVES, (train_loss, test_loss, accuracy), strict=True):
+                for name, values in zip(curves_of(run), points, strict=True):
                     self.curves[run][name].append(float(values[i]))
             self._snap()
             self.ways.on_epoch(Progress(self.runs, self.pack.epoch, self.curves))
         self.seconds = time.perf_counter() - self.began
 
-    def _test(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Test loss and accuracy, (K,) each; NaN where this epoch has no point in the curves."""
-        if is_tested(self.pack.epoch, self.pack.recipe.epochs, self.ways.curve_points):
-            return self.pack.evaluate()
-        untested = torch.full((len(self.pack.runs),), math.nan)
-        return untested, untested
+    def _test(self) -> list[torch.Tensor]:
+        """Test loss and accuracy, and the accuracy on images held out if there are any, (K,) each; NaN where
+        this epoch has no point in the curves."""
+        held = self.pack.feed.tested("validation")
+        if not is_tested(self.pack.epoch, self.pack.recipe.epochs, self.ways.curve_points):
+            return [torch.full((len(self.pack.runs),), math.nan)] * (3 if held else 2)
+        return [*self.pack.evaluate(), *(self.pack.evaluate("validation")[1:] if held else ())]
 
     def results(self) -> Iterator[Trained]:
         """What is left of every run."""

@@ -211,14 +211,15 @@ class Pack:
             return self.forward(self.state, x, training, seeds).to(self.dtype)
 
     @torch.no_grad()
-    def evaluate(self) -> tuple[Tensor, Tensor]:
-        """Test loss (K,) and accuracy in percent (K,); accuracy is NaN where a logit is not finite.
+    def evaluate(self, part: str = "test") -> tuple[Tensor, Tensor]:
+        """Loss (K,) and accuracy in percent (K,) on the test images, or on those of "validation"; accuracy is
+        NaN where a logit is not finite.
 
         In a team each process takes its share of the batches.
         """
-        k, n = len(self.runs), self.feed.test_images
+        k, n = len(self.runs), self.feed.tested(part)
         loss, correct, wild = torch.zeros(3, k, dtype=torch.float64, device=self.device)
-        for x, labels in self.feed.test_batches(self.team.rank, self.team.size):
+        for x, labels in self.feed.test_batches(self.team.rank, self.team.size, part):
             logits = self._logits(x.expand(k, *x.shape), training=False).double()  # (K, B, classes)
             repeated = labels.expand(k, -1)
             losses = F.cross_entropy(logits.flatten(0, 1), repeated.flatten(), reduction="none")

@@ -10,10 +10,16 @@ from lthpaper.runs.masks import Mask
 from lthpaper.runs.run import Run
 
 CURVES = ("train_loss", "test_loss", "test_accuracy")
+VALIDATION = "validation_accuracy"  # one more, of runs that hold images out
 
 Weights = dict[str, Tensor]  # parameters and buffers by name
 
 Load = Callable[[Run, int | None], tuple[Weights, Mask | None]]  # weights of a run after an epoch (None: T)
+
+
+def curves_of(run: Run) -> tuple[str, ...]:
+    """Names of the curves that a run's training records."""
+    return (*CURVES, VALIDATION) if run.task.validation_images else CURVES
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,8 @@ class Keeper(Protocol):
 class Trained:
     """What a training leaves. Losses are means over images, accuracies percent on the test images.
 
-    curves: per epoch, "train_loss", "test_loss", "test_accuracy". The last two are NaN after epochs without a
-    test, and once logits are not finite; the last epoch is always tested.
+    curves: per epoch, those of `curves_of`. All but "train_loss" are NaN after epochs without a test, and
+    once logits are not finite; the last epoch is always tested.
     snapshots: epoch -> weights after that many epochs, as asked for.
     """
 

@@ -44,7 +44,7 @@ def made_mask(run: Run, load: Load | None, data: DataSet | None = None) -> Mask:
     else:
         weights = (source or Fresh()).weights(run.task, None, load)
     names = prunable(networks.skeleton(**run.task.shape), run.task.prunable)
-    return pruning.pruned(run.mask, weights, mask or dense_mask(weights, names), Seen(run.task, data))
+    return pruning.pruned(run.mask, weights, mask or dense_mask(weights, names), Seen(run.task, data, load))
 
 
 @dataclass(frozen=True)

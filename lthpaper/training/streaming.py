@@ -80,12 +80,12 @@ class StreamedFeed(Feed):
     def __init__(self, runs, data, device, dtype, part=None, processes: int | None = None):
         super().__init__(runs, data, device, dtype, part)
         self.files: Files = data.images
-        self.labels, self.test_labels = self.files.train_labels, self.files.test_labels
+        self.labels = self.files.train_labels
         self._work = _Work()
         self._turn = 0
         count = loaders() if processes is None else processes
         self._loader: DataLoader[Any] | None = DataLoader(
-            Pictures(self.files.train, self.files.test, data.card),
+            Pictures(self.files.train, self.files.test, data.card, self.files.validation),
             batch_size=None,  # a piece is a batch already
             sampler=self._work,
             num_workers=count,
@@ -100,10 +100,6 @@ class StreamedFeed(Feed):
     @property
     def images(self) -> int:
         return len(self.labels)
-
-    @property
-    def test_images(self) -> int:
-        return len(self.test_labels)
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         card = self.data.card
@@ -130,12 +126,16 @@ class StreamedFeed(Feed):
         mine = torch.arange(length) if self.part is None else self.part(length)
         return mine + step * self.batch_size
 
-    def test_batches(self, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        shares = torch.arange(self.test_images).split(EVALUATION_BATCH)[first::every]
-        streamed = self._stream(Piece(index) for share in shares for index in share.split(PIECE))
+    def test_batches(
+        self, first: int = 0, every: int = 1, part: str = "test"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        labels = getattr(self.files, f"{part}_labels")
+        shares = torch.arange(len(labels)).split(EVALUATION_BATCH)[first::every]
+        pieces = (Piece(index, part=part) for share in shares for index in share.split(PIECE))
+        streamed = self._stream(pieces)
         for share in shares:
             pixels = self._joined(streamed, -(-len(share) // PIECE))
-            yield self._ready(pixels), self.test_labels[share].to(self.device)
+            yield self._ready(pixels), labels[share].to(self.device)
 
     def _joined(self, streamed: Iterator[Tensor], pieces: int) -> Tensor:
         """The next pieces on the device, (B, size, size, C) uint8."""

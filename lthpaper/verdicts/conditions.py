@@ -61,7 +61,7 @@ def doubt(unconverged: Mapping[float, float], dense: Side, fourth: Condition) ->
     unconverged: pretraining's, with what is left of the training loss. What a ticket rests on has to have
     converged: pretraining at its best learning rate, and at one at least of those at which ④ holds.
     """
-    best = [max(dense.cells, key=lambda c: c.mean).lr] if dense.cells else []
+    best = [dense.best.lr] if dense.cells else []
     for where, rates in (("is best", best), ("④ holds", fourth.lrs)):
         if rates and set(rates) <= set(unconverged):
             lr = max(rates)
@@ -91,7 +91,8 @@ def unfulfilled(conditions: Sequence[Condition]) -> float:
 
 
 def condition(number: int, lt: Side, other: Side, threshold: float, level: float) -> Condition:
-    """② to ⑤: the best of `lt` against the best of `other`; ④: at the same learning rate."""
+    """② to ⑤: the best of `lt` against the best of `other`; ④: at the same learning rate. Where both sides
+    have validation images, these say which is best (`_chosen`)."""
     strict = number in (2, 3)
     absent = [side.name for side in (lt, other) if not side.ran]
     if absent:
@@ -103,15 +104,45 @@ def condition(number: int, lt: Side, other: Side, threshold: float, level: float
         return _bare(number, YES, threshold, every, other.missing, [c.lr for c in lt.cells])
     if not other.cells:
         return _bare(number, UNDECIDED, threshold, "pretraining diverged everywhere: nothing to match")
+    validated = bool(lt.validation and other.validation)
     if number != 4:
         found = uncertainty.best_against_best(lt.cells, other.cells, threshold, strict, level)
+        if validated:
+            at = uncertainty.best_against_best([lt.best], [other.best], threshold, strict, level)
+            found = _chosen(at, found, level)
         open_ = other.missing if found.holds else lt.missing
-        return _judged(number, found, threshold, open_, level)
+        return _judged(number, found, threshold, open_, level, validated)
     pairs = [(a, b) for a in lt.cells for b in other.cells if a.lr == b.lr]
     if not pairs:
         return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
     found = uncertainty.best_pair(pairs, threshold, strict, level)
-    return _judged(4, found, threshold, () if found.holds else lt.missing + other.missing, level)
+    if validated:
+        ranks = [dict(zip(side.cells, side.validation, strict=True)) for side in (lt, other)]
+        nearest = max(pairs, key=lambda pair: ranks[0][pair[0]] - ranks[1][pair[1]])
+        found = _chosen(uncertainty.best_pair([nearest], threshold, strict, level), found, level)
+    open_ = () if found.holds else lt.missing + other.missing
+    return _judged(4, found, threshold, open_, level, validated)
+
+
+def _chosen(at: Comparison, among: Comparison, level: float) -> Comparison:
+    """`at`, the comparison at the learning rates that validation chose, called only where `among`, the one
+    among all rates, calls it too.
+
+    A seed that is lucky on validation images is lucky on the test images too, so rates that the same seeds
+    chose look better than they are (docs/validation.md has the simulation). `among` allows for any choice.
+    """
+    if at.confidence is None or among.confidence is None:
+        return replace(at, confidence=None)
+    both, agreed = (at, among), at.holds == among.holds
+    confidence = min(at.confidence, among.confidence if agreed else 1 - among.confidence)
+    more = [c.more_seeds for c in both if c.more_seeds is not None]
+    return replace(
+        at,
+        confidence=confidence,
+        low=min((c.low for c in both if c.low is not None), default=None),
+        high=max((c.high for c in both if c.high is not None), default=None),
+        more_seeds=0 if confidence >= level else max(more) if agreed and len(more) == 2 else None,
+    )
 
 
 def imply(fourth: Condition, fifth: Condition, lt: Side, dense: Side) -> tuple[Condition, Condition]:
@@ -157,12 +188,18 @@ def _bare(
 
 
 def _judged(
-    number: int, found: Comparison, threshold: float, open_: Sequence[tuple[str, float]], level: float
+    number: int,
+    found: Comparison,
+    threshold: float,
+    open_: Sequence[tuple[str, float]],
+    level: float,
+    validated: bool = False,
 ) -> Condition:
     holds = YES if found.holds else NO
     a, b = found.best, found.against
     needed = f"{'more than' if number in (2, 3) else 'at least'} {_signed(threshold)}"
     where = "at the same learning rate" if number == 4 else f"at its best, {b.lr:g}"
+    where += " on validation images" * validated
     sentence = (
         f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) less {b.setting} "
         f"{where} ({b.mean:.2f}): {_signed(found.difference)}, needed {needed}: "

@@ -23,6 +23,8 @@ COMPARED = (  # (ours, against, the question); "-" stands for the mask where a s
     ("RR@LTsigns-", "RR-", "signs of LT given to RR"),
     ("LT-", "LT-shuffled-", "start and places: against shuffled places"),
     ("RR-", "LT-shuffled-", "places alone, from random starts"),
+    ("RR-permuted-", "RR-", "places carried to θ0′ by permutation"),
+    ("LT-", "RR-permuted-", "gap that carrying the mask leaves"),
     ("LT-", "random-erk", "against ERK, no pretraining"),
     ("LT-", "random-uniform", "against uniform density, no pretraining"),
     ("LT-", "random-global", "against a random mask, no pretraining"),
@@ -101,7 +103,7 @@ def beats_shuffled(
 
 
 JUDGED = (  # (ticket, control) of `verdicts`
-    *(("LT-", against) for against in ("RR-", "RR@LTnorms-", "RR@LTsigns-", "LT-shuffled-")),
+    *(("LT-", against) for against in ("RR-", "RR@LTnorms-", "RR@LTsigns-", "LT-shuffled-", "RR-permuted-")),
     ("LT@RRnorms-", "RR-"),
     *(("LT-", name) for name in (*OF_A_DENSE_RUN, *DYNAMIC)),
 )

@@ -18,6 +18,9 @@ Rewinding (Appendix B is unavailable to us; this reading is ours): `subnetwork="
 trained from θt ⊙ m, in the place of A_LT, everywhere. It is still compared with RR, SDT and pretraining from
 scratch.
 
+With validation images (a task's `validation_images`) these choose the learning rates: η is the one that
+is best there, in ④ the one of the best pair, and A its accuracy on the test images.
+
 Two readings stand side by side. `holds`, the paper's: means over seeds against thresholds. `holds_ours`:
 the same answer where the seeds give it a confidence of `level` (lthpaper.verdicts.uncertainty), else
 "undecided"; also where runs are missing that could overturn it. A ticket that is called has every

@@ -151,6 +151,7 @@ OTHER_TASK = {
     "train_images": 100,
     "prunable": ("blocks.*",),
     "architecture": "0123456789abcdef",
+    "validation_images": 50,
 }
 OTHER_RECIPE = {
     "epochs": 161,

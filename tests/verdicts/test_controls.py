@@ -8,20 +8,23 @@ import math
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_loop import few_digits
 from scipy import stats
+from torch import nn
 
+from lthpaper import networks
 from lthpaper.data.augment import derived_seed
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
-from lthpaper.networks import skeleton
+from lthpaper.networks import skeleton, units
 from lthpaper.runs import controls, inits, pruning
 from lthpaper.runs.inits.norms import NormMatched
 from lthpaper.runs.inits.signs import Signs
 from lthpaper.runs.masks import apportioned, dense_mask, kept, prunable
 from lthpaper.runs.pruning.imp import Imp
+from lthpaper.runs.pruning.permuted import Permuted
 from lthpaper.runs.pruning.random import LAYERS, Random
 from lthpaper.runs.pruning.shuffled import Shuffled, drawn
 from lthpaper.runs.recipe import Recipe
@@ -77,6 +80,7 @@ RECORDED = {
     "LT@RRnorms-IMP": "60d353821395989d",
     "RR@LTsigns-OMP": "fbe74ced5c0b7997",
     "LT-shuffled-OMP": "1bc5d532205c07ab",
+    "RR-permuted-OMP": "5ac0d0d73bd6471b",
     "random-global": "d78816926dd2eb6e",
     "random-uniform": "d76ccce96c90b12d",
     "random-erk": "1be7c2964d535c3b",
@@ -93,6 +97,7 @@ def test_digests_of_controls_do_not_change(name):
     ("run", "bits"),
     [
         (controls.shuffled(LT), "c3727d8a97b28f86"),
+        (controls.permuted(LT), "908a285a111149d9"),
         (controls.random_mask(DENSE, 0.9, "global"), "1f76afe36e6d3a8a"),
         (controls.random_mask(DENSE, 0.9, "uniform"), "0fed933f41a6179a"),
         (controls.random_mask(DENSE, 0.9, "erk"), "964f0be9d854eaf3"),
@@ -116,7 +121,10 @@ def test_every_control_has_its_name_and_differs_in_one_property():
     for name in ("RR", "LT@RRnorms", "RR@LTnorms", "LT@RRsigns", "RR@LTsigns"):
         assert by_name[f"{name}-IMP"].with_(init=lt.init) == lt  # the start alone
     assert by_name["LT-shuffled-IMP"].with_(mask=lt.mask) == lt  # the mask alone
+    carried = by_name["RR-permuted-IMP"]
+    assert carried.with_(mask=lt.mask) == by_name["RR-IMP"]  # of RR, the mask alone
     dense = by_name["pretraining"]
+    assert (carried.mask.dense, carried.mask.onto) == (dense, random_reinit(dense))
     assert all(by_name[f"random-{way}"].with_(mask=None) == dense for way in LAYERS)
 
 
@@ -287,6 +295,67 @@ def test_a_random_mask_needs_no_training(store):
     assert start(run, None).mask.keys() == set(NAMES)
 
 
+# --- masks carried to another start ---
+
+
+def copied(orders):
+    """In the place of a store: θ0′ trained to a permuted copy of what θ0 was trained to."""
+
+    def load(run, epoch=None):
+        weights = Fresh(1003).weights(TASK)
+        if run.init.draw:
+            weights = units.taken(weights, units.of_task(TASK.shape), orders)
+        return weights, dense_mask(weights, NAMES)
+
+    return load
+
+
+@given(seed=st.integers(0, 99), s=st.sampled_from([0.5, 0.832, 0.99]))
+@settings(max_examples=10)
+def test_a_mask_is_carried_by_the_permutation_between_the_dense_networks(seed, s):
+    groups = units.of_task(TASK.shape)
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(group.size, generator=generator) for group in groups]
+    lt = lt_omp(DENSE, s)
+    found = start(controls.permuted(lt), copied(orders)).mask
+    assert same(found, units.taken(start(lt, copied(orders)).mask, groups, orders))
+    own = start(lt, copied(orders)).mask
+    assert {n: int(m.sum()) for n, m in found.items()} == {n: int(m.sum()) for n, m in own.items()}
+
+
+def test_carried_to_the_network_itself_a_mask_stays():
+    run = LT.with_(mask=Permuted(LT.mask, DENSE, DENSE))
+    assert same(started(run).mask, started(LT).mask)
+
+
+def test_a_carried_mask_needs_the_dense_training_from_the_other_start(store):
+    run = controls.permuted(LT)
+    assert setting(run) == "RR-permuted-OMP"
+    assert plan([run], store).todo == (DENSE, random_reinit(DENSE), run)
+
+
+def test_masks_are_carried_between_dense_networks_of_one_kind():
+    with pytest.raises(InputError, match="is not dense"):
+        Permuted(LT.mask, DENSE, RR)
+    with pytest.raises(InputError, match="different networks"):
+        Permuted(LT.mask, DENSE, DENSE.with_(task=Task("vgg-small", "digits")))
+    with pytest.raises(InputError, match="comes from no trained network"):
+        controls.permuted(controls.random_mask(DENSE, 0.9))
+
+
+def grouped(num_classes: int = 10, in_channels: int = 1) -> nn.Module:
+    layers = [nn.Conv2d(in_channels, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(128, num_classes))
+
+
+def test_a_network_whose_units_cannot_be_followed_has_every_other_control():
+    task = Task(networks.local(grouped), "digits")
+    possible = controls.possible(task)
+    assert set(controls.SETTINGS) - set(possible) == {"RR-permuted-IMP", "RR-permuted-OMP"}
+    with pytest.raises(InputError, match="a convolution has 2 groups"):
+        list(controls.controls(task, DENSE.recipe, (0.1,), (2,), 1, ("RR-permuted-IMP",)))
+
+
 # --- training ---
 
 
@@ -297,11 +366,11 @@ def test_pruned_weights_of_every_control_stay_zero():
     def load(run, epoch=None):
         return weights[run]
 
-    for done in train([DENSE], FEW):
+    for done in train([DENSE, random_reinit(DENSE)], FEW):
         weights[done.run] = (done.weights, None)
     runs = [t.run for t in controls.controls(TASK, DENSE.recipe, (0.05,), (1,), 4) if t.run.mask is not None]
-    runs = [run for run in runs if run.parents in ((DENSE,), ())]
-    assert len({setting(run) for run in runs}) == 14 + 3
+    runs = [run for run in runs if set(run.parents) <= set(weights)]
+    assert len({setting(run) for run in runs}) == 16 + 3
     for done in train(runs, FEW, load):
         assert kept(done.mask) < sum(m.numel() for m in done.mask.values())
         for name, mask in done.mask.items():
@@ -317,6 +386,7 @@ CONTROLS = [
     controls.with_signs_of(rewound(LT, DENSE, 1), RR),
     controls.shuffled(lt_imp(DENSE, 3), draw=2),
     controls.random_mask(DENSE, 0.9, "uniform"),
+    controls.permuted(lt_imp(DENSE, 2)),
     DENSE.with_(init=NormMatched(Signs(Fresh(1), Fresh(2)), Rewind(LT, 1)), mask=Shuffled(Shuffled(LT.mask))),
 ]
 
@@ -365,6 +435,8 @@ def changed(run, *path_and_value):
         (CONTROLS[3], ("mask", "layers", ["erk"]), "layers is"),
         (CONTROLS[3], ("mask", "sparsity", 1.5), r"must be in \[0, 1\)"),
         (CONTROLS[3], ("mask", "after", {"run": "0" * 16}), "are missing"),
+        (CONTROLS[4], ("mask", "onto", 3), "onto of permuted is 3; it must be a run"),
+        (CONTROLS[4], ("mask", "of", {"kind": "fresh"}), "Unknown pruning rule 'fresh'"),
     ],
 )
 def test_hostile_descriptions_of_controls_are_refused(run, path, sentence):

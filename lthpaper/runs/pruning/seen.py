@@ -1,8 +1,8 @@
-"""What a rule that looks at more than weights may see: the network, and a batch of training images."""
+"""What a rule that looks at more than weights may see: the network, training images, other trained runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,27 @@ from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import Mask, remove_lowest
 
 if TYPE_CHECKING:
+    from lthpaper.runs.run import Run
     from lthpaper.runs.task import Task
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A task's network and images, in float64 on the CPU: a mask does not depend on the device."""
+    """A task's network and images, in float64 on the CPU: a mask does not depend on the device.
+
+    load(run, epoch): weights and mask of a trained run (epoch None: its last).
+    """
 
     task: "Task"
     data: DataSet | None = None
+    load: Callable[..., Any] | None = None
+
+    def trained(self, run: "Run") -> dict[str, Tensor]:
+        """The final parameters of a run that the rule names, in float64 on the CPU."""
+        assert self.load is not None  # a rule's runs are its run's parents, which are trained before it
+        weights, _ = self.load(run, None)
+        names = [name for name, _ in networks.skeleton(**self.task.shape).named_parameters()]
+        return {name: weights[name].detach().cpu().double() for name in names}
 
     def network(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """The network with these parameters and buffers."""

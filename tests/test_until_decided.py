@@ -1,0 +1,112 @@
+"""Rounds of seeds go to the cells that could still decide a verdict, for every experiment of a figure."""
+
+from collections import Counter
+
+import pytest
+
+from lthpaper.checks import check
+from lthpaper.cli.main import main
+from lthpaper.errors import InputError
+from lthpaper.runs.recipe import Recipe
+from lthpaper.studies import study
+from lthpaper.until_decided import decide, expected, replay
+
+RECIPE = Recipe(epochs=1, batch_size=30, milestones=())
+TINY = {"epochs": 1, "insufficient_epochs": 1, "rounds": [1], "grid": [0.05, 0.1], "train_images": 60}
+TWO = {"experiments": ["mlp/digits", "resnet8/digits"]}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("deciding")
+    return {"store": folder / "store", "out": folder / "out", "device": "cpu", "workers": 1}
+
+
+def seeds_of(question, trials):
+    """Seeds of every cell of some trials."""
+    return Counter((t.run.task.network, t.setting, t.sparsity, t.run.recipe.lr) for t in trials)
+
+
+def test_seeds_are_added_to_contested_cells_alone(places):
+    mine = check("mlp", recipe=RECIPE, learning_rates=(0.05, 0.1), rounds=(1,), train_images=60, **places)
+    found = mine.decide(most=5, quiet=True)
+    question = mine.question(most=5)
+    begun = question.trials_of(3)
+    open_ = question.contested(begun)
+    trained = [t for t in question.trials_of(5) if t.run in mine.store]
+    for (_, setting, s, lr), seeds in seeds_of(question, trained).items():
+        contested = ("mlp", "digits", 1, setting, s, lr) in open_
+        assert seeds >= 5 if contested else seeds >= 3
+    asked = [*begun, *question.more(begun, 5)]
+    assert found.attrs["seeds"] == (5 if open_ else 3)
+    assert found["verdict"][0].conditions == question.verdicts(asked)["verdict"][0].conditions
+    again = mine.decide(most=5, quiet=True)
+    assert again.attrs["network_epochs"] == 0  # all is in the store
+    assert again["reason"].tolist() == found["reason"].tolist()
+
+
+def test_a_figure_is_decided_by_the_same_rule_each_experiment_by_itself(places):
+    both = study("fig3", "smoke", **TINY, **TWO, **places)
+    both.decide(most=5, quiet=True)
+    alone = [study("fig3", "smoke", **TINY, experiments=[name], **places) for name in TWO["experiments"]]
+    together = both.question(most=5)
+    first = together.trials_of(3)
+    apart = [one.question(most=5) for one in alone]
+    assert together.contested(first) == set().union(*(q.contested(q.trials_of(3)) for q in apart))
+    for one in alone:  # so nothing is left to train for either
+        assert one.decide(most=5, quiet=True).attrs["network_epochs"] == 0
+
+
+def test_a_look_never_trains_more_than_all_cells_would_cost(places):
+    both = study("fig3", "smoke", **TINY, **TWO, **places)
+    question = both.question(most=5)
+    for _, share in replay(question, have=5) if question.more(question.trials_of(3), 5) else ():
+        assert 0 < share <= 1
+
+
+def test_what_it_will_cost_lies_between_the_first_look_and_the_last(places, tmp_path):
+    fresh = study("fig3", "smoke", **TINY, **TWO, **places | {"store": tmp_path})
+    costs = expected(fresh.question(most=20))
+    begin, mean, most = (float(text.split()[0].replace(",", "")) for text in costs.values())
+    assert list(costs) == ["to begin with, 3 seeds a cell", "expected in all", "at most, 20 seeds a cell"]
+    assert begin < mean <= most
+    assert begin == fresh.with_seeds(3).plan.network_epochs
+    assert most == fresh.with_seeds(20).plan.network_epochs
+    assert not list(tmp_path.iterdir())  # nothing has started
+
+
+def test_a_figure_without_verdicts_is_refused():
+    with pytest.raises(InputError, match="There is no verdict to decide: the runs are LT-IMP"):
+        study("fig6", "smoke").question()
+
+
+def test_who_trains_nothing_cannot_decide():
+    with pytest.raises(InputError, match="train is false"):
+        study("fig3", "smoke", train=False).decide()
+
+
+def test_a_budget_that_is_over_reports_what_is_known(places, tmp_path):
+    fresh = study("fig3", "smoke", **TINY, **places | {"store": tmp_path})
+    said: list[str] = []
+    found = decide(fresh.question(), fresh.data_root, "cpu", 1, budget=0.0, told=said.append, quiet=True)
+    assert not found.attrs["finished"]
+    assert "The budget ended it" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "fig6", "--until-decided"], "no verdict to decide"),
+        (["run", "--until-decided"], "Name the figures"),
+        (["run", "fig3", "--budget", "1h"], "--budget belongs to --until-decided"),
+        (["run", "fig3", "--until-decided", "--max-seeds", "2"], "The most seeds is 2"),
+        (["plan", "fig3", "--until-decided", "--on", "8xh100"], "leave --on out"),
+        (["check", "mlp", "--budget", "1h"], "--budget belongs to --until-decided"),
+    ],
+)
+def test_options_that_do_not_go_together_end_in_a_sentence(arguments, said, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["lthpaper", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
