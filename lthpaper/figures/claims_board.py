@@ -1,4 +1,4 @@
-"""The paper's claims: a row each comparison that makes one, its effect against the threshold, its state."""
+"""The paper's claims as a table, a row a comparison; `claims_picture` draws it."""
 
 import functools
 from collections.abc import Mapping
