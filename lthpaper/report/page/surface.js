@@ -26,7 +26,7 @@ function lthSurfaces(id, view) {
     if (!wide) return; // folded away: drawn when it is opened
     canvas.width = wide * ratio;
     canvas.height = tall * ratio;
-    const g = canvas.getContext("2d"), size = Math.min(wide / 2.9, tall / 2.1);
+    const g = canvas.getContext("2d"), size = Math.min(wide / 3.1, tall / 2.65);
     g.scale(ratio, ratio);
     const put = ([a, b]) => [wide / 2 + a * size, tall / 2 - b * size];
     const at = (x, y, z) => put(eye(x, y, z));
