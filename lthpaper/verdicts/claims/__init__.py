@@ -54,7 +54,7 @@ class Test:
         return union(experiments.trials(name, scale) for name in self.figures)
 
 
-TESTS = {
+TESTS: dict[int | str, Test] = {
     1: Test(claim_1, "small lr: LT-IMP clearly above RR-IMP, close to pretraining", ("fig1",)),
     2: Test(claim_2, "large lr: LT-IMP ≈ RR-IMP, not close to pretraining", ("fig1",)),
     3: Test(claim_3, "few epochs make a “winning ticket” that more unmake", ("fig1",)),
@@ -70,7 +70,7 @@ TESTS = {
     13: Test(claim_13, "mixed learning rates improve slightly", ("table4",)),
     14: Test(claim_14, "residual: IMP's basin larger and smoother; none: alike", CONTOURS),
 }
-FOLLOW_UPS = {
+FOLLOW_UPS: dict[int | str, Test] = {
     "F1": Test(
         follow_ups.claim_f1, "random layer shares do as well as SNIP, GraSP, …", ("at-initialisation",)
     ),
@@ -82,7 +82,7 @@ FOLLOW_UPS = {
     "F7": Test(follow_ups.claim_f7, "subnetworks match where training is stable", ("stability",)),
     "F8": Test(follow_ups.claim_f8, "small lr: larger norms hide part of LT (ours)", ("controls",)),
 }
-ALL: dict[int | str, Test] = {**TESTS, **FOLLOW_UPS}
+ALL = TESTS | FOLLOW_UPS
 
 
 def trials(scale: Scale) -> list[Trial]:
