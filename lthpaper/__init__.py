@@ -25,14 +25,16 @@ HOMES = {  # name -> the module that defines it
     **dict.fromkeys(("check", "Check", "SanityCheck"), "checks"),
     "parameters": "report.parameters",
     "readable": "report.readable",
+    "surface_viewer": "report.surface_viewer",
     "Task": "runs.task",
     "Recipe": "runs.recipe",
     **dict.fromkeys(("Run", "setting"), "runs.run"),
     **dict.fromkeys(("Scale", "scale"), "runs.scales"),
+    "Topology": "runs.topology",
     **dict.fromkeys(
         (
             *("Trial", "pretraining", "lt_imp", "lt_omp", "random_reinit", "small_dense", "rewound"),
-            *("fine_tuned", "sanity_check", "imp_sparsity"),
+            *("fine_tuned", "dynamic_sparse", "sanity_check", "imp_sparsity"),
         ),
         "runs.settings",
     ),
@@ -58,11 +60,13 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper.report import sliders
     from lthpaper.report.parameters import parameters
     from lthpaper.report.readable import readable
+    from lthpaper.report.surface_viewer import surface_viewer
     from lthpaper.runs.recipe import Recipe
     from lthpaper.runs.run import Run, setting
     from lthpaper.runs.scales import Scale, scale
     from lthpaper.runs.settings import (
         Trial,
+        dynamic_sparse,
         fine_tuned,
         imp_sparsity,
         lt_imp,
@@ -74,6 +78,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
         small_dense,
     )
     from lthpaper.runs.task import Task
+    from lthpaper.runs.topology import Topology
     from lthpaper.store.store import Result, Store
     from lthpaper.store.table import curves, layers, table
     from lthpaper.store.ticket import ticket

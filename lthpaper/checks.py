@@ -145,8 +145,13 @@ class SanityCheck:
         whatever cannot be built, found or pruned.
         """
         name = network if isinstance(network, str) else networks.local(network)
-        images = {"train_images": train_images, "validation_images": validation_images}
-        task = Task(name, data, prunable=tuple(prunable), **images)
+        task = Task(
+            name,
+            data,
+            prunable=tuple(prunable),
+            train_images=train_images,
+            validation_images=validation_images,
+        )
         check_patterns(networks.skeleton(**task.shape), task.prunable)
         _ = task.prunable_weights  # refuses a network with nothing to prune
         return cls(task, recipe, tuple(learning_rates), tuple(rounds), seeds)

@@ -5,13 +5,13 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper import data, locations
-from lthpaper.errors import InputError, require
+from lthpaper import locations
+from lthpaper.errors import require
 from lthpaper.figures import FigureSpec
 from lthpaper.figures import figure as figure_named
 from lthpaper.figures.publish import fingerprint_warning, publish, sources
@@ -19,14 +19,13 @@ from lthpaper.paper import Thresholds
 from lthpaper.report.accuracies import accuracies
 from lthpaper.report.findings import Findings, findings
 from lthpaper.report.folded import Folded
-from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import SCALES, Scale
 from lthpaper.runs.scales import scale as scale_named
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Result, Store
 from lthpaper.store.table import table
-from lthpaper.sweep import simulate
+from lthpaper.sweep.costs import costs, missing_data
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.plan import Plan, plan
 from lthpaper.sweep.status import Status
@@ -146,7 +145,7 @@ class Study:
         finally:
             self.forget()
 
-    def with_seeds(self, seeds: int) -> "Study":
+    def with_seeds(self, seeds: int) -> Self:
         """The same study over another number of seeds."""
         other = copy.copy(self)
         other.scale = dataclasses.replace(self.scale, seeds=seeds)
@@ -300,53 +299,3 @@ def changes(of: Scale) -> dict[str, Any]:
         return {}
     names = (field.name for field in dataclasses.fields(of))
     return {name: getattr(of, name) for name in names if getattr(of, name) != getattr(own, name)}
-
-
-def missing_data(todo: Plan, root: str | Path | None = None) -> list[str]:
-    """A sentence for each data set that is needed and missing: where it was looked for, how to get it."""
-    said = []
-    for name in sorted({run.task.data for run in todo.todo}):
-        try:
-            data.look_for(name, root)
-        except InputError as error:
-            said.append(str(error))
-    return said
-
-
-def amount(count: float) -> str:
-    """Bytes as text, in GB or MB."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
-
-
-def trainings(todo: Plan) -> list[str]:
-    """A line for each network, data set and length: "12 trainings of resnet20 on cifar10, 160 epochs".
-
-    Small dense networks have a width for each sparsity; together they are one line.
-    """
-    counted: dict[tuple[str, str, int], list[float]] = {}
-    for run in todo.todo:
-        small = " made narrow (SDT)" if run.task.width < 1 else ""
-        key = (f"{run.task.network}{small}", run.task.data, run.recipe.epochs)
-        counted.setdefault(key, []).append(run.task.width)
-    said = []
-    for (network, name, epochs), widths in counted.items():
-        low, high = min(widths), max(widths)
-        width = f", width {low:.3g}" + (f" to {high:.3g}" if high > low else "") if low < 1 else ""
-        many = f"{len(widths):,} training{'s' * (len(widths) != 1)}"
-        said.append(f"{many} of {network} on {name}, {epochs_said(epochs)}{width}")
-    return said
-
-
-def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
-    """A plan in numbers, one column; results in the store cost nothing. device "": without the time."""
-    rows = {
-        "runs": f"{len(todo.runs)}",
-        "in the store": f"{len(todo.runs) - len(todo.todo)}",
-        "to train": f"{len(todo.todo)}",
-        "network-epochs": f"{todo.network_epochs:,}",
-        "disk": amount(todo.disk),
-    }
-    if device:
-        seconds = simulate.here(todo, device, workers).makespan
-        rows[f"predicted time on {device}"] = simulate.duration(seconds)
-    return pd.DataFrame({"": rows})

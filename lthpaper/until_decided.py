@@ -119,8 +119,9 @@ def decide(
         trials, reached = [*trials, *more], seeds
         left = None if until is None else max(0.0, until - time.monotonic())
         how: dict[str, Any] = {"quiet": quiet, "time_limit": left, "curve_points": curve_points}
+        how |= {"signals": True}
         try:
-            cost += execute([t.run for t in trials], *where, **how, signals=True).network_epochs
+            cost += execute([t.run for t in trials], *where, **how).network_epochs
         except Unfinished as why:
             told(f"The budget ended it: {why}")
             finished = False

@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
-from lthpaper import locations, networks, studies
+from lthpaper import locations, networks
 from lthpaper.checks import SanityCheck, check
 from lthpaper.cli import figures, options
 from lthpaper.cli import main as cli
@@ -28,6 +28,7 @@ from lthpaper.errors import InputError
 from lthpaper.runs import masks
 from lthpaper.runs.recipe import Recipe
 from lthpaper.studies import study
+from lthpaper.sweep import costs
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.stopping import Unfinished
 from lthpaper.verdicts import tickets
@@ -301,7 +302,7 @@ def test_a_figure_that_is_named_twice_counts_once():
 
 def test_small_dense_networks_are_one_line_and_called_so(store):
     todo = plan([t.run for t in SanityCheck.of("mlp", "digits", RECIPE, (0.1,), (1, 4), 2).trials], store)
-    lines = studies.trainings(todo)
+    lines = costs.trainings(todo)
     assert len(lines) == 2
     assert "trainings of mlp on digits, 1 epoch" in lines[0]
     assert re.search(
@@ -311,8 +312,8 @@ def test_small_dense_networks_are_one_line_and_called_so(store):
 
 
 def test_large_amounts_are_in_gigabytes():
-    assert studies.amount(180_599_200_000) == "180.6 GB"
-    assert studies.amount(12_340_000) == "12.3 MB"
+    assert costs.amount(180_599_200_000) == "180.6 GB"
+    assert costs.amount(12_340_000) == "12.3 MB"
 
 
 # --- another folder for other parameters ---

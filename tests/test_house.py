@@ -34,7 +34,7 @@ def bounds(lines: list[str]) -> dict[str, str]:
 # --- dependencies ---
 
 BUILDS = {"cpu", "gpu"}  # of torch, for uv; nothing more
-APART = {"trackers"}  # does not go with the newest of the others
+APART = {"trackers", "browser"}  # an older pillow; a driver that only tests/browser wants
 EXTRAS = [extra for extra in PROJECT["optional-dependencies"] if extra not in BUILDS | APART]
 PINS = dict(
     line.split("==")

@@ -83,6 +83,8 @@ def test_a_wheel_carries_the_notebooks_and_the_results_and_works_in_an_empty_fol
     shipped = site / "lthpaper" / "shipped"
     assert said == [str(shipped / "results"), str(len(list((ROOT / "notebooks").glob("*.ipynb"))))]
     assert (shipped / "results" / "index.json").read_text() == "{}"
+    page = {path.name for path in (site / "lthpaper" / "report" / "page").iterdir()}
+    assert page == {path.name for path in (ROOT / "lthpaper" / "report" / "page").iterdir()}
     copied = python(
         "from lthpaper.cli.main import app; app(['notebooks', 'copy'])", empty, PYTHONPATH=str(site)
     )

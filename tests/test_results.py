@@ -294,8 +294,8 @@ def test_a_file_with_any_byte_changed_is_refused_before_it_is_parsed(results, tm
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "resnet8"}, "names runs"),
-        ({"name": "../../resnet8-digits-0123456789abcdef"}, "names runs"),
+        ({"name": "resnet8"}, "holds names that no run can have"),
+        ({"name": "../../resnet8-digits-0123456789abcdef"}, "holds names that no run can have"),
         ({"tested": [99]}, "do not fit"),
         ({"tested": []}, "do not fit"),
         ({"train_loss": [1.0]}, "do not fit"),

@@ -88,7 +88,7 @@ def check(
     from lthpaper import checks, locations
     from lthpaper.paper import CIFAR
     from lthpaper.runs.recipe import Recipe
-    from lthpaper.studies import costs, missing_data
+    from lthpaper.sweep.costs import costs, missing_data
     from lthpaper.sweep.execute import execute
 
     for limit in (time_limit, budget):
@@ -136,13 +136,14 @@ def check(
         return
     if until_decided:
         left = budget_left(until_decided, budget, time_limit)
-        checked = checked.with_seeds(decide(checked, max_seeds, left, console.print, quiet=False))
+        drawn = checked.with_seeds(decide(checked, max_seeds, left, console.print, quiet=False))
     else:
+        drawn = checked
         where = (checked.store, checked.data_root, checked.device, checked.workers)
         execute(checked.runs, *where, time_limit=time_left(time_limit), signals=True)
         for verdict in checked.verdicts["verdict"]:
             console.print(str(verdict))
-    checked.draw()
+    drawn.draw()
     console.print(f"The figure is in {folder}")
 
 

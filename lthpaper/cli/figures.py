@@ -1,6 +1,8 @@
 """Commands that draw and tell: figures, list, claims."""
 
 import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,13 +54,62 @@ def figures(
 
     With --no-train nothing is trained or timed: figures show what the store and the published results hold.
     """
+    batch = draw(
+        names,
+        scale,
+        changes,
+        store=store,
+        data=data,
+        device=device,
+        time_limit=time_limit,
+        train=train,
+        jobs=jobs,
+        out=out,
+        notebooks=notebooks,
+    )
+    console.print(f"Figures are in {batch.folder}")
+    if batch.failed:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a batch of notebooks came to, in the paper's order. folder: of the figures; fields: those of the
+    scale that were changed."""
+
+    outcomes: list[Any]
+    folder: Path
+    fields: dict[str, str]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a notebook raised an error."""
+        return any(outcome.error for outcome in self.outcomes)
+
+
+def draw(
+    names: list[str] | None,
+    scale: str,
+    changes: list[str] | None,
+    *,
+    store: str,
+    data: str,
+    device: str,
+    time_limit: str,
+    train: bool,
+    jobs: int,
+    out: str = "",
+    notebooks: str = "",
+) -> Batch:
+    """Train what figures lack, as one plan, and execute their notebooks; say how each ended.
+
+    The arguments are the options of `figures`. Raises InputError for an unknown figure, parameter or value.
+    """
     from lthpaper import locations
-    from lthpaper.figures import FIGURES
     from lthpaper.report import notebooks as batch
     from lthpaper.runs.scales import Scale
     from lthpaper.runs.scales import scale as scale_of
     from lthpaper.studies import changes as changed_fields
-    from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import worker_count
 
     time_left(time_limit)  # refused before anything else
@@ -75,22 +126,17 @@ def figures(
         "device": device,
     }
     fixed |= {"out": str(folder.resolve())} | ({"data_root": str(Path(data).resolve())} if data else {})
-    if not train:
+    if train:
+        _train(chosen, scale, changes_of_scale, store, data, device, time_limit)
+    else:
         trains = [name for name, path in chosen.items() if "train" not in batch.parameters(path)]
         if trains:
             console.print(f"Left out, since it is there to train: {', '.join(trains)}")
         chosen = {name: path for name, path in chosen.items() if name not in trains}
         fixed |= {"train": False}
-    values = {name: fixed | checked[name] for name in chosen}
-    drawn = [name for name in chosen if name in FIGURES]
-    if drawn and train:
-        studies = studies_of(drawn, scale, changes_of_scale, store, data, device, 0)
-        runs, keep = union(studies)
-        where, left = (studies[0].store, studies[0].data_root, studies[0].device), time_left(time_limit)
-        points = studies[0].scale.curve_points
-        execute(runs, *where, keep=keep, time_limit=left, signals=True, curve_points=points)
     if time_left(time_limit) == 0:
         raise Unfinished("Everything is trained, but the time limit is reached: the figures are to be drawn.")
+    values = {name: fixed | checked[name] for name in chosen}
     executed = locations.home() / "runs" / "notebooks" / locations.changed(scale, own)
     outcomes = []
     for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
@@ -102,9 +148,30 @@ def figures(
     again += [word for option, value in options.items() if value for word in (option, value)]
     again += [] if train else ["--no-train"]
     _report(outcomes, again if device == "auto" else [*again, "--device", device])
-    console.print(f"Figures are in {folder}")
-    if any(outcome.error for outcome in outcomes):
-        raise typer.Exit(1)
+    order = list(chosen)
+    return Batch(sorted(outcomes, key=lambda o: order.index(o.name)), folder, changes_of_scale)
+
+
+def _train(
+    chosen: Iterable[str],
+    scale: str,
+    changes: dict[str, str],
+    store: str,
+    data: str,
+    device: str,
+    time_limit: str,
+) -> None:
+    """Train what the figures among these notebooks lack. Raises Unfinished if the time is over before."""
+    from lthpaper.figures import FIGURES
+    from lthpaper.sweep.execute import execute
+
+    drawn = [name for name in chosen if name in FIGURES]
+    if drawn:
+        studies = studies_of(drawn, scale, changes, store, data, device, 0)
+        runs, keep = union(studies)
+        where, left = (studies[0].store, studies[0].data_root, studies[0].device), time_left(time_limit)
+        points = studies[0].scale.curve_points
+        execute(runs, *where, keep=keep, time_limit=left, signals=True, curve_points=points)
 
 
 def _report(outcomes: list[Any], options: list[str]) -> None:

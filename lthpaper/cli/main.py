@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from lthpaper.cli import check, export, figures, run, terminal
+from lthpaper.cli import check, export, figures, report, run, terminal
 from lthpaper.cli.notebooks import notebooks_app
 from lthpaper.cli.results import results_app
 from lthpaper.cli.store import store_app
@@ -33,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
     "status": run.status,
     "figures": figures.figures,
+    "report": report.report,
     "list": figures.list_,
     "claims": figures.claims,
     "check": check.check,
@@ -44,6 +45,7 @@ EXAMPLES = {  # below the help of a command, a line each
     "run": ("run fig1 --scale laptop --time-limit 2h", "run fig1 --set network=vgg-small --set seeds=5"),
     "status": ("status", "status --watch --store runs/store"),
     "figures": ("figures", "figures fig1 table3 --scale laptop", "figures fig1 --set seeds=2"),
+    "report": ("report", "report fig1 fig3 --scale laptop --out for-a-colleague.html"),
     "list": ("list figures", "list networks", "list runs --store runs/store"),
     "claims": ("claims --scale laptop",),
     "check": ("check resnet8 --on digits --plan", "check mynets:make --on mydata:load --data photos"),

@@ -58,8 +58,8 @@ def plan(
     and batch, since several forms are compiled and tried there. --until-decided: what `run` with the same
     option is expected to cost.
     """
-    from lthpaper.studies import costs, missing_data, trainings
     from lthpaper.sweep import simulate
+    from lthpaper.sweep.costs import costs, missing_data, trainings
     from lthpaper.sweep.plan import plan as plan_runs
 
     require(bool(on) or not (price or speed), "--price and --speed belong to --on, as in --on 8xh100.")

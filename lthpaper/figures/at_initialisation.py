@@ -80,14 +80,15 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
 def panel(ax: Axes, table: pd.DataFrame) -> Axes:
     """One learning rate. Pretraining is a level; a ring stands around a mask that left a layer nothing."""
     level(ax, table)
+    cases = {setting: case for setting, case in CASES.items() if setting in set(table["setting"])}
     masked = table[table["sparsity"] > 0].assign(case=lambda rows: rows["setting"])
     if limits := accuracies(table):
-        points(ax, masked, "sparsity", CASES, DODGE, size=3.6)
+        points(ax, masked, "sparsity", cases, DODGE, size=4.4)
         accuracy_axis(ax, *limits)
     else:
         ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color=PALE)
         ax.set_yticks([])
-    sparsities, places = sorted(masked["sparsity"].unique()), offsets(CASES, DODGE)
+    sparsities, places = sorted(masked["sparsity"].unique()), offsets(cases, DODGE)
     emptied = spread(masked[masked["collapsed"] > 0], ["sparsity", "setting"]).dropna(subset="mean")
     for cell in emptied.itertuples():
         ax.plot(sparsities.index(cell.sparsity) + places[cell.setting], cell.mean, **RING)
@@ -110,7 +111,7 @@ RING: dict[str, Any] = {
 
 def _legend(table: pd.DataFrame) -> list[Line2D]:
     """A mark a rule; what open marks and rings are, if there are any."""
-    marks = [swatch("pretraining", marker=""), *(swatch(rule, linestyle="") for rule in RULES)]
+    marks = [swatch("pretraining", marker=""), *(swatch(rule, linestyle="", markersize=5) for rule in RULES)]
     look: dict[str, Any] = {"color": PALE, "marker": "o", "markerfacecolor": "white", "markeredgewidth": 0.8}
     marks.append(Line2D([], [], linestyle="", label="open: its mask shuffled", **look))
     if (table["collapsed"] > 0).any():
@@ -142,5 +143,6 @@ register(
         plot,
         tabulate=tabulate,
         measure=measure,
+        says=lambda table, scale: at_initialisation.seen(table).splitlines(),
     ),
 )

@@ -1,51 +1,18 @@
 """The paper's claims and later ones: a row a comparison, its effect against the threshold, its state."""
 
 import functools
-import math
-import re
-import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
 
-from lthpaper.figures import FIGURES, FigureSpec, forest, register
-from lthpaper.figures.style import PAGE, PALE, paper_style, symbols
+from lthpaper.figures import FIGURES, FigureSpec, register
+from lthpaper.figures.claims_picture import board_of, plot
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 from lthpaper.verdicts import claims
-from lthpaper.verdicts.claims.outcome import CONTRADICTED, SUPPORTED
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
-from lthpaper.verdicts.paper_beside_ours import stated
-
-# symbol, colour, ink: states differ in lightness and hue, and the symbol says them without colour
-LOOKS = {
-    SUPPORTED: ("✓", forest.STATES[YES], "white"),
-    CONTRADICTED: ("✗", forest.STATES[NO], "white"),
-    UNDECIDED: ("?", "#F3E3A1", "black"),
-    NOT_RUN: ("–", "#EEEEEE", "#555555"),
-}
-GROUPS: dict[str, tuple[int | str, ...]] = {  # heading -> claims
-    "learning rate and length of training (Figure 1)": (1, 2, 3, 4),
-    "tickets (Figure 3)": (5, 6),
-    "networks and data (Table 3)": (7, 8, 9, 11),
-    "weights and loss surfaces (Figures 4 to 6)": (10, 14),
-    "rewinding and mixed rates (Appendix D, Table 4)": (12, 13),
-    "follow-ups: what later work states, and we (F8)": tuple(claims.FOLLOW_UPS),
-}
-ROW, SIZE = 0.13, 6.1  # inches, points
-LABEL = 38  # characters of a line that says what is measured
-AXIS = 3.85  # inches, from the left edge to the axis
-HOLDS = "#E3EDF1"
 
 
 def trials(scale: Scale) -> list[Trial]:
@@ -93,239 +60,10 @@ def joined(outcomes: list) -> pd.DataFrame:
     )
 
 
-def board_of(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a claim: the columns of claims.board."""
-    return table.drop_duplicates("claim").reset_index(drop=True)
-
-
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """The scoreboard's short columns, as text."""
     short = board_of(table)[["claim", "words", "status", "by the means", "ours", "paper", "tried on"]]
     return short.set_index("claim")
-
-
-def of_paper() -> dict[tuple[int | str, str], float]:
-    """(claim, what is measured) -> the same from the numbers that the text states."""
-    few, bare = 78, "resnet32-noskip"
-    contour: dict[str, Any] = {"sparsity": 0.945, "network": "resnet32"}
-    without = contour | {"network": bare}
-
-    def best(pruning: str, **of: Any) -> float:
-        return max(stated(f"LT-{pruning}", lr=lr, **of) for lr in (0.01, 0.1))
-
-    return {
-        (1, "LT-IMP − RR-IMP"): stated("LT-IMP") - stated("RR-IMP"),
-        (1, "LT-IMP − pretraining"): stated("LT-IMP") - stated("pretraining"),
-        (3, "LT − pretraining, 78 epochs"): stated("LT-IMP", few) - stated("pretraining", few),
-        (3, "LT − RR-IMP, 78 epochs"): stated("LT-IMP", few) - stated("RR-IMP", few),
-        (3, "LT − pretraining, 160 epochs"): stated("LT-IMP") - stated("pretraining"),
-        (4, "pretraining, 160 − 78 epochs"): stated("pretraining", lr=0.1) - stated("pretraining", few),
-        (7, "IMP − OMP, residual"): best("IMP", **contour) - best("OMP", **contour),
-        (7, "IMP − OMP, no residual"): best("IMP", **without) - best("OMP", **without),
-        (8, "LT, small − large rates, residual"): stated("LT-IMP", lr=0.01, **contour)
-        - stated("LT-IMP", lr=0.1, **contour),
-        (8, "LT, large − small rates, no residual"): stated("LT-IMP", lr=0.1, **without)
-        - stated("LT-IMP", lr=0.01, **without),
-    }
-
-
-def bounds(needed: object) -> tuple[float, float] | None:
-    """Between which values a comparison holds, from its words: "more than +0.50", "from 0.05 to 0.15"."""
-    text = str(needed).replace("−", "-")
-    found = [float(n) for n in re.findall(r"(?<![\w.])[+-]?\d+(?:\.\d+)?", text)]
-    if len(found) == 2 and text.startswith("from"):
-        return found[0], found[1]
-    if len(found) != 1:
-        return None
-    if text.endswith("either way"):
-        return -abs(found[0]), abs(found[0])
-    if text.startswith(("more than", "at least", "above")):
-        return found[0], math.inf
-    return (-math.inf, found[0]) if text.startswith(("less than", "at most", "below")) else None
-
-
-def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """Claims in groups, a line a comparison. Pale: where it holds; small ticks: all of its kind; the mark
-    with its interval: the one that decides; diamond: from the paper's numbers."""
-    lines, rows = _lines(table)
-    tall, foot, top = ROW * rows, 0.72, 0.42
-    total = tall + foot + top
-    with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
-        fig = plt.figure(figsize=(PAGE, total))
-        left = fig.add_axes((0, foot / total, 1, tall / total))
-        left.set(xlim=(0, PAGE), ylim=(rows, 0))  # inches, lines
-        left.set_axis_off()
-        right = fig.add_axes((AXIS / PAGE, foot / total, (PAGE - AXIS - 0.1) / PAGE, tall / total))
-        right.set(ylim=(rows, 0), yticks=[])
-        right.spines["left"].set_visible(False)
-        right.set_facecolor("none")
-        forest.points_axis(right, _shown(table))
-        right.axvline(0, color="#BBBBBB", linewidth=0.6, zorder=1)
-        right.set_xlabel("points; claims 10 and 14: percent")
-        for y, kind, content in lines:
-            DRAWN[kind](left, right, y, content)
-        board = board_of(table)
-        counts = board[board["claim"].isin(list(claims.TESTS))]["status"].value_counts()
-        said = ", ".join(f"{counts[status]} {status}" for status in LOOKS if status in counts)
-        fig.text(
-            0.5,
-            1 - 0.1 / total,
-            f"The paper's claims at {scale.name} scale: {said}",
-            ha="center",
-            va="center",
-        )
-        tried = textwrap.shorten(
-            f"Tried on {_tried(table) or 'nothing, none has run yet'}", 140, placeholder=" …"
-        )
-        fig.text(0.5, 1 - 0.25 / total, tried, ha="center", va="center", fontsize=SIZE, color=PALE)
-        fig.legend(handles=_legend(), loc="lower center", ncols=4, borderaxespad=0.2)
-    return fig
-
-
-def _lines(table: pd.DataFrame) -> tuple[list[tuple[float, str, object]], float]:
-    """(line, kind, content) of every heading, claim and comparison, from the top; how many lines."""
-    found: list[tuple[float, str, object]] = []
-    y = 0.5
-    for heading, numbers in GROUPS.items():
-        judged = [number for number in numbers if (table["claim"] == number).any()]
-        if not judged:
-            continue
-        found.append((y, "heading", heading))
-        y += 1.2
-        for number in judged:
-            rows = table[table["claim"] == number]
-            parts = [(_wrapped(label, LABEL), of) for label, of in _measured(rows)]
-            widest = max((len(line) for labels, _ in parts for line in labels), default=0)
-            words = _wrapped(rows["words"].iloc[0], min(38, 64 - widest))
-            found.append((y, "claim", (number, rows["status"].iloc[0], words)))
-            below = 0
-            for labels, of_one in parts:
-                found.append((y + below, "comparison", (number, labels, of_one)))
-                below += len(labels)
-            y += max(below, len(words)) + 0.4
-        y += 0.15
-    return found, y - 0.3
-
-
-def _wrapped(text: str, wide: int) -> list[str]:
-    """Lines of at most so many characters, as even as they can be."""
-    lines = textwrap.wrap(text, wide, break_on_hyphens=False)
-    even = -(-len(text) // max(len(lines), 1)) + 4
-    evenly = textwrap.wrap(text, min(wide, even), break_on_hyphens=False)
-    return evenly if len(evenly) == len(lines) else lines
-
-
-def _measured(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """(what is measured, its comparisons), in the claim's order."""
-    if "measured" not in rows:
-        return []
-    return [(str(label), part) for label, part in rows.groupby("measured", sort=False)]
-
-
-def _heading(left: Axes, right: Axes, y: float, words: str) -> None:
-    left.text(0.06, y, words, fontsize=SIZE + 0.4, fontweight="bold", va="center", zorder=5)
-    left.plot([0.06, PAGE - 0.06], [y - 0.6, y - 0.6], color="#999999", linewidth=0.5)
-
-
-def _claim(left: Axes, right: Axes, y: float, content: tuple[int | str, str, list[str]]) -> None:
-    number, status, words = content
-    symbol, colour, ink = LOOKS[status]
-    left.add_patch(Rectangle((0.06, y - 0.45), 0.15, 0.9, facecolor=colour, linewidth=0))
-    left.text(0.135, y, symbol, color=ink, ha="center", va="center", fontsize=SIZE + 0.5, fontweight="bold")
-    left.text(0.36, y, str(number), ha="right", va="center", fontsize=SIZE, fontweight="bold")
-    for i, line in enumerate(words):
-        left.text(0.41, y + i, symbols(line), va="center", fontsize=SIZE)
-
-
-def _comparison(
-    left: Axes, right: Axes, y: float, content: tuple[int | str, list[str], pd.DataFrame]
-) -> None:
-    number, labels, rows = content
-    for i, line in enumerate(labels):
-        left.text(AXIS - 0.06, y + i, symbols(line), ha="right", va="center", fontsize=SIZE)
-    rows = rows.assign(**{name: rows[name] * _unit(number) for name in ("value", "low", "high")})
-    there = rows[np.isfinite(rows["value"].astype(float))]
-    ends = bounds(there["needed"].iloc[0]) if len(there) else None
-    if ends is None:  # no number is held against another
-        counts = rows["by the seeds"].value_counts()
-        words = {YES: "hold", NO: "fail", UNDECIDED: "open", NOT_RUN: "not run"}
-        said = ", ".join(f"{n} {words[state]}" for state, n in counts.items())
-        right.text(0, y, said, transform=right.get_yaxis_transform(), fontsize=SIZE, color=PALE, va="center")
-        return
-    low, high = right.get_xlim()
-    start, end = max(ends[0] * _unit(number), low), min(ends[1] * _unit(number), high)
-    right.add_patch(Rectangle((start, y - 0.42), end - start, 0.84, facecolor=HOLDS, linewidth=0, zorder=0))
-    for state, of_state in there.groupby("by the seeds"):
-        look: dict[str, Any] = {
-            "marker": "|",
-            "markersize": 5,
-            "markeredgewidth": 0.9,
-            "linestyle": "",
-            "alpha": 0.6,
-        }
-        right.plot(of_state["value"], [y] * len(of_state), color=forest.STATES[state], zorder=2, **look)
-    telling = _telling(there)
-    forest.effects(right, telling.assign(y=y, effect=telling["value"], state=telling["by the seeds"]))
-    if (number, label := " ".join(labels)) in (paper := of_paper()):
-        look = {
-            "marker": "D",
-            "markersize": 4.2,
-            "markerfacecolor": "none",
-            "markeredgewidth": 0.8,
-        }
-        right.plot([paper[number, label]], [y], color="black", zorder=4, **look)
-
-
-DRAWN: dict[str, Callable[..., None]] = {"heading": _heading, "claim": _claim, "comparison": _comparison}
-
-
-def _unit(number: int | str) -> float:
-    """Claim 10 counts shares: percent are shown."""
-    return 100.0 if number == 10 else 1.0
-
-
-def _telling(rows: pd.DataFrame) -> pd.DataFrame:
-    """The comparison that decides: one that fails before one that is open, the least certain of them."""
-    order = rows["by the seeds"].map({NO: 0, UNDECIDED: 1, NOT_RUN: 2, YES: 3})
-    worst = rows[order == order.min()]
-    return worst.loc[[worst["confidence"].astype(float).fillna(0).idxmin()]].astype(
-        {"value": float, "low": float, "high": float}
-    )
-
-
-def _shown(table: pd.DataFrame) -> pd.Series:
-    """What the axis has to hold: every effect, in its unit, and the paper's."""
-    if "value" not in table:
-        return pd.Series([-8.0, 10.0])
-    drawn = table["needed"].map(lambda needed: bounds(needed) is not None)
-    values = (table["value"].astype(float) * table["claim"].map(_unit))[drawn]
-    return pd.concat([values[np.isfinite(values)], pd.Series(of_paper()), pd.Series([-8.0, 10.0])])
-
-
-def _tried(table: pd.DataFrame) -> str:
-    """The networks on each data set, over all claims."""
-    found: dict[str, list[str]] = {}
-    for cell in filter(None, board_of(table)["tried on"]):
-        for part in cell.split("; "):
-            names, data = part.split(" on ")
-            found[data] = list(dict.fromkeys([*found.get(data, []), *names.split(", ")]))
-    return "; ".join(f"{', '.join(names)} on {data}" for data, names in found.items())
-
-
-def _legend() -> list[Line2D | Patch]:
-    marks: list[Line2D | Patch] = [
-        Patch(facecolor=colour, label=f"{symbol} {status}") for status, (symbol, colour, _) in LOOKS.items()
-    ]
-    look: dict[str, Any] = {"color": PALE, "linestyle": ""}
-    return [
-        *marks,
-        Patch(facecolor=HOLDS, label="where it holds"),
-        Line2D([], [], marker="o", markersize=4, label="decides, 95 % each way", color=PALE),
-        Line2D([], [], marker="|", markersize=5, label="another of its kind", **look),
-        Line2D(
-            [], [], marker="D", markersize=4.2, markerfacecolor="none", label="the paper's numbers", **look
-        ),
-    ]
 
 
 register(

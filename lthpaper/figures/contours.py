@@ -31,23 +31,22 @@ PATH, OFF = "#F4801F", "#8A3B00"  # orange stands out on every shade of mako
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
     """Four panels: contours of the loss around θT, and the way there of the first seed; right of each, its
     numbers over all seeds, and how far that way lies off the plane."""
-    first = measured[measured["seed"] == measured["seed"].min()]
-    summary = numbers(measured)
+    there, summary = measured[measured["kind"] != "missing"], numbers(measured)
     with paper_style(), plt.rc_context({"axes.grid": False, "figure.constrained_layout.use": False}):
         fig = plt.figure(figsize=(PAGE, HEIGHT))
         filled = None
-        for i, ((setting, lr), letter) in enumerate(PANELS.items()):
-            left, foot = LEFT + (PAGE / 2) * (i % 2), FOOT + DOWN * (1 - i // 2)
-            ax = _axes(fig, left, foot, SIDE, SIDE)
+        places = [(LEFT + PAGE / 2 * (i % 2), FOOT + DOWN * (1 - i // 2)) for i in range(len(PANELS))]
+        panels = [_axes(fig, *place, SIDE, SIDE) for place in places]
+        for ax, (left, foot), ((setting, lr), letter) in zip(panels, places, PANELS.items(), strict=True):
             ax.set_title(f"({letter}) {setting[3:]}, learning rate {lr:g}", loc="left")
             rows, found = (
-                table[(table["setting"] == setting) & (table["lr"] == lr)] for table in (first, summary)
+                table[(table["setting"] == setting) & (table["lr"] == lr)] for table in (there, summary)
             )
             if found.empty:
                 ax.text(0.5, 0.5, "not trained yet,\nor diverged", ha="center", transform=ax.transAxes)
                 ax.set(xticks=[], yticks=[])
                 continue
-            for part in grids(rows):
+            for part in grids(rows[rows["seed"] == rows["seed"].min()]):
                 filled = _panel(ax, *part)
                 _strip(_axes(fig, left + SIDE + 0.1, foot, BESIDE, 0.3), part[0])
             ax.text(1.06, 1, _said(found), transform=ax.transAxes, va="top", fontsize=6, linespacing=1.25)
@@ -70,6 +69,14 @@ def _colours() -> Colormap:
     import seaborn as sns
 
     return sns.color_palette("mako", as_cmap=True)
+
+
+def shades(count: int) -> list[str]:
+    """The colours of the loss as #rrggbb, from the smallest of LEVELS to the largest that the still shows."""
+    from matplotlib.colors import to_hex
+
+    top = LogNorm(LEVELS[0], LEVELS[-1])(RIM)
+    return [to_hex(_colours()(top * i / (count - 1))) for i in range(count)]
 
 
 def _shades() -> np.ndarray:
@@ -148,7 +155,7 @@ def _basin(summary: pd.DataFrame) -> tuple[str, str]:
 def _describe(fig: Figure, measured: pd.DataFrame, summary: pd.DataFrame) -> None:
     row = measured[measured["kind"] == "trajectory"].iloc[0]
     seeds = measured.loc[measured["kind"] == "surface", "seed"].nunique()
-    spread = f"numbers: mean ± standard deviation of {seeds} seeds, contours: seed {row['seed']}"
+    spread = f"numbers: mean ± standard deviation of {seeds} seeds, contours: the first of them"
     fig.suptitle(
         f"{row['network']} on {row['data']}, $s$ = {percent(row['sparsity'])}, loss on "
         f"{row['images']:.0f} training images; lengths in ‖{THETA_T}‖"

@@ -142,5 +142,6 @@ register(
         trials,
         plot,
         tabulate=tabulate,
+        says=lambda table, scale: controls.seen(table).splitlines(),
     ),
 )

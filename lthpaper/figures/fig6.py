@@ -5,6 +5,7 @@ m the mask of IMP at s = 0.832, and θ0′ an independent draw.
 """
 
 from collections.abc import Iterable
+from string import ascii_lowercase
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -37,14 +38,17 @@ from lthpaper.runs.scales import Scale
 trials, keep = experiments.correlations, experiments.correlated
 LOOKS = dict(zip(PAIRS, ("LT-IMP", "RR-IMP"), strict=True))  # the settings that start from these weights
 CHANCE = "#D9D9D9"
+DISTANCE = r"$\Vert\theta_T-\theta_0\Vert\,/\,\Vert\theta_0\Vert$"
 
 
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
-    """A row a network: R_p against learning rate with the chance band, for each p, and by layer."""
+    """A row a network: R_p against learning rate with the chance band, for each p, and by layer. Below, each
+    run's R_p against the distance that training moved its weights."""
     names = list(measured["network"].unique())
+    far = bool(measured["distance"].notna().any())
     with paper_style():
-        fig = plt.figure(figsize=(PAGE, 1.0 + 1.75 * len(names)))
-        grid = fig.add_gridspec(len(names), len(SHARES) + 1, width_ratios=[1] * len(SHARES) + [1.25])
+        fig = plt.figure(figsize=(PAGE, 1.0 + 1.6 * far + 1.75 * len(names)))
+        grid = fig.add_gridspec(len(names) + far, len(SHARES) + 1, width_ratios=[1] * len(SHARES) + [1.25])
         for row, name in enumerate(names):
             of_network = measured[measured["network"] == name]
             line: list[Axes] = []
@@ -52,7 +56,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
                 line.append(fig.add_subplot(grid[row, len(line)], sharey=line[0] if line else None))
                 of_share = of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)]
                 against_rate(line[-1], of_share, p, of_network["lr"])
-                line[-1].set_title(f"({'abcdefgh'[row * 4 + SHARES.index(p)]}) $p$ = {p:g}")
+                line[-1].set_title(f"({ascii_lowercase[row * 4 + SHARES.index(p)]}) $p$ = {p:g}")
                 line[-1].tick_params(labelleft=len(line) == 1)
             line[0].set_ylabel(f"{name}: {R_P}")
             lost = of_network.loc[_diverged(of_network), "lr"]
@@ -60,13 +64,20 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             by_layer = by_layer[~by_layer["lr"].isin(lost)]
             heat = fig.add_subplot(grid[row, -1])
             _by_layer(fig, heat, by_layer[by_layer["pair"] == PAIRS[0]])
-            heat.set_title(f"({'abcdefgh'[row * 4 + 3]}) by layer, $p$ = {MAIN:g}")
+            heat.set_title(f"({ascii_lowercase[row * 4 + 3]}) by layer, $p$ = {MAIN:g}")
+            if far:
+                below = fig.add_subplot(grid[-1, :].subgridspec(1, len(names))[0, row])
+                main = of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == MAIN)]
+                against_distance(below, main)
+                below.set_title(f"({ascii_lowercase[len(names) * 4 + row]}) {name}: distance, $p$ = {MAIN:g}")
         fig.legend(handles=_legend(), loc="outside lower center", ncols=4)
         n = measured[measured["overlap"].notna()].groupby(["network", "lr"])["seed"].nunique()
         seeds = int(n.max()) if len(n) else 0
         note = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
         if _diverged(measured).any():
             note += f"; {CROSS}"
+        if not far and measured["overlap"].notna().any():
+            note += f"; {DISTANCE} not measured: the weights are not in the store"
         fig.suptitle(
             f"Do {THETA0} {MASKED} and the pretrained {THETA_T} {MASKED} agree which weights of a layer are "
             f"large? {measured['data'].iloc[0]}, $s$ = {percent(measured['sparsity'].iloc[0])}\n{note}",
@@ -113,6 +124,25 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
     ax.axhline(p, color=PALE, linewidth=0.8, linestyle="--")
     rate_axis(ax, rates)
     ax.set(xlabel="learning rate", ylabel="", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
+
+
+def against_distance(ax: Axes, table: pd.DataFrame) -> None:
+    """A point a run: R_p(θ0, θT) against ‖θT − θ0‖ / ‖θ0‖, coloured by learning rate; how many are missing.
+
+    table: of one network and p, pooled within layers.
+    """
+    rows = table[(table["pair"] == PAIRS[0]) & table["overlap"].notna()]
+    there = rows.dropna(subset="distance")
+    colours = style.rate_colours(rows["lr"].unique())
+    for lr, points in there.groupby("lr"):
+        ax.plot(points["distance"], points["overlap"], "o", color=colours[lr], markersize=3, label=f"{lr:g}")
+    ax.axhline(MAIN, color=PALE, linewidth=0.8, linestyle="--")
+    ax.set(xlabel=DISTANCE, ylabel=R_P, ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
+    if len(there):
+        ax.legend(title="learning rate", fontsize=5.5, title_fontsize=5.5, ncols=2, loc="upper right")
+    if missing := len(rows) - len(there):
+        lacking = f"{missing} of {len(rows)} distances not measured:\ntheir weights are not in the store"
+        ax.text(0.5, 0.5, lacking, ha="center", va="center", transform=ax.transAxes, fontsize=6.5)
 
 
 def _by_layer(fig: Figure, ax: Axes, table: pd.DataFrame) -> Axes:

@@ -44,7 +44,16 @@ COLUMNS = [
 
 def trials(scale: Scale) -> list[Trial]:
     """IMP's and OMP's masks at Figure 1's learning rates and the middle one of the scale's sparsities."""
-    k = sorted(scale.rounds)[len(scale.rounds) // 2]
+    return trials_at(scale, middle(scale))
+
+
+def middle(scale: Scale) -> int:
+    """The middle one of the scale's IMP rounds."""
+    return sorted(scale.rounds)[len(scale.rounds) // 2]
+
+
+def trials_at(scale: Scale, k: int) -> list[Trial]:
+    """The same after k IMP rounds."""
     found = []
     for lr in scale.learning_rates:
         for seed in range(scale.seeds):
@@ -59,22 +68,33 @@ def measure(
 ) -> pd.DataFrame:
     """Long-form, in the columns COLUMNS. kind "layer": a layer of a run; kept: the share of its weights that
     the mask keeps, norm_ratio: ‖θ0⊙m‖ / ‖θ0′⊙m‖. "channels": of the layer that loses most by number, of
-    seed 0, the share kept between an input and an output channel. "missing": no such run, or it diverged."""
+    seed 0, the share kept between an input and an output channel. "missing": no such run, or it diverged.
+
+    Published results have no masks, only how much of each layer is kept: then norm_ratio is NaN, and there
+    are no channels.
+    """
     results = reader(store)
     rows: list[dict[str, object]] = []
     for trial in trials:
         run = trial.run
         about: dict[str, Any] = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
         about |= {"sparsity": trial.sparsity, "lr": run.recipe.lr, "seed": run.seed, "digest": run.digest}
-        if not store.has_weights(run) or mask_diverged(run, results):
-            rows.append(about | {"kind": "missing"})
-            continue
-        rows += [about | row for row in _rows(trial, store)]
+        if mask_diverged(run, results) or not (found := list(_rows(trial, store))):
+            found = [{"kind": "missing"}]
+        rows += [about | row for row in found]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _rows(trial: Trial, store: Store) -> Iterator[dict[str, object]]:
+    """From the mask; where only the result is there, from its count of weights kept in each layer."""
     run = trial.run
+    if not store.has_weights(run):
+        counts = store.get(run).layers if run in store else {}
+        sizes = {name: size for name, size in run.task.prunable_weights.items() if name in counts}
+        for depth, (name, size) in enumerate(sizes.items()):
+            row = {"kind": LAYER, "layer": name, "depth": depth, "weights": size}
+            yield row | {"kept": counts[name] / size, "norm_ratio": float("nan")}
+        return
     mask = store.weights(run)[1]
     assert mask is not None  # every trial here is of a subnetwork
     start, other = initial_weights(run), initial_weights(random_reinit(run))
@@ -95,28 +115,33 @@ def _rows(trial: Trial, store: Store) -> Iterator[dict[str, object]]:
 
 
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
-    """A column a learning rate: what layers keep, the ratio of norms; below, one layer channel by channel."""
+    """A column a learning rate: what layers keep, the ratio of norms; below, one layer channel by channel.
+    Without the masks themselves there is what layers keep."""
     rates = sorted(measured["lr"].unique())
-    layers = measured[measured["kind"] == LAYER]
+    layers, channels = measured[measured["kind"] == LAYER], measured[measured["kind"] == CHANNELS]
+    values = ["kept", "norm_ratio"] if layers["norm_ratio"].notna().any() else ["kept"]
     with paper_style():
-        fig = plt.figure(figsize=(PAGE, 5.6))
-        above, below = np.asarray(fig.subfigures(2, 1, height_ratios=(1.75, 1)))
-        axes = above.subplots(2, len(rates), sharex=True, sharey="row", squeeze=False)
-        for letter, (top, bottom), lr in zip("abcdefgh", axes.T, rates, strict=False):
+        fig = plt.figure(figsize=(PAGE, 0.7 + 1.4 * len(values) + 2.1 * (len(channels) > 0)))
+        above = fig
+        if len(channels):
+            above, below = np.asarray(fig.subfigures(2, 1, height_ratios=(1.75, 1)))
+            _channels(below, channels)
+        axes = above.subplots(len(values), len(rates), sharex=True, sharey="row", squeeze=False)
+        for letter, column, lr in zip("abcdefgh", axes.T, rates, strict=False):
             of_rate = layers[layers["lr"] == lr]
-            _by_layer(top, of_rate, "kept")
-            _by_layer(bottom, of_rate, "norm_ratio")
-            top.axhline(1 - measured["sparsity"].iloc[0], color=PALE, linewidth=0.8, linestyle=(0, (3, 2)))
-            bottom.axhline(1, color=PALE, linewidth=0.8, linestyle=(0, (3, 2)))
-            top.set_title(f"({letter}) learning rate {lr:g}")
+            for ax, value in zip(column, values, strict=True):
+                _by_layer(ax, of_rate, value)
+                level = 1 - measured["sparsity"].iloc[0] if value == "kept" else 1
+                ax.axhline(level, color=PALE, linewidth=0.8, linestyle=(0, (3, 2)))
+            column[0].set_title(f"({letter}) learning rate {lr:g}")
         if len(layers):
             axes[0][0].set_yscale("log")
             ticks = [t for t in (0.01, 0.03, 0.1, 0.3, 1) if t >= 0.7 * layers["kept"].min()]
             axes[0][0].set_yticks(ticks, [f"{t:g}" for t in ticks])
             axes[0][0].minorticks_off()
-        axes[0][0].set_ylabel("share kept")
-        axes[1][0].set_ylabel(f"‖{THETA0}{MASKED}‖ / ‖{THETA0_NEW}{MASKED}‖")
-        _channels(below, measured[measured["kind"] == CHANNELS])
+        labels = {"kept": "share kept", "norm_ratio": f"‖{THETA0}{MASKED}‖ / ‖{THETA0_NEW}{MASKED}‖"}
+        for ax, value in zip(axes[:, 0], values, strict=True):
+            ax.set_ylabel(labels[value])
         about = measured.iloc[0]
         n = layers.groupby(["setting", "lr"])["seed"].nunique() if len(layers) else pd.Series([0])
         seeds = {0: "nothing has run yet", 1: "one seed"}.get(
@@ -165,10 +190,7 @@ def _channels(fig: Figure, rows: pd.DataFrame) -> None:
     """The masks of one layer at the smallest and the largest learning rate, channel by channel."""
     rates = sorted(rows["lr"].unique())
     shown = [(s, lr) for lr in dict.fromkeys([*rates[:1], *rates[-1:]]) for s in SETTINGS]
-    axes = fig.subplots(1, max(len(shown), 1), squeeze=False)[0]
-    if not shown:
-        axes[0].set_axis_off()
-        return
+    axes = fig.subplots(1, len(shown), squeeze=False)[0]
     image = None
     for ax, (setting, lr) in zip(axes, shown, strict=True):
         part = rows[(rows["setting"] == setting) & (rows["lr"] == lr)]

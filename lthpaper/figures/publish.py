@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lthpaper.figures.marks import marks
 from lthpaper.provenance import git_revision, versions
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
@@ -101,7 +102,8 @@ def publish(
     tabulated: pd.DataFrame | None = None,
     title: str = "",
 ) -> None:
-    """Write <figure>.png, .pdf, .svg, .csv and .json into the folder; of a table also .md and .tex.
+    """Write <figure>.png, .pdf, .svg, .csv and .json into the folder; of a table also .md and .tex. The JSON
+    holds `about`, the alternative text, and where in the PNG the means of which runs are drawn (marks.py).
 
     title: what the figure shows, the start of its alternative text.
     """
@@ -117,7 +119,10 @@ def publish(
     svg = {"Title": name, "Description": about["alt"], "Date": None}
     fig.savefig(base.with_suffix(".svg"), metadata=svg)
     table.to_csv(base.with_suffix(".csv"), index=False)
-    base.with_suffix(".json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+    lines = [json.dumps(mark) for mark in marks(fig, table)]  # a mark a line
+    text = json.dumps(about | {"marks": []}, indent=1, sort_keys=True)
+    text = text.replace('"marks": []', '"marks": [\n  ' + ",\n  ".join(lines) + "\n ]") if lines else text
+    base.with_suffix(".json").write_text(text + "\n")
     if tabulated is not None:
         base.with_suffix(".md").write_text(markdown(tabulated))
         base.with_suffix(".tex").write_text(tabulated.to_latex(escape=True))

@@ -74,7 +74,7 @@ def _panel(ax: Axes, table: pd.DataFrame, part: str) -> None:
         err_kws={"linewidth": 0.7},
         dodge=0.25,
         linewidth=1.0,
-        markersize=4,
+        markersize=3.5,
         markeredgewidth=0.3,
         legend=False,
         ax=ax,
@@ -106,5 +106,12 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 register(
     "stability",
-    FigureSpec("Error barriers between siblings", trials, plot, tabulate=tabulate, measure=measure),
+    FigureSpec(
+        "Error barriers between siblings",
+        trials,
+        plot,
+        tabulate=tabulate,
+        measure=measure,
+        says=lambda table, scale: stability.seen(table).splitlines(),
+    ),
 )

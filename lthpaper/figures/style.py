@@ -38,7 +38,7 @@ COLOURS = {
     # masks at initialisation, and early ones
     "LT-early": "#490165",
     "LT-magnitude": "#43770F",
-    "LT-SNIP": "#3E81CC",
+    "LT-SNIP": "#0A8791",
     "LT-GraSP": "#F06C8A",
     "LT-SynFlow": "#FDAD63",
     "random-erk": "#0DE9ED",

@@ -79,7 +79,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
     for cell in found.itertuples():
         row = square.loc[cell.pretraining_lr]
         at = rates.index(cell.lr), others.index(cell.pretraining_lr)
-        light = not np.isfinite(cell.mean) or _lightness(shown.to_rgba(cell.mean)) > 0.4
+        light = not np.isfinite(cell.mean) or _lightness(np.asarray(shown.to_rgba(cell.mean))) > 0.4
         best = np.isfinite(cell.mean) and round(cell.mean, 1) == _best(row)
         ax.text(
             *at,
@@ -104,7 +104,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
     return shown
 
 
-def _lightness(colour: tuple[float, ...]) -> float:
+def _lightness(colour: np.ndarray) -> float:
     """Of a colour as the eye has it, from 0 to 1: black is read on more than 0.4, white on less."""
     return float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
 

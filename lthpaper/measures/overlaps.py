@@ -1,12 +1,14 @@
 """What Figure 6 shows, as one tidy table: R_p of runs in the store, by pair of weights, p and layer."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from lthpaper.measures.correlation import chance_band, overlap, overlap_by_layer, overlap_within_layers
+from lthpaper.measures.distance import travelled
 from lthpaper.paper import FIGURE6
 from lthpaper.runs.masks import Mask
 from lthpaper.runs.run import Run
@@ -30,7 +32,7 @@ WITHIN, TOGETHER = "within layers", "layers together"
 
 COLUMNS = [
     *("network", "data", "sparsity", "lr", "seed", "pair", "p", "pooled", "layer", "depth"),
-    *("overlap", "low", "high", "survivors", "digest"),
+    *("overlap", "low", "high", "survivors", "distance", "digest"),
 ]
 
 
@@ -43,7 +45,8 @@ def measure(
     together": all positions ranked at once; "": one layer by itself, `layer` its name and `depth` its
     place. low, high: the band that holds 95 % of R_p by chance (NaN for "layers together", whose null is
     not known). overlap is NaN for runs that are not there, and where a run that θT or the mask comes
-    from diverged; survivors is NaN in the first case only.
+    from diverged; survivors is NaN in the first case only. distance: ‖θT − θ0‖ / ‖θ0‖ of the pretraining
+    (distance.py), NaN where it was never measured and the weights are not there.
     """
     results = reader(store)
     tables = [_measured(trial, store, results) for trial in trials]
@@ -87,14 +90,14 @@ def _measured(trial: Trial, store: Store, results: Callable[[Run], Result | None
     if ours is not None and theirs is not None and mask_diverged(run, results):
         both = itertools.product(PAIRS, SHARES)
         rows = [{"pair": pair, "p": p, "pooled": WITHIN, "survivors": ours.kept} for pair, p in both]
-        return pd.DataFrame(rows).assign(**about)
+        return pd.DataFrame(rows).assign(**about, distance=math.nan)
     found = None
     if ours is not None and theirs is not None:
         key = _key(ours, theirs)
         found = measured(store, run, MEASUREMENT, key, lambda: _work_out(run, dense, store))
     if found is None:
         found = pd.DataFrame([{"pair": pair, "p": MAIN, "pooled": WITHIN} for pair in PAIRS])
-    return found.assign(**about)
+    return found.assign(**about, distance=travelled(dense, store))
 
 
 def _work_out(run: Run, dense: Run, store: Store) -> pd.DataFrame | None:

@@ -20,6 +20,7 @@ from lthpaper import networks
 from lthpaper.data import DataSet, Images
 from lthpaper.data.augment import derived_seed, normalised
 from lthpaper.errors import InputError
+from lthpaper.measures.batch_norm import estimate_statistics
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Rewind, Run
 from lthpaper.runs.scales import Scale
@@ -77,16 +78,8 @@ def errors(task: Task, weights: Weights, data: DataSet) -> tuple[float, float]:
         raise InputError(f"Errors along a line need images in memory; {data.name} is files.")
     network = networks.build_seeded(0, **task.shape)
     network.load_state_dict(weights)
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    network.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
-        norm.train()
     train, test = (_normalised(pixels, data) for pixels in (images.train, images.test))
-    for batch in train.split(BATCH) if norms else ():
-        network(batch)
-    network.eval()
+    estimate_statistics(network, train.split(BATCH))
     return _error(network, train, images.train_labels), _error(network, test, images.test_labels)
 
 

@@ -26,6 +26,7 @@ from lthpaper.cache import NO_ARRAYS
 from lthpaper.data import DataSet
 from lthpaper.data.augment import derived_seed, normalised
 from lthpaper.errors import require
+from lthpaper.measures.batch_norm import estimate_statistics, norms
 from lthpaper.measures.folding import fold
 from lthpaper.measures.planes import Plane, Sample
 from lthpaper.runs.task import Task
@@ -35,6 +36,7 @@ from lthpaper.training.result import Weights
 from lthpaper.training.stacking import program
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
+STATISTICS = ("estimated", "start")  # of batch-norm along a line
 SAVE_EVERY = 10.0  # seconds between partial results
 
 
@@ -190,16 +192,51 @@ def line(
     sample: Sample,
     backend: str = "packs",
     device: torch.device | str = "cpu",
+    statistics: str = "estimated",
 ) -> np.ndarray:
-    """Losses (steps + 1,) from `start` to `end`, all parameters interpolated, `start`'s buffers throughout.
+    """Losses (steps + 1,) from `start` to `end`, all parameters interpolated.
 
-    backend: "packs", or "loss-landscapes" for the package of that name. Raises InputError for another.
+    statistics: "estimated", batch-norm statistics anew at each point, on the sample, as lines between two
+    networks need; or "start", those of `start` throughout. backend: "packs", or "loss-landscapes" for the
+    package of that name, which knows "start" alone. Raises InputError for others.
     """
     require(steps >= 1, f"A line has {steps} steps; it needs one or more.")
     require(
         backend in BACKENDS, f"The backend is {backend!r}; it must be one of {', '.join(sorted(BACKENDS))}."
     )
-    return BACKENDS[backend](task, start, end, steps, sample, torch.device(device))
+    require(
+        statistics in STATISTICS,
+        f"statistics is {statistics!r}; it must be one of {', '.join(STATISTICS)}.",
+    )
+    arguments = (task, start, end, steps, sample, torch.device(device))
+    if statistics == "start" or not norms(networks.skeleton(**task.shape)):
+        return BACKENDS[backend](*arguments)
+    require(
+        backend == "packs",
+        f"The backend {backend} keeps the start's batch-norm statistics: give statistics='start' too.",
+    )
+    return _estimated_line(*arguments)
+
+
+def _estimated_line(
+    task: Task, start: Weights, end: Weights, steps: int, sample: Sample, device: torch.device
+) -> np.ndarray:
+    """One network after another, since each point needs a pass over the images before its losses."""
+    network = networks.build_seeded(0, **task.shape)
+    parameters = [name for name, _ in network.named_parameters()]
+    _, batch = pack_shape(sample.images.shape[-1], device)
+    images, labels = sample.images.to(device, torch.float32), sample.labels.to(device)
+    network.to(device)
+    found = []
+    with repeatable(device), torch.no_grad():
+        for step in range(steps + 1):
+            moved = {n: start[n].double().lerp(end[n].double(), step / steps) for n in parameters}
+            network.load_state_dict({**start, **{n: moved[n].to(start[n].dtype) for n in parameters}})
+            estimate_statistics(network, images.split(batch))
+            pairs = zip(images.split(batch), labels.split(batch), strict=True)
+            sums = [F.cross_entropy(network(x).double(), y, reduction="sum") for x, y in pairs]
+            found.append(float(torch.stack(sums).sum()) / len(labels))
+    return np.array(found)
 
 
 def _packs_line(

@@ -1,5 +1,6 @@
 """Notebooks in batch: strict parameters, several at once as processes, a readable table at the end."""
 
+import functools
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 from lthpaper import locations
 from lthpaper.errors import InputError, require, suggestion
+from lthpaper.report import kernels
 
 BATCH = "LTHPAPER_BATCH"  # an environment variable of kernels that no person sits at
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
@@ -164,21 +166,24 @@ def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) 
     with open(executed.with_suffix(".log"), "w") as log:
         os.dup2(log.fileno(), 2)  # what kernels say on stderr, which nobody wants between the lines
     os.environ[BATCH] = "1"  # the kernel's too
+    os.environ.pop("MPLBACKEND", None)  # one without a screen would leave the notebook without its pictures
     began = time.perf_counter()
     error, cell = "", ""
+    execute = functools.partial(
+        papermill.execute_notebook,
+        _literal(notebook),
+        _literal(executed),
+        values,
+        kernel_name="python3",
+        cwd=str(locations.home()),
+        progress_bar=False,
+        log_output=False,
+    )
     try:
-        papermill.execute_notebook(
-            _literal(notebook),
-            _literal(executed),
-            values,
-            kernel_name="python3",
-            cwd=str(locations.home()),
-            progress_bar=False,
-            log_output=False,
-        )
+        kernels.executed(execute)
     except PapermillExecutionError as failed:
         error, cell = f"{failed.ename}: {failed.evalue}", f"cell {failed.exec_count}"
-    except Exception as failed:  # a kernel that cannot start, a folder that cannot be written
+    except Exception as failed:  # a kernel that cannot start or dies, a folder that cannot be written
         error = "".join(traceback.format_exception_only(failed)).strip()
     return Outcome(name, executed, time.perf_counter() - began, error, cell)
 

@@ -11,7 +11,20 @@ COUNTS = {"n", "count", "seed", "seeds", "epochs", "epoch", "rewind", "rounds", 
 COUNTS |= {"parameters", "weights", "residual connections"}
 
 
-def readable(table: pd.DataFrame | pd.Series, digits: int = 1) -> pd.DataFrame:
+class Readable(pd.DataFrame):
+    """A table that a notebook shows whole: every row, and sentences to their end. Rows that are only counted
+    have no numbers beside them."""
+
+    @property
+    def _constructor(self) -> type["Readable"]:
+        return Readable
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return str(self.to_html(index=not isinstance(self.index, pd.RangeIndex), notebook=True))
+
+
+def readable(table: pd.DataFrame | pd.Series, digits: int = 1) -> Readable:
     """The same table in text. A learning rate and a sparsity keep all that tells them apart (0.005, 0.945);
     a count is whole; other numbers, accuracies in percent mostly, have `digits` places; a missing value is
     empty. Columns are told by their names, of a pivoted table by any of its levels; so is the index."""
@@ -19,7 +32,7 @@ def readable(table: pd.DataFrame | pd.Series, digits: int = 1) -> pd.DataFrame:
     columns = [_column(frame.iloc[:, i], _form(frame.columns[i], digits)) for i in range(frame.shape[1])]
     shown = pd.concat(columns, axis=1) if columns else frame.copy()
     shown.columns, shown.index = _labels(frame.columns, digits), _labels(frame.index, digits)
-    return shown
+    return Readable(shown)
 
 
 def _form(name: Hashable | tuple[Hashable, ...], digits: int) -> Callable[[float], str]:

@@ -3,6 +3,7 @@
     lth.sliders.thresholds(study)       # Figure 3, or a check: similarity ε and clear gap γ
     lth.sliders.basin(study)            # Figures 4 and 5: the level that bounds a basin
     lth.sliders.share(study)            # Figure 6: the share p of weights that count as large
+    lth.sliders.sparsity(study)         # the masks by layer: after how many IMP rounds
 
 What the default values give is an ordinary output of the cell, so that an executed notebook and its HTML show
 it; where notebooks are executed in batch (BATCH), the sliders themselves are left out.
@@ -21,13 +22,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lthpaper.errors import InputError
-from lthpaper.figures import appendix_f, fig6
+from lthpaper.figures import appendix_f, fig6, masks
 from lthpaper.measures import contours
 from lthpaper.measures.overlaps import MAIN, PAIRS, WITHIN
 from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.report.notebooks import BATCH
 from lthpaper.report.readable import readable
+from lthpaper.runs.settings import imp_sparsity
+from lthpaper.store.store import Store
 from lthpaper.verdicts.tickets import verdicts
 
 Drawn = tuple[Figure | None, pd.DataFrame, str]  # a picture, a table below it, and what they show in words
@@ -44,6 +47,12 @@ class Measured(Protocol):
 
     @property
     def table(self) -> pd.DataFrame: ...
+
+
+class Stored(Measured, Protocol):
+    """A study that reads its store anew."""
+
+    store: Store
 
 
 class Sliders:
@@ -149,6 +158,24 @@ def share(study: Measured) -> Sliders:
         return fig, readable(means.unstack("pair"), digits=3), said
 
     return Sliders(draw, p=("p", seen, MAIN if MAIN in seen else seen[0]))
+
+
+def sparsity(study: Stored) -> Sliders:
+    """How much of each layer the masks keep after k IMP rounds; OMP's masks where they were made."""
+    scale = study.scale
+    rounds = {round(imp_sparsity(k), 3): k for k in range(1, max(scale.rounds) + 1)}
+
+    def draw(s: float) -> Drawn:
+        measured = masks.measure(masks.trials_at(scale, rounds[s]), study.store, scale)
+        said = f"What the masks keep at sparsity {s:g}, after {rounds[s]} IMP rounds"
+        layers = measured[measured["kind"] == masks.LAYER]
+        if layers.empty:
+            return None, pd.DataFrame(), f"{said}: no mask is there yet"
+        kept = layers.groupby(["setting", "lr"])["kept"].agg(["min", "median", "max"])
+        return masks.plot(measured, scale), readable(kept, digits=3), said
+
+    usual = round(imp_sparsity(masks.middle(scale)), 3)
+    return Sliders(draw, s=("sparsity", list(rounds), usual))
 
 
 def _steps(least: float, most: float, default: float) -> list[float]:

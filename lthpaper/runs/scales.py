@@ -103,8 +103,7 @@ class Scale:
         return tuple(self._task(network, data) for network, data in pairs)
 
     def _task(self, network: str, data: str) -> Task:
-        images = {"train_images": self.train_images, "validation_images": self.validation_images}
-        return Task(network, data, **images)
+        return Task(network, data, train_images=self.train_images, validation_images=self.validation_images)
 
     @property
     def panels(self) -> tuple[int, ...]:

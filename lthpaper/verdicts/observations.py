@@ -144,8 +144,8 @@ def _rate(lt: Side, data: str, grid: Iterable[float], gap: float, level: float) 
 
 def _part(side: Side, name: str, lrs: Iterable[float]) -> Side:
     """A side at some of its learning rates."""
-    pairs = (tuple(x for x in found if x[1] in lrs) for found in (side.diverged, side.missing))
-    return Side(name, tuple(c for c in side.cells if c.lr in lrs), *pairs)
+    diverged, missing = (tuple(x for x in found if x[1] in lrs) for found in (side.diverged, side.missing))
+    return Side(name, tuple(c for c in side.cells if c.lr in lrs), diverged, missing)
 
 
 def _where(lt: Side, rr: Side, gap: float) -> tuple[float, ...]:

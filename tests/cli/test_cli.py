@@ -313,7 +313,7 @@ def test_the_traceback_is_shown_on_request_with_the_same_status(command, monkeyp
 def test_an_interrupt_says_that_results_are_kept(command):
     status, _, err = command("check", "mlp", "--on", "own_cli:interrupting")
     assert status == 130
-    assert "results so far are kept" in said(err)
+    assert "finished results are kept" in said(err)
 
 
 def test_a_full_disk_is_one_sentence_that_names_the_file(command):

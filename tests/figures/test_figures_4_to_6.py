@@ -202,9 +202,11 @@ def test_each_run_has_its_numbers(four):
 def test_four_panels_share_their_levels_and_say_what_they_show(four):
     _, table = four
     figure = fig4.plot(table, TINY)
-    titles = [ax.get_title() for ax in figure.axes[:4]]
-    assert [t[:3] for t in titles] == ["(a)", "(b)", "(c)", "(d)"]
-    assert all(f"{a:.1f} %" in t for a, t in zip(measured.numbers(table)["accuracy"], titles, strict=True))
+    assert [ax.get_title("left")[:3] for ax in figure.axes[:4]] == ["(a)", "(b)", "(c)", "(d)"]
+    said = [ax.texts[-1].get_text().splitlines() for ax in figure.axes[:4]]
+    for name, numbers in measured.numbers(table).groupby("panel"):
+        of_panel = said["abcd".index(name)]
+        assert of_panel[of_panel.index("accuracy (%)") + 1] == f"{numbers['accuracy'].item():.1f}"
     levels = [c.levels for ax in figure.axes[:4] for c in ax.collections[:1]]
     assert all(np.array_equal(levels[0], other) for other in levels)
     assert {(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes[:4]} == {
@@ -216,13 +218,27 @@ def test_four_panels_share_their_levels_and_say_what_they_show(four):
     plt.close(figure)
 
 
-def test_the_title_has_the_mean_over_seeds_and_not_the_first_one(four):
+def test_a_panel_says_the_mean_over_seeds_and_not_the_first_one(four):
     _, table = four
     more = table.assign(seed=1, digest=table["digest"] + "-", accuracy=table["accuracy"] + 10)
     figure = fig4.plot(pd.concat([table, more], ignore_index=True), TINY)
     mean = measured.numbers(table)["accuracy"].iloc[0] + 5
-    assert f"accuracy {mean:.1f} ± 7.1 %" in figure.axes[0].get_title()
+    assert f"accuracy (%)\n{mean:.1f} ± 7.1\n" in figure.axes[0].texts[-1].get_text()
     plt.close(figure)
+
+
+def test_a_basin_is_measured_filter_by_filter_where_every_run_was(four):
+    _, table = four
+    found = measured.numbers(table)
+    surfaces_of = table[table["kind"] == "surface"].groupby("panel").first()
+    unit = (surfaces_of["filter_x"] * surfaces_of["filter_y"]).reindex(found["panel"]).to_numpy()
+    assert found["basin_by_filter"].tolist() == pytest.approx((found["basin_area"] * unit).tolist())
+    assert "by its own norm" in fig4.plot(table, TINY).get_suptitle()
+    published_before = table.assign(filter_x=math.nan, filter_y=math.nan)
+    figure = fig4.plot(published_before, TINY)
+    assert "minimum, in ‖" in figure.get_suptitle()
+    assert f"basin\n{measured.numbers(table)['basin_relative'][0]:.3f}" in figure.axes[0].texts[-1].get_text()
+    plt.close("all")
 
 
 def test_scaling_all_weights_changes_neither_the_picture_nor_the_basin(four):
@@ -319,8 +335,55 @@ def test_figure_6_draws_a_row_a_network_with_or_without_results(six):
     for shown in (table, nothing):
         figure = fig6.plot(shown, TINY)
         titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-        assert len(titles) == 2 * (len(overlaps.SHARES) + 1)
+        assert len(titles) == 2 * (len(overlaps.SHARES) + 1 + (shown is table))
         plt.close(figure)
+
+
+def test_figure_6_shows_every_run_at_the_distance_that_training_moved_its_weights(six):
+    store, table = six
+    for trial in fig6.trials(TINY):
+        dense = trial.run.with_(mask=None)
+        start, end = initial_weights(dense), store.weights(dense)[0]
+        moved, length = (
+            torch.cat([w.flatten().double() for w in some]).norm()
+            for some in (
+                [end[name] - start[name] for name in dense.task.prunable_weights],
+                [start[name] for name in dense.task.prunable_weights],
+            )
+        )
+        found = table.loc[table["digest"] == trial.run.digest, "distance"]
+        assert found.tolist() == pytest.approx([float(moved / length)] * len(found))
+    figure = fig6.plot(table, TINY)
+    distances = [ax for ax in figure.axes if "distance" in ax.get_title()]
+    points = [line.get_xydata().tolist() for ax in distances for line in ax.lines if line.get_marker() == "o"]
+    main = table[(table["pooled"] == "within layers") & (table["p"] == overlaps.MAIN)]
+    main = main[main["pair"] == overlaps.PAIRS[0]]
+    assert sorted(p for line in points for p in line) == sorted(
+        main[["distance", "overlap"]].to_numpy().tolist()
+    )
+    plt.close(figure)
+
+
+def test_figure_6_says_how_many_distances_lack_where_r_p_is_kept_and_weights_are_not(six, tmp_path):
+    store, _ = six
+    bare = Store(shutil.copytree(store.folder, tmp_path / "bare"))
+    shutil.rmtree(bare.folder / "measurements" / "distance")
+    for result in list(bare):
+        for path in result.folder.glob("*.safetensors"):
+            path.unlink()
+        leave_out(result.folder)
+    table = overlaps.measure(fig6.trials(TINY), bare, TINY)
+    assert table["overlap"].notna().any()
+    assert table["distance"].isna().all()
+    figure = fig6.plot(table, TINY)
+    assert "not measured: the weights are not in the store" in figure.get_suptitle()
+    plt.close(figure)
+    known = table.assign(distance=table["lr"].where(table["network"] == "resnet8"))
+    half = fig6.plot(known, TINY)
+    said = [text.get_text() for ax in half.axes for text in ax.texts]
+    assert [text.splitlines()[0] for text in said] == ["1 of 1 distances not measured:"]
+    plt.close(half)
+    assert FIGURES["fig6"].lacking(TINY, bare) == {}  # nothing is trained again for it
 
 
 def test_a_mask_of_a_diverged_round_gives_no_overlap_and_its_learning_rate_is_crossed(six):

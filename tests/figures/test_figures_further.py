@@ -8,7 +8,7 @@ import pytest
 import torch
 from hand_made import DENSE, S8, S11, SMALL, minus, rows
 
-from lthpaper.figures import claims_board, conditions, masks, sparsity, style, training
+from lthpaper.figures import claims_picture, conditions, masks, sparsity, style, training
 from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import SETTINGS
@@ -184,16 +184,16 @@ def test_masks_of_what_has_not_run_are_empty_panels():
     ],
 )
 def test_where_a_comparison_holds_is_read_from_its_words(needed, low, high):
-    assert claims_board.bounds(needed) == (low, high)
+    assert claims_picture.bounds(needed) == (low, high)
 
 
 def test_what_needs_no_number_has_no_bounds():
-    assert claims_board.bounds("no Jackpot") is None
-    assert claims_board.bounds("not below vgg-small's") is None
+    assert claims_picture.bounds("no Jackpot") is None
+    assert claims_picture.bounds("not below vgg-small's") is None
 
 
 def test_the_papers_numbers_are_those_of_its_text():
-    found = claims_board.of_paper()
+    found = claims_picture.of_paper()
     assert found[1, "LT-IMP − RR-IMP"] == pytest.approx(87.4 - 82.9)
     assert found[4, "pretraining, 160 − 78 epochs"] == pytest.approx(92.3 - 88.0)
     assert found[8, "LT, large − small rates, no residual"] == pytest.approx(89.6 - 89.4)

@@ -1,5 +1,7 @@
 """Planes, surfaces and their numbers: what a contour shows is the loss of real networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,18 @@ from torch import nn
 from benchmarks.surfaces import bench_surface
 from lthpaper import data, networks
 from lthpaper.errors import InputError
+from lthpaper.measures.batch_norm import estimate_statistics
 from lthpaper.measures.folding import fold
 from lthpaper.measures.oracle import module
-from lthpaper.measures.planes import Plane, Sample, moving_weights, random_plane, trajectory_plane, window
+from lthpaper.measures.planes import (
+    Plane,
+    Sample,
+    filter_lengths,
+    moving_weights,
+    random_plane,
+    trajectory_plane,
+    window,
+)
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
 from lthpaper.measures.surfaces import Evaluator, line, losses, sample, surface
 from lthpaper.runs.masks import dense_mask, global_magnitude, prunable
@@ -145,6 +156,22 @@ def test_a_random_directions_filters_have_the_norms_of_the_weights_filters(train
             own, theirs = (w.double().flatten(1).norm(dim=1) for w in (direction[n], trained.weights[n]))
             torch.testing.assert_close(own, theirs)
     assert any((plane.u[n] < 0).any() for n in names)  # Gaussian, not uniform on [0, 1]
+    assert filter_lengths(plane) == pytest.approx((1, 1))
+
+
+def test_scaling_one_layer_or_one_filter_changes_no_length_by_filter(plane: Plane):
+    scale = {
+        n: torch.rand(len(plane.u[n]), generator=torch.Generator().manual_seed(2)) + 0.5 for n in plane.names
+    }
+
+    def scaled(weights):
+        return {
+            n: w * scale[n].view(-1, *[1] * (w.ndim - 1)) if n in scale else w for n, w in weights.items()
+        }
+
+    other = replace(plane, origin=scaled(plane.origin), u=scaled(plane.u), v=scaled(plane.v))
+    assert filter_lengths(other) == pytest.approx(filter_lengths(plane), rel=1e-5)
+    assert all(length > 0 for length in filter_lengths(plane))
 
 
 def test_random_planes_depend_on_the_generator_alone(trained: Trained):
@@ -268,12 +295,41 @@ def test_loss_landscapes_gives_the_same_losses_along_a_line(
 ):
     end = snapshots[0] if all_parameters else plane.at(*plane.coordinates[0])
     ours, theirs = (
-        line(trained.run.task, plane.origin, end, 6, images, backend)
+        line(trained.run.task, plane.origin, end, 6, images, backend, statistics="start")
         for backend in ("packs", "loss-landscapes")
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     assert ours[0] == pytest.approx(plain_loss(trained.run.task, plane.origin, images), rel=1e-5)
     assert np.ptp(ours) > 0.05
+
+
+def test_a_line_between_two_networks_has_their_own_losses_at_its_ends(
+    trained: Trained, snapshots: list[Weights], images: Sample
+):
+    """Batch-norm statistics are estimated at every point; the start's make another network of the end."""
+    task = trained.run.task
+    there, back = (line(task, *ends, 4, images) for ends in (snapshots[::4], snapshots[::-4]))
+    np.testing.assert_allclose(there, back[::-1], rtol=1e-5)  # whichever is the start
+    for found, weights in ((there[0], snapshots[0]), (there[-1], snapshots[-1])):
+        network = networks.build_seeded(0, **task.shape)
+        network.load_state_dict(weights)
+        estimate_statistics(network, [images.images.float()])
+        own = {**weights, **{n: b.clone() for n, b in network.named_buffers()}}
+        assert found == pytest.approx(plain_loss(task, own, images), rel=1e-5)
+    kept = line(task, snapshots[0], snapshots[-1], 4, images, statistics="start")
+    assert abs(kept[-1] - there[-1]) > 0.1
+    assert kept[-1] != pytest.approx(
+        line(task, snapshots[-1], snapshots[0], 4, images, statistics="start")[0]
+    )
+
+
+def test_statistics_are_the_mean_over_the_batches_they_are_given():
+    network = nn.Sequential(nn.BatchNorm2d(1))
+    batches = [torch.randn(50, 1, 2, 2, generator=torch.Generator().manual_seed(i)) + i for i in (0, 3)]
+    estimate_statistics(network, batches)
+    assert network[0].running_mean.item() == pytest.approx(np.mean([b.mean() for b in batches]), rel=1e-5)
+    assert network[0].running_var.item() == pytest.approx(np.mean([b.var() for b in batches]), rel=1e-5)
+    assert not network.training
 
 
 class Branching(nn.Module):
@@ -365,6 +421,10 @@ def test_bad_requests_are_named(trained: Trained, snapshots: list[Weights], plan
         Evaluator(trained.run.task, plane, images, precision="int8")
     with pytest.raises(InputError, match="backend"):
         line(trained.run.task, snapshots[0], snapshots[-1], 3, images, backend="vmap")
+    with pytest.raises(InputError, match="statistics is 'end'; it must be one of estimated, start"):
+        line(trained.run.task, snapshots[0], snapshots[-1], 3, images, statistics="end")
+    with pytest.raises(InputError, match="keeps the start's batch-norm statistics"):
+        line(trained.run.task, snapshots[0], snapshots[-1], 3, images, backend="loss-landscapes")
     with pytest.raises(InputError, match="images"):
         sample(data.load("digits"), 0)
     with pytest.raises(InputError, match="size"):

@@ -199,6 +199,7 @@ RESIDUAL = {
     "resnet20": 9,
     "resnet32": 15,
     "resnet18": 8,
+    "vit": 8,  # two a block
     "resnet18-imagenet": 8,
     "resnet18-tiny": 8,
     "resnet50": 16,

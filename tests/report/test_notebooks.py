@@ -11,7 +11,7 @@ import pytest
 from lthpaper import locations
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
-from lthpaper.report import notebooks
+from lthpaper.report import kernels, notebooks
 
 pytest.importorskip("papermill", reason="the extra 'notebooks' is not installed")
 
@@ -169,3 +169,42 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path, text):
 def test_bytes_that_are_no_text_are_refused(notebook):
     with pytest.raises(InputError, match="Parameter words"):
         notebooks.checked(notebook, {"words": b"\xff".decode(errors="surrogateescape")})
+
+
+# --- kernels ---
+
+
+def executed(notebook: Path, tmp_path: Path) -> notebooks.Outcome:
+    """The outcome of a notebook, executed in batch."""
+    (outcome,) = notebooks.execute_all({"tiny": notebook}, {"tiny": {}}, tmp_path / "out", 1)
+    return outcome
+
+
+def test_a_kernel_killed_for_its_memory_is_named_as_that(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    killed = write(
+        tmp_path / "sheets", "01_tiny.ipynb", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    error = executed(killed, tmp_path).error
+    assert re.match(r"MemoryError: the kernel was killed .* when memory runs out", error)
+    assert "--jobs 1" in error
+
+
+def test_a_kernel_that_ends_of_itself_is_named_with_its_status(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    ended = write(tmp_path / "sheets", "01_tiny.ipynb", "import os; os._exit(3)")
+    assert "the kernel died with status 3" in executed(ended, tmp_path).error
+
+
+def test_a_kernel_that_does_not_come_up_is_tried_once_more():
+    tries = []
+
+    def execute(**how: object) -> None:
+        tries.append(how)
+        if len(tries) == 1:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+
+    kernels.executed(execute)
+    assert len(tries) == 2
+    with pytest.raises(RuntimeError, match="always"):
+        kernels.executed(lambda **how: (_ for _ in ()).throw(RuntimeError("always")))

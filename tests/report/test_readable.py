@@ -50,3 +50,11 @@ def test_a_series_and_an_empty_table_are_tables_too():
     assert readable(TABLE["accuracy"])["accuracy"].tolist() == ["91.4", ""]
     assert readable(TABLE.iloc[:0]).empty
     assert readable(TABLE.iloc[:, :0]).shape == (2, 0)
+
+
+def test_a_notebook_shows_sentences_to_their_end_and_every_row():
+    sentence = "By the means no ticket: ① and ③ fail. " * 5
+    shown = readable(pd.DataFrame({"reason": [sentence] * 100}))._repr_html_()
+    assert shown.count(sentence.strip()) == 100
+    assert "<th>0</th>" not in shown  # rows that are only counted
+    assert "<th>small</th>" in readable(pd.DataFrame({"a": [1]}, index=["small"]))._repr_html_()

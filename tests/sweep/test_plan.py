@@ -1,6 +1,7 @@
 """A plan trains what is shared once, nothing that is stored, and says what it costs before it starts."""
 
 import pytest
+import torch
 from plain_loop import few_digits
 
 from lthpaper.errors import InputError
@@ -19,6 +20,7 @@ from lthpaper.runs.settings import (
 from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
 from lthpaper.sweep import plan as plan_module
+from lthpaper.training.autotune import pack_limits
 from lthpaper.training.loop import train
 
 TASK = Task("resnet8", "digits", width=0.25)
@@ -164,3 +166,11 @@ def test_workers_default_to_one_a_core_and_one_a_gpu():
 def test_planning_trains_and_writes_nothing(store):
     plan(lt_imp(DENSE, 3), store=store).disk  # noqa: B018
     assert not store.folder.exists()
+
+
+def test_a_plan_that_the_smallest_pack_holds_trains_in_one_process(store):
+    smallest = pack_limits(DENSE, torch.device("cpu"))[0]
+    few, more = ([DENSE.with_(seed=s) for s in range(smallest + n)] for n in (0, 1))
+    assert plan_module.process_count(plan(*few, store=store), "cpu", 3) == 1
+    assert plan_module.process_count(plan(*more, store=store), "cpu", 3) == 3
+    assert plan_module.process_count(plan(store=store), "cpu", 3) == 3

@@ -22,7 +22,7 @@ from hand_made import (
     rows,
 )
 
-from lthpaper.figures import FIGURES, claims_board
+from lthpaper.figures import FIGURES, claims_board, claims_picture
 from lthpaper.paper import CLAIMS
 from lthpaper.paper.follow_ups import FOLLOW_UPS
 from lthpaper.runs.experiments import rewinding_epochs
@@ -580,10 +580,10 @@ def test_the_board_is_drawn_with_a_symbol_a_status_whatever_it_says():
     found = claims_board.joined(claims.judge(results(*TYPICAL, of=ONLY_ABOVE)))
     fig = spec.plot(found, ONLY_ABOVE)
     said = [t.get_text() for t in fig.axes[0].texts]
-    symbols = [claims_board.LOOKS[state][0] for state in claims_board.board_of(found)["status"]]
+    symbols = [claims_picture.LOOKS[state][0] for state in claims_picture.board_of(found)["status"]]
     assert sorted(t for t in said if t in set(symbols)) == sorted(symbols)
     assert {"1", "14"} <= set(said)
-    assert len({symbol for symbol, *_ in claims_board.LOOKS.values()}) == len(STATUSES)
+    assert len({symbol for symbol, *_ in claims_picture.LOOKS.values()}) == len(STATUSES)
     tabulated = spec.tabulate(found, ONLY_ABOVE)
     assert list(tabulated.index) == list(range(1, 15))
     plt.close(fig)

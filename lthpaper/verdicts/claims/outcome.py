@@ -88,7 +88,7 @@ class Outcome:
         if not self.tried_on:
             return f"Not run. {self.note}".strip()
         counts = [f"{n} {words[n > 1]}" for kind, words in COUNTED if (n := settled.count(kind))]
-        telling = self._telling()
+        telling = self.telling
         return " ".join(
             s
             for s in (
@@ -100,7 +100,8 @@ class Outcome:
             if s
         )
 
-    def _telling(self) -> Part | None:
+    @property
+    def telling(self) -> Part | None:
         """The part that decided, or the least certain one."""
         order = {SUPPORTED: YES, CONTRADICTED: NO}
         wanted = order.get(self.status, UNDECIDED)

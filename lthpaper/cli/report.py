@@ -1,0 +1,51 @@
+"""`lthpaper report`: figures, tables and the scoreboard as one HTML file to send to a colleague."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lthpaper.cli import terminal
+from lthpaper.cli.figures import draw
+from lthpaper.cli.options import DataFolder, Device, Figures, ScaleName, StoreFolder, store_at
+
+console = terminal.console()
+
+
+def report(
+    names: Figures = None,
+    scale: ScaleName = "laptop",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="NAME=VALUE", help="A parameter of the notebooks: --set seeds=5."
+        ),
+    ] = None,
+    out: Annotated[str, typer.Option("--out", help="The file. Default: runs/reports/SCALE.html.")] = "",
+    store: StoreFolder = "",
+    data: DataFolder = "",
+    device: Device = "auto",
+    train: Annotated[
+        bool, typer.Option("--train/--no-train", help="Train what is missing, or show what is there.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Notebooks at once; 0: one a core.")] = 0,
+    notebooks: Annotated[str, typer.Option("--notebooks", help="Folder of the notebooks.")] = "",
+) -> None:
+    """Execute figures' notebooks and put them into one HTML file that works offline.
+
+    Nothing is trained unless --train says so: the report shows what the store and the published results hold.
+    """
+    from lthpaper import locations
+    from lthpaper.report import one_page
+    from lthpaper.report.report import report as report_of
+
+    given = dict(pair.partition("=")[::2] for pair in changes or [])
+    path = locations.home() / (out or Path("runs/reports") / f"{locations.changed(scale, given)}.html")
+    one_page.check_target(path)
+    options = {"store": store, "data": data, "device": device, "notebooks": notebooks}
+    batch = draw(names, scale, changes, time_limit="", train=train, jobs=jobs, **options)
+    text = report_of(batch.outcomes, scale, batch.fields, batch.folder, store_at(store), data)
+    one_page.write(path, text)
+    console.print(f"The report is {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if batch.failed:
+        raise typer.Exit(1)

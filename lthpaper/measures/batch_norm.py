@@ -1,0 +1,33 @@
+"""Batch-norm statistics, estimated anew for weights that were never trained, as between two networks.
+
+A running mean and variance belong to the weights that they were collected with. Halfway between two networks
+neither's statistics fit, nor does their mean: the loss that comes out is that of a broken normalisation.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The network's batch-norm layers that keep running statistics."""
+    found = (m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return [m for m in found if m.track_running_stats]
+
+
+@torch.no_grad()
+def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set every running mean and variance to the mean over these batches of images, (B, C, H, W) each.
+
+    The network is changed in place and left in evaluation mode; without batch-norm nothing happens.
+    """
+    network.eval()
+    layers = norms(network)
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all batches
+        layer.train()
+    for batch in batches if layers else ():
+        network(batch)
+    network.eval()

@@ -1,0 +1,54 @@
+"""Kernels of notebooks in batch: one that does not come up is tried again, one that dies says of what."""
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+TRIES = 2  # now and then two kernels pick one port, and the later one never answers
+SECONDS = 120  # to come up, beside other notebooks
+
+
+def watched() -> tuple[type, Callable[[], int | None]]:
+    """A kernel manager's class, and what its kernel's process ended with: a status (−9: signal 9) or None."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    ended: list[int] = []
+
+    class Watched(AsyncKernelManager):
+        async def is_alive(self) -> bool:  # type: ignore[override]
+            process = getattr(self.provisioner, "process", None)
+            if process is not None and process.poll() is not None:
+                ended[:] = [process.returncode]
+            return bool(await super().is_alive())
+
+    return Watched, lambda: ended[0] if ended else None
+
+
+def executed(execute: Callable[..., Any]) -> None:
+    """Call papermill's `execute` with what a kernel needs, twice if the kernel does not come up.
+
+    What it raises is raised; a kernel that died raises MemoryError if it was killed as the system kills what
+    takes too much memory, else RuntimeError with its status.
+    """
+    from nbclient.exceptions import DeadKernelError
+
+    for tries_left in reversed(range(TRIES)):
+        manager, ended = watched()
+        try:
+            execute(kernel_manager_class=manager, start_timeout=SECONDS)
+            return
+        except DeadKernelError as died:
+            raise _of_what(ended()) from died
+        except RuntimeError as never_came_up:
+            if type(never_came_up) is not RuntimeError or not tries_left:
+                raise
+
+
+def _of_what(status: int | None) -> Exception:
+    if status == -signal.SIGKILL:
+        return MemoryError(
+            "the kernel was killed (signal 9), as the system does when memory runs out. Execute fewer "
+            "notebooks at once: --jobs 1"
+        )
+    how = "" if status is None else f" with status {status}"
+    return RuntimeError(f"the kernel died{how} in the middle of a cell")

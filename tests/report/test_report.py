@@ -1,0 +1,215 @@
+"""The report: one file that holds its figures, their runs and the scoreboard, and loads nothing."""
+
+import json
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lthpaper.cli import main as cli
+from lthpaper.errors import InputError
+from lthpaper.report import behind, one_page
+from lthpaper.report.surface_viewer import SurfaceViewer
+from lthpaper.runs.scales import scale
+from lthpaper.store.store import Store
+from lthpaper.store.table import table
+from lthpaper.studies import study
+
+pytest.importorskip("papermill", reason="the extra 'notebooks' is not installed")
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"seeds": "2", "epochs": "2", "insufficient_epochs": "1", "rounds": "1", "learning_rates": "0.1"}
+FIELDS = {"seeds": 2, "epochs": 2, "insufficient_epochs": 1, "rounds": (1,), "learning_rates": (0.1,)}
+
+
+class Page(HTMLParser):
+    """The elements of a page, (tag, attributes), and its JSON."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.runs = json.loads(re.search(r'id="runs">(.*?)</script>', text, re.S)[1].replace("<\\/", "</"))
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, tag: str, **having: str) -> list[dict[str, str | None]]:
+        """Attributes of every such element."""
+        return [a for t, a in self.elements if t == tag and having.items() <= a.items()]
+
+
+def lthpaper(monkeypatch, *words: str) -> int:
+    """The exit status of a command."""
+    monkeypatch.setattr(sys, "argv", ["lthpaper", *words])
+    try:
+        cli.main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """The folder in which a report of Figure 1 was made, of eight short runs: report.html, store."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", list(sys.path))
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        changes = [word for pair in SMALL.items() for word in ("--set", "=".join(pair))]
+        places = ["--store", "store", "--out", "sent/report.html", "--notebooks", str(ROOT / "notebooks")]
+        assert lthpaper(patch, "report", "fig1", "--scale", "smoke", "--train", *changes, *places) == 0
+    return folder
+
+
+@pytest.fixture
+def text(made) -> str:
+    return (made / "sent" / "report.html").read_text()
+
+
+def test_a_report_loads_nothing_and_is_small(text):
+    page = Page(text)
+    for _, attributes in page.elements:
+        assert not str(attributes.get("src") or "data:").startswith(("http", "//", "file"))
+    assert [link["href"] for link in page.all("link")] == ["data:,"]
+    assert not re.search(r"@import|url\(|\bfetch\(|XMLHttpRequest", text)
+    (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert policy["content"].startswith("default-src 'none'")
+    assert len(text) < 2e6
+
+
+def test_every_picture_has_a_text_alternative_and_every_link_a_target(text):
+    page = Page(text)
+    pictures = page.all("img")
+    assert pictures
+    assert all(len(picture["alt"]) > 30 for picture in pictures)
+    names = {a["id"] for _, a in page.elements if "id" in a}
+    points = {f"fig1-point-{k}" for k in range(len(page.runs["figures"]["fig1"]))}
+    for link in page.all("a"):
+        assert link["href"][1:] in names | points
+
+
+def test_a_point_leads_to_its_runs_and_their_mean_is_the_stores(made, text):
+    runs, points = Page(text).runs["runs"], Page(text).runs["figures"]["fig1"]
+    results = study("fig1", "smoke", store=made / "store", **FIELDS).results
+    assert set(runs) == set(results["digest"])
+    assert {digest for point in points for digest in point["runs"]} == set(runs)
+    for point in points:
+        mine = results[results["digest"].isin(point["runs"])]
+        assert point["mean"] == pytest.approx(mine["accuracy"].mean(), abs=1e-3)
+        assert point["missing"] == 0
+    for digest, row in results.set_index("digest").iterrows():
+        assert runs[digest]["accuracy"] == pytest.approx(row["accuracy"], abs=1e-3)
+        assert runs[digest]["curve"][-1] == pytest.approx([row["epochs"], row["accuracy"]], abs=1e-2)
+
+
+def test_marks_of_the_picture_lead_to_points_whose_mean_they_show(made, text):
+    links = Page(text).all("a", **{"class": "mark"})
+    assert links
+    points = Page(text).runs["figures"]["fig1"]
+    for link in links:
+        point = points[int(link["href"].rpartition("-")[2])]
+        assert f"{point['setting']}, learning rate {point['lr']:g}" in link["title"]
+        assert f"{point['mean']:.1f}" in link["title"]
+        assert 0 < float(re.search(r"left:([\d.]+)%", link["style"])[1]) < 100
+
+
+def test_it_has_the_scoreboard_what_we_see_and_where_it_comes_from(text):
+    for words in ("LT-IMP clearly above RR-IMP", "What we see", "The paper's numbers beside ours", "torch "):
+        assert words in text
+    assert text.count('<span class="state') == 14
+    assert "What will be trained" not in text  # of use where one works
+    assert 'class="input"' in text  # there, and hidden until it is asked for
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fig9"], r"There is no figure 'fig9'"),
+        (["--scale", "huge"], "huge"),
+        (["fig1", "--set", "seed=3"], r"no parameter 'seed'"),
+        (["fig2", "--out", "."], "is a folder; --out takes the name of a file"),
+        (["fig2", "--out", "report.pdf"], "it must end in .html"),
+    ],
+)
+def test_bad_input_is_a_sentence_before_anything_starts(words, said, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert lthpaper(monkeypatch, "report", *words, "--notebooks", str(ROOT / "notebooks")) == 2
+    message = capsys.readouterr().err
+    assert re.search(said, message)
+    assert "Traceback" not in message
+
+
+def test_a_notebook_that_failed_is_said_in_its_place(made, tmp_path):
+    (executed,) = (made / "runs" / "notebooks").rglob("01_*.ipynb")
+    drawn = made / "runs" / "figures"
+    section = one_page.section("fig1", executed, drawn, error="ValueError: no such thing (cell 3)")
+    assert section.title.startswith("Figure 1")
+    assert "no such thing" in section.error
+    absent = one_page.section("fig1", tmp_path / "none.ipynb", drawn)
+    assert "not executed" in absent.error
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
+    target = tmp_path / "report.html"
+    one_page.write(target, "old")
+    monkeypatch.setattr(Path, "replace", lambda self, other: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        one_page.write(target, "new")
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_what_is_missing_is_counted(made, store):
+    small = scale("smoke", **FIELDS)
+    trials = study("fig1", small, store=made / "store").trials
+    there = Store(made / "store")
+    shutil.copytree(there.path(trials[0].run), store.folder / trials[0].run.name)
+    points = behind.points(table(trials, store))
+    assert sum(point["missing"] for point in points) == len({t.run for t in trials}) - 1
+    assert behind.runs([t.run for t in trials], store)["runs"].keys() == {trials[0].run.digest}
+
+
+def test_a_surface_keeps_what_lies_below_the_rim():
+    about = {"panel": "a", "setting": "LT-IMP", "lr": 0.01, "seed": 0, "accuracy": 91.0}
+    path = {"x": [0.5, 0.0], "y": [0.1, 0.0], "loss": [1.0, 0.02], "epoch": [0, 2]}
+    scene = {"about": about, "x": [-1.0, 1.0], "y": [-1.0, 1.0], "path": path}
+    viewer = SurfaceViewer([scene | {"loss": [[0.12345678, 30.0], [None, 2.0]]}])
+    assert viewer.seeds[0][0]["loss"] == [[0.1235, None], [None, 2.0]]
+    shown = viewer._repr_html_()
+    assert '"loss":[[0.1235,null],[null,2.0]]' in shown
+    assert "http" not in shown
+    assert SurfaceViewer([])._repr_html_() == "<p>No loss surface is there yet.</p>"
+
+
+def test_a_report_cannot_be_made_without_nbconvert(monkeypatch, tmp_path):
+    for name in ("nbformat", "jinja2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    executed = tmp_path / "a.ipynb"
+    executed.write_text("{}")
+    with pytest.raises(InputError, match="pip install"):
+        one_page.section("fig1", executed, tmp_path)
+
+
+def test_a_mean_that_two_settings_share_leads_nowhere():
+    from matplotlib import pyplot as plt
+
+    from lthpaper.figures.marks import marks
+
+    rows = [("LT-IMP", 90.0, "a"), ("LT-IMP", 92.0, "b"), ("RR-IMP", 80.0, "c"), ("SDT", 80.0, "d")]
+    runs = pd.DataFrame(rows, columns=["setting", "accuracy", "digest"]).assign(lr=0.1)
+    fig, ax = plt.subplots()
+    ax.plot([0.1, 0.1], [91.0, 80.0], "o")
+    ax.plot([0.1], [92.0], "-")  # no mark
+    ((x, y, digest),) = marks(fig, runs)
+    plt.close(fig)
+    assert digest == "a"
+    assert 0 < x < 1
+    assert 0 < y < 0.5
