@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from lthpaper.verdicts.luck import Paired, Rivals, contending
 from lthpaper.verdicts.scatter import Cells
-from lthpaper.verdicts.uncertainty import Paired, Rivals, contending
 
 FLAT = np.full(7, 90.0)
 SMOOTH = 90 - np.array([8, 4, 1.5, 0.4, 0, 0.5, 2.0])
@@ -25,7 +25,7 @@ HILL = 90 - np.array([7, 4, 1.8, 1.5, 0, 1.5, 1.8])  # the neighbours contend, a
 PEAK = np.array([50.0, 60, 70, 80, 90, 86, 75])
 GAP = 0.5
 SEEDS = (3, 5, 10)
-CHUNK = 25  # tables at once, which fits a cache
+CHUNK = 4  # tables at once, which fits a cache
 YES, NO = "yes", "no"
 
 
@@ -141,7 +141,11 @@ def _noise(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nd
 def cells(accuracies: np.ndarray) -> Cells:
     """(tables, cells, seeds) -> Cells of (tables, cells)."""
     n = np.full(accuracies.shape[:-1], float(accuracies.shape[-1]))
-    return Cells(accuracies.mean(-1), accuracies.var(-1, ddof=1), n)
+    means, variances = accuracies.mean(-1), accuracies.var(-1, ddof=1)
+    k = accuracies.shape[-1]
+    cubes = ((accuracies - means[..., None]) ** 3).sum(-1)
+    skews = k / ((k - 1) * (k - 2)) * cubes / variances**1.5 if k > 2 else np.zeros(means.shape)
+    return Cells(means, variances, n, skews)
 
 
 def now(truth: Truth, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -160,8 +164,8 @@ def before(truth: Truth, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     gaps = a.means[:, :, None] - b.means[:, None, :] - truth.margin
     if truth.paired:
         gaps = np.einsum("tii->ti", gaps)
-        pairs = Cells(gaps, a.variances + b.variances, a.seeds)
-        near = contending(Cells(gaps, np.zeros(gaps.shape), a.seeds)) | contending(pairs)
+        pairs = Cells(gaps, a.variances + b.variances, a.seeds, a.skews)
+        near = contending(Cells(gaps, np.zeros(gaps.shape), a.seeds, a.skews)) | contending(pairs)
         nears = near, near
     else:
         nears = contending(a), contending(b)
@@ -201,7 +205,7 @@ def rates(truths: tuple[Truth, ...], tables: int, seeds: tuple[int, ...] = SEEDS
         for name, statistic in (("before", before), ("now", now)):
             row |= {f"{name}, n = {n}": 100 * rate(statistic, truth, n, tables) for n in seeds}
         rows.append(row)
-        print(f"{truth.name:48s}" + " ".join(f"{v:6.1f}" for k, v in row.items() if k != "truth"), flush=True)
+        print(f"{truth.name:48s}" + " ".join(f"{v:.1f}" for k, v in row.items() if k != "truth"), flush=True)
     return pd.DataFrame(rows)
 
 

@@ -34,7 +34,7 @@ HOMES = {  # name -> the module that defines it
     **dict.fromkeys(
         (
             *("Trial", "pretraining", "lt_imp", "lt_omp", "random_reinit", "small_dense", "rewound"),
-            *("fine_tuned", "dynamic_sparse", "sanity_check", "imp_sparsity"),
+            *("rewound_rounds", "fine_tuned", "dynamic_sparse", "sanity_check", "imp_sparsity"),
         ),
         "runs.settings",
     ),
@@ -74,6 +74,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
         pretraining,
         random_reinit,
         rewound,
+        rewound_rounds,
         sanity_check,
         small_dense,
     )

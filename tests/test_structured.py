@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_loop import few_digits
 
+import lthpaper as lth
 from lthpaper.errors import InputError
 from lthpaper.runs.masks import dense_mask, kept
 from lthpaper.runs.pruning.channels import Channels
@@ -108,5 +109,13 @@ def test_imp_rewound_in_every_round_is_another_chain_than_rewinding_at_the_end()
     assert rewound_rounds(DENSE, 1, 1) == rewound(lt_imp(DENSE, 1), DENSE, 1)
     assert setting(every.with_(init=DENSE.init)) == "LT-IMPrewound"
     assert setting(every.with_(init=Fresh(0, draw=1))) == "RR-IMPrewound"
+    assert (lth.rewound(lth.lt_imp(DENSE, 3), DENSE, 1), lth.rewound_rounds(DENSE, 3, 1)) == (end, every)
     with pytest.raises(InputError, match="IMP rounds from 1"):
         rewound_rounds(DENSE, 0, 1)
+
+
+def test_a_dense_sibling_from_rewound_weights_is_no_pretraining():
+    sibling = DENSE.with_(init=Rewind(DENSE, 1), seed=7)
+    assert setting(DENSE) == "pretraining"
+    assert setting(sibling) == "WR-dense"
+    assert setting(DENSE.with_(init=Rewind(DENSE, DENSE.recipe.epochs, restart=True))) == "FT-dense"

@@ -1,4 +1,4 @@
-"""The paper's claims and later ones: a row a comparison, its effect against the threshold, its state."""
+"""The paper's claims and later ones as a table, a row a comparison; `claims_picture` draws it."""
 
 import functools
 from collections.abc import Mapping

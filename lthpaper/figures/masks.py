@@ -121,7 +121,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
     layers, channels = measured[measured["kind"] == LAYER], measured[measured["kind"] == CHANNELS]
     values = ["kept", "norm_ratio"] if layers["norm_ratio"].notna().any() else ["kept"]
     with paper_style():
-        fig = plt.figure(figsize=(PAGE, 0.7 + 1.4 * len(values) + 2.1 * (len(channels) > 0)))
+        fig = plt.figure(figsize=(PAGE, 1.1 + 1.3 * len(values) + 2.1 * (len(channels) > 0)))
         above = fig
         if len(channels):
             above, below = np.asarray(fig.subfigures(2, 1, height_ratios=(1.75, 1)))
@@ -136,7 +136,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             column[0].set_title(f"({letter}) learning rate {lr:g}")
         if len(layers):
             axes[0][0].set_yscale("log")
-            ticks = [t for t in (0.01, 0.03, 0.1, 0.3, 1) if t >= 0.7 * layers["kept"].min()]
+            ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if t >= 0.7 * layers["kept"].min()]
             axes[0][0].set_yticks(ticks, [f"{t:g}" for t in ticks])
             axes[0][0].minorticks_off()
         labels = {"kept": "share kept", "norm_ratio": f"‖{THETA0}{MASKED}‖ / ‖{THETA0_NEW}{MASKED}‖"}

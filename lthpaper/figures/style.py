@@ -124,6 +124,9 @@ RC: "dict[RcKeyType, Any]" = {
 @contextmanager
 def paper_style() -> Iterator[None]:
     """matplotlib as the paper-width figures want it; what was set before comes back."""
+    import matplotlib.pyplot as plt
+
+    plt.draw_if_interactive()  # loads the backend: what a notebook's one sets must outlive the style
     with mpl.rc_context(RC):
         yield
 
@@ -132,7 +135,7 @@ def paper_style() -> Iterator[None]:
 
 
 def palette(settings: Iterable[str]) -> dict[str, str]:
-    """Setting -> colour; one that the paper has not (LT-RANDOM) gets a grey of its own."""
+    """Setting -> colour. A setting without one in COLOURS (LT-RANDOM) gets a grey of its own."""
     return {name: colour for name, (colour, _) in _looks(settings).items()}
 
 

@@ -111,16 +111,16 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """The table as a picture."""
     frame = tabulate(table, scale)
     notes = [
-        "By means: differences of mean accuracies against the thresholds of §2.2 (CIFAR-10's for a data set "
-        "that the paper has not). By seeds: the same answer where the spread over seeds gives it a "
-        'confidence of 95 %. A secondary prize or better; "or more": a larger sparsity is open.',
-        "In brackets, points by which the better leads; where alike, IMP less OMP, small less large, LT less "
-        "RR. Small: below the learning rate at which pretraining is best. Initial weights matter: LT better "
-        "than RR.",
+        "By means: differences of mean accuracies against the thresholds of §2.2, CIFAR-10's for data that "
+        "the paper does not use. By seeds: the same answer where the seeds give it a confidence of 95 %. A "
+        'secondary prize row counts Jackpots too; "or more": the seeds leave a larger sparsity open.',
+        "In brackets: points by which the better one leads; where both are alike, IMP − OMP, small − large, "
+        "LT − RR. A small learning rate is below the one at which pretraining is best. Initial weights "
+        "matter where LT is better than RR.",
         "We could not see the body of the paper's Table 3; the rows are ours, after the questions of §3.1.",
     ]
     if lacking := unfinished_note(table).strip("; "):
-        notes.append(f"{lacking}: an answer by means is that of the others.")
+        notes.append(f"{lacking}; answers by means are those of the runs that are there.")
     return draw_table(frame, "Table 3: observations", notes, rules=[1, 5, 6, 8, 10])
 
 

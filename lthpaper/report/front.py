@@ -49,7 +49,7 @@ def front(
     there: int,
     asked: int,
 ) -> Front:
-    """What the store holds of the runs of the paper's claims, judged; nothing is trained and no surface computed.
+    """The paper's claims, judged on what the store holds; nothing is trained and no surface computed.
 
     shown: (name, words) of the figures on the page. there, asked: how many of their runs are in the store.
     """
@@ -103,7 +103,8 @@ def _effect(claim: int | str, part: Part) -> tuple[str, str]:
     """A value and its interval, in the unit of the claim; both "" for what no number is held against."""
     if part.value is None or not math.isfinite(part.value) or bounds(part.needed) is None:
         return "", ""
-    unit = {SHARES: "", PERCENT: " %"}.get(claim, " points")
+    units: dict[int | str, str] = {SHARES: "", PERCENT: " %"}
+    unit = units.get(claim, " points")
 
     def write(x: float) -> str:
         return f"{x:.2f}" if claim == SHARES else signed(x, 1 if claim == PERCENT else 2)

@@ -193,7 +193,7 @@ def _as_html(fig: Figure | None, table: pd.DataFrame, said: str) -> str:
         plt.close(fig)
         encoded = base64.b64encode(file.getvalue()).decode()
         picture = f'<img alt="{html.escape(said)}" src="data:image/png;base64,{encoded}">'
-    below = "" if table.empty else table.to_html()
+    below = "" if table.empty else table._repr_html_()
     return f"<p>{html.escape(said)}.</p>{picture}{below}"
 
 

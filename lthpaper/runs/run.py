@@ -145,10 +145,13 @@ def setting(run: Run) -> str:
 
     A control's is made of the same parts: "RR@LTnorms-IMP" starts from θ0′ at θ0's norms under IMP's mask,
     "LT-shuffled-IMP" from θ0 under IMP's mask shuffled. A mask that comes from no weights stands alone:
-    "random-erk". Dynamic sparse training is named first: "RigL-random-erk".
+    "random-erk". A dense network that goes on from rewound weights is "WR-dense", from θT "FT-dense". Dynamic
+    sparse training is named first: "RigL-random-erk".
     """
     if run.topology is not None:
         return f"{run.topology.label}-{setting(replace(run, topology=None))}"
+    if run.mask is None and isinstance(run.init, Rewind):  # a sibling of a pretraining, and no pretraining
+        return f"{run.init.name(lambda init: 'LT')}-dense"
     if run.mask is None:
         return "SDT" if run.task.width < 1 else "pretraining"
     theta0 = _pretrained_from(run)

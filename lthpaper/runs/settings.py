@@ -43,7 +43,7 @@ def lt_omp(dense: Run, sparsity: float) -> Run:
 
 
 def random_reinit(run: Run) -> Run:
-    """RR-IMP or RR-OMP: the same mask on θ0′, drawn independently of θ0."""
+    """RR-IMP or RR-OMP: the same mask on θ0′, which is drawn independently of θ0."""
     if not isinstance(run.init, Fresh):
         raise InputError(f"{run} starts from rewound weights; only θ0 can be drawn anew.")
     return run.with_(init=Fresh(run.init.seed, draw=run.init.draw + 1))
@@ -53,7 +53,7 @@ def small_dense(subnetwork: Run) -> Run:
     """SDT: same depth, the width whose parameter count is nearest to the subnetwork's non-zeros."""
     require(
         isinstance(subnetwork.init, Fresh),
-        f"{subnetwork} starts from rewound weights; a small dense network of another width cannot.",
+        f"{subnetwork} starts from rewound weights; a small dense network has another width and cannot.",
     )
     task = subnetwork.task
     shape = task.shape
@@ -63,15 +63,18 @@ def small_dense(subnetwork: Run) -> Run:
 
 
 def rewound(subnetwork: Run, dense: Run, epoch: int) -> Run:
-    """Weight rewinding (Appendix D): θt ⊙ m of the dense run, trained for the rest of the recipe."""
+    """WR, rewound at the end (Appendix D): θt ⊙ m of the dense run, trained for the rest of the recipe.
+
+    The mask is the subnetwork's, whose rounds were not rewound: `rewound_rounds` rewinds every round.
+    """
     return subnetwork.with_(init=Rewind(to=dense, epoch=epoch))
 
 
 def rewound_rounds(dense: Run, rounds: int, epoch: int, rate: float = PRUNED_PER_ROUND) -> Run:
-    """IMP rewound in every round (Frankle 2020): each round trains from the dense run's θt, the last one too.
+    """IMP rewound in every round (Frankle 2020): each round, the last too, trains from the dense run's θt.
 
-    `rewound(lt_imp(dense, rounds), dense, epoch)` rewinds at the end alone: its mask is that of rounds from
-    θ0. The settings are WR-IMPrewound and WR-IMP; after one round they are the same run.
+    This is the setting WR-IMPrewound. `rewound(lt_imp(dense, rounds), dense, epoch)` is WR-IMP: its rounds
+    train from θ0, and it is rewound at the end alone. After one round the two are the same run.
     """
     check_rounds((rounds,))
     run = dense
@@ -116,7 +119,7 @@ def check_rounds(rounds: Iterable[int]) -> None:
 
 
 def check_once(of: object, *fields: str) -> None:
-    """Raises InputError if one of these fields holds a value twice: its runs would count twice in a mean."""
+    """Raises InputError if a field holds a value twice, since its runs would then count twice in a mean."""
     for field in fields:
         values = getattr(of, field)
         require(len(set(values)) == len(values), f"{field} is {values}; each value may stand there once.")

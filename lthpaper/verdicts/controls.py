@@ -10,7 +10,7 @@ from scipy import stats
 
 from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
-from lthpaper.runs.controls import MASKS, OF_A_DENSE_RUN
+from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.conditions import Condition, condition
 
@@ -131,7 +131,7 @@ def beats_shuffled(
 JUDGED = (  # (ticket, control) of `verdicts`
     *(("LT-", against) for against in ("RR-", "RR@LTnorms-", "RR@LTsigns-", "LT-shuffled-", "RR-permuted-")),
     ("LT@RRnorms-", "RR-"),
-    *(("LT-", name) for name in OF_A_DENSE_RUN),
+    *(("LT-", name) for name in (*OF_A_DENSE_RUN, *DYNAMIC)),
 )
 
 

@@ -23,8 +23,9 @@ from lthpaper.paper import Thresholds
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.conditions import Condition
 from lthpaper.verdicts.evidence import NO, UNDECIDED, YES
+from lthpaper.verdicts.luck import contending
 from lthpaper.verdicts.tickets import EITHER, sides, verdict
-from lthpaper.verdicts.uncertainty import Cell, arrays, contending
+from lthpaper.verdicts.uncertainty import Cell, arrays
 
 LOOKS = (3, 5, 8, 13, 20)  # seeds
 ERRORS = 3.0  # a cell that many typical standard errors below the best gets no more seeds

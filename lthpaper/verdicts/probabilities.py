@@ -26,6 +26,7 @@ from lthpaper.paper import Thresholds
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.scatter import ALL, Cells, Scatter, scatter
 
+NOISY = 0.1  # of the cells
 LENGTH = 0.5  # decades
 AMPLITUDES = (0.3, 1.0, 3.0, 10.0, 30.0)  # points
 LEVELS = 100.0  # points: sd of the constant
@@ -100,7 +101,7 @@ class _Curves:
         ]
         missing = seeds == 0
         return cls(
-            Cells(means, variances, np.where(missing, 1.0, seeds.astype(float))),
+            Cells(means, variances, np.where(missing, 1.0, seeds.astype(float)), np.zeros(len(means))),
             missing,
             np.log10(lrs),
             np.unique(settings, return_inverse=True)[1],
@@ -111,7 +112,7 @@ class _Curves:
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """(DRAWS, cells) of the expected accuracies."""
-        found = scatter(self.cells, ~self.missing)
+        found = scatter(self.cells, ~self.missing, NOISY)
         typical = self._noise(np.where(self.missing, UNKNOWN, found.variances / self.cells.seeds))
         priors = [self._amplitudes(curve, typical) for curve in range(self.curve.max() + 1)]
         drawn = []
@@ -172,7 +173,7 @@ def _one(found: Scatter, rng: np.random.Generator) -> np.ndarray:
     node = rng.choice(len(found.weights), p=found.weights)
     shares = found.shares[node].cumsum(-1)  # (cells, ratios)
     chosen = (rng.random((len(shares), 1)) > shares / shares[:, -1:]).sum(-1)
-    return found.common[node] * ALL[chosen]
+    return np.exp(found.nodes[node]) * ALL[chosen]
 
 
 def _correlation(lt: Side, dense: Side) -> float:

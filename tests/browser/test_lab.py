@@ -127,12 +127,16 @@ def cell(page: Any, containing: str) -> Any:
     return found
 
 
-def typed(page: Any, where: Any, text: str) -> None:
-    """Put a line at the end of a cell, and run it."""
-    where.locator(".cm-content").click()
-    page.keyboard.press("Control+End")
-    page.keyboard.type(f"\n{text}")
+def typed(page: Any, text: str) -> Any:
+    """The last cell, after something else was written into it and it was run; a new one follows it."""
+    cells = page.locator(".jp-CodeCell")
+    last = cells.nth(cells.count() - 1)
+    last.scroll_into_view_if_needed()
+    last.locator(".cm-content").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(text)
     page.keyboard.press("Shift+Enter")
+    return last
 
 
 def test_run_all_shows_one_bar_and_ends_with_what_we_see(opened, kept):
@@ -153,9 +157,8 @@ def test_run_all_shows_one_bar_and_ends_with_what_we_see(opened, kept):
 
 
 def test_a_wrong_parameter_is_answered_in_a_sentence(opened, kept):
-    place = cell(opened, "study.provenance")
-    typed(opened, place, 'lth.study("fig3", sclae="laptop")')
-    place.locator("text=InputError").first.wait_for()
+    place = typed(opened, 'lth.study("fig3", sclae="laptop")')
+    place.get_by_text("InputError").first.wait_for()
     said = place.locator(".jp-OutputArea-output").last.inner_text()
     kept(opened, "lab-3-wrong-parameter")
     assert "sclae" in said
@@ -183,17 +186,19 @@ def test_a_moved_slider_changes_verdict_and_picture(opened, kept):
 
 
 def test_an_interrupted_training_says_what_is_kept_and_goes_on(opened, kept):
-    place = cell(opened, "study.provenance")
-    typed(opened, place, f"more = {LONG}\nmore.train()")
+    place = typed(opened, f"more = {LONG}\nmore.train()")
     place.locator(".jp-OutputArea-output").filter(has_text=re.compile("run|epoch")).first.wait_for()
     opened.wait_for_timeout(3000)
     opened.get_by_role("menuitem", name="Kernel", exact=True).click()
     opened.get_by_role("menuitem", name="Interrupt Kernel", exact=True).click()
-    place.get_by_text("train again to go on").first.wait_for()
+    place.get_by_text("train again").first.wait_for()
     said = place.locator(".jp-OutputArea-output").last.inner_text()
     kept(opened, "lab-5-interrupted")
     assert "Traceback" not in said
     idle(opened)
-    typed(opened, place, "print(len(more.plan.todo), 'left')")
-    place.get_by_text("left").last.wait_for()
+    again = typed(opened, "more.train()")  # it goes on
+    again.locator(".jp-OutputArea-output").filter(has_text=re.compile("run|epoch")).first.wait_for()
+    opened.get_by_role("menuitem", name="Kernel", exact=True).click()
+    opened.get_by_role("menuitem", name="Interrupt Kernel", exact=True).click()
+    again.get_by_text("train again").first.wait_for()
     kept(opened, "lab-6-goes-on")

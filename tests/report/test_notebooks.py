@@ -171,6 +171,21 @@ def test_bytes_that_are_no_text_are_refused(notebook):
         notebooks.checked(notebook, {"words": b"\xff".decode(errors="surrogateescape")})
 
 
+# --- what an executed notebook holds ---
+
+
+def test_every_picture_is_shown_not_the_first_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    drawing = "from lthpaper.figures import style\nimport matplotlib.pyplot as plt\n"
+    drawing += "with style.paper_style(), plt.rc_context({'axes.grid': False}):\n    plt.subplots()"
+    outcome = executed(write(tmp_path / "sheets", "01_tiny.ipynb", drawing, drawing), tmp_path)
+    cells = json.loads(outcome.executed.read_text())["cells"][-2:]
+    assert outcome.error == ""
+    assert [["image/png" in output.get("data", {}) for output in cell["outputs"]] for cell in cells] == [
+        [True]
+    ] * 2
+
+
 # --- kernels ---
 
 

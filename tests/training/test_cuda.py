@@ -12,7 +12,7 @@ from lthpaper.errors import Stopped
 from lthpaper.runs.masks import dense_mask, global_magnitude
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run
-from lthpaper.runs.settings import pretraining
+from lthpaper.runs.settings import dynamic_sparse, pretraining
 from lthpaper.runs.task import Task
 from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.training import autotune, loop
@@ -69,6 +69,37 @@ def test_in_float64_every_form_is_the_plain_loop(form, recipe):
         assert float(means[-1][i]) == pytest.approx(last, rel=1e-8)
         for name, weight in network.named_parameters():
             torch.testing.assert_close(pack.weights(i)[name], weight.detach(), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("form", [Form(), Form(graphed=True), Form(compiled=True, graphed=True)], ids=str)
+def test_in_float64_a_vision_transformer_is_the_plain_loop(form):
+    task = Task("vit", "digits", width=1 / 8)
+    recipe = RECIPE.with_(precision="fp64", lr=0.003, **OTHERS)
+    wanted = [pretraining(task, recipe, seed) for seed in range(2)]
+    pack = Pack(wanted, [start(run, None) for run in wanted], FEW, GPU, form)
+    assert pack.not_stacked == ""
+    for _ in range(2):
+        pack.train_epoch()
+    for i, run in enumerate(wanted):
+        _, network = plain_training(run, initial_weights(run), None, FEW)
+        for name, weight in network.named_parameters():
+            torch.testing.assert_close(pack.weights(i)[name], weight.detach(), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("rule", ["set", "rigl"])
+def test_recorded_steps_and_changes_of_the_masks_are_those_of_a_cpu(rule):
+    dense = pretraining(TASK, RECIPE.with_(precision="fp64", epochs=4, milestones=(2,)), 0)
+    run = dynamic_sparse(dense, 0.8, rule, every=3, drop=0.5, until=1.0)
+    here, there = (
+        Pack([run, run], [start(run, None)] * 2, FEW, device, form)
+        for device, form in ((torch.device("cpu"), None), (GPU, Form(graphed=True)))
+    )
+    for _ in range(4):
+        here.train_epoch()
+        there.train_epoch()
+    for name, weight in here.weights(0).items():
+        torch.testing.assert_close(there.weights(0)[name], weight, rtol=1e-6, atol=1e-9)
+    assert all(torch.equal(m, there.mask(0)[name]) for name, m in here.mask(0).items())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

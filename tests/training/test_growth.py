@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from hand_made import S8, results, rows
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_loop import batch, few_digits, optimizer_of, same_bits
@@ -27,6 +28,7 @@ from lthpaper.training.growth import changed
 from lthpaper.training.loop import train
 from lthpaper.training.pack import Pack, repeatable
 from lthpaper.training.start import start
+from lthpaper.verdicts import controls as compared
 
 CPU = torch.device("cpu")
 FEW = few_digits(train=70, test=40)  # three steps an epoch
@@ -261,6 +263,17 @@ def test_dynamic_sparse_training_stands_beside_the_other_controls_where_it_is_as
     assert len({trial.sparsity for trial in found}) == 1
     assert all(setting(trial.run) == trial.setting for trial in found)
     assert not any("random-erk" in name and name != "random-erk" for name in controls.SETTINGS)
+
+
+def test_a_ticket_is_judged_against_dynamic_sparse_training_where_that_was_trained():
+    made = rows("pretraining", {0.01: 90.0}) + rows("LT-IMP", {0.01: 88.0}, S8)
+    without = compared.verdicts(results(made).table)
+    found = compared.verdicts(results(made, rows("RigL-random-erk", {0.01: 86.0}, S8)).table)
+    assert "RigL-random-erk" not in set(without.get("control", ()))
+    (row,) = found[found["control"] == "RigL-random-erk"].to_dict("records")
+    assert row["ticket"] == "LT-IMP"
+    assert row["difference of the bests"] == pytest.approx(2.0)
+    assert row["by the means"] == "yes"
 
 
 def test_the_store_keeps_the_mask_that_training_ended_with(tmp_path):
