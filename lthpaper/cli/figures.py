@@ -290,7 +290,7 @@ def claims(
     store: StoreFolder = "",
     data: DataFolder = "",
 ) -> None:
-    """The paper's fourteen claims against the results in the store. Trains nothing."""
+    """The paper's claims, and those of later work, against the results in the store. Trains nothing."""
     from lthpaper import locations
     from lthpaper.runs.scales import scale as scale_of
     from lthpaper.verdicts import claims as board
@@ -300,5 +300,8 @@ def claims(
     shown = found[["claim", "words", "status", "by the means", "ours", "paper", "tried on"]]
     table = Table(*shown.columns, show_lines=True)
     for row in shown.itertuples(index=False):
+        if row.claim == next(iter(board.FOLLOW_UPS)):
+            table.add_section()
+            table.add_row("", "follow-ups: what later work states (source under “paper”)")
         table.add_row(*("" if value is None else str(value) for value in row))
     console.print(table, soft_wrap=False)  # as wide as the terminal

@@ -41,9 +41,7 @@ CASES = {s: Case(rule, hollow=s != rule) for rule in RULES for s in (rule, shuff
 
 def trials(scale: Scale) -> list[Trial]:
     """All rules at the smallest and the largest of Figure 1's learning rates, at its sparsities."""
-    rates = sorted({min(scale.learning_rates), max(scale.learning_rates)})
-    recipe = scale.recipe_for(scale.data)
-    return list(at_initialisation.at_initialisation(scale.task, recipe, rates, scale.panels, scale.seeds))
+    return at_initialisation.of_scale(scale)
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The paper's claims as a table, a row a comparison; `claims_picture` draws it."""
+"""The paper's claims and later ones as a table, a row a comparison; `claims_picture` draws it."""
 
 import functools
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 register(
     "claims",
     FigureSpec(
-        "The paper's fourteen claims and how they fare",
+        "The paper's fourteen claims, follow-ups, and how they fare",
         trials,
         plot,
         keep,

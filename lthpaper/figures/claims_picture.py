@@ -17,6 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 from lthpaper.figures import forest
 from lthpaper.figures.style import PAGE, PALE, paper_style, symbols
 from lthpaper.runs.scales import Scale
+from lthpaper.verdicts import claims
 from lthpaper.verdicts.claims.outcome import CONTRADICTED, SUPPORTED
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.paper_beside_ours import stated
@@ -28,12 +29,13 @@ LOOKS = {
     UNDECIDED: ("?", "#F3E3A1", "black"),
     NOT_RUN: ("–", "#EEEEEE", "#555555"),
 }
-GROUPS = {  # heading -> claims
+GROUPS: dict[str, tuple[int | str, ...]] = {  # heading -> claims
     "learning rate and length of training (Figure 1)": (1, 2, 3, 4),
     "tickets (Figure 3)": (5, 6),
     "networks and data (Table 3)": (7, 8, 9, 11),
     "weights and loss surfaces (Figures 4 to 6)": (10, 14),
     "rewinding and mixed rates (Appendix D, Table 4)": (12, 13),
+    "follow-ups: what later work states, and we (F8)": tuple(claims.FOLLOW_UPS),
 }
 ROW, SIZE = 0.13, 6.1  # inches, points
 LABEL = 38  # characters of a line that says what is measured
@@ -46,7 +48,7 @@ def board_of(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates("claim").reset_index(drop=True)
 
 
-def of_paper() -> dict[tuple[int, str], float]:
+def of_paper() -> dict[tuple[int | str, str], float]:
     """(claim, what is measured) -> the same from the numbers that the text states."""
     few, bare = 78, "resnet32-noskip"
     contour: dict[str, Any] = {"sparsity": 0.945, "network": "resnet32"}
@@ -106,7 +108,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         right.set_xlabel("points; claims 10 and 14: percent")
         for y, kind, content in lines:
             DRAWN[kind](left, right, y, content)
-        counts = board_of(table)["status"].value_counts()
+        board = board_of(table)
+        counts = board[board["claim"].isin(list(claims.TESTS))]["status"].value_counts()
         said = ", ".join(f"{counts[status]} {status}" for status in LOOKS if status in counts)
         fig.text(
             0.5,
@@ -128,9 +131,12 @@ def _lines(table: pd.DataFrame) -> tuple[list[tuple[float, str, object]], float]
     found: list[tuple[float, str, object]] = []
     y = 0.5
     for heading, numbers in GROUPS.items():
+        judged = [number for number in numbers if (table["claim"] == number).any()]
+        if not judged:
+            continue
         found.append((y, "heading", heading))
         y += 1.2
-        for number in numbers:
+        for number in judged:
             rows = table[table["claim"] == number]
             parts = [(_wrapped(label, LABEL), of) for label, of in _measured(rows)]
             widest = max((len(line) for labels, _ in parts for line in labels), default=0)
@@ -165,7 +171,7 @@ def _heading(left: Axes, right: Axes, y: float, words: str) -> None:
     left.plot([0.06, PAGE - 0.06], [y - 0.6, y - 0.6], color="#999999", linewidth=0.5)
 
 
-def _claim(left: Axes, right: Axes, y: float, content: tuple[int, str, list[str]]) -> None:
+def _claim(left: Axes, right: Axes, y: float, content: tuple[int | str, str, list[str]]) -> None:
     number, status, words = content
     symbol, colour, ink = LOOKS[status]
     left.add_patch(Rectangle((0.06, y - 0.45), 0.15, 0.9, facecolor=colour, linewidth=0))
@@ -175,7 +181,9 @@ def _claim(left: Axes, right: Axes, y: float, content: tuple[int, str, list[str]
         left.text(0.41, y + i, symbols(line), va="center", fontsize=SIZE)
 
 
-def _comparison(left: Axes, right: Axes, y: float, content: tuple[int, list[str], pd.DataFrame]) -> None:
+def _comparison(
+    left: Axes, right: Axes, y: float, content: tuple[int | str, list[str], pd.DataFrame]
+) -> None:
     number, labels, rows = content
     for i, line in enumerate(labels):
         left.text(AXIS - 0.06, y + i, symbols(line), ha="right", va="center", fontsize=SIZE)
@@ -215,7 +223,7 @@ def _comparison(left: Axes, right: Axes, y: float, content: tuple[int, list[str]
 DRAWN: dict[str, Callable[..., None]] = {"heading": _heading, "claim": _claim, "comparison": _comparison}
 
 
-def _unit(number: int) -> float:
+def _unit(number: int | str) -> float:
     """Claim 10 counts shares: percent are shown."""
     return 100.0 if number == 10 else 1.0
 

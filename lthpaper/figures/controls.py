@@ -26,9 +26,7 @@ TICKS, BETWEEN = (-10, -3, 0, 3, 10), (-30, -1, 1, 30)  # points, with and witho
 
 def trials(scale: Scale) -> list[Trial]:
     """All controls of the scale's network over its grid, at the middle one of its panels' sparsities."""
-    rounds = (scale.panels[len(scale.panels) // 2],)
-    grid = scale.grid_for(scale.data)
-    return list(runs_of.controls(scale.task, scale.recipe_for(scale.data), grid, rounds, scale.seeds))
+    return runs_of.of_scale(scale)
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:

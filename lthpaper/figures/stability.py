@@ -25,8 +25,7 @@ STABLE = 2.0  # points of error: Frankle 2020 calls less than 2 % no barrier
 
 def trials(scale: Scale) -> list[Trial]:
     """Pairs of siblings of the scale's pretraining at Figure 1's learning rates."""
-    recipe = scale.recipe_for(scale.data)
-    return list(stability.stability(scale.task, recipe, scale.learning_rates, scale.seeds))
+    return stability.of_scale(scale)
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:

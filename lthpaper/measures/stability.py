@@ -23,6 +23,7 @@ from lthpaper.errors import InputError
 from lthpaper.measures.batch_norm import estimate_statistics
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Rewind, Run
+from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial, pretraining
 from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
@@ -53,6 +54,12 @@ def stability(task: Task, recipe: Recipe, learning_rates: Sequence[float], seeds
             yield Trial("pretraining", 0.0, dense)
             for k in epochs_of(recipe):
                 yield from (Trial(f"sibling {i}", 0.0, r) for i, r in enumerate(siblings(dense, k), 1))
+
+
+def of_scale(scale: Scale) -> list[Trial]:
+    """Pairs of siblings of the scale's pretraining at Figure 1's learning rates."""
+    recipe = scale.recipe_for(scale.data)
+    return list(stability(scale.task, recipe, scale.learning_rates, scale.seeds))
 
 
 def line(first: Weights, second: Weights, alpha: float, names: Sequence[str]) -> Weights:

@@ -264,9 +264,13 @@ TABLE2_DATA = (
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, in our words, that results support, contradict or leave undecided."""
+    """A claim, in our words, that results support, contradict or leave undecided.
 
-    id: int
+    id: 1 to 14 for the paper's, "F1" and on for those of later work (paper.follow_ups). artefact: where it is
+    made, a figure or table of the paper or another source.
+    """
+
+    id: int | str
     text: str
     artefact: str
 

@@ -68,13 +68,15 @@ def findings(
 
 
 def outcomes(name: str, scale: Any, table: pd.DataFrame, results: pd.DataFrame) -> list[Outcome]:
-    """The claims that a figure of the paper speaks to, judged on what this figure shows."""
+    """The claims that a figure speaks to, judged on what it shows."""
     wanted = READ_WITH.get(name, name)
     seen = {"overlaps": table} if name == "fig6" else {}
     if name in claims.CONTOURS:
         seen = {"contours": contours.numbers(table)}
+    if name == "stability":
+        seen = {"barriers": table}
     on = claims.Results(scale, results, **seen)
-    tests = (test for test in claims.TESTS.values() if wanted in test.figures)
+    tests = (test for test in claims.ALL.values() if wanted in test.figures)
     return [outcome for test in tests if (outcome := test.judge(on)).tried_on]
 
 
@@ -93,7 +95,7 @@ def _there(results: pd.DataFrame) -> Iterator[str]:
 
 
 def _of_claim(outcome: Outcome) -> Finding:
-    test = claims.TESTS[outcome.claim.id]
+    test = claims.ALL[outcome.claim.id]
     means = f" (by the means {outcome.by_means})" if outcome.by_means != outcome.status else ""
     head = f"Claim {outcome.claim.id}, {test.words}: {outcome.status}{means}."
     ours = f" Ours: {outcome.ours}." if outcome.ours else ""

@@ -19,7 +19,7 @@ class Line:
     """A claim in the scoreboard, by the comparison that decides it. means: the state by the means alone,
     where it is another. figures: (name, words) of those on the page that it speaks of."""
 
-    number: int
+    number: int | str
     words: str
     state: str
     means: str
@@ -49,11 +49,11 @@ def front(
     there: int,
     asked: int,
 ) -> Front:
-    """What the store holds of the claims' runs, judged; nothing is trained and no surface computed.
+    """The paper's claims, judged on what the store holds; nothing is trained and no surface computed.
 
     shown: (name, words) of the figures on the page. there, asked: how many of their runs are in the store.
     """
-    outcomes = claims.outcomes(scale, store, data_root)
+    outcomes = claims.judge(claims.gather(scale, store, data_root))
     experiments = _and(list(dict.fromkeys(scale.experiments)))
     return Front(
         about="Ma et al., “Sanity Checks for Lottery Tickets: Does Your Winning Ticket Really Win the "
@@ -99,11 +99,12 @@ def _measured(part: Part) -> str:
     return f"{part.label} ({', '.join(where)})" if where else part.label
 
 
-def _effect(claim: int, part: Part) -> tuple[str, str]:
+def _effect(claim: int | str, part: Part) -> tuple[str, str]:
     """A value and its interval, in the unit of the claim; both "" for what no number is held against."""
     if part.value is None or not math.isfinite(part.value) or bounds(part.needed) is None:
         return "", ""
-    unit = {SHARES: "", PERCENT: " %"}.get(claim, " points")
+    units: dict[int | str, str] = {SHARES: "", PERCENT: " %"}
+    unit = units.get(claim, " points")
 
     def write(x: float) -> str:
         return f"{x:.2f}" if claim == SHARES else signed(x, 1 if claim == PERCENT else 2)

@@ -33,6 +33,7 @@ from lthpaper.runs.pruning.random import LAYERS, Random
 from lthpaper.runs.pruning.shuffled import Shuffled
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run, setting
+from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import (
     Trial,
     dynamic_sparse,
@@ -145,3 +146,10 @@ def controls(
                 made += [Trial(name, s, make(dense, s)) for name, make in of_dense.items()]
             named = (Trial(trial.setting or setting(trial.run), trial.sparsity, trial.run) for trial in made)
             yield from (trial for trial in named if trial.setting in wanted)
+
+
+def of_scale(scale: Scale) -> list[Trial]:
+    """All controls of the scale's network over its grid, at the middle one of its panels' sparsities."""
+    rounds = (scale.panels[len(scale.panels) // 2],)
+    grid = scale.grid_for(scale.data)
+    return list(controls(scale.task, scale.recipe_for(scale.data), grid, rounds, scale.seeds))

@@ -21,6 +21,7 @@ from lthpaper.runs.pruning.snip import Snip
 from lthpaper.runs.pruning.synflow import Synflow
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Rewind, Run
+from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
 from lthpaper.runs.task import Task
 from lthpaper.verdicts import controls
@@ -80,6 +81,13 @@ def at_initialisation(
                     run = make(dense, s)
                     yield Trial(f"LT-{name}", s, run)
                     yield Trial(f"LT-shuffled-{name}", s, shuffled(run))
+
+
+def of_scale(scale: Scale) -> list[Trial]:
+    """All rules at the smallest and the largest of Figure 1's learning rates, at its sparsities."""
+    rates = sorted({min(scale.learning_rates), max(scale.learning_rates)})
+    recipe = scale.recipe_for(scale.data)
+    return list(at_initialisation(scale.task, recipe, rates, scale.panels, scale.seeds))
 
 
 def places(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

@@ -72,6 +72,32 @@ def _interval(gaps: np.ndarray, level: float) -> dict[str, float]:
     return found | {"n": n, "diverged": bool(np.isnan(gaps).any())}
 
 
+def at_higher_rates(table: pd.DataFrame, factor: float = 2.0, level: float = 0.95) -> pd.DataFrame:
+    """LT trained at `factor` times the learning rate of what it is compared with: rows as of `differences`.
+
+    Before a batch-norm the effective rate is lr / ‖w‖², so LT, whose layers start r times as long as RR's,
+    has RR's effective rate at r² times its learning rate, in layers of that r. lr: of RR, and of LT at RR's
+    norms, which should do as LT at the higher rate does if the effective rate is all that norms change.
+    Learning rates whose multiple is not in the table are left out.
+    """
+    rates = np.array(sorted(table["lr"].unique()))
+    moved = []
+    for mask in MASKS:
+        lt = table[table["setting"] == f"LT-{mask}"]
+        for lr in rates:
+            there = rates[np.isclose(rates, lr * factor)]
+            if len(there):
+                found = lt[lt["lr"] == there[0]]
+                moved.append(found.assign(setting=f"LT×{factor:g}-{mask}", lr=lr))
+    compared = [
+        (f"LT×{factor:g}-", "RR-", "start: at a higher rate"),
+        (f"LT×{factor:g}-", "LT@RRnorms-", "norms against rates"),
+    ]
+    if "pretraining_lr" in table:
+        moved = [rows.assign(pretraining_lr=rows["lr"]) for rows in moved]
+    return differences(pd.concat([table, *moved], ignore_index=True), level, compared)
+
+
 def beats(
     table: pd.DataFrame,
     control: str,

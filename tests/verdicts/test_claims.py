@@ -24,6 +24,7 @@ from hand_made import (
 
 from lthpaper.figures import FIGURES, claims_board, claims_picture
 from lthpaper.paper import CLAIMS
+from lthpaper.paper.follow_ups import FOLLOW_UPS
 from lthpaper.runs.experiments import rewinding_epochs
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import imp_sparsity
@@ -553,7 +554,11 @@ def smoke_table():
 
 def test_the_scoreboard_has_the_paper_s_fourteen_claims_in_order(tmp_path):
     board = claims.scoreboard(scale("smoke"), Store(tmp_path / "none"))
-    assert list(board["claim"]) == [claim.id for claim in CLAIMS] == list(range(1, 15))
+    paper, later = (board[board["claim"].isin(list(of))] for of in (claims.TESTS, claims.FOLLOW_UPS))
+    assert list(paper["claim"]) == [claim.id for claim in CLAIMS] == list(range(1, 15))
+    assert list(later["claim"]) == [claim.id for claim in FOLLOW_UPS]
+    assert list(later["paper"]) == [claim.artefact for claim in FOLLOW_UPS]  # where it is stated
+    assert len(paper) + len(later) == len(board)
     assert set(board["status"]) == {NOT_RUN}
     assert not (tmp_path / "none").exists()  # it looked, and trained nothing
 

@@ -499,6 +499,17 @@ def test_differences_are_paired_by_seed_and_the_interval_is_students():
     assert (row["difference"], row["low"], row["high"]) == pytest.approx((1, low, high))
 
 
+def test_lt_at_a_multiple_of_the_rate_is_paired_with_rr_at_the_rate():
+    """The table has 0.01 and 0.1, so ten times one is the other, and twice one is none."""
+    table = results(LT_IMP=90, RR_IMP=88, LTatRRnorms_IMP=93)
+    table.loc[(table["setting"] == "LT-IMP") & (table["lr"] == 0.1), "accuracy"] += 3
+    found = compared.at_higher_rates(table, 10).set_index("against")
+    assert set(found["lr"]) == {0.01}
+    assert found.loc["RR-IMP", ["difference", "n"]].tolist() == [5, 3]
+    assert found.loc["LT@RRnorms-IMP", "difference"] == 0
+    assert compared.at_higher_rates(table, 2).empty
+
+
 def test_a_diverged_seed_leaves_no_difference_and_a_missing_one_no_pair():
     table = results(LT_IMP=90, RR_IMP=88)
     table.loc[0, "accuracy"] = math.nan  # diverged: it has a fingerprint

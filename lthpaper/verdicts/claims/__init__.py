@@ -1,4 +1,4 @@
-"""The paper's fourteen claims as predicates over results: supported, contradicted, undecided, not run.
+"""The paper's claims and those of later work as predicates: supported, contradicted, undecided, not run.
 
     for outcome in outcomes(scale("laptop"), store):
         print(outcome.claim.id, outcome.status, outcome.sentence)
@@ -7,6 +7,9 @@ A claim is a function `claim(results) -> Outcome` in the file of its group. What
 docstring decides. It is tried on the network and data of the scale, whatever these are, and says on
 which. Its runs are those of the figures that it names, so they are trained once. Nothing here trains:
 what the store lacks is not run.
+
+The figure `claims` plans the runs of the paper's fourteen claims (TESTS). What later work states (FOLLOW_UPS)
+is judged on what the figures controls, at-initialisation and stability have left in the store.
 """
 
 from collections.abc import Callable
@@ -15,12 +18,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from lthpaper.measures import contours, overlaps
-from lthpaper.runs import experiments
+from lthpaper import data
+from lthpaper.measures import contours, overlaps, stability
+from lthpaper.runs import controls, experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
+from lthpaper.verdicts import at_initialisation
+from lthpaper.verdicts.claims import follow_ups
 from lthpaper.verdicts.claims.ablations import claim_12, claim_13
 from lthpaper.verdicts.claims.basins import claim_14
 from lthpaper.verdicts.claims.outcome import Outcome
@@ -48,7 +54,7 @@ class Test:
         return union(experiments.trials(name, scale) for name in self.figures)
 
 
-TESTS = {
+TESTS: dict[int | str, Test] = {
     1: Test(claim_1, "small lr: LT-IMP clearly above RR-IMP, close to pretraining", ("fig1",)),
     2: Test(claim_2, "large lr: LT-IMP ≈ RR-IMP, not close to pretraining", ("fig1",)),
     3: Test(claim_3, "few epochs make a “winning ticket” that more unmake", ("fig1",)),
@@ -64,23 +70,36 @@ TESTS = {
     13: Test(claim_13, "mixed learning rates improve slightly", ("table4",)),
     14: Test(claim_14, "residual: IMP's basin larger and smoother; none: alike", CONTOURS),
 }
+FOLLOW_UPS: dict[int | str, Test] = {
+    "F1": Test(
+        follow_ups.claim_f1, "random layer shares do as well as SNIP, GraSP, …", ("at-initialisation",)
+    ),
+    "F2": Test(follow_ups.claim_f2, "shuffling masks of θ0 costs nothing", ("at-initialisation",)),
+    "F3": Test(follow_ups.claim_f3, "shuffling masks made after training hurts", ("controls",)),
+    "F4": Test(follow_ups.claim_f4, "wide: a random ERK mask is as good as dense", ("controls",)),
+    "F5": Test(follow_ups.claim_f5, "of a start, signs matter and magnitudes do not", ("controls",)),
+    "F6": Test(follow_ups.claim_f6, "a mask permuted to the other start's basin works there", ("controls",)),
+    "F7": Test(follow_ups.claim_f7, "subnetworks match where training is stable", ("stability",)),
+    "F8": Test(follow_ups.claim_f8, "small lr: larger norms hide part of LT (ours)", ("controls",)),
+}
+ALL = TESTS | FOLLOW_UPS
 
 
 def trials(scale: Scale) -> list[Trial]:
-    """The runs of all claims, each once."""
+    """The runs of the paper's claims, each once."""
     return union(experiments.trials(name, scale) for name in figures())
 
 
 def figures() -> list[str]:
-    """The figures whose runs the claims read, each once."""
+    """The figures whose runs the paper's claims read, each once."""
     return list(dict.fromkeys(name for test in TESTS.values() for name in test.figures))
 
 
 def gather(
     scale: Scale, store: Store, data_root: str | Path | None = None, surfaces: bool = False
 ) -> Results:
-    """What the store holds of the claims' runs. surfaces: evaluate those loss surfaces that are not kept
-    yet, in part or at all (minutes), instead of leaving them out."""
+    """What the store holds of the runs of the paper's claims. surfaces: evaluate those loss surfaces that are
+    not kept yet, in part or at all (minutes), instead of leaving them out."""
     correlations = overlaps.measure(experiments.trials("fig6", scale), store, scale, data_root)
     seen = []
     for name in CONTOURS:
@@ -93,16 +112,36 @@ def gather(
     return Results(scale, table(trials(scale), store), correlations, surfaces_seen)
 
 
+def gather_follow_ups(
+    scale: Scale, store: Store, data_root: str | Path | None = None, barriers: bool = False
+) -> Results:
+    """What the store holds of the runs that later work's statements need. barriers: evaluate those between
+    siblings whose weights are there (minutes), instead of leaving them out."""
+    siblings = stability.of_scale(scale)
+    runs = union([controls.of_scale(scale), at_initialisation.of_scale(scale)])
+    found = NOTHING
+    if barriers and any(t.setting.startswith("sibling") and store.has_weights(t.run) for t in siblings):
+        images = data.load(scale.data, data_root, *scale.task.division)
+        found = stability.barriers(siblings, store, images)
+    return Results(scale, table(runs, store), barriers=found)
+
+
 def judge(results: Results) -> list[Outcome]:
-    """All claims, in order."""
+    """The paper's claims, in order."""
     return [test.judge(results) for test in TESTS.values()]
+
+
+def judge_follow_ups(results: Results) -> list[Outcome]:
+    """What later work states, in order."""
+    return [test.judge(results) for test in FOLLOW_UPS.values()]
 
 
 def outcomes(
     scale: Scale, store: Store, data_root: str | Path | None = None, surfaces: bool = False
 ) -> list[Outcome]:
-    """All claims, judged on what the store holds."""
-    return judge(gather(scale, store, data_root, surfaces))
+    """All claims, the paper's and later ones, judged on what the store holds."""
+    later = gather_follow_ups(scale, store, data_root, surfaces)
+    return [*judge(gather(scale, store, data_root, surfaces)), *judge_follow_ups(later)]
 
 
 def board(found: list[Outcome]) -> pd.DataFrame:
@@ -110,7 +149,7 @@ def board(found: list[Outcome]) -> pd.DataFrame:
     rows = [
         {
             "claim": o.claim.id,
-            "words": TESTS[o.claim.id].words,
+            "words": ALL[o.claim.id].words,
             "status": o.status,
             "by the means": o.by_means,
             "ours": o.ours,

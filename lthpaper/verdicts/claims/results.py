@@ -20,12 +20,14 @@ NOTHING = pd.DataFrame()
 class Results:
     """table: store.table.COLUMNS, of any figures' runs; a run that the store lacks is NaN or absent.
     overlaps: R_p, correlation.py's table. contours: numbers of loss surfaces, measures.contours' table.
+    barriers: measures.stability's table.
     """
 
     scale: Scale
     table: pd.DataFrame
     overlaps: pd.DataFrame = field(default_factory=lambda: NOTHING)
     contours: pd.DataFrame = field(default_factory=lambda: NOTHING)
+    barriers: pd.DataFrame = field(default_factory=lambda: NOTHING)
 
     def of(self, sparsity: float | None = None, **where: Any) -> pd.DataFrame:
         """Rows with these values, mask and subnetwork trained at one learning rate; each run once."""

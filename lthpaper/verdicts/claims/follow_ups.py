@@ -1,0 +1,176 @@
+"""What later work states, on the runs of the figures controls, at-initialisation and stability.
+
+Unless a docstring says more, each setting is compared at its best learning rate, as in condition ③, at every
+sparsity of the figure; "hurts" and "better" are by more than the paper's clear gap, "as good" is within its
+similarity. A claim about masks from training is tried on IMP's and OMP's.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from lthpaper.paper import Claim
+from lthpaper.paper.follow_ups import FOLLOW_UPS
+from lthpaper.runs.controls import MASKS
+from lthpaper.verdicts import cells
+from lthpaper.verdicts.at_initialisation import MADE
+from lthpaper.verdicts.characteristics import large_rates, small_rates
+from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
+from lthpaper.verdicts.claims.relations import (
+    ABOVE,
+    BELOW,
+    LIKE,
+    NOT_ABOVE,
+    NOT_BELOW,
+    gap,
+    relate,
+    rows,
+    side,
+    similar,
+)
+from lthpaper.verdicts.claims.results import Results
+
+CLAIMS = {claim.id: claim for claim in FOLLOW_UPS}
+AT_START = tuple(name for name in MADE if name != "early")  # rules that see no training
+STABLE = 2.0  # points of test error; a smaller barrier is noise (Frankle 2020, §3)
+NARROW = "The claim is about wide networks; that a narrow one falls short does not refute it."
+
+
+def claim_f1(results: Results) -> Outcome:
+    """No rule that sees data or weights at initialisation is clearly better than random-erk."""
+    parts = [
+        _part(results, s, f"LT-{name}", NOT_ABOVE, "random-erk", gap(results.scale.data))
+        for s in _sparsities(results, *(f"LT-{name}" for name in AT_START))
+        for name in AT_START
+    ]
+    return _outcome("F1", parts)
+
+
+def claim_f2(results: Results) -> Outcome:
+    """No rule at initialisation is clearly better than its own mask shuffled."""
+    parts = [
+        _part(results, s, f"LT-{name}", NOT_ABOVE, f"LT-shuffled-{name}", gap(results.scale.data))
+        for s in _sparsities(results, *(f"LT-shuffled-{name}" for name in AT_START))
+        for name in AT_START
+    ]
+    return _outcome("F2", parts)
+
+
+def claim_f3(results: Results) -> Outcome:
+    """LT under IMP's and OMP's mask is clearly better than under that mask shuffled."""
+    parts = [
+        _part(results, s, f"LT-{mask}", ABOVE, f"LT-shuffled-{mask}", gap(results.scale.data))
+        for mask in MASKS
+        for s in _sparsities(results, f"LT-shuffled-{mask}")
+    ]
+    return _outcome("F3", parts)
+
+
+def claim_f4(results: Results) -> Outcome:
+    """random-erk is not below pretraining by more than "similar"."""
+    parts = [
+        _part(results, s, "random-erk", NOT_BELOW, "pretraining", -similar(results.scale.data))
+        for s in _sparsities(results, "random-erk")
+    ]
+    return _outcome("F4", parts, NARROW)
+
+
+def claim_f5(results: Results) -> Outcome:
+    """θ0 with other signs is clearly worse than LT; θ0′ with θ0's signs is as good as LT."""
+    parts = []
+    for mask in MASKS:
+        for s in _sparsities(results, f"LT@RRsigns-{mask}"):
+            lt, margin = f"LT-{mask}", similar(results.scale.data)
+            parts.append(_part(results, s, lt, ABOVE, f"LT@RRsigns-{mask}", gap(results.scale.data)))
+            parts.append(_part(results, s, f"RR@LTsigns-{mask}", NOT_BELOW, lt, -margin))
+    return _outcome("F5", parts)
+
+
+def claim_f6(results: Results) -> Outcome:
+    """RR under the carried mask is clearly better than RR, and not below LT by more than "similar"."""
+    parts = []
+    for mask in MASKS:
+        for s in _sparsities(results, f"RR-permuted-{mask}"):
+            ours, margin = f"RR-permuted-{mask}", similar(results.scale.data)
+            parts.append(_part(results, s, ours, ABOVE, f"RR-{mask}", gap(results.scale.data)))
+            parts.append(_part(results, s, ours, NOT_BELOW, f"LT-{mask}", -margin))
+    return _outcome("F6", parts)
+
+
+def claim_f7(results: Results) -> Outcome:
+    """At each learning rate: where training from θ0 is stable, LT-IMP is as good as pretraining at that rate,
+    and where not, it is below by more than "similar". Stable: the mean barrier of the test error is below 2
+    points (results.barriers; a barrier's own uncertainty is not counted)."""
+    parts = []
+    barriers = results.barriers
+    of_start = barriers[barriers["k"] == 0] if len(barriers) else barriers
+    for lr, seeds in of_start.groupby("lr") if len(of_start) else ():
+        stable = seeds["test"].mean() < STABLE
+        relation = NOT_BELOW if stable else BELOW
+        for s in _sparsities(results, "LT-IMP"):
+            label = f"LT-IMP − pretraining, {'stable' if stable else 'not stable'}"
+            margin = -similar(results.scale.data)
+            parts.append(_part(results, s, "LT-IMP", relation, "pretraining", margin, (lr,), label))
+    return _outcome("F7", parts)
+
+
+def claim_f8(results: Results) -> Outcome:
+    """At every small learning rate LT is better at RR's norms than at its own, by any amount; at every large
+    one the two are similar."""
+    parts = []
+    for mask in MASKS:
+        for s in _sparsities(results, f"LT@RRnorms-{mask}"):
+            rates = sorted(results.network(results.scale.recipe.epochs, s)["lr"].unique())
+            pair = (f"LT@RRnorms-{mask}", f"LT-{mask}")
+            for lr in small_rates(rates, results.scale.data):
+                parts.append(
+                    _part(results, s, pair[0], ABOVE, pair[1], 0.0, (lr,), f"{_said(pair)}, small rates")
+                )
+            for lr in large_rates(rates, results.scale.data):
+                margin = similar(results.scale.data)
+                parts.append(
+                    _part(results, s, pair[0], LIKE, pair[1], margin, (lr,), f"{_said(pair)}, large rates")
+                )
+    return _outcome("F8", parts)
+
+
+def _said(pair: tuple[str, str]) -> str:
+    return f"{pair[0]} − {pair[1]}"
+
+
+def _outcome(name: str, parts: Sequence[Part], note: str = "") -> Outcome:
+    claim: Claim = CLAIMS[name]
+    return Outcome(claim, tuple(parts), ranges(parts), claim.artefact, note)
+
+
+def _sparsities(results: Results, *settings: str) -> Iterator[float]:
+    """Those at which any of the settings has a result, in rising order."""
+    table = results.network(results.scale.recipe.epochs)
+    table = table[cells.trained(table) & table["setting"].isin(settings)]
+    yield from (s for s, _ in cells.by_sparsity(table))
+
+
+def _part(
+    results: Results,
+    s: float,
+    ours: str,
+    relation: str,
+    theirs: str,
+    margin: float,
+    lrs: tuple[float, ...] | None = None,
+    label: str = "",
+) -> Part:
+    """One comparison at a sparsity, at these learning rates or at all of the table."""
+    epochs = results.scale.recipe.epochs
+    table = results.network(epochs, s)
+    both = rows(table, setting=(ours, theirs))
+    if lrs is None:  # only where the controls ran: pretraining may have run at more
+        lrs = tuple(sorted(_shared(both)))
+    about = results.about(epochs, s, **({"lr": lrs[0]} if len(lrs) == 1 else {}))
+    return relate(side(both, ours, lrs=lrs), relation, side(both, theirs, lrs=lrs), margin, about, label)
+
+
+def _shared(table: pd.DataFrame) -> set[float]:
+    """Learning rates that every setting of the table was planned at."""
+    by_setting = [set(found["lr"]) for _, found in table.groupby("setting")]
+    return set.intersection(*by_setting) if by_setting else set()
