@@ -71,7 +71,7 @@ def loading(name: str) -> float | None:
     """Seconds to load a data set into memory; None if it is unavailable."""
     began = time.perf_counter()
     try:
-        data._load.__wrapped__(name, data.data_root().resolve(), 0)  # not what this process remembers
+        data._load.__wrapped__(name, data.data_root().resolve(), 0, 0)  # not what this process remembers
     except InputError:
         return None
     return time.perf_counter() - began

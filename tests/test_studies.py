@@ -86,10 +86,12 @@ def test_five_files_are_written_and_the_table_is_the_one_drawn(drawn):
 
 def test_the_picture_carries_the_provenance_of_its_sidecar(drawn):
     said = json.loads((drawn.folder / "fig1.json").read_text())
+    marks = said.pop("marks")
     with Image.open(drawn.folder / "fig1.png") as picture:
         text = picture.text
     assert text["Title"] == "lthpaper fig1"
     assert json.loads(text["Description"]) == said
+    assert {digest for _, _, digest in marks} == set(drawn.table["digest"])  # known once the PNG is written
     assert text["Comment"] == said["alt"]
     assert said["alt"] in (drawn.folder / "fig1.svg").read_text()
     assert b"/Subject" in (drawn.folder / "fig1.pdf").read_bytes()

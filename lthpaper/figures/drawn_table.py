@@ -45,7 +45,7 @@ def draw_table(
         width = max(needed, LEAST)
         gap = GAP + (width - needed) / max(len(widths) - 1, 1)  # a narrow table fills its width
         small = max(size - 0.5, SMALLEST)
-        notes = [wrapped for note in notes for wrapped in _wrap(note, 0.98 * (width - 2 * MARGIN), small)]
+        notes = [wrapped for note in notes for wrapped in _wrap(note, 0.96 * (width - 2 * MARGIN), small)]
         top = MARGIN + (line + 0.08 if title else 0)
         height = top + sum(heights) + 0.12 + line * len(notes) + MARGIN
         fig = plt.figure(figsize=(width, height))

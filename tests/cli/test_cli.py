@@ -118,7 +118,8 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     status, out, _ = command("claims", *TINY, *smaller, *store)
     assert status == 0
     assert "status" in out
-    assert files(project / "kept") == trained
+    there = files(project / "kept")  # what claims measure on weights is kept; nothing is trained
+    assert {k: v for k, v in there.items() if not k.startswith("measurements/")} == trained
 
 
 def test_list_names_what_other_commands_take(command):

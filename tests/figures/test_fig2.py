@@ -24,7 +24,7 @@ def test_nothing_is_trained_and_three_panels_are_drawn():
         "(b) Jackpot winning ticket",
         "(c) secondary prize ticket",
     ]
-    assert {"②", "③", "④", "⑤", "⑤ fails", "Jackpot", "secondary\nprize", "nowhere"} <= set(said)
+    assert {"②", "③", "④", "⑤", "⑤ fails", "Jackpot", "secondary prize", "nowhere"} <= set(said)
     assert said.count("sketch, no data") == 3
     assert fig.get_size_inches()[0] == PAGE
     plt.close(fig)

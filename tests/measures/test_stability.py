@@ -109,5 +109,5 @@ def test_the_figure_draws_barriers_and_nothing():
         for k in (0, 8)
     ]
     table = pd.DataFrame(rows, columns=list(stability.BARRIERS))
-    assert "over 2 seeds" in spec.plot(table, of).get_suptitle()
+    assert "of 2 seeds" in spec.plot(table, of).get_suptitle()
     assert spec.tabulate(table, of).loc["0.1", "k = 8"] == "9.5 ± 0.7"
