@@ -83,7 +83,7 @@ def unfulfilled(conditions: Sequence[Condition]) -> float:
     judged = sum(c.confidence is not None for c in conditions[1:4])
     failing = [c for c in conditions[:4] if c.holds == NO]
     sure = [
-        1.0 if c.number == 1 else 1 - judged * (1 - c.confidence)
+        1.0 if c.number == 1 else max(0.0, 1 - judged * (1 - c.confidence))
         for c in failing
         if c.confidence is not None and not c.open
     ]

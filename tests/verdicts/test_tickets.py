@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from lthpaper.errors import InputError
 from lthpaper.paper import Thresholds
+from lthpaper.verdicts.conditions import unfulfilled
+from lthpaper.verdicts.evidence import NO
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, verdict, verdicts
 
 STEADY = (-0.1, 0.0, 0.1)  # three seeds around a mean
@@ -438,3 +440,14 @@ def test_unknown_subnetworks_and_levels_are_refused():
         verdict(table(**JACKPOT_TABLE), subnetwork="XX")
     with pytest.raises(InputError, match="level"):
         verdict(table(**JACKPOT_TABLE), level=95)
+
+
+def test_a_confidence_is_a_probability_even_where_conditions_just_fail():
+    """Any of several failures could be luck, and the correction for that ends at 0."""
+    just = {lr: a - 0.55 for lr, a in DENSE.items()}  # ② and ④ ask for at most 0.5 below
+    others = {"RR-IMP": {lr: a - 0.45 for lr, a in just.items()}, "SDT": just}  # ③ asks for 0.5 above
+    wide = rows("pretraining", DENSE, (-3.0, 0.0, 3.0)) + rows("LT-IMP", just, (3.0, 0.0, -3.0))
+    near = pd.DataFrame(wide + [r for s, means in others.items() for r in rows(s, means, (0.0, 3.0, -3.0))])
+    judged = verdict(near).conditions
+    assert [c.holds for c in judged if c.number in (2, 3)] == [NO, NO]
+    assert unfulfilled(judged) == 0.0
