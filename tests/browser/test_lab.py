@@ -175,10 +175,9 @@ def test_a_moved_slider_changes_verdict_and_picture(opened, kept):
     handle.click()
     for _ in range(5):
         opened.keyboard.press("ArrowRight")
-    opened.wait_for_function(
-        "([words, before]) => words.isConnected === false || words.innerText !== before",
-        arg=[words.element_handle(), before],
-    )
+    expect = pytest.importorskip("playwright.sync_api").expect
+    expect(words).not_to_have_text(before, timeout=SLOW)
+    expect(sliders.locator("img").first).not_to_have_attribute("src", picture, timeout=SLOW)
     idle(opened)
     kept(opened, "lab-4-slider")
     assert sliders.locator("p").first.inner_text() != before
