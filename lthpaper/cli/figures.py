@@ -15,6 +15,9 @@ from lthpaper.cli.options import (
     DataFolder,
     Device,
     Figures,
+    Jobs,
+    NotebookFolder,
+    Parameters,
     ScaleName,
     StoreFolder,
     TimeLimit,
@@ -33,12 +36,7 @@ console = terminal.console()
 def figures(
     names: Figures = None,
     scale: ScaleName = "smoke",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", "-s", metavar="NAME=VALUE", help="A parameter of the notebooks: --set seeds=5."
-        ),
-    ] = None,
+    changes: Parameters = None,
     store: StoreFolder = "",
     data: DataFolder = "",
     device: Device = "auto",
@@ -46,9 +44,9 @@ def figures(
     train: Annotated[
         bool, typer.Option("--train/--no-train", help="Train what is missing, or draw what is there.")
     ] = True,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Notebooks at once; 0: one a core.")] = 0,
+    jobs: Jobs = 0,
     out: Annotated[str, typer.Option("--out", help="Folder for figures. Default: runs/figures/SCALE.")] = "",
-    notebooks: Annotated[str, typer.Option("--notebooks", help="Folder of the notebooks.")] = "",
+    notebooks: NotebookFolder = "",
 ) -> None:
     """Regenerate figures: train everything they lack as one plan, then execute their notebooks.
 

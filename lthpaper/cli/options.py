@@ -18,11 +18,19 @@ BEGAN = time.time()  # nearly the start of the command, since slow imports come 
 Figures = Annotated[
     list[str] | None, typer.Argument(help="Figures and tables, fig1 for one; all if none is named.")
 ]
-ScaleName = Annotated[str, typer.Option("--scale", help="smoke (CI), laptop (minutes) or paper (GPU).")]
+ScaleName = Annotated[
+    str, typer.Option("--scale", help="smoke (CI), laptop (minutes), desktop (hours) or paper (GPU).")
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="FIELD=VALUE", help="Change a field of the scale: --set seeds=5."),
 ]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="NAME=VALUE", help="A parameter of the notebooks: --set seeds=5."),
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Notebooks at once; 0: one a core.")]
+NotebookFolder = Annotated[str, typer.Option("--notebooks", help="Folder of the notebooks.")]
 StoreFolder = Annotated[
     str, typer.Option("--store", help="Folder of results. Default: LTHPAPER_STORE or runs/store.")
 ]

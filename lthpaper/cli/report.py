@@ -7,7 +7,17 @@ import typer
 
 from lthpaper.cli import terminal
 from lthpaper.cli.figures import draw
-from lthpaper.cli.options import DataFolder, Device, Figures, ScaleName, StoreFolder, store_at
+from lthpaper.cli.options import (
+    DataFolder,
+    Device,
+    Figures,
+    Jobs,
+    NotebookFolder,
+    Parameters,
+    ScaleName,
+    StoreFolder,
+    store_at,
+)
 
 console = terminal.console()
 
@@ -15,12 +25,7 @@ console = terminal.console()
 def report(
     names: Figures = None,
     scale: ScaleName = "laptop",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", "-s", metavar="NAME=VALUE", help="A parameter of the notebooks: --set seeds=5."
-        ),
-    ] = None,
+    changes: Parameters = None,
     out: Annotated[str, typer.Option("--out", help="The file. Default: runs/reports/SCALE.html.")] = "",
     store: StoreFolder = "",
     data: DataFolder = "",
@@ -28,8 +33,8 @@ def report(
     train: Annotated[
         bool, typer.Option("--train/--no-train", help="Train what is missing, or show what is there.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Notebooks at once; 0: one a core.")] = 0,
-    notebooks: Annotated[str, typer.Option("--notebooks", help="Folder of the notebooks.")] = "",
+    jobs: Jobs = 0,
+    notebooks: NotebookFolder = "",
 ) -> None:
     """Execute figures' notebooks and put them into one HTML file that works offline.
 

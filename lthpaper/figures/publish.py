@@ -68,7 +68,7 @@ def _subject(table: pd.DataFrame) -> str:
     if not all(names.get(c) for c in ("network", "data")):
         return ""
     said = [few if len(few) <= 3 else [*few[:2], f"{len(few) - 2} more"] for few in names.values()]
-    return f": {_and(said[0])} on {_and(said[1])}"
+    return f": {enumerated(said[0])} on {enumerated(said[1])}"
 
 
 def _bests(table: pd.DataFrame) -> str:
@@ -90,7 +90,8 @@ def _bests(table: pd.DataFrame) -> str:
     return f"Best mean accuracies{where} at sparsity {s:.3g}: {', '.join(said)}."
 
 
-def _and(names: Sequence[str]) -> str:
+def enumerated(names: Sequence[str]) -> str:
+    """ "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 

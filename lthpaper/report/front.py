@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lthpaper.figures.claims_picture import bounds
+from lthpaper.figures.publish import enumerated
 from lthpaper.runs.scales import Scale
 from lthpaper.store.store import Store
 from lthpaper.verdicts import claims
@@ -54,7 +55,7 @@ def front(
     shown: (name, words) of the figures on the page. there, asked: how many of their runs are in the store.
     """
     outcomes = claims.judge(claims.gather(scale, store, data_root))
-    experiments = _and(list(dict.fromkeys(scale.experiments)))
+    experiments = enumerated(list(dict.fromkeys(scale.experiments)))
     return Front(
         about="Ma et al., “Sanity Checks for Lottery Tickets: Does Your Winning Ticket Really Win the "
         f"Jackpot?” (NeurIPS 2021), reproduced at {scale.name} scale: {experiments}, {scale.epochs} epochs "
@@ -113,7 +114,3 @@ def _effect(claim: int | str, part: Part) -> tuple[str, str]:
     if part.low is None or part.high is None:
         return value, ""
     return value, f"[{write(part.low)}, {write(part.high)}]"
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
