@@ -49,6 +49,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
     with paper_style():
         fig = plt.figure(figsize=(PAGE, 1.0 + 1.6 * far + 1.75 * len(names)))
         grid = fig.add_gridspec(len(names) + far, len(SHARES) + 1, width_ratios=[1] * len(SHARES) + [1.25])
+        last = grid[-1, :].subgridspec(1, len(names)).subplots(sharey=True, squeeze=False)[0] if far else []
         for row, name in enumerate(names):
             of_network = measured[measured["network"] == name]
             line: list[Axes] = []
@@ -66,10 +67,12 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             _by_layer(fig, heat, by_layer[by_layer["pair"] == PAIRS[0]])
             heat.set_title(f"({ascii_lowercase[row * 4 + 3]}) by layer, $p$ = {MAIN:g}")
             if far:
-                below = fig.add_subplot(grid[-1, :].subgridspec(1, len(names))[0, row])
                 main = of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == MAIN)]
-                against_distance(below, main)
-                below.set_title(f"({ascii_lowercase[len(names) * 4 + row]}) {name}: distance, $p$ = {MAIN:g}")
+                there = against_distance(last[row], main)
+                title = f"({ascii_lowercase[len(names) * 4 + row]}) {name}: distance, {there}"
+                last[row].set_title(title)
+        for ax in last[1:]:
+            ax.set_ylabel("")
         fig.legend(handles=_legend(), loc="outside lower center", ncols=4)
         n = measured[measured["overlap"].notna()].groupby(["network", "lr"])["seed"].nunique()
         seeds = int(n.max()) if len(n) else 0
@@ -126,8 +129,9 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
     ax.set(xlabel="learning rate", ylabel="", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
 
 
-def against_distance(ax: Axes, table: pd.DataFrame) -> None:
-    """A point a run: R_p(θ0, θT) against ‖θT − θ0‖ / ‖θ0‖, coloured by learning rate; how many are missing.
+def against_distance(ax: Axes, table: pd.DataFrame) -> str:
+    """A point a run: R_p(θ0, θT) against ‖θT − θ0‖ / ‖θ0‖, coloured by learning rate. Returns how many runs
+    are shown: a distance that was never measured needs weights that are in the store.
 
     table: of one network and p, pooled within layers.
     """
@@ -137,12 +141,10 @@ def against_distance(ax: Axes, table: pd.DataFrame) -> None:
     for lr, points in there.groupby("lr"):
         ax.plot(points["distance"], points["overlap"], "o", color=colours[lr], markersize=3, label=f"{lr:g}")
     ax.axhline(MAIN, color=PALE, linewidth=0.8, linestyle="--")
-    ax.set(xlabel=DISTANCE, ylabel=R_P, ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
+    ax.set(xlabel=DISTANCE, ylabel=f"{R_P}, $p$ = {MAIN:g}", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
     if len(there):
-        ax.legend(title="learning rate", fontsize=5.5, title_fontsize=5.5, ncols=2, loc="upper right")
-    if missing := len(rows) - len(there):
-        lacking = f"{missing} of {len(rows)} distances not measured:\ntheir weights are not in the store"
-        ax.text(0.5, 0.5, lacking, ha="center", va="center", transform=ax.transAxes, fontsize=6.5)
+        ax.legend(title="learning rate", fontsize=6, title_fontsize=6, ncols=2, loc="upper right")
+    return f"{len(there)} of {len(rows)} runs" if len(there) < len(rows) else f"{len(rows)} runs"
 
 
 def _by_layer(fig: Figure, ax: Axes, table: pd.DataFrame) -> Axes:
