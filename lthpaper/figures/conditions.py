@@ -11,13 +11,13 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, forest, register
 from lthpaper.figures.means import unfinished_note
 from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent
-from lthpaper.figures.verdict_marks import SHORT
+from lthpaper.figures.verdict_marks import SHORT, no_ticket
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import tickets
 from lthpaper.verdicts.conditions import SYMBOLS
 from lthpaper.verdicts.evidence import NO, UNDECIDED, YES
-from lthpaper.verdicts.tickets import Verdict
+from lthpaper.verdicts.tickets import NONE, Verdict
 
 ASKED = {
     2: "best rates:\nLT − SDT",
@@ -34,11 +34,12 @@ trials = experiments.all_sparsities
 
 def effects(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     """One row a verdict and condition ② to ⑤: difference, low, high in points (each bound at 95 %), the
-    threshold, holds (by the means), holds_ours (by the seeds), kind and kind_ours of the verdict."""
+    threshold, holds (by the means), holds_ours (by the seeds); of the verdict kind and kind_ours, and
+    first: whether ① holds."""
     rows = []
     for v in verdicts:
         about = {"network": v.network, "data": v.data, "epochs": v.epochs, "sparsity": v.sparsity}
-        about |= {"pruning": v.pruning or "", "kind": v.kind, "kind_ours": v.kind_ours}
+        about |= {"pruning": v.pruning or "", "kind": v.kind, "kind_ours": v.kind_ours, "first": v[1].holds}
         for n in ASKED:
             c = v[n]
             row = {"condition": n, "difference": c.difference, "low": c.low, "high": c.high}
@@ -124,7 +125,8 @@ def _names(ax: plt.Axes, keys: pd.DataFrame, first: pd.Index) -> None:
 def _kinds(ax: plt.Axes, verdicts: pd.DataFrame) -> None:
     """What the verdict is, right of its row."""
     for v in verdicts.itertuples():
-        said = SHORT.get(v.kind, v.kind) + "?" * (v.kind_ours != v.kind and v.kind != "undecided")
+        said = no_ticket(v.first) if v.kind == NONE else SHORT.get(v.kind, v.kind)
+        said += "?" * (v.kind_ours != v.kind and v.kind != "undecided")
         box = None
         if v.kind in TICKETS:
             alpha = SURE if v.kind_ours == v.kind else 0.35

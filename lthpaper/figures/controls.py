@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.means import CROSS
-from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, signed
+from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, signed, symbols
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
@@ -46,7 +46,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         for ax, mask in zip(axes, runs_of.MASKS, strict=True):
             panel(ax, found[found["mask"] == mask], rates, colours)
             ax.set_title(f"under {mask}'s mask")
-        axes[0].set_yticks(range(len(questions)), [_label(*row) for row in controls.COMPARED])
+        axes[0].set_yticks(range(len(questions)), [symbols(_label(*row)) for row in controls.COMPARED])
         axes[0].set_ylim(len(questions) - 0.5, -0.5)
         _limits(axes[0], found)
         for ax in axes:  # the smallest rates differ by tens of points, the others by tenths

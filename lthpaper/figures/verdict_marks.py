@@ -52,7 +52,7 @@ def said_of(v: Verdict, rows: pd.DataFrame) -> str:
     if v.kind in TICKETS:
         return f"{SHORT.get(v.kind, v.kind)}{'?' * (v.kind_ours != v.kind)}"
     if v.kind_ours == NONE:
-        return SHORT[NONE]
+        return no_ticket(v[1].holds)
     begun = rows["seed"].isin(
         rows.loc[trained(rows), "seed"]
     )  # seeds of which there is nothing are planned ones
@@ -63,6 +63,11 @@ def said_of(v: Verdict, rows: pd.DataFrame) -> str:
     if not mine.all():
         return "not all has run" if mine.any() else "not run"
     return f"{SHORT[NONE]}?" if v.kind == NONE else "undecided"
+
+
+def no_ticket(first: str) -> str:
+    """ "no ticket", and whether ① fails, which no other mark shows. first: whether ① holds, YES or NO."""
+    return f"{SHORT[NONE]} (① fails)" if first == NO else SHORT[NONE]
 
 
 def band(ax: Axes, v: Verdict, rows: pd.DataFrame) -> None:

@@ -144,6 +144,13 @@ def test_no_ticket_is_said_too():
     assert "IMP: no ticket?" in texts(fig3.plot(tidy(curves, spread=(0.0,)), SMOKE))
 
 
+def test_no_ticket_for_a_trivial_sparsity_is_told_from_one_that_the_strips_explain():
+    table = tidy()
+    pruned = table["sparsity"] > 0
+    trivial = table.assign(sparsity=table["sparsity"].where(~pruned, 0.5))
+    assert {"IMP: no ticket (① fails)", "OMP: no ticket (① fails)"} <= set(texts(fig3.plot(trivial, SMOKE)))
+
+
 def test_no_ticket_is_not_said_while_runs_that_could_be_one_are_missing():
     fig = fig3.plot(tidy(SECONDARY | {"LT-IMP": (84.0, None, None)}), SMOKE)
     assert "IMP: not all has run" in texts(fig)
