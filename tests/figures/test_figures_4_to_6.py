@@ -402,9 +402,9 @@ def test_a_mask_of_a_diverged_round_gives_no_overlap_and_its_learning_rate_is_cr
     assert table.loc[lost, "survivors"].notna().all()
     assert table.loc[~lost, "overlap"].tolist() == whole.loc[rest, "overlap"].tolist()
     figure = fig6.plot(table, TINY)
-    crossed = [sum(line.get_marker() == "x" for line in ax.lines) for ax in figure.axes]
-    assert crossed[: len(overlaps.SHARES)] == [len(overlaps.PAIRS)] * len(overlaps.SHARES)
-    assert not any(crossed[len(overlaps.SHARES) :])
+    of_gone = [f"({letter}) $p$ = {p:g}" for letter, p in zip("abc", overlaps.SHARES, strict=True)]
+    crosses = {ax.get_title(): sum(line.get_marker() == "x" for line in ax.lines) for ax in figure.axes}
+    assert {title: n for title, n in crosses.items() if n} == dict.fromkeys(of_gone, len(overlaps.PAIRS))
     assert "×: a seed diverged" in figure.get_suptitle()
     plt.close(figure)
 
