@@ -157,6 +157,8 @@ def check(
         "workers": workers,
     }
     checked = checks.check(network, data, recipe=recipe, prunable=prunable, **sizes, **places)
+    missing = missing_data(checked.plan, checked.data_root)
+    require(plan_only or not missing, next(iter(missing), ""))  # before speeds are measured, in a minute
     table = Table("parameter", "shape", "weights", "prunable", box=None)
     for row in checked.prunable.itertuples():
         table.add_row(
@@ -171,7 +173,7 @@ def check(
     shown = costs(checked.plan, checked.device, checked.workers)[""] if expected is None else expected
     for name, value in shown.items():
         console.print(f"{name}: {value}")
-    for sentence in missing_data(checked.plan, checked.data_root):
+    for sentence in missing:
         console.print(f"data: {sentence}")
     if plan_only:
         return

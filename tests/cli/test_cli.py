@@ -211,6 +211,7 @@ BAD_CHECKS = {
         ["mlp", "--optimizer", "adam"],
         "it must be one of sgd, nesterov, adamw",
     ),
+    "data that is not here": (["mlp", "--on", "cifar10"], "cifar10 was not found"),
     "clip": (["mlp", "--clip", "-1"], "clip is -1.0"),
     "pattern": (["mlp", "--prunable", "conv*"], "matches conv*"),
     "images": (["mlp", "--train-images", "100000"], "train_images is 100000"),
