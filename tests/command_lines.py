@@ -9,7 +9,7 @@ from lthpaper.cli.main import app
 
 
 def parse(line: str) -> Any:
-    """The context of `lthpaper LINE`. Raises LookupError for an unknown command, and what a user would see for
+    """The context of `lthpaper LINE`. Raises LookupError for an unknown command, and what a user sees for
     options that there are not, or values that they do not take.
     """
     found, words = typer.main.get_command(app), shlex.split(line)

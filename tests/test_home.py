@@ -1,5 +1,6 @@
 """The first hour of somebody with data and a network of their own."""
 
+import inspect
 import io
 import re
 import signal
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 
 from lthpaper import locations, networks
 from lthpaper.checks import SanityCheck, check
-from lthpaper.cli import figures, options
+from lthpaper.cli import export, figures, options, report, run
 from lthpaper.cli import main as cli
 from lthpaper.cli.main import app
 from lthpaper.data import Images, load
@@ -258,6 +259,11 @@ def test_list_and_claims_are_no_wider_than_the_terminal(monkeypatch):
     monkeypatch.setattr(figures, "console", narrow)
     figures.list_("scales")
     assert max(map(len, narrow.file.getvalue().splitlines())) <= 60
+
+
+def test_what_only_shows_results_shows_those_that_are_published():
+    shown = (figures.claims, export.export, report.report, run.status)
+    assert {inspect.signature(command).parameters["scale"].default for command in shown} == {"laptop"}
 
 
 def test_version_says_what_a_report_needs(said):

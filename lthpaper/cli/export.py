@@ -17,7 +17,7 @@ def export(
     project: Annotated[
         str, typer.Option("--project", help="Name in the tracker. Default: lthpaper-SCALE.")
     ] = "",
-    scale: ScaleName = "smoke",
+    scale: ScaleName = "laptop",
     changes: Changes = None,
     store: StoreFolder = "",
     data: DataFolder = "",

@@ -298,7 +298,7 @@ def _list_runs(folder: str) -> None:
 
 
 def claims(
-    scale: ScaleName = "smoke",
+    scale: ScaleName = "laptop",
     changes: Changes = None,
     surfaces: Annotated[
         bool, typer.Option("--surfaces", help="Compute the loss surfaces that claim 14 needs, if missing.")

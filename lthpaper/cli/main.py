@@ -91,6 +91,7 @@ def _options(
 
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 NOT_A_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+NOT_A_FOLDER += (errno.ENOENT,)  # where no folder can be made, as below /proc
 
 
 def _sentence(error: Exception) -> tuple[str, int]:

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import hub, terminal
-from lthpaper.cli.command import Commands
+from lthpaper.cli.command import FOLDERS, Commands
 from lthpaper.cli.options import DataFolder, Device, Figures, StoreFolder, Workers
 from lthpaper.errors import printable, require
 
@@ -20,17 +20,29 @@ if TYPE_CHECKING:  # torch takes a second to import; --help should not
 results_app = Commands(help="What is published: list, export, verify, audit.")
 console = terminal.console()
 
-Folder = Annotated[str, typer.Option("--results", help="Folder of published results. Default: results.")]
+Folder = Annotated[
+    str,
+    typer.Option(
+        "--results",
+        metavar="FOLDER",
+        help="What is published. Default: results, or what is installed.",
+        rich_help_panel=FOLDERS,
+    ),
+]
 OneScale = Annotated[str, typer.Option("--scale", help="Only this scale's. Default: all that are published.")]
 
 
 def _published(folder: str, scale: str) -> "tuple[Path, Published]":
     """The folder and what is published in it, of one scale if it is named. Raises InputError if the scale is
-    not published."""
+    not published, or there is no such folder."""
     from lthpaper import locations
     from lthpaper.store import published
 
-    place = locations.home() / (folder or "results")
+    place = locations.home() / folder if folder else locations.published_folder()
+    place = place or locations.home() / "results"
+    require(
+        place.is_dir() or not folder, f"There is no folder {place}; --results names one of published results."
+    )
     found = published.of(place)
     require(
         not scale or scale in found.scales,
