@@ -90,8 +90,10 @@ def _options(
 
 
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
-NOT_A_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
-NOT_A_FOLDER += (errno.ENOENT,)  # where no folder can be made, as below /proc
+NOT_A_FOLDER = (
+    errno.ENOENT,  # where no folder can be made, as below /proc
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+)
 
 
 def _sentence(error: Exception) -> tuple[str, int]:
