@@ -27,13 +27,13 @@ from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.scatter import ALL, Cells, Scatter, scatter
 
 NOISY = 0.1  # of the cells
-LENGTH = 0.5  # decades
+LENGTH = 1.0  # decades: the likeliest on the published curves (`benchmarks/smoothness.py`)
 AMPLITUDES = (0.3, 1.0, 3.0, 10.0, 30.0)  # points
 LEVELS = 100.0  # points: sd of the constant
 SCATTERS, EACH = 40, 100  # draws of the scatter, and of the curves for each
 DRAWS = SCATTERS * EACH
 UNKNOWN = 1e6  # points²: of a cell that has not run
-ALIKE_AT_FIRST = 4.0  # seeds' residuals that a correlation of 0 counts for
+CORRELATIONS = np.linspace(0, 0.95, 96)  # of LT's and pretraining's seeds
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,7 @@ class _Curves:
 
     def _prior(self, amplitudes: np.ndarray) -> np.ndarray:
         """Covariance of the curves at the cells."""
-        far = np.sqrt(3) * np.abs(self.decades[:, None] - self.decades) / LENGTH
-        smooth = amplitudes[:, None] * amplitudes * (1 + far) * np.exp(-far)
+        smooth = amplitudes[:, None] * amplitudes * alike(self.decades)
         return np.where(self.curve[:, None] == self.curve, LEVELS**2 + smooth, 0.0)
 
     def _amplitudes(self, curve: int, noise: np.ndarray) -> np.ndarray:
@@ -168,6 +167,12 @@ class _Curves:
         return mean + rng.standard_normal((EACH, len(mean))) @ root.T
 
 
+def alike(decades: np.ndarray, length: float = LENGTH) -> np.ndarray:
+    """(cells, cells): Matérn-3/2 correlation of a curve at these learning rates. decades: (cells,)."""
+    far = np.sqrt(3) * np.abs(decades[:, None] - decades) / length
+    return (1 + far) * np.exp(-far)
+
+
 def _one(found: Scatter, rng: np.random.Generator) -> np.ndarray:
     """A draw of every cell's variance."""
     node = rng.choice(len(found.weights), p=found.weights)
@@ -177,8 +182,9 @@ def _one(found: Scatter, rng: np.random.Generator) -> np.ndarray:
 
 
 def _correlation(lt: Side, dense: Side) -> float:
-    """Of LT's and pretraining's seeds at one learning rate, pooled; in [0, 0.95]."""
-    products = squares_a = squares_b = count = 0.0
+    """Of LT's and pretraining's seeds at one learning rate, in CORRELATIONS: the posterior's mean, with all
+    of these as likely at first, and the pairs' scatters unknown (Jeffreys)."""
+    logs = np.zeros(len(CORRELATIONS))
     for a in lt.cells:
         for b in dense.cells:
             both = [n for n in a.numbers if n in b.numbers] if a.lr == b.lr else []
@@ -188,12 +194,10 @@ def _correlation(lt: Side, dense: Side) -> float:
                 np.array([dict(zip(c.numbers, c.accuracies, strict=True))[n] for n in both]) for c in (a, b)
             )
             x, y = x - x.mean(), y - y.mean()
-            scale = max(float(np.sqrt((x**2).sum() + (y**2).sum())), 1e-9)
-            products += float(x @ y) / scale**2
-            squares_a += float(x @ x) / scale**2
-            squares_b += float(y @ y) / scale**2
-            count += len(both) - 1
-    if squares_a <= 0 or squares_b <= 0:
-        return 0.0
-    raw = products / np.sqrt(squares_a * squares_b)
-    return float(np.clip(raw * count / (count + ALIKE_AT_FIRST), 0.0, 0.95))
+            squares = float(x @ x) * float(y @ y)
+            if squares > 0:
+                r, freedom = float(x @ y) / np.sqrt(squares), len(both) - 1
+                logs += freedom / 2 * np.log1p(-(CORRELATIONS**2))
+                logs -= (freedom - 0.5) * np.log1p(-CORRELATIONS * r)
+    found = np.exp(logs - logs.max())
+    return float(CORRELATIONS @ found / found.sum()) if logs.any() else 0.0
