@@ -1,7 +1,9 @@
 """Whole sanity checks, simulated: are the probabilities calibrated, and what do seeds until decided save?
 
     python benchmarks/simulated_checks.py calibration [--tables 400] [--out docs/calibration.png]
-    python benchmarks/simulated_checks.py deciding [--tables 200]
+    python benchmarks/simulated_checks.py deciding [--tables 500]
+    python benchmarks/simulated_checks.py parts [--tables 200]
+    python benchmarks/simulated_checks.py errors [--tables 300]
 
 A truth is four smooth curves over a grid of learning rates, drawn so that every kind of ticket occurs; seeds
 scatter about them, a few cells more than the others, and LT and pretraining of a seed alike.
@@ -9,30 +11,28 @@ scatter about them, a few cells more than the others, and LT and pretraining of 
 
 import argparse
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from lthpaper.paper import Thresholds
-from lthpaper.verdicts import tickets
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.deciding import contested, level_of_a_look, looks
+from lthpaper.verdicts.deciding import HOPELESS, OTHER, Contest, Contests, level_of_a_look, looks
+from lthpaper.verdicts.evidence import UNDECIDED
+from lthpaper.verdicts.luck import Paired, Rivals
 from lthpaper.verdicts.probabilities import probabilities
-from lthpaper.verdicts.tickets import JACKPOT, NONE, SECONDARY, verdict
-from lthpaper.verdicts.uncertainty import Cell
+from lthpaper.verdicts.scatter import Cells
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY
+from lthpaper.verdicts.uncertainty import Cell, beyond
 
 GRID = (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5)
 LIMITS = Thresholds()
 SIDES = ("LT-IMP", "RR-IMP", "SDT", "pretraining")
-COST = {
-    "pretraining": 1,
-    "LT-IMP": 9,
-    "RR-IMP": 1,
-    "SDT": 1,
-}  # trainings a seed: LT's has the chain of 8 rounds
-FIXED = (3, 5, 10, 20)  # seeds
+ROUNDS = 8  # of a chain; the last trains LT
+FIXED = (3, 4, 5, 7, 10, 14, 20)  # seeds
+DISTANCES = (0, 0.25, 0.5, 1, 2, 4)  # points
 KINDS = (JACKPOT, SECONDARY, NONE)
 
 
@@ -54,12 +54,13 @@ class Truth:
         return JACKPOT if best - dense.max() >= -LIMITS.similar else SECONDARY
 
 
-def truths(tables: int, seed: int = 1) -> Iterator[Truth]:
-    """Peaked curves whose tops, places and widths differ."""
+def truths(tables: int, seed: int = 1, wider: float = 1.0) -> Iterator[Truth]:
+    """Peaked curves whose tops, places and widths differ; the tops by so many times more."""
     rng = np.random.default_rng(seed)
     x = np.log10(GRID)
     for _ in range(tables):
-        tops = 90 + np.array([0.0, rng.normal(-1, 1.2), rng.normal(-2, 1.5), rng.normal(0.6, 0.9)])
+        below = (rng.normal(mean, sd * wider) for mean, sd in ((-1, 1.2), (-2, 1.5), (0.6, 0.9)))
+        tops = 90 + np.array([0.0, *below])
         at = np.array([-1.2, -1.2, -1.0, -1.0]) + rng.normal(0, 0.35, 4)
         curves = tops[:, None] - rng.uniform(0.5, 3, (4, 1)) * (x - at[:, None]) ** 2
         scatter = np.full((4, 7), rng.uniform(0.2, 0.8))
@@ -124,84 +125,211 @@ def _draw(found: pd.DataFrame, seen: pd.DataFrame, out: str) -> None:
     fig.savefig(out, dpi=150)
 
 
-def scenario(truth: Truth) -> str:
-    """How far the truth lies from what would make it another kind: from a threshold, in points."""
+def distance(truth: Truth) -> float:
+    """How far the truth lies from what would make it another kind, in points: a ticket from the nearest of
+    its thresholds, no ticket from the furthest that it misses."""
     lt, rr, sdt, dense = truth.curves
     best = lt.max()
     over = [best - sdt.max() - LIMITS.gap, best - rr.max() - LIMITS.gap, (lt - dense).max() + LIMITS.similar]
     fifth = abs(best - dense.max() + LIMITS.similar)
-    far = min(*over, fifth) if min(over) > 0 else -min(over)
-    return (
-        "clear (1 point or more)"
-        if far >= 1
-        else "moderate"
-        if far >= 0.4
-        else "at a threshold (0.4 or less)"
+    return float(min(*over, fifth) if min(over) > 0 else -min(over))
+
+
+def by_distance(tables: int, seed: int = 2) -> Iterator[tuple[str, Truth]]:
+    """(class of distance, truth): equally many of each class, from `truths` with wider tops."""
+    each = -(-tables // (len(DISTANCES) - 1))
+    left = dict.fromkeys(range(len(DISTANCES) - 1), each)
+    for truth in truths(1000 * tables, seed, wider=1.33):
+        where = int(np.searchsorted(DISTANCES, distance(truth), side="right")) - 1
+        if left.get(where):
+            left[where] -= 1
+            yield f"{DISTANCES[where]:g} to {DISTANCES[where + 1]:g} points", truth
+        if not any(left.values()):
+            return
+
+
+@dataclass(frozen=True)
+class Way:
+    """How seeds are added. looks: numbers of seeds; level: of each look; hopeless: the chance to decide below
+    which it stops (0: never); everywhere: in all cells, not in those alone that need them."""
+
+    name: str
+    looks: tuple[int, ...]
+    level: float
+    hopeless: float = HOPELESS
+    everywhere: bool = False
+
+
+def until_decided() -> Way:
+    at = looks(20)
+    return Way("until decided", at, level_of_a_look(at, 0.95))
+
+
+def ways() -> list[Way]:
+    """Seeds until decided, and fixed numbers of seeds."""
+    return [until_decided(), *(Way(f"fixed n = {n}", (n,), 0.95) for n in FIXED)]
+
+
+def parts() -> list[Way]:
+    """Seeds until decided without one of its parts each, and with other looks."""
+    whole = until_decided()
+    few = (5, 10, 20)
+    return [
+        whole,
+        replace(whole, name="never giving up", hopeless=0.0),
+        replace(whole, name="seeds in all cells", everywhere=True),
+        replace(whole, name="looks at 5, 10, 20", looks=few, level=level_of_a_look(few, 0.95)),
+        *ways()[1:],
+    ]
+
+
+def deciding(tables: int, tried: Sequence[Way]) -> pd.DataFrame:
+    """One row a check and way: class of distance, wrong, decided, trainings, seeds of the cells with most."""
+    return pd.DataFrame(
+        {"distance": name, "way": way.name} | outcome(truth, way)
+        for name, truth in by_distance(tables)
+        for way in tried
     )
 
 
-def deciding(tables: int) -> None:
-    """Errors, share decided and trainings: seeds until decided against fixed numbers of seeds.
-
-    Saving: the trainings of a fixed number of seeds that decides as large a share (between two numbers,
-    linear in the share) over those of seeds until decided; ">" where even 20 seeds decide fewer.
-    """
-    tickets.probabilities = lambda *given: None  # type: ignore[assignment]  # not asked here, and slow
-    at = looks(20)
-    each = level_of_a_look(at, 0.95)
-    rows = []
-    for truth in truths(tables, seed=2):
-        have = {(name, lr): at[0] for name in SIDES for lr in GRID}
-        for n in at:
-            if n > at[0]:
-                wanted = contested(table(truth, have), LIMITS, ["IMP"], each)
-                if not wanted:
-                    break
-                have |= dict.fromkeys(wanted | {("pretraining", lr) for _, lr in wanted}, n)
-        about = {"scenario": scenario(truth)}
-        rows.append(about | _outcome(truth, have, "until decided", each))
-        for n in FIXED:
-            fixed = {(name, lr): n for name in SIDES for lr in GRID}
-            rows.append(about | _outcome(truth, fixed, f"fixed n = {n}", 0.95))
-    found = pd.DataFrame(rows)
-    for name, some in (*found.groupby("scenario"), ("all", found)):
-        means = some.drop(columns="scenario").groupby("way", sort=False).mean() * [100, 100, 1]
-        print(f"\n{name}: {len(some) // (1 + len(FIXED))} checks; saving {_saving(means)}")
-        print(means.round(1).to_string(), flush=True)
+def on_threshold(tables: int, seed: int = 3) -> Iterator[Truth]:
+    """Truths whose LT beats RR by exactly what ③ asks for, while ② and ④ hold by a point and ⑤ is as far off:
+    to call it a ticket is wrong, and so is to call it none."""
+    for truth in truths(1000 * tables, seed, wider=1.33):
+        lt, rr, sdt, dense = truth.curves
+        apart = lt.max() - sdt.max() - LIMITS.gap, (lt - dense).max() + LIMITS.similar
+        if min(*apart, abs(lt.max() - dense.max() + LIMITS.similar)) < 1:
+            continue
+        shift = np.zeros((4, 1))
+        shift[1] = lt.max() - LIMITS.gap - rr.max()
+        yield Truth(truth.curves + shift, truth.scatter, truth.seeds + shift[..., None])
+        tables -= 1
+        if not tables:
+            return
 
 
-def _saving(means: pd.DataFrame) -> str:
-    """means: a row a way, until decided first, then rising numbers of seeds."""
-    share, cost = means["decided, %"].to_numpy(), means["trainings"].to_numpy()
-    if share[0] > share[1:].max():
-        return f"> {cost[-1] / cost[0]:.1f}×"
-    return f"{np.interp(share[0], np.maximum.accumulate(share[1:]), cost[1:]) / cost[0]:.1f}×"
+def errors(tables: int) -> pd.DataFrame:
+    """Truths on ③'s threshold: how often is one called a ticket, and how often none? Percent."""
+    found = pd.DataFrame(
+        {"way": way.name} | outcome(truth, way)
+        for truth in on_threshold(tables)
+        for way in (until_decided(), Way("fixed n = 10", (10,), 0.95))
+    )
+    called = found.assign(
+        ticket=100.0 * found["kind"].isin([JACKPOT, SECONDARY]), none=100.0 * (found["kind"] == NONE)
+    ).groupby("way", sort=False)[["ticket", "none", "trainings"]]
+    return called.mean().join(called.sem().add_prefix("± "))
 
 
-def _outcome(truth: Truth, have: dict[tuple[str, float], int], way: str, level: float) -> dict[str, object]:
-    kind = verdict(table(truth, have), LIMITS, "IMP", level=level).kind_ours
-    cost = 0
-    for lr in GRID:
-        chain = max(have["LT-IMP", lr], have["RR-IMP", lr])
-        cost += have["pretraining", lr] + COST["LT-IMP"] * chain - min(chain, have["pretraining", lr])
-        cost += have["RR-IMP", lr] + have["SDT", lr]
+def report(found: pd.DataFrame) -> None:
+    """Prints, by distance: how much is called wrongly and decided, trainings with their standard error, and
+    how many times as many a fixed number of seeds takes that decides as large a share."""
+    for name, some in (*found.groupby("distance", sort=False), ("all", found)):
+        groups = some.groupby("way", sort=False)[["wrong", "decided", "trainings"]]
+        means = groups.mean() * [100, 100, 1]
+        means["± trainings"] = some.groupby("way", sort=False)["trainings"].sem()
+        fixed = means[means.index.str.startswith("fixed")]
+        means["saving"] = [_saving(row, fixed) for _, row in means.iterrows()]
+        print(f"\n{name}: {len(some) // some['way'].nunique()} checks")
+        print(means.round({"saving": 2}).round(1).to_string(), flush=True)
+
+
+def _saving(way: pd.Series, fixed: pd.DataFrame) -> float:
+    """The trainings of a fixed number of seeds that decides as large a share (between two numbers, linear in
+    the share; inf where 20 seeds decide fewer, nan where none is decided) over those of this way."""
+    share = np.maximum.accumulate([0.0, *fixed["decided"]])
+    costs = [0.0, *fixed["trainings"]]
+    enough = int(np.searchsorted(share, way["decided"]))  # the fewest seeds that do
+    if enough == 0 or enough == len(share):
+        return np.nan if enough == 0 else np.inf
+    part = (way["decided"] - share[enough - 1]) / (share[enough] - share[enough - 1])
+    return float((costs[enough - 1] + part * (costs[enough] - costs[enough - 1])) / way["trainings"])
+
+
+def outcome(truth: Truth, way: Way) -> dict[str, object]:
+    """What comes of it: is the check decided, wrongly, with how many trainings."""
+    have = np.full((4, 7), way.looks[0])
+    for following in (*way.looks[1:], None):
+        contests = contests_of(truth, have, way.level, way.looks[-1])
+        kind = kind_of(contests)
+        if kind in KINDS or following is None or contests.hope < way.hopeless:
+            break
+        wanted = np.ones((4, 7), bool) if way.everywhere else needed(contests)
+        wanted[3] |= wanted.any(0)  # every subnetwork has its pretraining
+        have = np.where(wanted, following, have)
     decided = kind in KINDS
-    return {"way": way, "wrong, %": decided and kind != truth.kind, "decided, %": decided, "trainings": cost}
+    about = {"trainings": cost(have), "seeds": int(have.max()), "kind": kind}
+    return {"wrong": decided and kind != truth.kind, "decided": decided} | about
+
+
+def needed(contests: Contests) -> np.ndarray:
+    """(4, 7): the cells that get more seeds."""
+    wanted = np.zeros((4, len(GRID)), bool)
+    for number in contests.open:
+        ours, theirs = contests.of[number].cells
+        wanted[0] |= ours
+        wanted[OTHER[number]] |= theirs
+    return wanted
+
+
+def contests_of(truth: Truth, have: np.ndarray, level: float, most: int) -> Contests:
+    """② to ⑤ with so many seeds a cell, have: (4, 7); as `verdicts.deciding` makes them of a table."""
+    sides_ = [_cells(truth.seeds[i], have[i]) for i in range(4)]
+    of = {}
+    for number, other in OTHER.items():
+        margin = LIMITS.gap if number in (2, 3) else -LIMITS.similar
+        if number == 4:
+            differences = _cells(truth.seeds[0] - truth.seeds[3], np.minimum(have[0], have[3]))
+            test, difference = Paired(differences), differences.means.max()
+        else:
+            test = Rivals(sides_[0], sides_[other])
+            difference = sides_[0].means.max() - sides_[other].means.max()
+        holds = beyond(difference, margin, strict=number in (2, 3))
+        of[number] = Contest(test, margin, holds, level, level if number == 5 else 1 - (1 - level) / 3)
+    return Contests(of, {}, int(have[0].max()), most)
+
+
+def kind_of(contests: Contests) -> str:
+    """As `tickets.verdict` calls it."""
+    of = contests.of
+    if any(not of[n].holds and of[n].below.max() <= 1 - of[n].failing for n in (2, 3, 4)):
+        return NONE
+    jackpot, fifth_fails = (of[5].holds is way and of[5].called for way in (True, False))
+    ticket = all(of[n].holds and of[n].called for n in (2, 3))
+    if not (ticket and (jackpot or (of[4].holds and of[4].called))):
+        return UNDECIDED
+    return JACKPOT if jackpot else SECONDARY if fifth_fails else EITHER
+
+
+def cost(have: np.ndarray) -> int:
+    """Trainings: LT and RR of a seed need its chain of rounds, and that its pretraining. have: (4, 7)."""
+    lt, rr, sdt, dense = have
+    chains = np.maximum(lt, rr)
+    return int((np.maximum(dense, chains) + ROUNDS * chains + rr + sdt).sum())
+
+
+def _cells(accuracies: np.ndarray, seeds: np.ndarray) -> Cells:
+    """Of the first so many seeds. accuracies: (cells, seeds at most); seeds: (cells,)."""
+    rows = [Cells.of(row[None, :n]) for row, n in zip(accuracies, seeds, strict=True)]
+    numbers = ([getattr(row, name)[0] for row in rows] for name in ("means", "variances", "seeds", "skews"))
+    return Cells(*map(np.array, numbers))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("calibration", "deciding"))
+    parser.add_argument("what", choices=("calibration", "deciding", "parts", "errors"))
     parser.add_argument("--tables", type=int, default=200)
     parser.add_argument("--out", default="", help="file of the reliability diagram")
     given = parser.parse_args()
     began = time.monotonic()
     if given.what == "calibration":
         print(calibration(given.tables, given.out).round(3).to_string())
+    elif given.what == "errors":
+        print(errors(given.tables).round(1).to_string())
     else:
-        deciding(given.tables)
+        report(deciding(given.tables, ways() if given.what == "deciding" else parts()))
     print(f"{given.tables} simulated checks, {time.monotonic() - began:.0f} s")
 
 

@@ -1,8 +1,8 @@
 """Seeds until decided: rounds of seeds for the cells that could still decide a verdict, and what they cost.
 
-Everything is trained with a few seeds. Then each round adds seeds only to the cells still in contention for a
-condition that is still open, for every network, data set and sparsity by itself (`verdicts.deciding` has the
-rule and the level that repeated looks ask for). It ends when every verdict is decided, at the most seeds, or
+Everything is trained with two seeds. Then each round adds seeds only to the cells that a verdict still rests
+on, for every network, data set and sparsity by itself (`verdicts.deciding` has the rule and the level that
+repeated looks ask for). It ends when every verdict is decided or too close to call, at the most seeds, or
 when the time is over. What is trained stays in the store, so that the same call goes on.
 """
 
@@ -28,9 +28,9 @@ from lthpaper.sweep.stopping import Unfinished
 from lthpaper.verdicts import cells, deciding, tickets
 
 MOST_SEEDS = deciding.LOOKS[-1]
-# Part of all cells' cost that a look still trains (`benchmarks/deciding_on_results.py`): the published laptop
-# results (Appendix F, 3 orders of 10 seeds). Later looks could not be measured; they count as the last.
-SHARES = {5: 0.66, 8: 0.63}
+# Part of all cells' cost that a look still trains (`benchmarks/deciding_on_results.py --orders 1`): the
+# published laptop results (Appendix F). At 8 seeds nothing was left; later looks count as the last.
+SHARES = {3: 0.56, 4: 0.76, 6: 0.39, 8: 0.0}
 Where = tuple[str, str, int, str, float, float]  # network, data, epochs, setting, sparsity, learning rate
 
 
@@ -73,8 +73,8 @@ class Question:
             for _, rows in cells.by_sparsity(experiment):
                 sparsities = rows.loc[rows["setting"] != "pretraining", "sparsity"].unique()
                 prunings = tickets.prunings_of(rows)
-                open_ = deciding.contested(rows, self.thresholds, prunings, self.level_of_a_look)
-                for setting, lr in open_:
+                level = self.level_of_a_look
+                for setting, lr in deciding.contested(rows, self.thresholds, prunings, level, self.most):
                     found.add((*about, "pretraining", 0.0, lr))
                     if setting != "pretraining":
                         found |= {(*about, setting, float(s), lr) for s in sparsities}
@@ -127,6 +127,9 @@ def decide(
             finished = False
             break
     judged = question.verdicts(trials)
+    for verdict in judged["verdict"] if finished else ():
+        if sentence := deciding.too_close(verdict, question.most):
+            told(sentence)
     judged.attrs |= {"seeds": reached, "network_epochs": cost, "finished": finished}
     return judged
 

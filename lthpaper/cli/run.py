@@ -112,7 +112,7 @@ def run(
     """Train what some figures still lack. What is in the store is never trained again.
 
     SIGTERM, SIGUSR1 and Ctrl-C keep checkpoints and end it cleanly, with status 75. --until-decided trains
-    three seeds, then more for the cells that could still decide a verdict, until all are decided.
+    two seeds, then more where a verdict still rests on them, until all are decided or too close to call.
     """
     for limit in (time_limit, budget):
         time_left(limit)  # refused before torch is imported

@@ -90,9 +90,11 @@ def unfulfilled(conditions: Sequence[Condition]) -> float:
     return max(sure, default=0.0)
 
 
-def condition(number: int, lt: Side, other: Side, threshold: float, level: float) -> Condition:
+def condition(
+    number: int, lt: Side, other: Side, threshold: float, level: float, bounds: bool = True
+) -> Condition:
     """② to ⑤: the best of `lt` against the best of `other`; ④: at the same learning rate. Where both sides
-    have validation images, these say which is best (`_chosen`)."""
+    have validation images, these say which is best (`_chosen`). bounds: whether to find `low` and `high`."""
     strict = number in (2, 3)
     absent = [side.name for side in (lt, other) if not side.ran]
     if absent:
@@ -106,20 +108,20 @@ def condition(number: int, lt: Side, other: Side, threshold: float, level: float
         return _bare(number, UNDECIDED, threshold, "pretraining diverged everywhere: nothing to match")
     validated = bool(lt.validation and other.validation)
     if number != 4:
-        found = uncertainty.best_against_best(lt.cells, other.cells, threshold, strict, level)
+        found = uncertainty.best_against_best(lt.cells, other.cells, threshold, strict, level, bounds)
         if validated:
-            at = uncertainty.best_against_best([lt.best], [other.best], threshold, strict, level)
+            at = uncertainty.best_against_best([lt.best], [other.best], threshold, strict, level, bounds)
             found = _chosen(at, found, level)
         open_ = other.missing if found.holds else lt.missing
         return _judged(number, found, threshold, open_, level, validated)
     pairs = [(a, b) for a in lt.cells for b in other.cells if a.lr == b.lr]
     if not pairs:
         return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
-    found = uncertainty.best_pair(pairs, threshold, strict, level)
+    found = uncertainty.best_pair(pairs, threshold, strict, level, bounds)
     if validated:
         ranks = [dict(zip(side.cells, side.validation, strict=True)) for side in (lt, other)]
         nearest = max(pairs, key=lambda pair: ranks[0][pair[0]] - ranks[1][pair[1]])
-        found = _chosen(uncertainty.best_pair([nearest], threshold, strict, level), found, level)
+        found = _chosen(uncertainty.best_pair([nearest], threshold, strict, level, bounds), found, level)
     open_ = () if found.holds else lt.missing + other.missing
     return _judged(4, found, threshold, open_, level, validated)
 
@@ -197,12 +199,12 @@ def _judged(
 ) -> Condition:
     holds = YES if found.holds else NO
     a, b = found.best, found.against
-    needed = f"{'more than' if number in (2, 3) else 'at least'} {_signed(threshold)}"
+    needed = f"{'more than' if number in (2, 3) else 'at least'} {signed(threshold)}"
     where = "at the same learning rate" if number == 4 else f"at its best, {b.lr:g}"
     where += " on validation images" * validated
     sentence = (
         f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) less {b.setting} "
-        f"{where} ({b.mean:.2f}): {_signed(found.difference)}, needed {needed}: "
+        f"{where} ({b.mean:.2f}): {signed(found.difference)}, needed {needed}: "
         f"{'holds' if found.holds else 'fails'}{_doubt(found, level)}{_unfinished(open_)}"
     )
     judged = Condition(
@@ -244,5 +246,6 @@ def _unfinished(open_: Sequence[tuple[str, float]]) -> str:
     return f" Undecided until {', '.join(f'{s} has run at {lr:g}' for s, lr in open_)}."
 
 
-def _signed(points: float) -> str:
+def signed(points: float) -> str:
+    """With two decimals, and a sign."""
     return f"{points:+.2f}".replace("-", "−")

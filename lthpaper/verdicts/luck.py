@@ -26,12 +26,16 @@ def contending(
 
     The typical error is the median cell's: at the edge of divergence a cell scatters by tens of points.
     """
+    reach = np.maximum(points, errors * typical_error(cells))
+    return cells.means >= cells.means.max(-1, keepdims=True) - reach[..., None]
+
+
+def typical_error(cells: Cells) -> np.ndarray:
+    """(...,): the median cell's error of its mean, of the cells with several seeds; 0 where none has."""
     freedom = np.maximum(cells.seeds - 1, 1)
     own = np.sqrt(cells.variances * freedom / _median_chi2(freedom) / cells.seeds)
     several = cells.seeds > 1
-    typical = np.median(own, -1) if several.all() else _median_where(own, several)
-    reach = np.maximum(points, errors * typical)
-    return cells.means >= cells.means.max(-1, keepdims=True) - reach[..., None]
+    return np.median(own, -1) if several.all() else _median_where(own, several)
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,18 @@ class Rivals:
 
     def yes(self, margin: float) -> np.ndarray:
         """p-value of "the best of ours is more than margin above the best of theirs"."""
-        return self._ours_chosen.p(self.ours.means[..., :, None] - self.theirs.means[..., None, :] - margin)
+        return self.above(margin).max(-1)
 
     def no(self, margin: float) -> np.ndarray:
         """p-value of "it is less than margin above"."""
+        return self.below(margin).max(-1)
+
+    def above(self, margin: float) -> np.ndarray:
+        """(..., theirs): p-values of "the best of ours is more than margin above this one"."""
+        return self._ours_chosen.p(self.ours.means[..., :, None] - self.theirs.means[..., None, :] - margin)
+
+    def below(self, margin: float) -> np.ndarray:
+        """(..., ours): p-values of "this one is less than margin above the best of theirs"."""
         return self._theirs_chosen.p(self.theirs.means[..., :, None] - self.ours.means[..., None, :] + margin)
 
     @property
@@ -106,7 +118,8 @@ class Choice:
         return cls(found, weights, falls, chances, among)
 
     def p(self, gaps: np.ndarray) -> np.ndarray:
-        """gaps: (..., cells, others), how far the cell lies above the other and the margin. Returns (...).
+        """gaps: (..., cells, others), how far the cell lies above the other and the margin. Returns
+        (..., others).
 
         For each other: given how its own mean fell, any of k cells may lie this high above it by luck.
         """
@@ -119,7 +132,7 @@ class Choice:
         k = among.sum(-1)[..., None, None, None]
         some = -np.expm1(k * np.log1p(-np.minimum(tail, 1 - 1e-16)))
         p = (some * self.chances[..., None, :, :]).sum(-1)  # (..., cells, others)
-        return np.clip(np.where(among[..., None], p, 1.0).min(-2).max(-1), 0.0, 1.0)
+        return np.clip(np.where(among[..., None], p, 1.0).min(-2), 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -145,7 +158,11 @@ class Paired:
 
     def no(self, margin: float) -> np.ndarray:
         """p-value of "it is less than margin"."""
-        return _tail(margin - self.cells.means, *self._noise(2 * GIVEN, 1)).max(-1)
+        return self.below(margin).max(-1)
+
+    def below(self, margin: float) -> np.ndarray:
+        """(..., cells): p-values of "this difference is less than margin"."""
+        return _tail(margin - self.cells.means, *self._noise(2 * GIVEN, 1))
 
     @property
     def chances(self) -> tuple[int, int]:

@@ -117,12 +117,14 @@ def verdict(
     subnetwork: str = "LT",
     sufficient_epochs: int | None = None,
     level: float = 0.95,
+    quick: bool = False,
 ) -> Verdict:
     """Judges a tidy table of one network, data set, number of epochs and sparsity, pretraining included.
 
     thresholds: the paper's for the data set unless given. pruning: "IMP", "OMP", or None for both.
     sufficient_epochs: what ① asks of T; unless given, T is assumed to be sufficient if pretraining has
-    converged, and ① and the reason say so. level: of our reading.
+    converged, and ① and the reason say so. level: of our reading. quick: without bounds and probabilities,
+    which take most of the time.
     Raises InputError for a table that is about several things.
     """
     require(0.5 < level < 1, f"level is {level}; it must be between 0.5 and 1.")
@@ -134,22 +136,35 @@ def verdict(
     sparsities = cells.by_sparsity(table)
     require(bool(sparsities), "The table holds pretraining only; a verdict needs a subnetwork.")
     s, epochs = sparsities[0][0], int(about["epochs"])
-    lt, rr, sdt, dense = four = sides(table, pruning, subnetwork)
-    second, third = (condition(n, lt, side, limits.gap, level) for n, side in ((2, sdt), (3, rr)))
-    fourth, fifth = (condition(n, lt, dense, -limits.similar, level) for n in (4, 5))
-    fourth, fifth = imply(fourth, fifth, lt, dense)
-    why = doubt(cells.unconverged(table), dense, fourth)
+    four = sides(table, pruning, subnetwork)
+    second, third, fourth, fifth = comparisons(four, limits, level, bounds=not quick)
+    why = doubt(cells.unconverged(table), four[3], fourth)
     conditions = (first(s, epochs, limits, sufficient_epochs, why), second, third, fourth, fifth)
     assumed = f" (T = {epochs} epochs assumed sufficient)" if sufficient_epochs is None else ""
     kind = _kind([c.holds for c in conditions], NO in [c.holds for c in conditions[:4]])
-    kind_ours = _kind([c.holds_ours for c in conditions], fails(conditions, level))
+    kind_ours = kind_by_seeds(conditions, level)
     diverged = tuple(found for side in four for found in side.diverged)
     edges = tuple(side.edge for side in four if side.edge)
     experiment = (about["network"], about["data"], epochs, s, pruning, limits)
-    likely = probabilities(*four, limits, conditions[0].holds == YES)
+    likely = None if quick else probabilities(*four, limits, conditions[0].holds == YES)
     reason = _reason(conditions, kind, kind_ours, assumed, why, table["seed"].nunique())
     reason += _caveats(conditions, kind, edges) + (f" {likely}." if likely else "")
     return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely)
+
+
+def comparisons(
+    four: Sequence[Side], limits: Thresholds, level: float, bounds: bool = True
+) -> tuple[Condition, Condition, Condition, Condition]:
+    """Conditions ② to ⑤ of LT, RR, SDT and pretraining. bounds: Comparison's, which take most of the time."""
+    lt, rr, sdt, dense = four
+    second, third = (condition(n, lt, side, limits.gap, level, bounds) for n, side in ((2, sdt), (3, rr)))
+    fourth, fifth = (condition(n, lt, dense, -limits.similar, level, bounds) for n in (4, 5))
+    return second, third, *imply(fourth, fifth, lt, dense)
+
+
+def kind_by_seeds(conditions: Sequence[Condition], level: float) -> str:
+    """The kind of ticket in our reading; of conditions ① to ⑤ judged at `level`."""
+    return _kind([c.holds_ours for c in conditions], fails(conditions, level))
 
 
 def verdicts(

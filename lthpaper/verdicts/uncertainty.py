@@ -29,6 +29,7 @@ is cautious. Nothing is drawn at random: the same table gives the same number.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import optimize, special
@@ -62,17 +63,17 @@ class Cell:
     def seeds(self) -> int:
         return len(self.accuracies)
 
-    @property
+    @cached_property
     def mean(self) -> float:
         return math.fsum(self.accuracies) / self.seeds
 
-    @property
+    @cached_property
     def variance(self) -> float:
         """Of one run, by the seeds; 0 for one seed."""
         squares = math.fsum((a - self.mean) ** 2 for a in self.accuracies)
         return squares / (self.seeds - 1) if self.seeds > 1 else 0.0
 
-    @property
+    @cached_property
     def skew(self) -> float:
         """Sample skewness, unbiased for normal seeds; 0 for fewer than three, or no spread."""
         n, m = self.seeds, self.mean
@@ -116,25 +117,34 @@ class Comparison:
 
 
 def best_against_best(
-    ours: Sequence[Cell], theirs: Sequence[Cell], margin: float, strict: bool, level: float = 0.95
+    ours: Sequence[Cell],
+    theirs: Sequence[Cell],
+    margin: float,
+    strict: bool,
+    level: float = 0.95,
+    bounds: bool = True,
 ) -> Comparison:
     """Is the best of `ours` more than `margin` above the best of `theirs` (`strict`), or at least that?"""
     best, against = max(ours, key=lambda c: c.mean), max(theirs, key=lambda c: c.mean)
     difference = best.mean - against.mean
     winners = tuple(a for a in ours if beyond(a.mean - against.mean, margin, strict))
     found = Comparison(difference, beyond(difference, margin, strict), best, against, winners)
-    return _judged(found, Rivals(arrays(ours), arrays(theirs)), margin, level)
+    return _judged(found, Rivals(arrays(ours), arrays(theirs)), margin, level, bounds)
 
 
 def best_pair(
-    pairs: Sequence[tuple[Cell, Cell]], margin: float, strict: bool, level: float = 0.95
+    pairs: Sequence[tuple[Cell, Cell]],
+    margin: float,
+    strict: bool,
+    level: float = 0.95,
+    bounds: bool = True,
 ) -> Comparison:
     """Is some pair's first more than `margin` above its second (`strict`), or at least that?"""
     gaps = [a.mean - b.mean for a, b in pairs]
     winners = tuple(a for (a, _), gap in zip(pairs, gaps, strict=True) if beyond(gap, margin, strict))
     top = int(np.argmax(gaps))
     found = Comparison(gaps[top], beyond(gaps[top], margin, strict), *pairs[top], winners)
-    return _judged(found, Paired(arrays([a.less(b) for a, b in pairs])), margin, level)
+    return _judged(found, Paired(arrays([a.less(b) for a, b in pairs])), margin, level, bounds)
 
 
 def beyond(difference: float, margin: float, strict: bool) -> bool:
@@ -155,15 +165,20 @@ def arrays(cells: Sequence[Cell]) -> Cells:
     return Cells(*(np.array(column) for column in zip(*numbers, strict=True)))
 
 
-def _judged(found: Comparison, test: Rivals | Paired, margin: float, level: float) -> Comparison:
-    """Adds confidence, bounds, and how many more seeds would do."""
+def _judged(
+    found: Comparison, test: Rivals | Paired, margin: float, level: float, bounds: bool
+) -> Comparison:
+    """Adds confidence, how many more seeds would do, and `bounds` if asked."""
     if not test.spread:
         return found
     confidence = 1 - float(test.yes(margin) if found.holds else test.no(margin))
+    more = 0 if confidence >= level else _more_seeds(found, test.chances[not found.holds], margin, level)
+    found = replace(found, confidence=confidence, more_seeds=more)
+    if not bounds:
+        return found
     low = _bound(lambda m: _score(test.yes(m)) - special.ndtri(1 - level), found.difference, -1)
     high = _bound(lambda m: special.ndtri(1 - level) - _score(test.no(m)), found.difference, 1)
-    more = 0 if confidence >= level else _more_seeds(found, test.chances[not found.holds], margin, level)
-    return replace(found, confidence=confidence, low=low, high=high, more_seeds=more)
+    return replace(found, low=low, high=high)
 
 
 def _score(p: np.ndarray) -> float:
