@@ -297,5 +297,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
-    print(markdown(bench_peers(asked.sizes, asked.open_lth, asked.rounds, asked.device)))
+    found = bench_peers(asked.sizes, asked.open_lth, asked.rounds, asked.device)
+    print(markdown(found.set_index("size")))
     print(f"{device_name(torch.device(asked.device))}, one thread, {asked.rounds} rounds; {versions()}")
