@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import math
+import os
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import benchmarks
-from benchmarks import COLUMNS, Effort, report, run_bench, write
+from benchmarks import COLUMNS, Effort, peers, phases, report, run_bench, write
 from benchmarks.contender import ENGINE, FLOOR, PACK, Contender
 from benchmarks.floor import Products
 from benchmarks.ordinary import OnDevice, Ordinary, PilImages, train
@@ -198,3 +199,30 @@ def test_random_images_have_the_shape_of_the_data_set():
         side = (size.card.size, size.card.size, size.card.channels)
         assert data.images.train.shape == (10, *side)
         assert data.images.test.shape == (size.test, *side)
+
+
+def test_peers_train_the_same_networks():
+    for name, (make, _) in peers.contenders("digits").items():
+        assert peers.difference("digits", make, 1 if name == peers.MODULE else 2, CPU) < 1e-10
+
+
+@pytest.mark.skipif("LTHPAPER_OPEN_LTH" not in os.environ, reason="needs a checkout of open_lth")
+def test_open_lth_trains_the_same_network():
+    make, count = peers.contenders("digits", os.environ["LTHPAPER_OPEN_LTH"])[peers.OPEN_LTH]
+    assert peers.difference("digits", make, count, CPU) < 1e-10
+
+
+def test_a_checkout_that_is_none_is_refused(tmp_path):
+    make, _ = peers.contenders("digits", tmp_path)[peers.OPEN_LTH]
+    with pytest.raises(InputError, match="There is no checkout of open_lth in"):
+        make(runs(1), random_data(DIGITS.card, 50, 1), CPU)
+
+
+# --- where the time of a figure goes ---
+
+
+def test_phases_are_counted_in_the_processes_that_a_command_starts(tmp_path):
+    assert phases.run(["list", "data"], tmp_path) == 0
+    found = phases.table(tmp_path)
+    assert found.loc["imports", "command"] > 0
+    assert found["sum"].sum() == pytest.approx(found["command"].sum())

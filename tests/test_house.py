@@ -157,6 +157,33 @@ def test_values_load_no_machinery():
     assert not loaded & {"pandas", "matplotlib", "seaborn", "sklearn", "ray"}
 
 
+def test_from_plan_to_picture_nothing_loads_what_takes_seconds_and_is_not_needed(tmp_path):
+    # torchvision brings torch's compiler and ONNX; every worker and every notebook would wait for them
+    script = f"""
+import lthpaper as lth
+changed = dict(seeds=1, rounds=(1,), learning_rates=(0.1,), epochs=2, insufficient_epochs=2)
+study = lth.study("fig1", "smoke", store={str(tmp_path / "store")!r}, out={str(tmp_path)!r}, **changed)
+assert study.plan.todo
+study.train(quiet=True)
+study.draw()
+"""
+    loaded = loaded_by(script)
+    assert {"torch", "seaborn"} <= loaded
+    assert not loaded & {"torchvision", "torch._dynamo", "torch.onnx", "sklearn", "sympy", "ray", "papermill"}
+
+
+def test_help_loads_nothing_heavy():
+    script = """
+import contextlib, io, sys
+sys.argv = ["lthpaper", "--help"]
+from lthpaper.cli.main import main
+with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+    main()
+assert "claims" in said.getvalue()
+"""
+    assert not loaded_by(script) & {"torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn"}
+
+
 def test_that_a_run_was_stopped_can_be_said_without_torch():
     assert "torch" not in loaded_by("from lthpaper.errors import Stopped")
 

@@ -25,8 +25,6 @@ from lthpaper.data.files import Encoded
 from lthpaper.errors import InputError
 from lthpaper.torchvision_compat import torchvision
 
-v2 = torchvision().transforms.v2  # at import, so that a fork server does it once for all its processes
-
 
 @dataclass(frozen=True)
 class Piece:
@@ -97,12 +95,14 @@ class Pictures(Dataset[Tensor | str]):
     @cached_property
     def training(self) -> Callable[[Image.Image], Image.Image]:
         """The standard transforms of ImageNet's training images."""
+        v2 = torchvision().transforms.v2  # seconds to import: only where there are photographs
         flip = [v2.RandomHorizontalFlip()] if self.card.flip else []
         return v2.Compose([v2.RandomResizedCrop(self.card.size), *flip])
 
     @cached_property
     def testing(self) -> Callable[[Image.Image], Image.Image]:
         """The middle of the image."""
+        v2 = torchvision().transforms.v2
         return v2.Compose([v2.Resize(self.card.resize), v2.CenterCrop(self.card.size)])
 
 

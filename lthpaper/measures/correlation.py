@@ -15,8 +15,8 @@ counts (`chance_band`). Figure 6 and claim 10 read this one.
 from collections.abc import Iterable
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import hypergeom
 from torch import Tensor
 
 from lthpaper.errors import InputError, require
@@ -80,7 +80,7 @@ def _common_by_chance(n: int, k: int) -> tuple[int, np.ndarray]:
     mean = k * k / n
     reach = 12 * np.sqrt(mean) + 30  # more than 12 standard deviations: what lies beyond is below 1e-16
     counts = np.arange(max(0, 2 * k - n, int(mean - reach)), min(k, int(mean + reach)) + 1)
-    return int(counts[0]), hypergeom.pmf(counts, n, k, k)
+    return int(counts[0]), scipy.stats.hypergeom.pmf(counts, n, k, k)
 
 
 def _check_p(p: float) -> None:

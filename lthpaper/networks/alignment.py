@@ -11,8 +11,8 @@ network that is a permuted copy of the other is matched exactly. There is no ran
 
 from collections.abc import Mapping, Sequence
 
+import scipy
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lthpaper.networks.units import Group, taken
@@ -62,4 +62,4 @@ def _assigned(
             permuted = taken({at.name: own[at.name]}, groups, still)[at.name]
             mine, theirs = (w.movedim(at.axis, 0).reshape(group.size, -1) for w in (permuted, other[at.name]))
             gain += theirs @ mine.T
-    return torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])
+    return torch.from_numpy(scipy.optimize.linear_sum_assignment(gain.numpy(), maximize=True)[1])

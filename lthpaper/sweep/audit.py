@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from lthpaper import data
 from lthpaper.errors import require
@@ -214,7 +214,7 @@ def _farthest(judged: Sequence[Audited]) -> tuple[Audited, float]:
 
     A spread over n seeds is itself uncertain, hence Student's t with n − 1 degrees of freedom.
     """
-    chances = [2 * stats.t.sf(abs(a.difference) / _scale(a), a.seeds - 1) for a in judged]
+    chances = [2 * scipy.stats.t.sf(abs(a.difference) / _scale(a), a.seeds - 1) for a in judged]
     least = int(np.argmin(chances))
     return judged[least], min(1.0, float(chances[least]) * len(judged))
 
@@ -227,7 +227,7 @@ def _shift(judged: Sequence[Audited]) -> tuple[float, float, float]:
     variances = np.array([_scale(a) ** 2 for a in judged])
     degrees = variances.sum() ** 2 / (variances**2 / [a.seeds - 1 for a in judged]).sum()
     mean, error = float(np.mean([a.difference for a in judged])), math.sqrt(variances.sum()) / len(judged)
-    return mean, error, float(2 * stats.t.sf(abs(mean) / error, degrees))
+    return mean, error, float(2 * scipy.stats.t.sf(abs(mean) / error, degrees))
 
 
 def rows(report: Report, name: Callable[[Run], str]) -> pd.DataFrame:

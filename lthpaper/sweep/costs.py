@@ -56,6 +56,7 @@ def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
         "disk": amount(todo.disk),
     }
     if device:
-        seconds = simulate.here(todo, device, workers).makespan
-        rows[f"predicted time on {device}"] = simulate.duration(seconds)
+        found = simulate.here(todo, device, workers)
+        rows[f"predicted time on {device}"] = simulate.duration(found.makespan)
+        rows["packs"] = f"{found.packs}, {found.filled:.0%} full"
     return pd.DataFrame({"": rows})

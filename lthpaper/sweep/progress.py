@@ -33,7 +33,7 @@ class Bar:
         self.began = self._next = time.monotonic()
         self.counts = {"done": 0, "training": 0, "waiting": self.runs, "failed": 0}
         self._skipped = 0  # network-epochs that checkpoints had done
-        self._packs = ""
+        self._packs, self._filled = "", 1.0
         self.bar = tqdm(
             total=self.total,
             unit=" network-epochs",
@@ -62,7 +62,7 @@ class Bar:
         done, failed = len(scheduler.done) + len(scheduler.found), len(scheduler.lost)
         waiting = self.runs - done - failed - training
         self.counts = {"done": done, "training": training, "waiting": waiting, "failed": failed}
-        self._packs = _named(scheduler.training, hosts or {})
+        self._packs, self._filled = _named(scheduler.training, hosts or {}), scheduler.filled
         self._show()
 
     def advance(self, network_epochs: int, trained: bool = True) -> None:
@@ -101,9 +101,9 @@ class Bar:
         epochs = f"{self.network_epochs:,} of {self.total:,} network-epochs"
         resumed = f" ({self._skipped:,} resumed)" if self._skipped else ""
         speed = f"{self.per_hour:,.0f} an hour" if self.per_hour else ""
-        return [
-            part for part in (self.left, f"{self.runs} runs: {done}", *rest, epochs + resumed, speed) if part
-        ]
+        full = f"packs {self._filled:.0%} full" if self._filled < 1 else ""
+        parts = (self.left, f"{self.runs} runs: {done}", *rest, epochs + resumed, speed, full)
+        return [part for part in parts if part]
 
     def __str__(self) -> str:
         return ", ".join(self._parts)

@@ -53,6 +53,10 @@ class Scheduler:
         self.alone: set[Run] = set()  # their pack failed; trained one by one to find which run it was
         self.deaths: Counter[Run] = Counter()  # of workers that trained the run
         self.packs = 0  # begun so far; also the number of the last one
+        self.begun, self.slots = (
+            0,
+            0,
+        )  # network-epochs of these packs, and what they would have if they were full
         self.height = heights(plan)
         self._shape = {run: shape for shape, runs in plan.shapes.items() for run in runs}
         self._memory: dict[tuple, int] = {}  # largest pack of a shape, after one ran out of memory
@@ -112,10 +116,18 @@ class Scheduler:
             pack = self._claimed(mates, share)
             if pack:
                 self.packs += 1
+                self.begun += sum(self.left(run) for run in pack)
+                self.slots += self.limits(pack[0])[1] * max(self.left(run) for run in pack)
                 self.training[self.packs] = pack
                 self._ready -= set(pack)
                 return self.packs, pack
         return None
+
+    @property
+    def filled(self) -> float:
+        """The share that runs take of the packs begun so far, if each were as large as it can be; 1 if there
+        are none. What is missing was shared among workers, or was not there: tails."""
+        return self.begun / self.slots if self.slots else 1.0
 
     def look_again(self) -> None:
         """Make runs ready again that another process was training: it may have ended or released them."""

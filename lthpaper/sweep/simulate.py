@@ -32,6 +32,7 @@ class Prediction:
     network_epochs: int
     packs: int
     sources: frozenset[str]
+    filled: float = 1.0  # of the slots of the packs, if each were as large as can be, what runs take
 
     @property
     def device_hours(self) -> float:
@@ -70,7 +71,8 @@ def simulate(todo: Plan, speeds: Speeds, count: int, limits: Limits | None = Non
     used = {speed_key(run) for run in todo.todo}
     sources = frozenset(speeds.by_shape[key].source for key in used)
     path = _critical_path(todo, speeds)
-    return Prediction(count, now, busy, path, todo.network_epochs, scheduler.packs, sources)
+    packs, filled = scheduler.packs, scheduler.filled
+    return Prediction(count, now, busy, path, todo.network_epochs, packs, sources, filled)
 
 
 @dataclass
@@ -180,7 +182,7 @@ def table(predictions: list[Prediction], price: float = 0.0) -> dict[str, str]:
         "device-hours": span(lambda p: p.device_hours, lambda v: f"{v:,.2f}"),
         "utilisation": span(lambda p: p.utilisation, lambda v: f"{v:.0%}"),
         "time on any number of devices": span(lambda p: p.critical_path, lambda s: f"at least {duration(s)}"),
-        "packs": span(lambda p: p.packs),
+        "packs": span(lambda p: f"{p.packs}, {p.filled:.0%} full"),
     }
     if price:
         rows["cost"] = span(lambda p: p.device_hours * price, lambda v: f"${v:,.2f}")

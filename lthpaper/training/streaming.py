@@ -212,5 +212,5 @@ def processes_context() -> multiprocessing.context.BaseContext:
     if not sys.platform.startswith("linux"):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lthpaper.data.decoding"])
+    context.set_forkserver_preload(["lthpaper.data.decoding", "lthpaper.torchvision_ready"])
     return context

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
@@ -67,7 +67,7 @@ DIFFERENCES = (
 
 def _interval(gaps: np.ndarray, level: float) -> dict[str, float]:
     n, mean = len(gaps), float(gaps.mean())  # NaN if a seed diverged
-    half = stats.t.ppf((1 + level) / 2, n - 1) * gaps.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+    half = scipy.stats.t.ppf((1 + level) / 2, n - 1) * gaps.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
     found = {"difference": mean, "low": mean - half, "high": mean + half}
     return found | {"n": n, "diverged": bool(np.isnan(gaps).any())}
 

@@ -32,7 +32,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from lthpaper.verdicts.luck import Paired, Rivals, contending
 from lthpaper.verdicts.scatter import Cells
@@ -196,7 +197,7 @@ def _bound(rising: Callable[[float], float], start: float, way: int) -> float:
         return ends[0]
     if rising(ends[1]) <= 0:
         return ends[1]
-    return float(optimize.brentq(rising, *ends, xtol=1e-6))
+    return float(scipy.optimize.brentq(rising, *ends, xtol=1e-6))
 
 
 def _more_seeds(found: Comparison, k: int, margin: float, level: float) -> int | None:

@@ -105,6 +105,16 @@ def test_a_notebook_has_one_bar(monkeypatch):
     assert progress._shows_widgets()
 
 
+def test_the_line_says_how_full_packs_are_where_they_are_not(store):
+    many = [pretraining(TASK, RECIPE, seed) for seed in range(5)]
+    for largest, said in ((8, ", packs 62% full"), (5, "")):
+        bar, limits = Bar(plan(many, store), quiet=True), (1, largest)
+        scheduler = Scheduler(plan(many, store), lambda run, limits=limits: limits)
+        scheduler.begin()
+        bar.state(scheduler)
+        assert str(bar).partition(" network-epochs")[2] == said
+
+
 def test_of_many_packs_the_first_are_named(store):
     many = [pretraining(TASK, RECIPE, seed) for seed in range(9)]
     bar, scheduler = Bar(plan(many, store), quiet=True), Scheduler(plan(many, store), lambda run: (1, 1))

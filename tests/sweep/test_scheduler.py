@@ -79,6 +79,12 @@ def test_idle_workers_share_what_is_ready(scheduled):
     assert [len(pack) for pack in dry(scheduled(SEEDS), 2)] == [4, 4]
 
 
+def test_a_split_pack_and_a_tail_leave_slots_empty(scheduled):
+    for workers, wishes, filled in ((1, SEEDS, 1), (2, SEEDS, 8 / 16), (1, SEEDS[:5], 5 / 8), (1, [], 1)):
+        dry(scheduler := scheduled(wishes), workers)
+        assert scheduler.filled == filled
+
+
 # --- failures ---
 
 

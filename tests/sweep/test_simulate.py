@@ -51,6 +51,7 @@ def test_work_is_shared_out_and_a_chain_is_not():
     dense = planned(*(pretraining(TASK, RECIPE, seed) for seed in range(4)))
     spans = [simulate(dense, even(10.0), n, limits(1, 1)).makespan for n in (1, 2, 4, 8)]
     assert spans == pytest.approx([120, 60, 30, 30])
+    assert table([simulate(dense, even(10.0), 1, limits(1, 8))])["packs"] == "1, 50% full"
     chain = planned(lt_imp(DENSE, 3))
     for count in (1, 8):
         found = simulate(chain, even(10.0), count, limits(1, 1))

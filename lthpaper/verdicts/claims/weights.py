@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from lthpaper.paper import CLAIMS, FIGURE6
 from lthpaper.verdicts.characteristics import large_rates, small_rates
@@ -142,4 +142,4 @@ def _sure(mean: float, spread: float, n: int, bounds: tuple[float, float]) -> fl
     distance = min(abs(mean - bound) for bound in bounds)
     if spread == 0:
         return 1.0
-    return float(stats.t.cdf(distance / (spread / np.sqrt(n)), n - 1))
+    return float(scipy.stats.t.cdf(distance / (spread / np.sqrt(n)), n - 1))
