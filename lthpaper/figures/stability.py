@@ -15,12 +15,12 @@ from lthpaper import data
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, paper_style, rate_colours
 from lthpaper.measures import stability
+from lthpaper.measures.stability import STABLE
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 
 PARTS = {"test": "test", "train": "training"}  # column -> which error
-STABLE = 2.0  # points of error: Frankle 2020 calls less than 2 % no barrier
 
 
 def trials(scale: Scale) -> list[Trial]:
@@ -29,9 +29,8 @@ def trials(scale: Scale) -> list[Trial]:
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
-    """The barriers of the pairs that the store has (stability.BARRIERS)."""
-    images = data.load(scale.data, data_root, *scale.task.division)
-    return stability.barriers(found, store, images)
+    """The barriers of the pairs that the store has (stability.BARRIERS); it keeps those it works out."""
+    return stability.barriers(found, store, lambda: data.load(scale.data, data_root, *scale.task.division))
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -110,8 +109,11 @@ register(
         "Error barriers between siblings",
         trials,
         plot,
+        keep=stability.keep,
         tabulate=tabulate,
         measure=measure,
+        measurement=stability.MEASUREMENT,
+        is_measured=stability.is_measured,
         says=lambda table, scale: stability.seen(table).splitlines(),
     ),
 )
