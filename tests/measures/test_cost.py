@@ -115,7 +115,11 @@ def test_operations_of_attention_count_its_products_too():
         for name in ("attention.qkv", "attention.out", "fc1", "fc2"):
             mask[f"blocks.{i}.{name}.weight"] = kept = torch.zeros_like(block.get_submodule(name).weight) > 0
             kept[: len(kept) // 4] = True
-    ends = 2 * TOKENS * 2 * 2 * FEATURES + 2 * FEATURES * CLASSES  # patches and head
+    first = (
+        2 * 64 * 9 * FEATURES // 2
+    )  # a 3×3 convolution at each of 64 pixels, and at every second, both ways
+    second = 2 * TOKENS * 9 * FEATURES // 2 * FEATURES
+    ends = first + second + 2 * FEATURES * CLASSES  # the head
     everything, with_kept = cost.flops(network, (1, 8, 8), mask)
     assert everything == 4 * by_hand(1, 1) + ends
     assert with_kept == 4 * by_hand(1 / 4, 1) + ends  # what is pruned never makes attention's products fewer
