@@ -62,8 +62,10 @@ def findings(
         found += [_of_board(row) for row in table.drop_duplicates("claim").to_dict("records")]
     else:
         found += [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
-    if {"LT-OMP", "RR-OMP"} <= set(results["setting"]):  # elsewhere too little is run for a verdict
-        found += _verdicts(list(judged["verdict"]))
+    planned = set(results["setting"])
+    if {"LT-OMP", "RR-OMP"} <= planned:  # elsewhere too little is run for a verdict
+        tickets = [v for v in judged["verdict"] if {f"LT-{v.pruning}", f"RR-{v.pruning}"} <= planned]
+        found += _verdicts(tickets)  # a control's mask has LT or RR alone, so it is no ticket
     return Findings(found)
 
 
