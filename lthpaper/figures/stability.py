@@ -24,7 +24,7 @@ PARTS = {"test": "test", "train": "training"}  # column -> which error
 
 
 def trials(scale: Scale) -> list[Trial]:
-    """Pairs of siblings of the scale's pretraining at Figure 1's learning rates."""
+    """Siblings at Figure 1's learning rates; its LT-IMP, which is not drawn, is judged beside them."""
     return stability.of_scale(scale)
 
 
@@ -36,7 +36,7 @@ def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Pat
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """Mean barrier and standard deviation over seeds; one line a learning rate."""
     with paper_style():
-        fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True)
+        fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True, sharey=True)
         for letter, ax, (part, error) in zip("ab", axes, PARTS.items(), strict=True):
             _panel(ax, table, part)
             ax.set_title(f"({letter}) {error} error")

@@ -28,7 +28,7 @@ from lthpaper.measures.batch_norm import estimate_statistics
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Rewind, Run
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial, pretraining
+from lthpaper.runs.settings import Trial, pretraining, sanity_check
 from lthpaper.runs.task import Task
 from lthpaper.store.entry import WEIGHTS
 from lthpaper.store.measurements import key_of, measured
@@ -66,9 +66,11 @@ def stability(task: Task, recipe: Recipe, learning_rates: Sequence[float], seeds
 
 
 def of_scale(scale: Scale) -> list[Trial]:
-    """Pairs of siblings of the scale's pretraining at Figure 1's learning rates."""
-    recipe = scale.recipe_for(scale.data)
-    return list(stability(scale.task, recipe, scale.learning_rates, scale.seeds))
+    """Pairs of siblings of the scale's pretraining at Figure 1's learning rates, and Figure 1's LT-IMP: does
+    stability say where it matches pretraining?"""
+    sizes = scale.task, scale.recipe_for(scale.data), scale.learning_rates
+    tickets = sanity_check(*sizes, scale.panels, scale.seeds, ("LT-IMP",))
+    return [*stability(*sizes, scale.seeds), *tickets]
 
 
 def line(first: Weights, second: Weights, alpha: float, names: Sequence[str]) -> Weights:

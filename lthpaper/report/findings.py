@@ -88,7 +88,8 @@ def _there(results: pd.DataFrame) -> Iterator[str]:
         return
     runs = results.drop_duplicates("digest")
     there = runs[trained(runs)]
-    seeds = there["seed"].nunique()
+    siblings = there["setting"].str.startswith("sibling")  # each has an order, and so a seed, of its own
+    seeds = there.loc[~siblings, "seed"].nunique()
     said = f"{len(there):,} of {len(runs):,} runs are in the store"
     yield f"{said}, of {seeds} seed{'s' * (seeds != 1)}." if len(there) else f"{said}: nothing to see yet."
     diverged = int(there["accuracy"].isna().sum())

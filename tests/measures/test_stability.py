@@ -8,6 +8,7 @@ import pytest
 import torch
 from plain_loop import few_digits
 
+import lthpaper as lth
 from lthpaper import networks
 from lthpaper.data import load
 from lthpaper.figures import FIGURES
@@ -76,12 +77,12 @@ def test_the_barrier_is_the_highest_error_above_the_mean_of_the_ends():
     assert stability.barrier(pd.Series([10.0, 4.0, 10.0])) == 0.0
 
 
-TINY = scale("smoke", learning_rates=(0.05,), epochs=2, train_images=60, seeds=1)
+TINY = scale("smoke", learning_rates=(0.05,), epochs=2, train_images=60, seeds=1, rounds=(1,))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The pretraining and both siblings from epoch 0, at a tiny scale, through the real path."""
+    """The pretraining, both siblings from epoch 0 and a ticket, at a tiny scale, through the real path."""
     store = Store(tmp_path_factory.mktemp("siblings"))
     spec = FIGURES["stability"]
     runs = [trial.run for trial in spec.trials(TINY)]
@@ -117,6 +118,17 @@ def test_a_barrier_is_worked_out_of_weights_once_and_then_published_without_them
     assert list(faults(Published(tmp_path / "results" / "smoke"))) == []
     more = TINY.with_(seeds=2)  # published siblings stand beside others that are still to be trained
     assert len(FIGURES["stability"].lacking(more, published)) == 2
+
+
+def test_whether_stability_says_where_a_ticket_matches_is_judged_on_the_figures_own_runs(trained, tmp_path):
+    page = lth.study(
+        "stability", TINY, store=shutil.copytree(trained.folder, tmp_path / "s"), out=tmp_path / "out"
+    )
+    found = page.findings()
+    assert found[0].head == "4 of 4 runs are in the store, of 1 seed."
+    (claim,) = (finding for finding in found if finding.head.startswith("Claim"))
+    assert claim.head.startswith("Claim F7, subnetworks match where training is stable: undecided")
+    assert "LT-IMP at 0.05" in claim.sentence
 
 
 def test_siblings_of_which_one_lacks_or_diverged_have_no_barrier(trained, tmp_path):

@@ -1,7 +1,9 @@
 """Masks at initialisation are what their papers define, weight by weight, with exact counts."""
 
+import itertools
 import json
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,7 @@ from lthpaper.store.store import Store
 from lthpaper.sweep.plan import plan
 from lthpaper.training.loop import train
 from lthpaper.training.start import start
+from lthpaper.verdicts import at_initialisation
 
 RECIPE = Recipe(epochs=2, lr=0.05, batch_size=20, milestones=(1,))
 FEW = few_digits(train=30, test=20)
@@ -289,3 +292,28 @@ def test_what_no_rule_can_be_is_refused(name, fields, sentence):
 
 def test_every_rule_is_registered_under_its_name():
     assert {name: pruning.RULES[name] for name in RULES} == RULES
+
+
+def beside_its_shuffle(gaps) -> pd.DataFrame:
+    """LT-SNIP at two sparsities and three seeds, so many points above its shuffled mask; gaps: by rate."""
+    rows = []
+    for lr, s, seed in itertools.product(gaps, (0.59, 0.832), range(3)):
+        for setting_, above in (("LT-SNIP", gaps[lr]), ("LT-shuffled-SNIP", 0.1 * seed)):
+            row = {"setting": setting_, "network": "resnet8", "data": "digits", "epochs": 160, "lr": lr}
+            row |= {"sparsity": s, "seed": seed, "accuracy": 90 + above, "fingerprint": "f"}
+            rows.append(row | {"digest": str(len(rows))})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "sentence"),
+    [
+        ({0.005: -3.0, 0.1: 0.0}, "its places hurt at 0.005 (2 of 2 sparsities) with 95 % confidence."),
+        ({0.005: 3.0, 0.1: 3.0}, "its places help at 0.005 (2 of 2 sparsities) and 0.1 (2 of 2) with 95 %"),
+        ({0.1: 0.1}, "its places neither help nor hurt for sure."),
+    ],
+)
+def test_the_sentence_of_a_rule_says_where_its_places_help_or_hurt(gaps, sentence):
+    said = at_initialisation.seen(beside_its_shuffle(gaps))
+    assert said.startswith("LT-SNIP less its own mask shuffled: ")
+    assert sentence in said
