@@ -125,14 +125,14 @@ def barrier(errors_: pd.Series) -> float:
 
 def pairs(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
     """The pairs of siblings that these runs belong to, each once and whole; other runs belong to none."""
-    found = {run: _pair(run) for run in runs}
-    return list(dict.fromkeys(pair for run, pair in found.items() if run in pair))
-
-
-def _pair(run: Run) -> tuple[Run, ...]:
-    """Both siblings that start where a run starts; () if it does not start from a dense run's θk."""
-    dense = run.init.to if isinstance(run.init, Rewind) else None
-    return () if dense is None or dense.mask is not None else siblings(dense, run.init.epoch)
+    found: dict[tuple[Run, Run], None] = {}  # in order
+    for run in runs:
+        dense = run.init.to if isinstance(run.init, Rewind) else None
+        if dense is not None and dense.mask is None:
+            both = siblings(dense, run.init.epoch)
+            if run in both:
+                found[both] = None
+    return list(found)
 
 
 def barriers(
