@@ -25,6 +25,8 @@ extensions = [
 exclude_patterns = ["cluster/README.md"]
 html_theme = "sphinx_book_theme"
 html_title = "lthpaper"
+html_static_path = ["_static"]
+html_css_files = ["wrapped.css"]
 html_theme_options = {"home_page_in_toc": True, "show_toc_level": 2, "navbar_persistent": []}
 
 nb_execution_mode = "off"  # the notebooks come executed, by `make figures`

@@ -11,6 +11,7 @@ import importlib.machinery
 import importlib.util
 import sys
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -23,22 +24,21 @@ _SIGNATURES = {
 
 
 def _load_binary_part() -> None:
-    """Load torchvision's own operators if possible, before we declare ours, which would clash with them."""
+    """Load torchvision's own operators if possible, before we declare ours: to declare one twice ends the
+    process. The file is _C.so, and since torchvision 0.29 _C_stable.so.
+    """
     spec = importlib.util.find_spec("torchvision")
     if spec is None:
         raise InputError(
             "torchvision is not installed; install the release that matches the installed torch "
             f"({torch.__version__})."
         )
-    suffixes = importlib.machinery.EXTENSION_SUFFIXES
+    suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
     for folder in spec.submodule_search_locations or ():
-        finder = importlib.machinery.FileFinder(
-            folder, (importlib.machinery.ExtensionFileLoader, list(suffixes))
-        )
-        binary = finder.find_spec("_C")
-        if binary is not None and binary.origin is not None:
-            with contextlib.suppress(OSError):  # built for another torch, which is why this module exists
-                torch.ops.load_library(binary.origin)
+        for binary in sorted(Path(folder).glob("_C*")):
+            if binary.name.endswith(suffixes):
+                with contextlib.suppress(OSError):  # built for another torch, which is why this module exists
+                    torch.ops.load_library(binary)
 
 
 @lru_cache(maxsize=1)

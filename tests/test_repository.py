@@ -28,13 +28,14 @@ def test_the_matrix_has_the_bounds_that_pyproject_states():
     rows = workflow["jobs"]["run"]["strategy"]["matrix"]["include"]
     assert {"python": python, "torch": f"torch=={torch}.* torchvision=={vision}.*"} in rows
     assert {"python": python, "torch": ""} in rows
+    assert "--upgrade torch torchvision" in {row["torch"] for row in rows}  # the newest, whatever it is
 
 
 def test_the_hooks_use_the_versions_of_the_lock():
     pins = set((ROOT / "requirements.lock").read_text().splitlines())
     (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     wanted = {pin for hook in local["hooks"] for pin in hook["additional_dependencies"]}
-    assert {pin.partition("==")[0] for pin in wanted} == {"ruff", "nbstripout"}
+    assert {pin.partition("==")[0] for pin in wanted} == {"ruff", "nbstripout", "import-linter"}
     assert wanted <= pins
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from lthpaper import locations
 from lthpaper.cli import main as cli
 from lthpaper.data import load
 from lthpaper.errors import InputError
@@ -428,13 +429,19 @@ def test_the_commands_list_export_and_verify(trained, layer, tmp_path, monkeypat
     for words in (
         ("verify", "--scale", "laptop"),
         ("audit", "--scale", "laptop"),
+        ("list", "--results", tmp_path / "nowhere"),
         ("export", "--scale", "nothing"),
         ("export", "fig7"),
         ("export", "fig1", "--store", tmp_path / "nowhere"),
     ):
         assert lthpaper(monkeypatch, "results", *words) == 2
         assert capsys.readouterr().err.startswith("lthpaper: ")
-    shutil.rmtree(tmp_path / "results")
+    installed = tmp_path / "site-packages" / "results"
+    monkeypatch.setattr(locations, "shipped", lambda name: installed.parent / name)
+    installed.parent.mkdir()
+    (tmp_path / "results").rename(installed)  # as a wheel has them, seen from any folder
+    assert lthpaper(monkeypatch, "results", "verify") == 1
+    shutil.rmtree(installed)
     words = ("fig1", "--scale", "smoke", "--store", trained.folder)
     assert lthpaper(monkeypatch, "results", "export", *words) == 2  # of another recipe than the smoke scale's
     assert "has no finished run of these figures" in capsys.readouterr().err

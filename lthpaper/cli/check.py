@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
+from lthpaper.cli.command import FOLDERS, RECIPE, THE_CHECK
 from lthpaper.cli.options import (
     Budget,
     DataFolder,
@@ -40,37 +41,76 @@ def _numbers(option: str, text: str, kind: type, example: str) -> tuple[Any, ...
 
 def check(
     network: Annotated[str, typer.Argument(help="A network's name, or package.module:function of your own.")],
-    data: Annotated[str, typer.Option("--on", help="A data set's name, or package.module:name.")] = "digits",
+    data: Annotated[
+        str,
+        typer.Option("--on", rich_help_panel=THE_CHECK, help="A data set's name, or package.module:name."),
+    ] = "digits",
     learning_rates: Annotated[
-        str, typer.Option("--learning-rates", help="The grid, with commas.")
+        str, typer.Option("--learning-rates", rich_help_panel=THE_CHECK, help="The grid, with commas.")
     ] = "0.005,0.01,0.05,0.1",
     rounds: Annotated[
-        str, typer.Option("--rounds", help="IMP rounds k, for sparsities 1 - 0.8^k.")
+        str,
+        typer.Option("--rounds", rich_help_panel=THE_CHECK, help="IMP rounds k, for sparsities 1 - 0.8^k."),
     ] = "4,8,11",
-    seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds, without --until-decided.")] = 3,
-    epochs: Annotated[int, typer.Option("--epochs", help="Length of the recipe.")] = 60,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Images a step.")] = 50,
-    optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, nesterov or adamw.")] = "sgd",
-    momentum: Annotated[float, typer.Option("--momentum", help="Of SGD; of AdamW it is β1.")] = 0.9,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of every weight.")] = 1e-4,
+    seeds: Annotated[
+        int,
+        typer.Option("--seeds", rich_help_panel=THE_CHECK, help="Number of seeds, without --until-decided."),
+    ] = 3,
+    epochs: Annotated[
+        int, typer.Option("--epochs", rich_help_panel=RECIPE, help="Length of the recipe.")
+    ] = 60,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", rich_help_panel=RECIPE, help="Images a step.")
+    ] = 50,
+    optimizer: Annotated[
+        str, typer.Option("--optimizer", rich_help_panel=RECIPE, help="sgd, nesterov or adamw.")
+    ] = "sgd",
+    momentum: Annotated[
+        float, typer.Option("--momentum", rich_help_panel=RECIPE, help="Of SGD; of AdamW it is β1.")
+    ] = 0.9,
+    weight_decay: Annotated[
+        float, typer.Option("--weight-decay", rich_help_panel=RECIPE, help="Of every weight.")
+    ] = 1e-4,
     decay_norms: Annotated[
-        bool, typer.Option("--decay-norms/--no-decay-norms", help="Decay norms and biases too.")
+        bool,
+        typer.Option(
+            "--decay-norms/--no-decay-norms", rich_help_panel=RECIPE, help="Decay norms and biases too."
+        ),
     ] = True,
-    clip: Annotated[float, typer.Option("--clip", help="Largest norm of a gradient; 0: no clipping.")] = 0.0,
+    clip: Annotated[
+        float,
+        typer.Option("--clip", rich_help_panel=RECIPE, help="Largest norm of a gradient; 0: no clipping."),
+    ] = 0.0,
     schedule: Annotated[
-        str, typer.Option("--schedule", help="step (÷10 at 1/2 and 3/4) or cosine.")
+        str, typer.Option("--schedule", rich_help_panel=RECIPE, help="step (÷10 at 1/2 and 3/4) or cosine.")
     ] = "step",
     warmup_epochs: Annotated[
-        float, typer.Option("--warmup-epochs", help="Epochs over which the learning rate rises from 0.")
+        float,
+        typer.Option(
+            "--warmup-epochs",
+            rich_help_panel=RECIPE,
+            help="Epochs over which the learning rate rises from 0.",
+        ),
     ] = 0.0,
-    precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option("--precision", rich_help_panel=RECIPE, help="fp32 or bf16.")
+    ] = "fp32",
     prunable: Annotated[
-        list[str] | None, typer.Option("--prunable", help="Pattern of weights to prune; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--prunable", rich_help_panel=THE_CHECK, help="Pattern of weights to prune; may be repeated."
+        ),
     ] = None,
-    train_images: Annotated[int, typer.Option("--train-images", help="Use only this many; 0: all.")] = 0,
+    train_images: Annotated[
+        int, typer.Option("--train-images", rich_help_panel=THE_CHECK, help="Use only this many; 0: all.")
+    ] = 0,
     validation_images: Annotated[
         int,
-        typer.Option("--validation-images", help="Hold so many out, to choose learning rates on; 0: none."),
+        typer.Option(
+            "--validation-images",
+            rich_help_panel=THE_CHECK,
+            help="Hold so many out, to choose learning rates on; 0: none.",
+        ),
     ] = 0,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 20,
@@ -84,7 +124,13 @@ def check(
     workers: Workers = 0,
     time_limit: TimeLimit = "",
     out: Annotated[
-        str, typer.Option("--out", help="Folder for the figure. Default: runs/check/NETWORK.")
+        str,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="The figure. Default: runs/check/NETWORK.",
+            rich_help_panel=FOLDERS,
+        ),
     ] = "",
 ) -> None:
     """Put a network of your own through the sanity check: has it a winning ticket?"""
@@ -119,6 +165,8 @@ def check(
         "workers": workers,
     }
     checked = checks.check(network, data, recipe=recipe, prunable=prunable, **sizes, **places)
+    missing = missing_data(checked.plan, checked.data_root)
+    require(plan_only or not missing, next(iter(missing), ""))  # before speeds are measured, in a minute
     table = Table("parameter", "shape", "weights", "prunable", box=None)
     for row in checked.prunable.itertuples():
         table.add_row(
@@ -133,7 +181,7 @@ def check(
     shown = costs(checked.plan, checked.device, checked.workers)[""] if expected is None else expected
     for name, value in shown.items():
         console.print(f"{name}: {value}")
-    for sentence in missing_data(checked.plan, checked.data_root):
+    for sentence in missing:
         console.print(f"data: {sentence}")
     if plan_only:
         return

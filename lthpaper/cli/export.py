@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from lthpaper.cli import terminal
+from lthpaper.cli.command import FOLDERS
 from lthpaper.cli.options import Changes, DataFolder, Figures, ScaleName, StoreFolder, fields, studies_of
 
 console = terminal.console()
@@ -16,12 +17,15 @@ def export(
     project: Annotated[
         str, typer.Option("--project", help="Name in the tracker. Default: lthpaper-SCALE.")
     ] = "",
-    scale: ScaleName = "smoke",
+    scale: ScaleName = "laptop",
     changes: Changes = None,
     store: StoreFolder = "",
     data: DataFolder = "",
     folder: Annotated[
-        str, typer.Option("--folder", help="Of TensorBoard's event files.")
+        str,
+        typer.Option(
+            "--folder", help="TensorBoard's event files.", metavar="FOLDER", rich_help_panel=FOLDERS
+        ),
     ] = "runs/tensorboard",
 ) -> None:
     """Send what the store has of some figures to a tracker: curves a run, and verdicts. Trains nothing."""

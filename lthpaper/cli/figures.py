@@ -4,12 +4,13 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
+from lthpaper.cli.command import FOLDERS
 from lthpaper.cli.options import (
     Changes,
     DataFolder,
@@ -30,6 +31,9 @@ from lthpaper.cli.options import (
 from lthpaper.errors import require, suggestion
 from lthpaper.sweep.stopping import Unfinished
 
+if TYPE_CHECKING:  # torch takes a second to import; --help should not
+    from lthpaper.store.store import Store
+
 console = terminal.console()
 
 
@@ -45,7 +49,15 @@ def figures(
         bool, typer.Option("--train/--no-train", help="Train what is missing, or draw what is there.")
     ] = True,
     jobs: Jobs = 0,
-    out: Annotated[str, typer.Option("--out", help="Folder for figures. Default: runs/figures/SCALE.")] = "",
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Pictures and tables. Default: runs/figures/SCALE.",
+            rich_help_panel=FOLDERS,
+        ),
+    ] = "",
     notebooks: NotebookFolder = "",
 ) -> None:
     """Regenerate figures: train everything they lack as one plan, then execute their notebooks.
@@ -208,6 +220,12 @@ def list_(
         console.print(table, soft_wrap=False)
 
 
+def _where(store: "Store") -> str:
+    """The folder of a store, whether it is there, and the published results below it."""
+    missing = "" if store.folder.is_dir() else ", which does not exist"
+    return f"{store.folder}{missing}" + (f", and published in {store.published}" if store.published else "")
+
+
 def _figures() -> dict[str, str]:
     """In the paper's order, by their notebooks: to import what draws them takes seconds."""
     from lthpaper import locations
@@ -276,11 +294,11 @@ def _list_runs(folder: str) -> None:
         values = (f"{r.recipe.lr:g}", str(r.recipe.epochs), str(r.seed), f"{result.sparsity:.3f}")
         table.add_row(r.name, setting(r), *values, f"{result.accuracy:.2f}")
     console.print(table)
-    console.print(f"{table.row_count} runs in {store.folder}")
+    console.print(f"{table.row_count} runs in {_where(store)}")
 
 
 def claims(
-    scale: ScaleName = "smoke",
+    scale: ScaleName = "laptop",
     changes: Changes = None,
     surfaces: Annotated[
         bool, typer.Option("--surfaces", help="Compute the loss surfaces that claim 14 needs, if missing.")

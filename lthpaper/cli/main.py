@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from lthpaper.cli import check, export, figures, report, run, terminal
+from lthpaper.cli.command import OWN, PAPER, REST, RESULTS, Commands, examples
 from lthpaper.cli.notebooks import notebooks_app
 from lthpaper.cli.results import results_app
 from lthpaper.cli.store import store_app
@@ -21,24 +22,25 @@ from lthpaper.errors import InputError, require
 from lthpaper.sweep import stopping
 from lthpaper.sweep.executor import WorkFailed
 
-app = typer.Typer(
-    no_args_is_help=True,
+START = ("figures --scale laptop --no-train", "check resnet8 --on digits --plan")
+app = Commands(
     pretty_exceptions_enable=False,
     help="The sanity checks for lottery tickets (Ma et al., NeurIPS 2021): plan, train, draw.",
     epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback. "
-    "A command that a time limit or SIGTERM stopped cleanly exits with status 75; run it again to resume.",
+    "A command that a time limit or SIGTERM stopped cleanly exits with status 75; run it again to resume.\n\n"
+    + examples(*START).replace("Examples:", "To start with, since neither trains anything:"),
 )
-COMMANDS: dict[str, Callable[..., None]] = {
-    "plan": run.plan,
-    "run": run.run,
-    "status": run.status,
-    "figures": figures.figures,
-    "report": report.report,
-    "list": figures.list_,
-    "claims": figures.claims,
-    "check": check.check,
-    "export": export.export,
-    "bench": run.bench,
+COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {  # name -> heading in --help, command
+    "figures": (PAPER, figures.figures),
+    "report": (PAPER, report.report),
+    "claims": (PAPER, figures.claims),
+    "plan": (PAPER, run.plan),
+    "run": (PAPER, run.run),
+    "status": (PAPER, run.status),
+    "check": (OWN, check.check),
+    "export": (RESULTS, export.export),
+    "list": (REST, figures.list_),
+    "bench": (REST, run.bench),
 }
 EXAMPLES = {  # below the help of a command, a line each
     "plan": ("plan fig3 --scale paper", "plan fig1 fig3 --scale paper --on 8xh100 --price 2.5"),
@@ -52,13 +54,12 @@ EXAMPLES = {  # below the help of a command, a line each
     "export": ("export fig3 --scale laptop --to trackio", "export --to tensorboard --folder runs/events"),
     "bench": ("bench --quick", "bench --size vgg --device cuda"),
 }
-for name, command in COMMANDS.items():
-    examples = "  \n".join(f"lthpaper {line}" for line in EXAMPLES[name])
-    app.command(name, epilog=f"Examples:  \n{examples}")(command)
-app.add_typer(store_app, name="store")
-app.add_typer(notebooks_app, name="notebooks")
-app.add_typer(ticket_app, name="ticket")
-app.add_typer(results_app, name="results")
+for name, (heading, command) in COMMANDS.items():
+    app.command(name, epilog=examples(*EXAMPLES[name]), rich_help_panel=heading)(command)
+app.add_typer(ticket_app, name="ticket", rich_help_panel=OWN)
+app.add_typer(store_app, name="store", rich_help_panel=RESULTS)
+app.add_typer(results_app, name="results", rich_help_panel=RESULTS)
+app.add_typer(notebooks_app, name="notebooks", rich_help_panel=REST)
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # an environment variable of the processes that torchrun starts
 
 
@@ -89,7 +90,10 @@ def _options(
 
 
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
-NOT_A_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+NOT_A_FOLDER = (
+    errno.ENOENT,  # where no folder can be made, as below /proc
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+)
 
 
 def _sentence(error: Exception) -> tuple[str, int]:

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from lthpaper.cli import terminal
+from lthpaper.cli.command import Commands
 
 console = terminal.console()
-notebooks_app = typer.Typer(no_args_is_help=True, help="The notebooks: copy them to where you work.")
+notebooks_app = Commands(help="The notebooks: copy them to where you work.")
 
 
 @notebooks_app.callback()

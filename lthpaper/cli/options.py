@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lthpaper.cli.command import DECIDED, FOLDERS, MACHINE
 from lthpaper.errors import require
 from lthpaper.sweep.stopping import seconds
 
@@ -23,16 +24,50 @@ ScaleName = Annotated[
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="FIELD=VALUE", help="Change a field of the scale: --set seeds=5."),
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="FIELD=VALUE",
+        help="Change a field of the scale, as in --set seeds=5; repeatable.",
+    ),
 ]
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="NAME=VALUE", help="A parameter of the notebooks: --set seeds=5."),
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="NAME=VALUE",
+        help="A parameter of the notebooks, as in --set seeds=5; repeatable.",
+    ),
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Notebooks at once; 0: one a core.")]
-NotebookFolder = Annotated[str, typer.Option("--notebooks", help="Folder of the notebooks.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=0,
+        metavar="N",
+        help="Notebooks at once; 0: one a core.",
+        rich_help_panel=MACHINE,
+    ),
+]
+NotebookFolder = Annotated[
+    str,
+    typer.Option(
+        "--notebooks",
+        metavar="FOLDER",
+        help="Notebooks. Default: notebooks, or those that are installed.",
+        rich_help_panel=FOLDERS,
+    ),
+]
 StoreFolder = Annotated[
-    str, typer.Option("--store", help="Folder of results. Default: LTHPAPER_STORE or runs/store.")
+    str,
+    typer.Option(
+        "--store",
+        metavar="FOLDER",
+        help="What was trained. Default: LTHPAPER_STORE, or runs/store.",
+        rich_help_panel=FOLDERS,
+    ),
 ]
 
 
@@ -49,25 +84,56 @@ def _look_for_data_in(folder: str) -> str:
 DataFolder = Annotated[
     str,
     typer.Option(
-        "--data", help="Folder of data sets. Default: LTHPAPER_DATA or data.", callback=_look_for_data_in
+        "--data",
+        metavar="FOLDER",
+        help="Data sets. Default: LTHPAPER_DATA, or data.",
+        callback=_look_for_data_in,
+        rich_help_panel=FOLDERS,
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a core, one on a GPU.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.", rich_help_panel=MACHINE)]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        metavar="N",
+        help="Processes; 0: one a core, one on a GPU.",
+        rich_help_panel=MACHINE,
+    ),
+]
 TimeLimit = Annotated[
     str,
     typer.Option(
         "--time-limit",
         metavar="TIME",
         help="Stop cleanly, with status 75, after 90s, 25m, 2h, 1h30m. The same command resumes.",
+        rich_help_panel=MACHINE,
     ),
 ]
 UntilDecided = Annotated[
-    bool, typer.Option("--until-decided", help="Add seeds only where a verdict is still open.")
+    bool,
+    typer.Option(
+        "--until-decided", help="Add seeds only where a verdict is still open.", rich_help_panel=DECIDED
+    ),
 ]
-MaxSeeds = Annotated[int, typer.Option("--max-seeds", help="Of --until-decided: the most seeds a cell.")]
+MaxSeeds = Annotated[
+    int,
+    typer.Option(
+        "--max-seeds",
+        metavar="N",
+        help="The most seeds a cell, with --until-decided.",
+        rich_help_panel=DECIDED,
+    ),
+]
 Budget = Annotated[
-    str, typer.Option("--budget", help="Time for --until-decided, such as 2h; then it reports what it knows.")
+    str,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Time for --until-decided, such as 2h; then it reports what it knows.",
+        rich_help_panel=DECIDED,
+    ),
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lthpaper.cli import terminal
+from lthpaper.cli.command import FOLDERS
 from lthpaper.cli.figures import draw
 from lthpaper.cli.options import (
     DataFolder,
@@ -26,7 +27,15 @@ def report(
     names: Figures = None,
     scale: ScaleName = "laptop",
     changes: Parameters = None,
-    out: Annotated[str, typer.Option("--out", help="The file. Default: runs/reports/SCALE.html.")] = "",
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The report. Default: runs/reports/SCALE.html.",
+            rich_help_panel=FOLDERS,
+        ),
+    ] = "",
     store: StoreFolder = "",
     data: DataFolder = "",
     device: Device = "auto",

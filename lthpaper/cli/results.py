@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import hub, terminal
+from lthpaper.cli.command import FOLDERS, Commands
 from lthpaper.cli.options import DataFolder, Device, Figures, StoreFolder, Workers
 from lthpaper.errors import printable, require
 
@@ -16,20 +17,32 @@ if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.store.published import Published
     from lthpaper.store.store import Store
 
-results_app = typer.Typer(no_args_is_help=True, help="Published results: list, export, verify, audit.")
+results_app = Commands(help="What is published: list, export, verify, audit.")
 console = terminal.console()
 
-Folder = Annotated[str, typer.Option("--results", help="Folder of published results. Default: results.")]
+Folder = Annotated[
+    str,
+    typer.Option(
+        "--results",
+        metavar="FOLDER",
+        help="What is published. Default: results, or what is installed.",
+        rich_help_panel=FOLDERS,
+    ),
+]
 OneScale = Annotated[str, typer.Option("--scale", help="Only this scale's. Default: all that are published.")]
 
 
 def _published(folder: str, scale: str) -> "tuple[Path, Published]":
     """The folder and what is published in it, of one scale if it is named. Raises InputError if the scale is
-    not published."""
+    not published, or there is no such folder."""
     from lthpaper import locations
     from lthpaper.store import published
 
-    place = locations.home() / (folder or "results")
+    place = locations.home() / folder if folder else locations.published_folder()
+    place = place or locations.home() / "results"
+    require(
+        place.is_dir() or not folder, f"There is no folder {place}; --results names one of published results."
+    )
     found = published.of(place)
     require(
         not scale or scale in found.scales,
@@ -152,8 +165,14 @@ def audit(
     sample: Annotated[int, typer.Option("--sample", min=1, help="Runs to train again.")] = 10,
     scale: Annotated[str, typer.Option("--scale", help="The scale whose runs are audited.")] = "laptop",
     seed: Annotated[
-        int, typer.Option("--seed", help="Of the random choice. Default: a new one each time, printed.")
-    ] = -1,
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            metavar="N",
+            help="Of the random choice. Default: a new one each time, printed.",
+        ),
+    ] = None,
     results: Folder = "",
     data: DataFolder = "",
     device: Device = "auto",
@@ -172,11 +191,11 @@ def audit(
     from lthpaper.sweep import audit as auditing
 
     _, found = _published(results, scale)
-    one, seed = found.scales[scale], secrets.randbelow(10**6) if seed < 0 else seed
-    chosen = auditing.choose(one.runs.values(), sample, seed)
+    one, drawn = found.scales[scale], secrets.randbelow(10**6) if seed is None else seed
+    chosen = auditing.choose(one.runs.values(), sample, drawn)
     needed = list(ancestors(chosen))
     console.print(
-        f"{len(chosen)} of {len(one)} published runs, chosen with --seed {seed}; with the ancestors that "
+        f"{len(chosen)} of {len(one)} published runs, chosen with --seed {drawn}; with the ancestors that "
         f"they need {len(needed)} runs, {sum(run.cost for run in needed):,} network-epochs"
     )
     where = (locations.data_folder(data), locations.device(device), workers or None)

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
+from lthpaper.cli.command import FOLDERS, MACHINE
 from lthpaper.cli.options import (
     Budget,
     Changes,
@@ -44,10 +45,12 @@ def plan(
     data: DataFolder = "",
     device: Device = "auto",
     workers: Workers = 0,
-    on: Annotated[str, typer.Option("--on", help="Simulate it on other devices: 8xh100, 2xcpu.")] = "",
-    price: Annotated[float, typer.Option("--price", min=0, help="Dollars a device-hour, with --on.")] = 0.0,
+    on: Annotated[str, typer.Option("--on", help="Predict it for other devices: 8xh100, 2xcpu.")] = "",
+    price: Annotated[
+        float, typer.Option("--price", min=0, metavar="DOLLARS", help="Of a device-hour, with --on.")
+    ] = 0.0,
     speed: Annotated[
-        str, typer.Option("--speed", help="File of speeds measured on that device, with --on.")
+        str, typer.Option("--speed", metavar="FILE", help="Speeds measured on that device, with --on.")
     ] = "",
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 20,
@@ -95,7 +98,12 @@ def run(
     device: Device = "auto",
     workers: Workers = 0,
     time_limit: TimeLimit = "",
-    on: Annotated[str, typer.Option("--on", help="ray, ray:auto or ray:ADDRESS: train on a cluster.")] = "",
+    on: Annotated[
+        str,
+        typer.Option(
+            "--on", help="ray, ray:auto or ray:ADDRESS: train on a cluster.", rich_help_panel=MACHINE
+        ),
+    ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 20,
@@ -175,7 +183,10 @@ def bench(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds: shorter, noisier.")] = False,
     device: Device = "auto",
-    out: Annotated[str, typer.Option("--out", help="Folder for the table and its JSON.")] = "runs/bench",
+    out: Annotated[
+        str,
+        typer.Option("--out", metavar="FOLDER", help="For the table and its JSON.", rich_help_panel=FOLDERS),
+    ] = "runs/bench",
 ) -> None:
     """Measure how fast this machine trains: our engine against the ordinary loop, as ratios."""
     root = Path(__file__).parents[2]

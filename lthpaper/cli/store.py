@@ -9,13 +9,14 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
+from lthpaper.cli.command import Commands
 from lthpaper.cli.options import StoreFolder, store_at
 from lthpaper.errors import printable, require
 
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.store.merge import Brought
 
-store_app = typer.Typer(no_args_is_help=True, help="Check, merge, export, prune and repair results.")
+store_app = Commands(help="Check, merge, export, prune and repair what was trained here.")
 console = terminal.console()
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]

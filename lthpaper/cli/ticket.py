@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from lthpaper.cli import terminal
+from lthpaper.cli.command import Commands
 from lthpaper.cli.options import DataFolder, StoreFolder, store_at
 
 console = terminal.console()
-ticket_app = typer.Typer(no_args_is_help=True, help="A trained subnetwork, for other programs.")
+ticket_app = Commands(help="A trained subnetwork, for other programs.")
 FORMS = 18  # columns of a form's name
 RunName = Annotated[str, typer.Argument(help="A run's name or digest, or how one begins (`list runs`).")]
 

@@ -132,7 +132,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """The table as a picture."""
     notes = [
         "printed: Table 2 of the paper. head, counted: classes that the printed count implies, and our "
-        "network with so many; cut: to two decimals, not rounded. own classes: with the data set's own, as "
+        "network with that many; cut: to two decimals, not rounded. own classes: with the data set's own, as "
         "trained here. prunable: convolutions after the first. residual: residual connections, counted in a "
         "forward pass.",
     ]

@@ -10,6 +10,7 @@ import traceback
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +21,10 @@ from lthpaper.errors import InputError, require, suggestion
 from lthpaper.report import kernels
 
 BATCH = "LTHPAPER_BATCH"  # an environment variable of kernels that no person sits at
+ENDED = (
+    "MemoryError: a process that executes notebooks was ended from outside, as the system does when memory "
+    "runs out. Execute fewer at once: --jobs 1"
+)
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
 
 
@@ -152,11 +157,15 @@ def execute_all(
     """Execute notebooks, `jobs` at a time, in processes of their own; outcomes as they come."""
     out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(max(1, min(jobs, len(chosen))), get_context("spawn")) as pool:
-        pending = [
-            pool.submit(_execute, n, path, dict(values[n]), out / path.name) for n, path in chosen.items()
-        ]
+        pending = {
+            pool.submit(_execute, n, path, dict(values[n]), out / path.name): n for n, path in chosen.items()
+        }
         for future in as_completed(pending):
-            yield future.result()
+            try:
+                yield future.result()
+            except BrokenProcessPool:  # all that were not done
+                name = pending[future]
+                yield Outcome(name, out / chosen[name].name, 0.0, ENDED)
 
 
 def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) -> Outcome:

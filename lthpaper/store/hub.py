@@ -133,13 +133,14 @@ def _hub(repo: str, endpoint: str | None) -> Iterator[Any]:
     """The module huggingface_hub; its errors become InputErrors that say what to do."""
     try:
         import huggingface_hub as hub
-        from huggingface_hub import errors
+        from huggingface_hub import constants, errors
     except ImportError as error:
         raise InputError(
             "huggingface-hub is not installed, which talks to the hub: pip install 'lthpaper[hub]'. "
             + OFFLINE
         ) from error
-    where = endpoint or hub.constants.ENDPOINT
+    require(repo.count("/") == 1, f"{repo!r} is no repository's name; it must be owner/name.")
+    where = endpoint or constants.ENDPOINT
     try:
         yield hub
     except InputError:

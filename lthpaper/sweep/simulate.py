@@ -119,18 +119,20 @@ def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
     speed: a file of speeds measured on such a device. Raises InputError for devices whose speed is unknown.
     """
     count, kind = parse(devices)
+    if speed:
+        given(speed)  # refused where nothing is left to train, too
+    require(
+        bool(speed) or kind in ("cpu", *assumed_speeds.DEVICES),
+        f"The speed of {kind!r} is unknown; known are cpu (measured here) and "
+        f"{', '.join(assumed_speeds.DEVICES)} (estimated). For another, name a file of speeds measured on it "
+        "with --speed: `lthpaper plan` writes one there.",
+    )
     if not todo.todo:
         return [Prediction(count, 0.0, 0.0, 0.0, 0, 0, frozenset())]
     if speed:
         return [simulate(todo, _from_file(todo, speed, kind), count)]
     if kind == "cpu":
         return [simulate(todo, measure.speeds(todo.todo, "cpu", min(count, worker_count("cpu"))), count)]
-    require(
-        kind in assumed_speeds.DEVICES,
-        f"The speed of {kind!r} is unknown; known are cpu (measured here) and "
-        f"{', '.join(assumed_speeds.DEVICES)} (estimated). For another, name a file of speeds measured on it "
-        "with --speed: `lthpaper plan` writes one there.",
-    )
     device = assumed_speeds.DEVICES[kind]
     return [simulate(todo, assumed_speeds.estimated(todo.todo, device, p), count) for p in (False, True)]
 

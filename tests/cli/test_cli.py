@@ -115,7 +115,7 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     assert {"pretraining", "LT-IMP", "RR-IMP"} <= set(out.split())
 
     smaller = ["--set", "grid=0.1", "--set", "experiments=resnet8/digits"]
-    status, out, _ = command("claims", *TINY, *smaller, *store)
+    status, out, _ = command("claims", "--scale", "smoke", *TINY, *smaller, *store)
     assert status == 0
     assert "status" in out
     there = files(project / "kept")  # what claims measure on weights is kept; nothing is trained
@@ -211,6 +211,7 @@ BAD_CHECKS = {
         ["mlp", "--optimizer", "adam"],
         "it must be one of sgd, nesterov, adamw",
     ),
+    "data that is not here": (["mlp", "--on", "cifar10"], "cifar10 was not found"),
     "clip": (["mlp", "--clip", "-1"], "clip is -1.0"),
     "pattern": (["mlp", "--prunable", "conv*"], "matches conv*"),
     "images": (["mlp", "--train-images", "100000"], "train_images is 100000"),
@@ -324,7 +325,9 @@ def test_a_full_disk_is_one_sentence_that_names_the_file(command):
     assert os.strerror(errno.ENOSPC) in err
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST])
+@pytest.mark.parametrize(
+    "code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST, errno.ENOENT]
+)
 def test_a_place_that_cannot_be_written_is_named(code):
     sentence, status = cli._sentence(OSError(code, os.strerror(code), "results/figures"))
     assert "results/figures" in sentence

@@ -1,6 +1,7 @@
 """Notebooks in batch: parameters are checked before anything starts, and a failure says how to repeat it."""
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -223,3 +224,17 @@ def test_a_kernel_that_does_not_come_up_is_tried_once_more():
     assert len(tries) == 2
     with pytest.raises(RuntimeError, match="always"):
         kernels.executed(lambda **how: (_ for _ in ()).throw(RuntimeError("always")))
+
+
+def ended(*_: object) -> None:
+    """What the system does to a process when memory runs out, as far as its parent can tell."""
+    os._exit(1)
+
+
+def test_a_process_that_was_ended_is_named_and_no_traceback(notebook, tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "_execute", ended)
+    outcomes = list(
+        notebooks.execute_all({"a": notebook, "b": notebook}, {"a": {}, "b": {}}, tmp_path / "x", 1)
+    )
+    assert sorted(outcome.name for outcome in outcomes) == ["a", "b"]
+    assert all("was ended from outside" in o.error and "--jobs 1" in o.error for o in outcomes)

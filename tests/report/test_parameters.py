@@ -1,7 +1,12 @@
 """A notebook says "not given" in papermill's plain types; the package says None."""
 
-import pytest
+from pathlib import Path
 
+import papermill
+import pytest
+from papermill.exceptions import PapermillExecutionError
+
+from lthpaper.errors import InputError
 from lthpaper.report.parameters import given, parameters
 
 
@@ -32,3 +37,36 @@ def test_only_what_the_parameters_cell_declares_counts():
 
 def test_without_declarations_the_names_count():
     assert parameters({"seeds": 5, "train": False, "else": 1}) == {"seeds": 5, "train": False}
+
+
+DECLARED = 'scale: str = "laptop"  # a scale\nseeds: int = 0  # seeds'
+
+
+def executed(*cells: str) -> dict[str, object]:
+    """The globals of a notebook in which these cells were executed."""
+    notebook: dict[str, object] = {"In": ["", *cells]}
+    for cell in cells:
+        exec(cell, notebook)
+    return notebook
+
+
+def test_a_parameter_that_papermill_was_given_and_that_there_is_not_is_named():
+    with pytest.raises(
+        InputError, match=r"no parameter 'sedes'\. Did you mean 'seeds'\? It has: scale, seeds"
+    ):
+        parameters(executed(DECLARED, "# Parameters\nsedes = 3\n"))
+
+
+def test_variables_of_ones_own_cells_and_parameters_that_there_are_pass():
+    cells = (DECLARED, "# Parameters\nseeds = 3\n", "sedes = 4", "# Parameters of mine\nsed = 1")
+    assert parameters(executed(*cells)) == {"scale": "laptop", "seeds": 3}
+
+
+def test_papermill_itself_ends_with_that_sentence_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notebook = Path(__file__).parents[2] / "notebooks" / "01_fig1_preliminary.ipynb"
+    with pytest.raises(PapermillExecutionError, match=r"has no parameter 'sedes'\. Did you mean"):
+        papermill.execute_notebook(
+            notebook, tmp_path / "out.ipynb", {"scale": "smoke", "sedes": 2}, progress_bar=False
+        )
+    assert not (tmp_path / "runs").exists()

@@ -67,7 +67,7 @@ def test_the_command_sends_what_the_store_has(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "trackio", to := Tracker())
     tiny = ["epochs=1", "insufficient_epochs=1", "rounds=1", "learning_rates=0.1", "train_images=60"]
-    words = ["fig1", *(word for pair in tiny for word in ("--set", pair))]
+    words = ["fig1", "--scale", "smoke", *(word for pair in tiny for word in ("--set", pair))]
     empty = CliRunner().invoke(main.app, ["export", *words])
     assert "0 of 3 runs" in empty.output, (empty.output, empty.exception)
     assert to.said == []

@@ -3,7 +3,10 @@
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -208,3 +211,18 @@ def test_a_repository_that_is_not_there_is_named(there, tmp_path):
 def test_without_the_network_it_says_so_and_what_goes_on_working(tmp_path):
     with pytest.raises(InputError, match=r"cannot be reached .*are read without the hub"):
         hub.pull(REPO, tmp_path / "results", endpoint="http://127.0.0.1:9")  # nobody listens there
+
+
+def test_the_command_without_an_endpoint_reaches_for_the_hubs_own(tmp_path):
+    """In a process of its own: here the stand-in has imported what the command must import itself."""
+    words = [sys.executable, "-m", "lthpaper", "results", "pull", REPO]
+    there = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(words, cwd=tmp_path, env=there, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("lthpaper: http://127.0.0.1:9 cannot be reached")
+
+
+@pytest.mark.parametrize("repo", ["results", "a/b/c"])
+def test_a_repository_has_an_owner_and_a_name(tmp_path, repo):
+    with pytest.raises(InputError, match="it must be owner/name"):
+        hub.pull(repo, tmp_path / "results")
