@@ -21,12 +21,13 @@ EXTRA ?= cpu
 UV := $(if $(wildcard uv.lock),$(shell command -v uv 2>/dev/null))
 
 .DEFAULT_GOAL := help
-.PHONY: help install figures gallery docs test lint lab bench faults fuzz lock uv-lock clean
+.PHONY: help install figures gallery findings docs test lint lab bench faults fuzz lock uv-lock clean
 
 help:
 	@echo "make figures   draw every figure from the published results (minutes, nothing trained or downloaded);"
 	@echo "               SCALE=smoke make figures trains that scale first"
 	@echo "make gallery   copy these pictures to docs/gallery; all must be of one clean commit"
+	@echo "make findings  compute the tables of docs/findings.md from results/ anew"
 	@echo "make docs      the site, in build/site: README, docs, reference, the notebooks as make figures left them"
 	@echo "make test      lint and test"
 	@echo "make lab       open the notebooks in JupyterLab"
@@ -72,6 +73,10 @@ gallery:
 	{ echo "These were drawn with changes that are not committed: commit, then make figures again." >&2; exit 1; }
 	@cp $(DRAWN)/*.png $(DRAWN)/*.json docs/gallery/
 	@find $(DRAWN) -name "*.csv" -size -400k -exec cp {} docs/gallery/ \; # a surface is megabytes
+
+# after results/ has changed: the tables that docs/findings.md computes from it
+findings: $(READY)
+	@$(BIN)/python docs/computed.py
 
 # a link that leads nowhere ends it
 docs: $(READY)

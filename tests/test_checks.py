@@ -157,3 +157,28 @@ def test_a_network_that_fails_on_the_images_is_told_before_training(store):
     with pytest.raises(InputError, match="fails on a batch"):
         value.notes()
     assert not store.folder.exists()
+
+
+def test_the_vision_transformer_goes_from_its_name_to_the_verdict_in_packs(tmp_path):
+    recipe = Recipe(
+        epochs=1,
+        batch_size=30,
+        milestones=(),
+        optimizer="adamw",
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup_epochs=0.5,
+        clip=1.0,
+        decay_norms=False,
+    )
+    places = {"store": tmp_path / "store", "out": tmp_path / "drawn", "device": "cpu", "workers": 1}
+    mine = check("vit", "digits", recipe=recipe, **ONE | {"learning_rates": (0.003,)}, **places)
+    assert mine.notes == []
+    mine.train(quiet=True)
+    origins = {t.setting: mine.store.get(t.run).provenance for t in mine.trials}
+    assert all(origin["not_stacked"] == "" for origin in origins.values())
+    assert origins["LT-OMP"]["pack"] == 4  # with RR-OMP and both of IMP, which is OMP after one round
+    assert mine.verdicts["pruning"].tolist() == ["IMP", "OMP"]
+    total = sum(mine.scale.task.prunable_weights.values())
+    (ticket,) = (trial.run for trial in mine.trials if trial.setting == "LT-IMP")
+    assert mine.store.get(ticket).kept == total - round(0.2 * total)

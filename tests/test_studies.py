@@ -201,6 +201,15 @@ def test_findings_are_the_claims_of_the_figure_with_their_evidence(drawn):
     assert said._repr_html_().count("<details>") == len(said) - 1
 
 
+def test_controls_masks_get_no_verdict_of_a_ticket(tmp_path):
+    """Shuffled and carried masks have LT or RR alone, so a ticket's conditions cannot be asked of them."""
+    page = study("controls", "smoke", store=tmp_path / "store", out=tmp_path / "out", seeds=3)
+    page.__dict__["results"] = page.results.assign(accuracy=90.0, fingerprint="f")
+    page.__dict__["table"] = page.results
+    verdicts = [f.head for f in page.findings() if f.head.startswith("resnet8 on digits")]
+    assert verdicts == [f"resnet8 on digits, s = 0.832, {mask}:" for mask in ("IMP", "OMP")]
+
+
 def test_provenance_is_one_line_in_a_notebook_until_it_is_opened(drawn):
     shown = drawn.provenance._repr_html_()
     assert shown.startswith("<details><summary>Provenance: 3 of 3 runs")

@@ -84,6 +84,14 @@ def check(
     schedule: Annotated[
         str, typer.Option("--schedule", rich_help_panel=RECIPE, help="step (÷10 at 1/2 and 3/4) or cosine.")
     ] = "step",
+    warmup_epochs: Annotated[
+        float,
+        typer.Option(
+            "--warmup-epochs",
+            rich_help_panel=RECIPE,
+            help="Epochs over which the learning rate rises from 0.",
+        ),
+    ] = 0.0,
     precision: Annotated[
         str, typer.Option("--precision", rich_help_panel=RECIPE, help="fp32 or bf16.")
     ] = "fp32",
@@ -137,7 +145,7 @@ def check(
     budget_left(until_decided, budget, time_limit)
     given = {"epochs": epochs, "batch_size": batch_size, "momentum": momentum, "precision": precision}
     given |= {"weight_decay": weight_decay, "schedule": schedule, "optimizer": optimizer}
-    given |= {"clip": clip, "decay_norms": decay_norms}
+    given |= {"clip": clip, "decay_norms": decay_norms, "warmup_epochs": warmup_epochs}
     recipe = Recipe(**CIFAR.arguments(epochs) | given)
     grid = _numbers("--learning-rates", learning_rates, float, "0.01,0.1")
     counts = _numbers("--rounds", rounds, int, "4,8")

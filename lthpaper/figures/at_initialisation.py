@@ -16,7 +16,7 @@ from lthpaper.figures.curves import Case, level, offsets, points
 from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
 from lthpaper.figures.sanity_panels import accuracies
 from lthpaper.figures.style import PAGE, PALE, SHUFFLED, paper_style, percent, swatch
-from lthpaper.runs.masks import collapsed
+from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
@@ -45,16 +45,17 @@ def trials(scale: Scale) -> list[Trial]:
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
-    """The tidy table, and of each mask that the store has, how many layers it left nothing of."""
+    """The tidy table, and of each mask how many layers it left nothing of; NaN where the store has no such
+    run, or an earlier version's without its counts by layer."""
     table = store_table(found, store)
-    empty = {t.run.digest: _collapsed(t, store) for t in found}
+    empty = {t.run.digest: _collapsed(t.run, store) for t in found}
     return table.assign(collapsed=table["digest"].map(empty))
 
 
-def _collapsed(trial: Trial, store: Store) -> float:
-    if trial.run.mask is None or not store.has_weights(trial.run):
-        return float("nan")
-    return float(len(collapsed(store.weights(trial.run)[1] or {})))
+def _collapsed(run: Run, store: Store) -> float:
+    """From the counts by layer, which published results have too."""
+    counts = store.layers(run) if run.mask is not None and run in store else {}
+    return float(sum(count == 0 for count in counts.values())) if counts else float("nan")
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:

@@ -15,29 +15,28 @@ from lthpaper import data
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, paper_style, rate_colours
 from lthpaper.measures import stability
+from lthpaper.measures.stability import STABLE
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 
 PARTS = {"test": "test", "train": "training"}  # column -> which error
-STABLE = 2.0  # points of error: Frankle 2020 calls less than 2 % no barrier
 
 
 def trials(scale: Scale) -> list[Trial]:
-    """Pairs of siblings of the scale's pretraining at Figure 1's learning rates."""
+    """Siblings at Figure 1's learning rates; its LT-IMP, which is not drawn, is judged beside them."""
     return stability.of_scale(scale)
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
-    """The barriers of the pairs that the store has (stability.BARRIERS)."""
-    images = data.load(scale.data, data_root, *scale.task.division)
-    return stability.barriers(found, store, images)
+    """The barriers of the pairs that the store has (stability.BARRIERS); it keeps those it works out."""
+    return stability.barriers(found, store, lambda: data.load(scale.data, data_root, *scale.task.division))
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """Mean barrier and standard deviation over seeds; one line a learning rate."""
     with paper_style():
-        fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True)
+        fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True, sharey=True)
         for letter, ax, (part, error) in zip("ab", axes, PARTS.items(), strict=True):
             _panel(ax, table, part)
             ax.set_title(f"({letter}) {error} error")
@@ -110,8 +109,11 @@ register(
         "Error barriers between siblings",
         trials,
         plot,
+        keep=stability.keep,
         tabulate=tabulate,
         measure=measure,
+        measurement=stability.MEASUREMENT,
+        is_measured=stability.is_measured,
         says=lambda table, scale: stability.seen(table).splitlines(),
     ),
 )

@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -105,7 +106,9 @@ def flops(
 ) -> tuple[int, int]:
     """(operations of a forward pass over one image, those of them with weights that the mask keeps).
 
-    By the formulas of torch.utils.flop_counter: products of matrices and convolutions, nothing else.
+    By the formulas of torch.utils.flop_counter: products of matrices and convolutions, nothing else. Of an
+    attention these are its projections, and the products of queries with keys and of weights with values,
+    which have no weights to prune.
     """
     density = {
         network.get_parameter(name).untyped_storage()._cdata: float(kept.double().mean())
@@ -114,7 +117,8 @@ def flops(
     like = next(network.parameters())
     image = torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
     network = network.eval().requires_grad_()  # else a fused kernel may hide what it does
-    with torch.enable_grad(), _Counter(density) as counted:
+    # the formulas know no fused attention of the CPU: MATH is the same attention by products of matrices
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _Counter(density) as counted:
         network(image)
     return counted.all, round(counted.kept)
 

@@ -9,11 +9,15 @@ A run is stable from k on where the barrier is about 0. Batch-norm statistics do
 point they are estimated anew on training images, as at the ends.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from lthpaper import networks
@@ -24,14 +28,19 @@ from lthpaper.measures.batch_norm import estimate_statistics
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Rewind, Run
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial, pretraining
+from lthpaper.runs.settings import Trial, pretraining, sanity_check
 from lthpaper.runs.task import Task
+from lthpaper.store.entry import WEIGHTS
+from lthpaper.store.measurements import key_of, measured
 from lthpaper.store.store import Store
 from lthpaper.training.result import Weights
 
 POINTS = 11  # of a line
 SHARES = (0.0, 0.0125, 0.05, 0.2)  # of the epochs, k: 0, 2, 8 and 32 of 160
+STABLE = 2.0  # points of error; a smaller barrier is noise (Frankle 2020, §3)
+PARTS = ("train", "test")  # which error
 BATCH = 500
+MEASUREMENT = "line"  # the name that errors along a line are kept under
 
 
 def siblings(run: Run, epoch: int) -> tuple[Run, Run]:
@@ -57,9 +66,11 @@ def stability(task: Task, recipe: Recipe, learning_rates: Sequence[float], seeds
 
 
 def of_scale(scale: Scale) -> list[Trial]:
-    """Pairs of siblings of the scale's pretraining at Figure 1's learning rates."""
-    recipe = scale.recipe_for(scale.data)
-    return list(stability(scale.task, recipe, scale.learning_rates, scale.seeds))
+    """Pairs of siblings of the scale's pretraining at Figure 1's learning rates, and Figure 1's LT-IMP: does
+    stability say where it matches pretraining?"""
+    sizes = scale.task, scale.recipe_for(scale.data), scale.learning_rates
+    tickets = sanity_check(*sizes, scale.panels, scale.seeds, ("LT-IMP",))
+    return [*stability(*sizes, scale.seeds), *tickets]
 
 
 def line(first: Weights, second: Weights, alpha: float, names: Sequence[str]) -> Weights:
@@ -112,34 +123,115 @@ def barrier(errors_: pd.Series) -> float:
     return float(max(errors_.max() - (errors_.iloc[0] + errors_.iloc[-1]) / 2, 0.0))
 
 
-def barriers(trials: Sequence[Trial], store: Store, data: DataSet, points: int = POINTS) -> pd.DataFrame:
-    """One row a pair of siblings that the store has whole: network, data, epochs, lr, seed (the
-    pretraining's), k, and the barriers of training and test error."""
+def pairs(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
+    """The pairs of siblings that these runs belong to, each once and whole; other runs belong to none."""
+    found: dict[tuple[Run, Run], None] = {}  # in order
+    for run in runs:
+        dense = run.init.to if isinstance(run.init, Rewind) else None
+        if dense is not None and dense.mask is None:
+            both = siblings(dense, run.init.epoch)
+            if run in both:
+                found[both] = None
+    return list(found)
+
+
+def barriers(
+    trials: Sequence[Trial], store: Store, data: Callable[[], DataSet] | None = None, points: int = POINTS
+) -> pd.DataFrame:
+    """One row a pair of siblings, in the columns BARRIERS, of those whose line was kept or published. A line
+    that was not is worked out where both weights are there, on the images that `data` loads, and kept; None
+    leaves such pairs out. seed: the pretraining's. train, test: barriers of the errors, points; NaN where a
+    sibling diverged."""
     rows = []
-    runs = [t.run for t in trials if t.setting.startswith("sibling")]
-    for first, second in zip(runs[::2], runs[1::2], strict=True):
-        if store.has_weights(first) and store.has_weights(second):
-            along = connection(first, second, store, data, points)
-            about = {"network": first.task.network, "data": first.task.data, "epochs": first.recipe.epochs}
-            about |= {"lr": first.recipe.lr, "seed": first.init.to.seed, "k": first.init.epoch}
-            about |= {part: barrier(along[f"{part}_error"]) for part in ("train", "test")}
-            rows.append(about)
+    for first, second in pairs(trial.run for trial in trials):
+        if first not in store or second not in store:
+            continue
+        about = {"network": first.task.network, "data": first.task.data, "epochs": first.recipe.epochs}
+        about |= {"lr": first.recipe.lr, "seed": first.init.to.seed, "k": first.init.epoch}
+        if _diverged(first, second, store):
+            rows.append(about | dict.fromkeys(PARTS, math.nan))
+            continue
+
+        def work_out(first: Run = first, second: Run = second) -> pd.DataFrame | None:
+            there = store.has_weights(first) and store.has_weights(second)
+            return connection(first, second, store, data(), points) if data is not None and there else None
+
+        along = measured(store, first, MEASUREMENT, _key(first, second, store, points), work_out)
+        if along is not None:
+            rows.append(about | {part: barrier(along[f"{part}_error"]) for part in PARTS})
     return pd.DataFrame(rows, columns=list(BARRIERS))
 
 
-BARRIERS = ("network", "data", "epochs", "lr", "seed", "k", "train", "test")
+def _diverged(first: Run, second: Run, store: Store) -> bool:
+    return any(math.isnan(store.get(run).accuracy) for run in (first, second))
 
 
-def seen(table: pd.DataFrame, stable: float = 2.0) -> str:
-    """From which k on a training is stable by the means, a sentence a learning rate. table: of `barriers`."""
+def _key(first: Run, second: Run, store: Store, points: int) -> str:
+    """A hash of what a line depends on: the weights at its ends, the images, the number of points."""
+    ends = [store.get(run) for run in (first, second)]
+    return key_of([end.files.get(WEIGHTS, "") for end in ends], ends[0].fingerprint, points)
+
+
+def is_measured(run: Run, store: Store, scale: Scale | None = None) -> bool:
+    """Whether the line between a sibling and the other one is kept or published, or one of them diverged."""
+    for first, second in pairs([run]):
+        if first not in store or second not in store:
+            return False
+        if not _diverged(first, second, store):
+            key = _key(first, second, store, POINTS)
+            if store.measurement(first, MEASUREMENT, key) is None:
+                return False
+    return True
+
+
+def keep(scale: Scale) -> dict[Run, frozenset[int]]:
+    """What lines are worked out of: θT of the siblings."""
+    runs = (run for pair in pairs(trial.run for trial in of_scale(scale)) for run in pair)
+    return {run: frozenset({run.recipe.epochs}) for run in runs}
+
+
+BARRIERS = ("network", "data", "epochs", "lr", "seed", "k", *PARTS)
+
+
+def intervals(table: pd.DataFrame, part: str = "test", level: float = 0.95) -> pd.DataFrame:
+    """One row a learning rate and k: mean barrier, low and high (Student's interval over seeds, NaN for one),
+    n, and how many pairs diverged, which the others leave out. table: of `barriers`."""
+    rows = []
+    for (lr, k), cell in table.groupby(["lr", "k"]):
+        found = cell[part].dropna()
+        n, mean = len(found), float(found.mean())
+        half = stats.t.ppf((1 + level) / 2, n - 1) * found.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+        row = {"lr": lr, "k": k, "mean": mean, "low": max(mean - half, 0.0), "high": mean + half, "n": n}
+        rows.append(row | {"diverged": len(cell) - n})
+    return pd.DataFrame(rows, columns=["lr", "k", "mean", "low", "high", "n", "diverged"])
+
+
+def seen(table: pd.DataFrame, stable: float = STABLE) -> str:
+    """From which k on a training is stable, by the means and with 95 % confidence, and the barriers, in a
+    sentence a learning rate. table: of `barriers`."""
     lines = []
-    for lr, rows in table.groupby("lr"):
-        means = rows.groupby("k")["test"].mean()
-        above = means[means >= stable]
-        later = means[means.index > above.index.max()] if len(above) else means
-        when = f"stable from epoch {later.index.min()} on" if len(later) else "not stable at any k tried"
-        ends = (f"{means.iloc[i]:.1f} points at k = {means.index[i]}" for i in (0, -1))
+    for lr, rows in intervals(table).groupby("lr"):
+        by_means = _onwards(rows["k"], rows["mean"] < stable)
+        surely = _onwards(rows["k"], rows["high"] < stable)
+        said = f"is stable from epoch {by_means} on" if by_means is not None else "is stable at no k tried"
+        if surely is not None:
+            said += f", with 95 % confidence from {surely} on"
+        cells = ", ".join(_cell(row) for row in rows.itertuples())
+        lost = int(rows["diverged"].sum())
         lines.append(
-            f"Learning rate {lr:g}: {when}; the mean barrier of the test error is {', '.join(ends)}."
+            f"Learning rate {lr:g}: training {said}; mean barrier of the test error in points, {cells}"
+            f"{f'; {lost} pairs diverged' if lost else ''}."
         )
     return "\n".join(lines) or "Nothing has run yet."
+
+
+def _onwards(epochs: pd.Series, below: pd.Series) -> int | None:
+    """The first epoch from which on it holds at every one; None if it does not hold at the last."""
+    holding = list(itertools.takewhile(lambda pair: pair[1], zip(epochs[::-1], below[::-1], strict=True)))
+    return holding[-1][0] if holding else None
+
+
+def _cell(row: Any) -> str:
+    """ "k = 8: 1.2 (0.9 … 1.5), n = 10" """
+    interval = f" ({row.low:.1f} … {row.high:.1f})" if math.isfinite(row.high) else ""
+    return f"k = {row.k}: {row.mean:.1f}{interval}, n = {row.n}"

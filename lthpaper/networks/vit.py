@@ -1,10 +1,13 @@
 """A small vision transformer (Dosovitskiy et al. 2021) for small images.
 
-Patches are 2×2 pixels, or an eighth of the image's side if that is more: 16 tokens of an 8×8 digit, 64 of any
-image from 16×16. Norms come first, the logits come from the mean of all tokens, and there is no dropout.
+Patches come of two convolutions that overlap, not of one that cuts the image apart: from few images a
+transformer hardly learns that neighbours belong together (Xiao et al. 2021, "Early convolutions help
+transformers see better"). Tokens are an eighth of the image's side apart, at least 2 pixels: 16 tokens of an
+8×8 digit, 64 of an image whose side is 16, 32 or 64. Norms come first, the logits come from the mean of all
+tokens, and there is no dropout and no batch-norm.
 
-By the paper's rule (never the first or the last layer) the patches' embedding and the head are not prunable;
-prunable are the matrices of every attention and MLP.
+By the paper's rule (never the first or the last layer) the first convolution and the head are not prunable;
+prunable are the second convolution and the matrices of every attention and MLP.
 """
 
 import torch
@@ -48,8 +51,8 @@ class VisionTransformer(nn.Module):
     def __init__(self, num_classes: int, features: int, in_channels: int, size: int):
         super().__init__()
         patch = max(2, size // 8)
-        self.patches = nn.Conv2d(in_channels, features, patch, stride=patch)
-        self.position = nn.Parameter(torch.empty(1, (size // patch) ** 2, features))
+        self.patches, side = patches(in_channels, features, patch, size)
+        self.position = nn.Parameter(torch.empty(1, side**2, features))
         self.blocks = nn.Sequential(*(Block(features) for _ in range(DEPTH)))
         self.norm, self.head = nn.LayerNorm(features), nn.Linear(features, num_classes)
         nn.init.normal_(self.position, std=0.02)
@@ -61,6 +64,18 @@ class VisionTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2) + self.position  # (B, T, F)
         return self.head(self.norm(self.blocks(x)).mean(1))
+
+
+def patches(inputs: int, features: int, patch: int, size: int) -> tuple[nn.Sequential, int]:
+    """Two convolutions whose strides together are `patch`, and the side of what they make of an image:
+    (B, inputs, size, size) -> (B, features, side, side)."""
+    second = 2 if patch % 2 == 0 else patch
+    layers: list[nn.Module] = []
+    for channels, stride in ((features // 2, patch // second), (features, second)):
+        kernel = max(3, 2 * stride - 1)
+        layers += [nn.Conv2d(inputs, channels, kernel, stride, padding=kernel // 2), nn.GELU()]
+        inputs, size = channels, -(-size // stride)
+    return nn.Sequential(*layers[:-1]), size
 
 
 @register("vit")

@@ -62,8 +62,10 @@ def findings(
         found += [_of_board(row) for row in table.drop_duplicates("claim").to_dict("records")]
     else:
         found += [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
-    if {"LT-OMP", "RR-OMP"} <= set(results["setting"]):  # elsewhere too little is run for a verdict
-        found += _verdicts(list(judged["verdict"]))
+    planned = set(results["setting"])
+    if {"LT-OMP", "RR-OMP"} <= planned:  # elsewhere too little is run for a verdict
+        tickets = [v for v in judged["verdict"] if {f"LT-{v.pruning}", f"RR-{v.pruning}"} <= planned]
+        found += _verdicts(tickets)  # a control's mask has LT or RR alone, so it is no ticket
     return Findings(found)
 
 
@@ -86,7 +88,8 @@ def _there(results: pd.DataFrame) -> Iterator[str]:
         return
     runs = results.drop_duplicates("digest")
     there = runs[trained(runs)]
-    seeds = there["seed"].nunique()
+    siblings = there["setting"].str.startswith("sibling")  # each has an order, and so a seed, of its own
+    seeds = there.loc[~siblings, "seed"].nunique()
     said = f"{len(there):,} of {len(runs):,} runs are in the store"
     yield f"{said}, of {seeds} seed{'s' * (seeds != 1)}." if len(there) else f"{said}: nothing to see yet."
     diverged = int(there["accuracy"].isna().sum())

@@ -75,11 +75,6 @@ def kept(mask: Mapping[str, Tensor]) -> int:
     return sum(int(m.sum()) for m in mask.values())
 
 
-def collapsed(mask: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """The layers of which nothing is left: no signal passes them, but beside them, by a residual."""
-    return tuple(name for name, m in mask.items() if not m.any())
-
-
 def sparsity(mask: Mapping[str, Tensor]) -> float:
     """s, the fraction of prunable weights that the mask removes (Table 1)."""
     return 1 - kept(mask) / sum(m.numel() for m in mask.values())

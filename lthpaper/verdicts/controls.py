@@ -159,27 +159,39 @@ def verdicts(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def seen(table: pd.DataFrame, level: float = 0.95) -> str:
-    """What norms do to the gap between LT and RR, a sentence a mask and learning rate, from the table."""
+    """What the controls say, a sentence a comparison: by how much, and at which learning rates the interval
+    lies clear of 0; before them, how many would by luck."""
     found = differences(table, level)
-    asked = (("LT-", "RR-", ""), ("LT@RRnorms-", "RR-", "at RR's norms "), ("LT-", "RR@LTnorms-", "at LT's "))
     lines = []
-    for mask in MASKS:
-        for lr in sorted(found["lr"].unique()):
-            cell = found[(found["mask"] == mask) & (found["lr"] == lr)]
-            said = []
-            for ours, against, words in asked:
-                row = cell[(cell["ours"] == ours + mask) & (cell["against"] == against + mask)]
-                if len(row) == 1:
-                    said.append(words + _with_interval(row.iloc[0]))
-            if said:
-                lines.append(f"{mask}, learning rate {lr:g}: LT − RR is {'; '.join(said)}.")
-    return "\n".join(lines) or "Nothing has run yet."
+    for ours, against, question in COMPARED:
+        rows = found[found["question"] == question]
+        if len(rows):
+            names = (name.rstrip("-") for name in (ours, against))
+            said = "; ".join(f"{mask}: {_told(cell, level)}" for mask, cell in rows.groupby("mask"))
+            lines.append(f"{' − '.join(names)}, {question}. {said}.")
+    if not lines:
+        return "Nothing has run yet."
+    count = int(np.isfinite(found["low"].astype(float)).sum())
+    by_luck = f"were nothing real, about {(1 - level) * count:.0f} would lie clear of 0"
+    luck = (
+        f"Differences of accuracy, in points, over paired seeds. Each of the {count} intervals holds with "
+        f"{100 * level:g} % by itself: {by_luck}."
+    )
+    return "\n".join([luck, *lines])
 
 
-def _with_interval(row: pd.Series) -> str:
-    if row["diverged"]:
-        return "lost: a seed diverged"
-    text = f"{row['difference']:+.2f}"
-    if math.isfinite(row["low"]):
-        text += f" [{row['low']:+.2f}, {row['high']:+.2f}]"
-    return text.replace("-", "−")
+def _told(cell: pd.DataFrame, level: float) -> str:
+    """ "+0.2 … +8.5, above 0 at 0.001 and 0.01 with 95 % confidence, n = 9 to 10" """
+    there = cell[~cell["diverged"].astype(bool)].sort_values("lr")
+    if there.empty:
+        return "a seed diverged at every learning rate"
+    ends = [f"{end:+.1f}".replace("-", "−") for end in (there["difference"].min(), there["difference"].max())]
+    said = [" … ".join(dict.fromkeys(ends))]
+    for words, clear in (("above", there["low"] > 0), ("below", there["high"] < 0)):
+        if clear.any():
+            said.append(f"{words} 0 at {', '.join(f'{lr:g}' for lr in there.loc[clear, 'lr'])}")
+    said[-1] += f" with {100 * level:g} % confidence" if len(said) > 1 else ", nowhere clear of 0"
+    if len(there) < len(cell):
+        said.append("elsewhere a seed diverged")
+    low, high = int(there["n"].min()), int(there["n"].max())
+    return f"{', '.join(said)}, n = {low}" + (f" to {high}" if high > low else "")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import lthpaper as lth
 from lthpaper.cli.main import app
-from lthpaper.measures import speed
+from lthpaper.measures import cost, speed
 from lthpaper.networks import build_seeded, removal
 from lthpaper.runs.pruning.channels import Channels
 from lthpaper.runs.pruning.n_of_m import NOfM
@@ -97,6 +97,52 @@ def test_parameters_and_bytes_are_those_of_tensors_that_torch_makes(store):
         assert row(store, "mlp", form)["bytes"] == rest + stored
     bits = sum(-(-m.numel() // 8) + 4 * int(m.sum()) for m in mask.values())
     assert row(store, "mlp", "bitmask")["bytes"] == rest + bits
+
+
+TOKENS, FEATURES, HIDDEN, CLASSES = 16, 64, 128, 10  # of `vit` on a digit: 4×4 patches of 2×2 pixels
+
+
+def by_hand(projections: float, products: float) -> float:
+    """Operations of one block: each of T tokens through four F×F matrices and an MLP, whose share
+    `projections` is kept; queries times keys, and their weights times values, T×T for each of F channels."""
+    own = 2 * TOKENS * (4 * FEATURES**2 + 2 * FEATURES * HIDDEN)
+    return projections * own + products * 2 * (2 * TOKENS**2 * FEATURES)
+
+
+def test_operations_of_attention_count_its_products_too():
+    network, mask = build_seeded(0, "vit", CLASSES, 1.0, 1, 8), {}
+    for i, block in enumerate(network.blocks):
+        for name in ("attention.qkv", "attention.out", "fc1", "fc2"):
+            mask[f"blocks.{i}.{name}.weight"] = kept = torch.zeros_like(block.get_submodule(name).weight) > 0
+            kept[: len(kept) // 4] = True
+    first = (
+        2 * 64 * 9 * FEATURES // 2
+    )  # a 3×3 convolution at each of 64 pixels, and at every second, both ways
+    second = 2 * TOKENS * 9 * FEATURES // 2 * FEATURES
+    ends = first + second + 2 * FEATURES * CLASSES  # the head
+    everything, with_kept = cost.flops(network, (1, 8, 8), mask)
+    assert everything == 4 * by_hand(1, 1) + ends
+    assert with_kept == 4 * by_hand(1 / 4, 1) + ends  # what is pruned never makes attention's products fewer
+
+
+class Encoded(nn.Module):
+    """An `nn.TransformerEncoderLayer`, or its attention alone, over the rows of an image."""
+
+    def __init__(self, whole: bool):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 32, batch_first=True) if whole else None
+        self.attention = None if whole else nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        x = x[:, 0]
+        return self.layer(x) if self.layer is not None else self.attention(x, x, x)[0]
+
+
+@pytest.mark.parametrize(("whole", "hidden"), [(False, 0), (True, 32)])
+def test_operations_of_torch_s_own_attention_count_too(whole, hidden):
+    tokens = features = 8
+    expected = 2 * tokens * (4 * features**2 + 2 * features * hidden) + 2 * (2 * tokens**2 * features)
+    assert cost.flops(Encoded(whole), (1, 8, 8)) == (expected, expected)
 
 
 def test_zeros_that_are_stored_save_nothing(store):

@@ -1,20 +1,28 @@
 """Siblings share θk and differ in the order alone; a barrier is what it is defined as."""
 
 import math
+import shutil
 
 import pandas as pd
 import pytest
 import torch
 from plain_loop import few_digits
 
+import lthpaper as lth
 from lthpaper import networks
+from lthpaper.data import load
 from lthpaper.figures import FIGURES
 from lthpaper.measures import stability
+from lthpaper.report.results_export import export
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Fresh
+from lthpaper.runs.run import Fresh, Rewind
 from lthpaper.runs.scales import scale
-from lthpaper.runs.settings import pretraining
+from lthpaper.runs.settings import lt_omp, pretraining, rewound
 from lthpaper.runs.task import Task
+from lthpaper.store.published import Scale as Published
+from lthpaper.store.results_check import faults
+from lthpaper.store.store import Store
+from lthpaper.sweep.execute import execute
 from lthpaper.sweep.plan import plan
 from lthpaper.training.loop import train
 
@@ -69,31 +77,100 @@ def test_the_barrier_is_the_highest_error_above_the_mean_of_the_ends():
     assert stability.barrier(pd.Series([10.0, 4.0, 10.0])) == 0.0
 
 
-def test_a_run_and_itself_have_no_barrier_and_all_siblings_of_the_store_are_measured(store):
-    trials = list(stability.stability(TASK, DENSE.recipe, (0.05,), 1))
-    dense = trials[0].run
-    for done in train([dense], FEW, keep={dense: frozenset({0, 1})}):
-        store.put(done, "f", {})
-    assert {t.run.init.epoch for t in trials[1:]} == {0, 1}
-    for epoch in (0, 1):
-        runs = [t.run for t in trials[1:] if t.run.init.epoch == epoch]
-        for done in train(runs, FEW, store.weights):
-            store.put(done, "f", {})
-    same = stability.connection(dense, dense, store, FEW, points=3)
+TINY = scale("smoke", learning_rates=(0.05,), epochs=2, train_images=60, seeds=1, rounds=(1,))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The pretraining, both siblings from epoch 0 and a ticket, at a tiny scale, through the real path."""
+    store = Store(tmp_path_factory.mktemp("siblings"))
+    spec = FIGURES["stability"]
+    runs = [trial.run for trial in spec.trials(TINY)]
+    execute(runs, store, workers=1, keep=spec.keep(TINY), quiet=True, curve_points=1)
+    return store
+
+
+def measured(store):
+    spec = FIGURES["stability"]
+    return spec.measure(spec.trials(TINY), store, TINY, None)
+
+
+def test_a_run_and_itself_have_no_barrier(trained):
+    dense = stability.of_scale(TINY)[0].run
+    same = stability.connection(dense, dense, trained, load("digits"), points=3)
     assert same["test_error"].nunique() == 1
     assert list(same["alpha"]) == [0, 0.5, 1]
-    found = stability.barriers(trials, store, FEW, points=3)
-    assert list(found["k"]) == [0, 1]
-    assert (found[["train", "test"]] >= 0).all(axis=None)
-    assert not found.map(lambda v: isinstance(v, float) and math.isnan(v)).any(axis=None)
 
 
-def test_the_sentence_says_from_which_epoch_on_a_training_is_stable():
-    rows = [(0.01, 0, 1.0), (0.01, 8, 0.5), (0.1, 0, 30.0), (0.1, 8, 1.0), (0.2, 0, 30.0), (0.2, 8, 31.0)]
-    said = stability.seen(pd.DataFrame(rows, columns=["lr", "k", "test"])).splitlines()
-    assert said[0].startswith("Learning rate 0.01: stable from epoch 0 on")
-    assert said[1].startswith("Learning rate 0.1: stable from epoch 8 on")
-    assert said[2].startswith("Learning rate 0.2: not stable at any k tried")
+def test_a_barrier_is_worked_out_of_weights_once_and_then_published_without_them(trained, tmp_path):
+    trials = stability.of_scale(TINY)
+    copied = Store(shutil.copytree(trained.folder, tmp_path / "store"))
+    assert stability.barriers(trials, copied).empty  # without images nothing is worked out
+    first = measured(copied)
+    assert len(first) == 1
+    assert (first[["train", "test"]] >= 0).all(axis=None)
+    export(["stability"], TINY, copied, tmp_path / "results")
+    published = Store(tmp_path / "nothing", tmp_path / "results")
+    assert measured(published).equals(first)
+    assert stability.barriers(trials, published).equals(first)
+    assert FIGURES["stability"].lacking(TINY, published) == {}
+    assert plan([t.run for t in trials], published, FIGURES["stability"].lacking(TINY, published)).todo == ()
+    assert list(faults(Published(tmp_path / "results" / "smoke"))) == []
+    more = TINY.with_(seeds=2)  # published siblings stand beside others that are still to be trained
+    assert len(FIGURES["stability"].lacking(more, published)) == 2
+
+
+def test_whether_stability_says_where_a_ticket_matches_is_judged_on_the_figures_own_runs(trained, tmp_path):
+    page = lth.study(
+        "stability", TINY, store=shutil.copytree(trained.folder, tmp_path / "s"), out=tmp_path / "out"
+    )
+    found = page.findings()
+    assert found[0].head == "4 of 4 runs are in the store, of 1 seed."
+    (claim,) = (finding for finding in found if finding.head.startswith("Claim"))
+    assert claim.head.startswith("Claim F7, subnetworks match where training is stable: undecided")
+    assert "LT-IMP at 0.05" in claim.sentence
+
+
+def test_siblings_of_which_one_lacks_or_diverged_have_no_barrier(trained, tmp_path):
+    trials = stability.of_scale(TINY)
+    first, second = stability.pairs(t.run for t in trials)[0]
+    halved = Store(shutil.copytree(trained.folder, tmp_path / "half"))
+    shutil.rmtree(halved.path(second))
+    assert measured(halved).empty
+    assert set(FIGURES["stability"].lacking(TINY, halved)) == {first, second}
+    (done,) = train([second], load("digits", None, 60, 0), trained.weights, curve_points=1)
+    done.curves["test_accuracy"][-1] = math.nan
+    halved.put(done, trained.get(first).fingerprint, {})
+    found = measured(halved)
+    assert found[["train", "test"]].isna().all(axis=None)
+    assert FIGURES["stability"].lacking(TINY, halved) == {}
+    assert stability.seen(found).endswith("k = 0: nan, n = 0; 1 pairs diverged.")
+
+
+def test_a_pair_is_both_siblings_whichever_is_asked_for():
+    first, second = stability.siblings(DENSE, 1)
+    both = [(first, second)]
+    assert stability.pairs([first, second]) == stability.pairs([second]) == both
+    others = [DENSE, rewound(lt_omp(DENSE, 0.5), DENSE, 1), DENSE.with_(init=Rewind(DENSE, 1))]
+    assert stability.pairs(others) == []
+
+
+def rows_of(lr, means, spread=0.5):
+    return [(lr, seed, k, mean + spread * (seed - 1)) for k, mean in means.items() for seed in range(3)]
+
+
+def test_the_sentences_say_from_which_epoch_on_a_training_is_stable_and_how_sure_that_is():
+    tried = rows_of(0.01, {0: 0.6, 8: 0.5}) + rows_of(0.1, {0: 30, 8: 1.9, 32: 0.5})
+    tried += rows_of(0.2, {0: 1.0, 8: 31})
+    said = stability.seen(pd.DataFrame(tried, columns=["lr", "seed", "k", "test"])).splitlines()
+    assert "is stable from epoch 0 on, with 95 % confidence from 0 on" in said[0]
+    assert "k = 0: 0.6 (0.0 … 1.8), n = 3" in said[0]  # 0.6 ± 4.303 · 0.5 / √3, and no barrier is below 0
+    assert "is stable from epoch 8 on, with 95 % confidence from 32 on" in said[1]
+    assert "is stable at no k tried" in said[2]
+    one = stability.seen(pd.DataFrame([(0.1, 0, 0, 1.0)], columns=["lr", "seed", "k", "test"]))
+    assert one.endswith(
+        "training is stable from epoch 0 on; mean barrier of the test error in points, k = 0: 1.0, n = 1."
+    )
     assert stability.seen(pd.DataFrame(columns=list(stability.BARRIERS))) == "Nothing has run yet."
 
 

@@ -207,12 +207,13 @@ def test_a_vision_transformers_bits_are_its_own_in_any_company(width):
 
 def test_prunable_of_a_vision_transformer_are_the_matrices_of_attention_and_mlp():
     network = skeleton("vit", 10, size=8, in_channels=1)
-    assert layers(network)[0] == "patches.weight"
-    assert layers(network)[-1] == "head.weight"
-    kinds = {name.split(".", 2)[2] for name in prunable(network)}
+    assert (layers(network)[0], layers(network)[-1]) == ("patches.0.weight", "head.weight")
+    second, *others = prunable(network)
+    assert second == "patches.2.weight"  # the first convolution's, never
+    kinds = {name.split(".", 2)[2] for name in others}
     assert kinds == {"attention.qkv.weight", "attention.out.weight", "fc1.weight", "fc2.weight"}
 
 
-@pytest.mark.parametrize(("size", "tokens"), [(8, 16), (16, 64), (32, 64), (64, 64)])
+@pytest.mark.parametrize(("size", "tokens"), [(8, 16), (16, 64), (28, 100), (32, 64), (64, 64), (100, 81)])
 def test_a_vision_transformer_has_16_tokens_of_a_digit_and_64_of_larger_images(size, tokens):
     assert skeleton("vit", 10, size=size).position.shape[1] == tokens

@@ -1,7 +1,9 @@
 """Masks at initialisation are what their papers define, weight by weight, with exact counts."""
 
+import itertools
 import json
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,10 +14,12 @@ from torch import nn
 
 from lthpaper import networks
 from lthpaper.errors import InputError
+from lthpaper.figures import FIGURES
+from lthpaper.report.results_export import export
 from lthpaper.runs import pruning
 from lthpaper.runs.controls import shuffled
 from lthpaper.runs.inits.norms import NormMatched
-from lthpaper.runs.masks import collapsed, dense_mask, kept, prunable
+from lthpaper.runs.masks import dense_mask, kept, prunable
 from lthpaper.runs.pruning.grasp import Grasp
 from lthpaper.runs.pruning.magnitude import Magnitude
 from lthpaper.runs.pruning.seen import Seen
@@ -23,11 +27,14 @@ from lthpaper.runs.pruning.snip import Snip
 from lthpaper.runs.pruning.synflow import Synflow
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Fresh, Rewind, from_json, setting, to_json
+from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import lt_omp, pretraining, random_reinit
 from lthpaper.runs.task import Task
+from lthpaper.store.store import Store
 from lthpaper.sweep.plan import plan
 from lthpaper.training.loop import train
 from lthpaper.training.start import start
+from lthpaper.verdicts import at_initialisation
 
 RECIPE = Recipe(epochs=2, lr=0.05, batch_size=20, milestones=(1,))
 FEW = few_digits(train=30, test=20)
@@ -188,13 +195,35 @@ def test_synflow_in_rounds_empties_no_layer_where_one_round_and_other_rules_do()
     dense = pretraining(Task("vgg-small", "digits"), RECIPE, seed=3)
 
     def emptied(of) -> int:
-        return len(collapsed(start(dense.with_(mask=of), None, FEW).mask))
+        return sum(not m.any() for m in start(dense.with_(mask=of), None, FEW).mask.values())
 
     assert emptied(Synflow(Fresh(3), 0.999)) == 0
     assert emptied(Synflow(Fresh(3), 0.999, rounds=1)) == 2
     assert emptied(Magnitude(Fresh(3), 0.999)) == 2
     assert emptied(Snip(Fresh(3), 0.999, images=20)) == 1
-    assert collapsed({"a": torch.zeros(2, dtype=torch.bool), "b": torch.ones(1, dtype=torch.bool)}) == ("a",)
+
+
+def test_emptied_layers_are_reported_from_the_weights_and_from_published_results_alike(tmp_path):
+    """Rings of the figure. Of 17,280 weights 21 are left: magnitude empties a layer in seed 1, ERK none."""
+    small = scale(
+        "smoke", network="vgg-small", train_images=60, rounds=(30,), learning_rates=(0.05,), seeds=2
+    )
+    spec = FIGURES["at-initialisation"]
+    trials = [t for t in spec.trials(small) if t.setting in ("pretraining", "LT-magnitude", "random-erk")]
+    own = Store(tmp_path / "store")
+    for done in train([t.run for t in trials], few_digits(train=60, test=20)):
+        own.put(done, "f", {})
+    export(["at-initialisation"], small, own, tmp_path / "results")
+    published = Store(tmp_path / "none", tmp_path / "results")
+    ours, theirs = (spec.measure(trials, store, small, None) for store in (own, published))
+    assert ours["collapsed"].equals(theirs["collapsed"])
+    by_setting = ours.groupby("setting")["collapsed"]
+    assert by_setting.get_group("pretraining").isna().all()
+    assert by_setting.get_group("LT-magnitude").tolist() == [0, 1]
+    assert (by_setting.get_group("random-erk") == 0).all()
+    rings = [line for line in spec.plot(theirs, small).axes[0].lines if line.get_markerfacecolor() == "none"]
+    assert len(rings) == 1
+    assert "empty" in spec.tabulate(theirs, small).loc[("0.05", "LT-magnitude"), "0.999"]
 
 
 # --- runs ---
@@ -263,3 +292,28 @@ def test_what_no_rule_can_be_is_refused(name, fields, sentence):
 
 def test_every_rule_is_registered_under_its_name():
     assert {name: pruning.RULES[name] for name in RULES} == RULES
+
+
+def beside_its_shuffle(gaps) -> pd.DataFrame:
+    """LT-SNIP at two sparsities and three seeds, so many points above its shuffled mask; gaps: by rate."""
+    rows = []
+    for lr, s, seed in itertools.product(gaps, (0.59, 0.832), range(3)):
+        for setting_, above in (("LT-SNIP", gaps[lr]), ("LT-shuffled-SNIP", 0.1 * seed)):
+            row = {"setting": setting_, "network": "resnet8", "data": "digits", "epochs": 160, "lr": lr}
+            row |= {"sparsity": s, "seed": seed, "accuracy": 90 + above, "fingerprint": "f"}
+            rows.append(row | {"digest": str(len(rows))})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "sentence"),
+    [
+        ({0.005: -3.0, 0.1: 0.0}, "its places hurt at 0.005 (2 of 2 sparsities) with 95 % confidence."),
+        ({0.005: 3.0, 0.1: 3.0}, "its places help at 0.005 (2 of 2 sparsities) and 0.1 (2 of 2) with 95 %"),
+        ({0.1: 0.1}, "its places neither help nor hurt for sure."),
+    ],
+)
+def test_the_sentence_of_a_rule_says_where_its_places_help_or_hurt(gaps, sentence):
+    said = at_initialisation.seen(beside_its_shuffle(gaps))
+    assert said.startswith("LT-SNIP less its own mask shuffled: ")
+    assert sentence in said

@@ -547,8 +547,20 @@ def test_verdicts_and_sentences_follow_the_table():
     assert found.loc[("LT-IMP", "RR-IMP"), "by the means"] == "yes"
     assert found.loc[("LT-IMP", "SDT"), "by the means"] == "no"
     assert len(found) == 4
-    assert compared.seen(table).splitlines()[1] == (
-        "IMP, learning rate 0.1: LT − RR is +2.00 [+2.00, +2.00]; at RR's norms +3.00 [+3.00, +3.00]; "
-        "at LT's +5.00 [+5.00, +5.00]."
-    )
     assert compared.seen(table[:0]) == "Nothing has run yet."
+
+
+def test_the_sentences_say_where_a_difference_is_sure_of_how_many_and_how_much_is_luck():
+    table = results(LT_IMP=90, RR_IMP=88, LT_OMP=90, RR_OMP=90, SDT=95)
+    noisy = (table["setting"] == "RR-IMP") & (table["lr"] == 0.1)
+    table.loc[noisy, "accuracy"] += [-9, 0, 10]  # a gap of 2 ± 9.5 points
+    luck, start, small = compared.seen(table).splitlines()
+    assert "Each of the 8 intervals" in luck
+    assert "about 0 would lie clear of 0" in luck
+    assert start == (
+        "LT − RR, start: a ticket against a random start. "
+        "IMP: +1.7 … +2.0, above 0 at 0.01 with 95 % confidence, n = 3; OMP: +0.0, nowhere clear of 0, n = 3."
+    )
+    assert small.startswith("LT − SDT, against a small dense network. IMP: −5.0, below 0 at 0.01, 0.1 with")
+    table.loc[table["setting"] == "RR-IMP", "accuracy"] = math.nan
+    assert "IMP: a seed diverged at every learning rate;" in compared.seen(table)

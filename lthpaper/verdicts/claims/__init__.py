@@ -116,13 +116,13 @@ def gather_follow_ups(
     scale: Scale, store: Store, data_root: str | Path | None = None, barriers: bool = False
 ) -> Results:
     """What the store holds of the runs that later work's statements need. barriers: evaluate those between
-    siblings whose weights are there (minutes), instead of leaving them out."""
-    siblings = stability.of_scale(scale)
+    siblings whose weights are there (minutes), where they are not kept yet, instead of leaving them out."""
+
+    def images() -> data.DataSet:
+        return data.load(scale.data, data_root, *scale.task.division)
+
     runs = union([controls.of_scale(scale), at_initialisation.of_scale(scale)])
-    found = NOTHING
-    if barriers and any(t.setting.startswith("sibling") and store.has_weights(t.run) for t in siblings):
-        images = data.load(scale.data, data_root, *scale.task.division)
-        found = stability.barriers(siblings, store, images)
+    found = stability.barriers(stability.of_scale(scale), store, images if barriers else None)
     return Results(scale, table(runs, store), barriers=found)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from lthpaper.measures.stability import STABLE
 from lthpaper.paper import Claim
 from lthpaper.paper.follow_ups import FOLLOW_UPS
 from lthpaper.runs.controls import MASKS
@@ -32,7 +33,6 @@ from lthpaper.verdicts.claims.results import Results
 
 CLAIMS = {claim.id: claim for claim in FOLLOW_UPS}
 AT_START = tuple(name for name in MADE if name != "early")  # rules that see no training
-STABLE = 2.0  # points of test error; a smaller barrier is noise (Frankle 2020, §3)
 NARROW = "The claim is about wide networks; that a narrow one falls short does not refute it."
 
 

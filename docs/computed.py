@@ -1,0 +1,145 @@
+"""The parts of docs/findings.md that are computed from results/: `python docs/computed.py` writes them anew.
+
+A part stands between `<!-- computed: NAME -->` and `<!-- end -->`. A test compares each with what the
+published results give, so a page that is out of date, or edited by hand, fails.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from lthpaper.measures import stability
+from lthpaper.paper.follow_ups import FOLLOW_UPS
+from lthpaper.runs import controls as runs_of
+from lthpaper.runs.scales import Scale, scale
+from lthpaper.store.store import Store
+from lthpaper.store.table import table
+from lthpaper.verdicts import at_initialisation, claims, controls
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "findings.md"
+PART = re.compile(r"(<!-- computed: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+NOTHING = "Not published yet.\n"
+
+
+def written(text: str, store: Store, of: Scale) -> str:
+    """The page with its parts computed anew. Raises KeyError for a part of an unknown name."""
+    return PART.sub(lambda m: f"{m[1]}{PARTS[m[2]](store, of)}{m[4]}", text)
+
+
+def by_controls(store: Store, of: Scale) -> str:
+    """LT less RR as they are, at equal norms, and what norms, signs and places are worth, over the grid."""
+    columns = {
+        "LT − RR": ("LT-", "RR-"),
+        "at RR's norms": ("LT@RRnorms-", "RR-"),
+        "at LT's norms": ("LT-", "RR@LTnorms-"),
+        "norms: LT − LT at RR's": ("LT-", "LT@RRnorms-"),
+        "signs: LT − LT with RR's": ("LT-", "LT@RRsigns-"),
+        "places: RR − shuffled": ("RR-", "LT-shuffled-"),
+    }
+    found = controls.differences(table(runs_of.of_scale(of), store))
+    return _by_mask_and_rate(found, columns, "mask, rate")
+
+
+def by_rates(store: Store, of: Scale) -> str:
+    """LT at twice the learning rate against RR, and against itself at RR's norms."""
+    results = table(runs_of.of_scale(of), store)
+    higher = controls.at_higher_rates(results, 2)
+    plain = controls.differences(results)
+    found = pd.concat([plain[plain["lr"].isin(set(higher["lr"]))], higher])
+    columns = {
+        "LT(η) − RR(η)": ("LT-", "RR-"),
+        "LT(2η) − RR(η)": ("LT×2-", "RR-"),
+        "LT(2η) − LT at RR's norms (η)": ("LT×2-", "LT@RRnorms-"),
+    }
+    return _by_mask_and_rate(found, columns, "mask, rate η")
+
+
+def by_places(store: Store, of: Scale) -> str:
+    """Each rule less its own mask shuffled within layers, by learning rate and sparsity."""
+    trials = at_initialisation.of_scale(of)
+    found = at_initialisation.places(table(trials, store))
+    sparsities = sorted({trial.sparsity for trial in trials if trial.sparsity})
+    lines = [
+        [f"{name}, {lr:g}", *(_cell(cells[cells["sparsity"] == s]) for s in sparsities)]
+        for (name, lr), cells in found.groupby(["ours", "lr"], sort=False)
+    ]
+    return _table(["rule, rate", *(f"s = {s:.3g}" for s in sparsities)], lines) + _seeds(found)
+
+
+def by_epochs(store: Store, of: Scale) -> str:
+    """The mean barrier of the test error by learning rate and epoch."""
+    found = stability.intervals(stability.barriers(stability.of_scale(of), store))
+    epochs = stability.epochs_of(of.recipe_for(of.data))
+    lines = [
+        [f"{lr:g}", *(_cell(cells[cells["k"] == k], "mean") for k in epochs)]
+        for lr, cells in found.groupby("lr")
+    ]
+    return _table(["rate", *(f"k = {k}" for k in epochs)], lines) + _seeds(found)
+
+
+def by_claims(store: Store, of: Scale) -> str:
+    """Every later claim: its words, its source, ours, its state."""
+    outcomes = claims.judge_follow_ups(claims.gather_follow_ups(of, store))
+    stated = {claim.id: claim for claim in FOLLOW_UPS}
+    lines = []
+    for outcome in outcomes:
+        name = outcome.claim.id
+        means = f", by the means {outcome.by_means}" if outcome.by_means != outcome.status else ""
+        words = f"{name}. {stated[name].text} ({stated[name].artefact})"
+        lines.append([words, outcome.ours or "–", f"{outcome.status}{means}"])
+    return _table(["claim", "ours", "state"], lines)
+
+
+PARTS: dict[str, Callable[[Store, Scale], str]] = {
+    "controls": by_controls,
+    "rates": by_rates,
+    "at-initialisation": by_places,
+    "stability": by_epochs,
+    "follow-ups": by_claims,
+}
+
+
+def _by_mask_and_rate(found: pd.DataFrame, columns: dict[str, tuple[str, str]], first: str) -> str:
+    lines = []
+    for (mask, lr), cells in found.groupby(["mask", "lr"]):
+        line = [f"{mask} {lr:g}"]
+        for ours, against in columns.values():
+            same = (cells["ours"] == ours + mask) & (cells["against"] == against + mask)
+            line.append(_cell(cells[same]))
+        lines.append(line)
+    return _table([first, *columns], lines) + _seeds(found)
+
+
+def _cell(rows: pd.DataFrame, value: str = "difference") -> str:
+    """ "+2.3 (+1.0 … +3.6)" of one row, "–" of none."""
+    if rows.empty:
+        return "–"
+    (row,) = rows.to_dict("records")
+    if pd.isna(row[value]):
+        return "a seed diverged"
+    sign = "+" if value == "difference" else ""
+    numbers = [f"{row[name]:{sign}.1f}".replace("-", "−") for name in (value, "low", "high")]
+    return numbers[0] if pd.isna(row["low"]) else f"{numbers[0]} ({numbers[1]} … {numbers[2]})"
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    if not lines:
+        return NOTHING
+    rows = [head, ["---"] * len(head), *lines]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _seeds(found: pd.DataFrame) -> str:
+    """How many seeds the numbers of a table are of."""
+    if found.empty:
+        return ""
+    low, high = int(found["n"].min()), int(found["n"].max())
+    return f"\nPoints, 95 % intervals, n = {low if low == high else f'{low} to {high}'}.\n"
+
+
+if __name__ == "__main__":
+    published = Store(ROOT / "no-store", ROOT / "results")
+    PAGE.write_text(written(PAGE.read_text(), published, scale("laptop")))

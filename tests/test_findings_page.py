@@ -1,0 +1,84 @@
+"""docs/findings.md says what the published results give: tables to the digit, conclusions as predicates."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from lthpaper.runs import controls as runs_of
+from lthpaper.runs.scales import scale
+from lthpaper.store.store import Store
+from lthpaper.store.table import table
+from lthpaper.verdicts import controls
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEC = importlib.util.spec_from_file_location("computed", ROOT / "docs" / "computed.py")
+computed = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(computed)
+PUBLISHED = Store(ROOT / "no-store", ROOT / "results")
+LAPTOP = scale("laptop")
+TEXT = computed.PAGE.read_text()
+
+
+@cache
+def results():
+    return table(runs_of.of_scale(LAPTOP), PUBLISHED)
+
+
+def cells(ours, against, lrs, masks=("IMP", "OMP")):
+    """Rows of the differences of these settings, one a mask and learning rate."""
+    found = controls.differences(results(), compared=[(ours, against, "")])
+    return found[found["lr"].isin(lrs) & found["mask"].isin(masks)]
+
+
+def test_every_computed_part_of_the_page_is_what_the_published_results_give():
+    assert [m[2] for m in computed.PART.finditer(TEXT)] == list(computed.PARTS)
+    assert computed.written(TEXT, PUBLISHED, LAPTOP) == TEXT, "run python docs/computed.py"
+
+
+def test_a_number_changed_by_hand_is_seen_and_a_part_without_results_says_so(tmp_path):
+    (part,) = (m[0] for m in computed.PART.finditer(TEXT) if m[2] == "rates")
+    assert "IMP 0.005 | +2.5 (" in part
+    edited = part.replace("IMP 0.005 | +2.5 (", "IMP 0.005 | +3.5 (")
+    assert computed.written(edited, PUBLISHED, LAPTOP) == part
+    nothing = computed.written(TEXT, Store(tmp_path / "none"), scale("smoke"))
+    assert nothing.count("Not published yet.") == len(computed.PARTS) - 1
+    assert nothing.count("| – | not run |") == 8
+    with pytest.raises(KeyError):
+        computed.written("<!-- computed: nothing -->\n<!-- end -->", PUBLISHED, LAPTOP)
+
+
+def test_norms_hide_part_of_the_gap_at_0_005():
+    """Larger at equal norms, whichever of the two starts is rescaled, for OMP's mask and for IMP's."""
+    plain = cells("LT-", "RR-", [0.005])["difference"].to_numpy()
+    assert (cells("LT@RRnorms-", "RR-", [0.005])["difference"].to_numpy() > plain).all()
+    assert (cells("LT-", "RR@LTnorms-", [0.005])["difference"].to_numpy() > plain).all()
+
+
+def test_lt_at_its_own_norms_is_worse_than_at_rrs_at_0_005():
+    assert (cells("LT-", "LT@RRnorms-", [0.005])["high"] < 0).all()
+
+
+def test_hardly_any_of_it_is_left_at_0_1():
+    for ours, against in (
+        ("LT-", "RR-"),
+        ("LT@RRnorms-", "RR-"),
+        ("LT-", "RR@LTnorms-"),
+        ("LT-", "LT@RRnorms-"),
+    ):
+        assert (cells(ours, against, [0.1])["difference"].abs() <= 1).all()
+
+
+def test_doubling_the_rate_does_about_what_rescaling_does():
+    found = controls.at_higher_rates(results(), 2)
+    rescaled = found[found["against"].str.startswith("LT@RRnorms")]
+    assert set(rescaled["lr"]) == {0.005, 0.05}
+    assert (rescaled["low"] <= 0).all()
+    assert (rescaled["high"] >= 0).all()
+
+
+def test_rr_is_clearly_better_than_a_shuffled_mask_no_more_often_than_by_luck():
+    found = cells("RR-", "LT-shuffled-", LAPTOP.grid)
+    assert len(found) == 2 * len(LAPTOP.grid)
+    assert (found["low"] > 0).sum() <= 1
