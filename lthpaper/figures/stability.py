@@ -71,7 +71,7 @@ def _panel(ax: Axes, table: pd.DataFrame, part: str) -> None:
         errorbar="sd",
         capsize=0.08,
         err_kws={"linewidth": 0.7},
-        dodge=0.25,
+        dodge=0.25 * (len(colours) > 1),  # seaborn divides by the rates less one
         linewidth=1.0,
         markersize=3.5,
         markeredgewidth=0.3,
