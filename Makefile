@@ -16,6 +16,8 @@ JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.installed
 PIP := -m pip --disable-pip-version-check --quiet
+# Python compiles a module when it is first imported; most of what is installed never is
+ONCE := --no-compile $(PIP_ARGS)
 EXTRA ?= cpu
 # uv where it is and has a lock to go by, else pip and requirements.lock
 UV := $(if $(wildcard uv.lock),$(shell command -v uv 2>/dev/null))
@@ -55,8 +57,8 @@ endif
 $(READY): $(BIN)/python pyproject.toml requirements.lock $(wildcard uv.lock)
 	@echo "Installing into .venv (once) ..."
 ifeq ($(UV),)
-	@$(BIN)/python $(PIP) install $(PIP_ARGS) -r requirements.lock
-	@$(BIN)/python $(PIP) install $(PIP_ARGS) --no-deps -e .
+	@$(BIN)/python $(PIP) install $(ONCE) -r requirements.lock
+	@$(BIN)/python $(PIP) install $(ONCE) --no-deps -e .
 else
 	@$(UV) sync --quiet --locked --extra $(EXTRA) --extra notebooks --extra hub --extra cluster --extra dev
 endif
