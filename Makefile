@@ -16,7 +16,7 @@ JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.installed
 PIP := -m pip --disable-pip-version-check --quiet
-# Python compiles a module when it is first imported; most of what is installed never is
+# pip compiles on one core; compileall does it afterwards on all (templates among the files do not compile)
 ONCE := --no-compile $(PIP_ARGS)
 EXTRA ?= cpu
 # uv where it is and has a lock to go by, else pip and requirements.lock
@@ -59,6 +59,7 @@ $(READY): $(BIN)/python pyproject.toml requirements.lock $(wildcard uv.lock)
 ifeq ($(UV),)
 	@$(BIN)/python $(PIP) install $(ONCE) -r requirements.lock
 	@$(BIN)/python $(PIP) install $(ONCE) --no-deps -e .
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 else
 	@$(UV) sync --quiet --locked --extra $(EXTRA) --extra notebooks --extra hub --extra cluster --extra dev
 endif
