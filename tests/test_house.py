@@ -169,7 +169,7 @@ study.draw()
 """
     loaded = loaded_by(script)
     assert {"torch", "seaborn"} <= loaded
-    assert not loaded & {"torchvision", "torch._dynamo", "torch.onnx", "sklearn", "sympy", "ray", "papermill"}
+    assert not loaded & {"torchvision", "torch._dynamo", "torch.onnx", "sympy", "ray", "papermill"}
 
 
 def test_help_loads_nothing_heavy():

@@ -53,10 +53,8 @@ class Scheduler:
         self.alone: set[Run] = set()  # their pack failed; trained one by one to find which run it was
         self.deaths: Counter[Run] = Counter()  # of workers that trained the run
         self.packs = 0  # begun so far; also the number of the last one
-        self.begun, self.slots = (
-            0,
-            0,
-        )  # network-epochs of these packs, and what they would have if they were full
+        self.begun = 0  # network-epochs of these packs
+        self.slots = 0  # what these packs would have if they were full
         self.height = heights(plan)
         self._shape = {run: shape for shape, runs in plan.shapes.items() for run in runs}
         self._memory: dict[tuple, int] = {}  # largest pack of a shape, after one ran out of memory

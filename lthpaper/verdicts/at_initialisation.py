@@ -25,6 +25,7 @@ from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
 from lthpaper.runs.task import Task
 from lthpaper.verdicts import controls
+from lthpaper.verdicts.evidence import signed
 
 EARLY = 0.1  # of the epochs
 
@@ -108,9 +109,7 @@ def seen(table: pd.DataFrame, level: float = 0.95) -> str:
             for words, clear in (("help", cells["low"] > 0), ("hurt", cells["high"] < 0))
             if clear.any()
         ]
-        ends = [
-            f"{end:+.1f}".replace("-", "−") for end in (cells["difference"].min(), cells["difference"].max())
-        ]
+        ends = [signed(end, 1) for end in (cells["difference"].min(), cells["difference"].max())]
         lines.append(
             f"{name} less its own mask shuffled: {' … '.join(dict.fromkeys(ends))} points; its places "
             f"{' and '.join(said) or 'neither help nor hurt for sure'}."

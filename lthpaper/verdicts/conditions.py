@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, signed
 from lthpaper.verdicts.uncertainty import Comparison
 
 SYMBOLS = "①②③④⑤"
@@ -244,8 +244,3 @@ def _unfinished(open_: Sequence[tuple[str, float]]) -> str:
     if not open_:
         return ""
     return f" Undecided until {', '.join(f'{s} has run at {lr:g}' for s, lr in open_)}."
-
-
-def signed(points: float) -> str:
-    """With two decimals, and a sign."""
-    return f"{points:+.2f}".replace("-", "−")

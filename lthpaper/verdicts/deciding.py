@@ -28,8 +28,8 @@ from scipy import special
 from lthpaper.errors import require
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import Condition, signed
-from lthpaper.verdicts.evidence import UNDECIDED, YES
+from lthpaper.verdicts.conditions import Condition
+from lthpaper.verdicts.evidence import UNDECIDED, YES, signed
 from lthpaper.verdicts.luck import Paired, Rivals, contending, typical_error
 from lthpaper.verdicts.scatter import Cells
 from lthpaper.verdicts.tickets import EITHER, Verdict, sides, verdict

@@ -25,6 +25,11 @@ class Evidence:
         return self.confidence is not None and self.confidence >= level and not self.open
 
 
+def signed(points: float, digits: int = 2) -> str:
+    """A difference in points with its sign, and a minus that is one."""
+    return f"{points:+.{digits}f}".replace("-", "−")
+
+
 def least(confidences: Sequence[float | None]) -> float | None:
     """The smallest confidence, which a conjunction has; None if one of them is not known."""
     known = [confidence for confidence in confidences if confidence is not None]
