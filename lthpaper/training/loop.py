@@ -56,7 +56,8 @@ def train(
     ways = _Ways(device, keep or {}, on_epoch, checkpoints, stop, team, curve_points)
 
     def packs(runs: list[Run], largest: int) -> list[list[Begun]]:
-        return list(shares(runs, largest, load, ways.keep, checkpoints, data))
+        with repeatable(device):  # masks too: threads of more workers than cores wait for each other
+            return list(shares(runs, largest, load, ways.keep, checkpoints, data))
 
     waiting = packs(runs, largest)
     while waiting:

@@ -465,6 +465,23 @@ def test_the_number_of_threads_is_as_before():
     assert torch.get_num_threads() == before
 
 
+def test_masks_are_made_with_one_thread_since_every_core_has_a_worker():
+    (dense,) = trained(pretraining(TASK, SHORT, 0))
+    threads = []
+
+    def load(run: Run, epoch: int | None):
+        threads.append(torch.get_num_threads())
+        return dense.weights, None
+
+    torch.set_num_threads(2)
+    try:
+        list(train([lt_omp(dense.run, 0.5)], FEW, load))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert threads == [1]
+
+
 def test_a_network_of_ones_own_that_was_edited_is_another_task(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     source = (
