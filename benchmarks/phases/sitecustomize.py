@@ -41,11 +41,14 @@ PHASES = {  # module -> name in it -> phase
 spent: dict[str, float] = {}
 inside: list[str] = []
 since = 0.0
+forked = False
 
 
 def kind() -> str:
     """What this process is."""
     words = " ".join(sys.orig_argv)
+    if "multiprocessing.forkserver" in words:
+        return "kernel" if forked else "fork server"
     if "lthpaper.sweep.processes" in words:
         return "worker"
     if "ipykernel_launcher" in words:
@@ -90,6 +93,14 @@ def passed() -> None:
     since = now
 
 
+def begin_anew() -> None:
+    """A fork's clock is at zero; what was spent before is its server's."""
+    global since, forked
+    forked, since = True, 0.0
+    spent.clear()
+    inside.clear()
+
+
 def write() -> None:
     """A worker is ended without a last word, so the file is complete at all times."""
     text = "\n".join(f"{seconds:.6f} {name}" for name, seconds in spent.items())
@@ -109,6 +120,7 @@ def wrap(name: str) -> None:
 
 
 if FOLDER:
+    os.register_at_fork(after_in_child=begin_anew)
     import _frozen_importlib
 
     find = _frozen_importlib._find_and_load

@@ -8,13 +8,23 @@ TRIES = 2  # now and then two kernels pick one port, and the later one never ans
 SECONDS = 120  # to come up, beside other notebooks
 
 
-def watched() -> tuple[type, Callable[[], int | None]]:
-    """A kernel manager's class, and what its kernel's process ended with: a status (−9: signal 9) or None."""
+def watched(forks: bool = False) -> tuple[type, Callable[[], int | None]]:
+    """A kernel manager's class, and what its kernel's process ended with: a status (−9: signal 9) or None.
+
+    forks: start the kernel by a fork (forked.py), which pays from this process's second kernel on.
+    """
     from jupyter_client.manager import AsyncKernelManager
 
     ended: list[int] = []
 
     class Watched(AsyncKernelManager):
+        def __init__(self, **how: Any):
+            super().__init__(**how)
+            if forks:
+                from lthpaper.report.forked import Provisioner  # what Windows lacks
+
+                self.provisioner = Provisioner(kernel_spec=self.kernel_spec, parent=self)
+
         async def is_alive(self) -> bool:  # type: ignore[override]
             process = getattr(self.provisioner, "process", None)
             if process is not None and process.poll() is not None:
@@ -24,16 +34,17 @@ def watched() -> tuple[type, Callable[[], int | None]]:
     return Watched, lambda: ended[0] if ended else None
 
 
-def executed(execute: Callable[..., Any]) -> None:
+def executed(execute: Callable[..., Any], forks: bool = False) -> None:
     """Call papermill's `execute` with what a kernel needs, twice if the kernel does not come up.
 
+    forks: as of `watched`.
     What it raises is raised; a kernel that died raises MemoryError if it was killed as the system kills what
     takes too much memory, else RuntimeError with its status.
     """
     from nbclient.exceptions import DeadKernelError
 
     for tries_left in reversed(range(TRIES)):
-        manager, ended = watched()
+        manager, ended = watched(forks)
         try:
             execute(kernel_manager_class=manager, start_timeout=SECONDS)
             return

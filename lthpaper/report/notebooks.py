@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 import traceback
 import typing
@@ -156,9 +157,13 @@ def execute_all(
 ) -> Iterator[Outcome]:
     """Execute notebooks, `jobs` at a time, in processes of their own; outcomes as they come."""
     out.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(max(1, min(jobs, len(chosen))), get_context("spawn")) as pool:
+    jobs = max(1, min(jobs, len(chosen)))
+    # Elsewhere a fork is not safe, and a process that executes one notebook gains nothing by it.
+    forks = sys.platform == "linux" and len(chosen) > jobs
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         pending = {
-            pool.submit(_execute, n, path, dict(values[n]), out / path.name): n for n, path in chosen.items()
+            pool.submit(_execute, n, path, dict(values[n]), out / path.name, forks): n
+            for n, path in chosen.items()
         }
         for future in as_completed(pending):
             try:
@@ -168,7 +173,7 @@ def execute_all(
                 yield Outcome(name, out / chosen[name].name, 0.0, ENDED)
 
 
-def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) -> Outcome:
+def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path, forks: bool) -> Outcome:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -189,7 +194,7 @@ def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path) 
         log_output=False,
     )
     try:
-        kernels.executed(execute)
+        kernels.executed(execute, forks)
     except PapermillExecutionError as failed:
         error, cell = f"{failed.ename}: {failed.evalue}", f"cell {failed.exec_count}"
     except Exception as failed:  # a kernel that cannot start or dies, a folder that cannot be written

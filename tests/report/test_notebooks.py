@@ -4,7 +4,10 @@ import json
 import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -210,6 +213,72 @@ def test_a_kernel_that_ends_of_itself_is_named_with_its_status(tmp_path, monkeyp
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     ended = write(tmp_path / "sheets", "01_tiny.ipynb", "import os; os._exit(3)")
     assert "the kernel died with status 3" in executed(ended, tmp_path).error
+
+
+FORKED = """\
+import os, signal, sys
+assert "seaborn" in sys.modules and "torch" in sys.modules
+assert os.getcwd() == {home!r} and os.environ["LTHPAPER_BATCH"] == "1"
+assert os.getpgid(0) == os.getpid() and sys.argv[0] == "ipykernel_launcher"
+os.write(2, b"<said by {name}>")
+{last}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux")
+def test_kernels_of_several_notebooks_have_their_imports_and_are_else_as_ordinary_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.chdir(tmp_path)
+    drawn = "import matplotlib.pyplot as plt; plt.subplots()"
+    last = {"one": drawn, "two": "os.kill(os.getpid(), signal.SIGKILL)", "three": "os._exit(3)"}
+    sheets = {
+        name: write(
+            tmp_path / "sheets", f"0_{name}.ipynb", FORKED.format(home=str(tmp_path), name=name, last=cell)
+        )
+        for name, cell in last.items()
+    }
+    outcomes = notebooks.execute_all(sheets, {name: {} for name in last}, tmp_path / "out", 1)
+    found = {outcome.name: outcome for outcome in outcomes}
+    for name, outcome in found.items():  # each into its own log
+        said = outcome.executed.with_suffix(".log").read_text()
+        assert re.findall(r"<said by \w+>", said) == [f"<said by {name}>"]
+    assert found["one"].error == ""
+    assert "image/png" in found["one"].executed.read_text()
+    assert "MemoryError: the kernel was killed" in found["two"].error
+    assert "the kernel died with status 3" in found["three"].error
+
+
+ORPHAN = """\
+import asyncio, os, signal
+from lthpaper.report import kernels
+
+async def begin():
+    manager = kernels.watched(forks=True)[0]()
+    await manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    await client.wait_for_ready(timeout=120)
+    print(manager.provisioner.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    asyncio.run(begin())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux")
+def test_a_kernel_ends_with_the_process_that_executes_its_notebook(tmp_path):
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    environment = os.environ | {"IPYTHONDIR": str(tmp_path / "ipython")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    begun = subprocess.run(
+        [sys.executable, tmp_path / "orphan.py"], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert begun.returncode == -signal.SIGKILL
+    kernel, until = Path("/proc") / begun.stdout.strip(), time.monotonic() + 30
+    while kernel.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not kernel.exists()
 
 
 def test_a_kernel_that_does_not_come_up_is_tried_once_more():
