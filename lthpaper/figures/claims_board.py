@@ -13,6 +13,9 @@ from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 from lthpaper.verdicts import claims
+from lthpaper.verdicts.claims.outcome import EVIDENCE
+
+RENAMED = {"ours": "value", "by the means": "means"}  # of claims.evidence; a claim's board has these too
 
 
 def trials(scale: Scale) -> list[Trial]:
@@ -55,9 +58,13 @@ def measure(
 def joined(outcomes: list) -> pd.DataFrame:
     """claims.board and claims.evidence as one table, a row a comparison; a claim without any has one row."""
     board, evidence = claims.board(outcomes), claims.evidence(outcomes)
-    return board.merge(
-        evidence.rename(columns={"ours": "value", "by the means": "means"}), on="claim", how="left"
-    )
+    return board.merge(evidence.rename(columns=RENAMED), on="claim", how="left")
+
+
+def evidence_of(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a comparison: the columns of claims.evidence, without its sentences."""
+    names = {RENAMED.get(name, name): name for name in EVIDENCE if name != "sentence"}
+    return table.dropna(subset="measured")[list(names)].rename(columns=names).reset_index(drop=True)
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:

@@ -579,6 +579,13 @@ def test_claims_read_the_runs_of_figures_and_ask_for_no_others():
     assert len(claims.trials(small)) == len({(t.setting, t.sparsity, t.run) for t in claims.trials(small)})
 
 
+def test_every_comparison_can_be_read_from_the_table_again():
+    judged = claims.judge(results(*TYPICAL, of=ONLY_ABOVE))
+    found = claims_board.evidence_of(claims_board.joined(judged))
+    expected = claims.evidence(judged).drop(columns="sentence")
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+
+
 def test_the_board_is_drawn_with_a_symbol_a_status_whatever_it_says():
     spec = FIGURES["claims"]
     found = claims_board.joined(claims.judge(results(*TYPICAL, of=ONLY_ABOVE)))

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lthpaper.paper import CLAIMS, thresholds
+from lthpaper.paper import CLAIMS
 from lthpaper.paper.quotes import QUOTES
 from lthpaper.verdicts.characteristics import Characteristics, characteristics
 from lthpaper.verdicts.claims.outcome import LEVEL, Outcome, Part, signed
@@ -12,7 +12,7 @@ from lthpaper.verdicts.claims.relations import where
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.conditions import Condition, unfulfilled
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
-from lthpaper.verdicts.tickets import Verdict, verdicts
+from lthpaper.verdicts.tickets import Verdict
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,9 @@ class Called:
         return self.by_means if self.confidence >= LEVEL else UNDECIDED
 
 
-def found_verdicts(results: Results) -> list[Verdict]:
-    """Of every experiment, non-trivial sparsity and pruning that has any results."""
-    found: list[Verdict] = []
-    for network, data in results.experiments():
-        table = results.experiment(network, data)
-        if (table["setting"] != "pretraining").any():
-            found += list(verdicts(table, level=LEVEL)["verdict"])
-    return [v for v in found if v.sparsity > thresholds(v.data).sparsity]
-
-
 def claim_5(results: Results) -> Outcome:
     """No experiment has a clear Jackpot ticket: in each, one of ① to ⑤ fails."""
-    found = found_verdicts(results)
+    found = results.verdicts
     parts = [
         _part(f"ticket, {v.pruning}", "no Jackpot", _not(_all_hold(v.conditions)), _said(v), _about(v))
         for v in found
@@ -68,7 +58,7 @@ def claim_6(results: Results) -> Outcome:
     Whether it grows rests on several verdicts, each called at `LEVEL`.
     """
     prizes: dict[Characteristics, list[tuple[Verdict, Called]]] = {}
-    for v in found_verdicts(results):
+    for v in results.verdicts:
         known = characteristics(v.network, v.data)
         if not known.large_data:
             prizes.setdefault(known, []).append((v, _all_hold(v.conditions[:4])))

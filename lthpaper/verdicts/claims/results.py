@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,9 @@ from lthpaper.runs import experiments, settings
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.verdicts import cells
+from lthpaper.verdicts.claims.outcome import LEVEL
 from lthpaper.verdicts.claims.relations import rows
+from lthpaper.verdicts.tickets import Verdict, verdicts
 
 NOTHING = pd.DataFrame()
 
@@ -31,7 +34,12 @@ class Results:
 
     def of(self, sparsity: float | None = None, **where: Any) -> pd.DataFrame:
         """Rows with these values, mask and subnetwork trained at one learning rate; each run once."""
-        return rows(cells.checked(self.table), sparsity, **where)
+        return rows(self.checked, sparsity, **where)
+
+    @cached_property
+    def checked(self) -> pd.DataFrame:
+        """The rows of the table that verdicts use."""
+        return cells.checked(self.table)
 
     def network(self, epochs: int, sparsity: float | None = None) -> pd.DataFrame:
         """The rows of the scale's one network and data set, not rewound."""
@@ -57,6 +65,16 @@ class Results:
     def planned(self, figure: str) -> list[Trial]:
         """The runs that a figure shows at this scale, trained or not."""
         return experiments.trials(figure, self.scale)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """Of every experiment, non-trivial sparsity and pruning that has any results."""
+        found: list[Verdict] = []
+        for network, data in self.experiments():
+            table = self.experiment(network, data)
+            if (table["setting"] != "pretraining").any():
+                found += list(verdicts(table, level=LEVEL)["verdict"])
+        return [v for v in found if v.sparsity > thresholds(v.data).sparsity]
 
     def sparsities(self, network: str, data: str) -> tuple[float, ...]:
         """The scale's non-trivial ones for an experiment (§2.2 ①)."""
