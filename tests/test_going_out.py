@@ -121,7 +121,7 @@ def test_a_ticket_is_found_by_its_name_or_digest_and_nothing_else(results):
     with pytest.raises(InputError, match=r"4 runs .* begin with 'resnet8'"):
         ticket_export.find(results, "resnet8")
     for text in ("", "fig1"):
-        with pytest.raises(InputError, match="`lthpaper list runs` lists them"):
+        with pytest.raises(InputError, match="`lthpaper store table` lists them"):
             ticket_export.find(results, text)
 
 

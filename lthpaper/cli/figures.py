@@ -32,9 +32,10 @@ from lthpaper.errors import require, suggestion
 from lthpaper.sweep.stopping import Unfinished
 
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
-    from lthpaper.store.store import Store
+    from lthpaper.store.store import Result, Store
 
 console = terminal.console()
+MOST_ROWS = 100  # that `list runs` prints, a run each
 
 
 def figures(
@@ -285,16 +286,42 @@ KINDS = {
 
 
 def _list_runs(folder: str) -> None:
+    """A row a run; where these would be pages, a row for all runs of a network, length and setting."""
     from lthpaper.runs.run import setting
 
     store = store_at(folder)
-    table = Table("run", "setting", "lr", "epochs", "seed", "sparsity", "accuracy", box=None)
-    for result in store:
-        r = result.run
-        values = (f"{r.recipe.lr:g}", str(r.recipe.epochs), str(r.seed), f"{result.sparsity:.3f}")
-        table.add_row(r.name, setting(r), *values, f"{result.accuracy:.2f}")
-    console.print(table)
-    console.print(f"{table.row_count} runs in {_where(store)}")
+    results = list(store)
+    if len(results) <= MOST_ROWS:
+        table = Table("run", "setting", "lr", "epochs", "seed", "sparsity", "accuracy", box=None)
+        for result in results:
+            r = result.run
+            values = (f"{r.recipe.lr:g}", str(r.recipe.epochs), str(r.seed), f"{result.sparsity:.3f}")
+            table.add_row(r.name, setting(r), *values, f"{result.accuracy:.2f}")
+    else:
+        columns = ("network", "data", "T", "setting", "runs", "lr", "sparsity", "seeds")
+        table = Table(*columns, box=None, padding=(0, 1, 0, 0))  # within 80 columns
+        groups: dict[tuple[str, str, int, str], list[Result]] = {}
+        for result in results:
+            r = result.run
+            groups.setdefault((r.task.network, r.task.data, r.recipe.epochs, setting(r)), []).append(result)
+        for (network, data, epochs, name), some in sorted(groups.items()):
+            rates = _span((result.run.recipe.lr for result in some), "g")
+            sparsities = _span((result.sparsity for result in some), ".2f")
+            seeds = len({result.run.seed for result in some})
+            table.add_row(network, data, str(epochs), name, str(len(some)), rates, sparsities, str(seeds))
+    console.print(table, soft_wrap=False)
+    console.print(f"{len(results)} runs in {_where(store)}")
+    if len(results) > MOST_ROWS:
+        option = f" --store {shlex.quote(folder)}" if folder else ""
+        console.print(
+            f"A row a run, with its digest: lthpaper store table{option}; --csv FILE writes that to a file."
+        )
+
+
+def _span(values: Iterable[float], form: str) -> str:
+    """0.01, or 0.005–0.1."""
+    found = sorted(set(values))
+    return "–".join(dict.fromkeys(format(value, form) for value in (found[0], found[-1])))
 
 
 def claims(

@@ -12,7 +12,7 @@ from lthpaper.cli.options import DataFolder, StoreFolder, store_at
 console = terminal.console()
 ticket_app = Commands(help="A trained subnetwork, for other programs.")
 FORMS = 18  # columns of a form's name
-RunName = Annotated[str, typer.Argument(help="A run's name or digest, or how one begins (`list runs`).")]
+RunName = Annotated[str, typer.Argument(help="A run's name or digest, or how one begins (`store table`).")]
 
 
 @ticket_app.command(epilog="Example: lthpaper ticket export resnet8-digits-1a2b --to my-ticket")

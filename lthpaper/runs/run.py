@@ -9,6 +9,7 @@ ancestors, and an experiment is a graph of values. Same digest, same training.
 """
 
 import dataclasses
+import json
 import re
 import typing
 from collections.abc import Iterable, Iterator
@@ -190,9 +191,10 @@ def rebuilt(descriptions: dict[str, Any]) -> dict[str, Run]:
     """Digest -> run, parents first, of runs and all their ancestors. Raises InputError if a description does
     not give its digest."""
     built: dict[str, Run] = {}
+    shared: dict[str, Any] = {}
     try:
         for digest in _parents_first(descriptions):
-            built[digest] = _rebuild_run(descriptions[digest], built)
+            built[digest] = _rebuild_run(descriptions[digest], built, shared)
             require(
                 built[digest].digest == digest,
                 f"The description of run {digest} gives {built[digest].digest}: it was changed, "
@@ -216,13 +218,21 @@ def _parents_first(descriptions: dict[str, Any]) -> Iterator[str]:
         raise InputError("The description names a run as its own ancestor.") from error
 
 
-def _rebuild_run(described: dict[str, Any], known: dict[str, Run]) -> Run:
+def _rebuild_run(described: dict[str, Any], known: dict[str, Run], shared: dict[str, Any]) -> Run:
+    """shared: tasks and recipes by their description, since thousands of runs have a few dozen."""
+
+    def rebuilt_once(cls: type, part: dict[str, Any], **how: Any) -> Any:
+        key = cls.__name__ + json.dumps(part, sort_keys=True)
+        if key not in shared:
+            shared[key] = rebuild(cls, part, **how)
+        return shared[key]
+
     rest = set(described) - {"task", "recipe", "init", "mask", "seed", "topology"}
     require(not rest, f"A run has no field {', '.join(sorted(rest))}: written by a newer lthpaper.")
     mask, topology = described["mask"], described.get("topology")
     return Run(
-        task=rebuild(Task, described["task"], look_up=False),
-        recipe=rebuild(Recipe, described["recipe"]),
+        task=rebuilt_once(Task, described["task"], look_up=False),
+        recipe=rebuilt_once(Recipe, described["recipe"]),
         init=_rebuild_part(described["init"], INITS, known),
         mask=None if mask is None else _rebuild_part(mask, pruning.RULES, known),
         seed=described["seed"],

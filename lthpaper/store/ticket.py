@@ -131,7 +131,8 @@ def find(store: Store, text: str) -> Run:
     runs = [result.run for result in store]
     found = [run for run in runs if run.name.startswith(text) or run.digest.startswith(text)]
     require(
-        bool(text and found), f"No run in {store.folder} is called {text!r}; `lthpaper list runs` lists them."
+        bool(text and found),
+        f"No run in {store.folder} is called {text!r}; `lthpaper store table` lists them.",
     )
     require(
         len(found) == 1,
