@@ -86,7 +86,8 @@ def test_controls_are_trained_beside_the_paper_s_settings(tmp_path):
     mine.train(quiet=True)
     for verdict in mine.verdicts["verdict"]:
         assert verdict.shuffled.against[0] == f"LT-shuffled-{verdict.pruning}"
-        assert verdict.shuffled.sentence in str(mine.findings())
+        assert [c.symbol for c in verdict.beside] == ["③m", "③ (random-erk)"]
+        assert all(c.sentence in str(mine.findings()) for c in verdict.beside)
     one = {"rounds": [1], "grid": [0.1], "seeds": 1, "experiments": ["mlp/digits"]}
     names = [t.setting for t in FIGURES["fig3"].trials(scale("smoke", **one, controls=["LT-shuffled"]))]
     assert names == [*SETTINGS, "LT-shuffled-IMP", "LT-shuffled-OMP"]

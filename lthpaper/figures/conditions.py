@@ -40,7 +40,7 @@ def effects(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     for v in verdicts:
         about = {"network": v.network, "data": v.data, "epochs": v.epochs, "sparsity": v.sparsity}
         about |= {"pruning": v.pruning or "", "kind": v.kind, "kind_ours": v.kind_ours, "first": v[1].holds}
-        for c in v.judged[1:]:
+        for c in (c for c in v.judged if c.symbol in ASKED):
             row = {"condition": c.symbol, "difference": c.difference, "low": c.low, "high": c.high}
             rows.append(
                 about | row | {"threshold": c.threshold, "holds": c.holds, "holds_ours": c.holds_ours}

@@ -103,7 +103,9 @@ SETTINGS = (
     *(f"{name}-{mask}" for mask in MASKS for name in OF_A_SUBNETWORK),
     *OF_A_DENSE_RUN,
 )
-OF_THE_PAPER = ("LT", "RR", "SDT")
+BESIDE = tuple(  # what the paper's sanity check lacks
+    name for name in (*OF_A_SUBNETWORK, *OF_A_DENSE_RUN, *DYNAMIC) if name not in ("LT", "RR", "SDT")
+)
 PERMUTED = tuple(f"RR-permuted-{mask}" for mask in MASKS)
 
 
@@ -155,13 +157,17 @@ def named(beside: Iterable[str]) -> tuple[str, ...]:
 
     beside: what is to be trained beside the paper's settings. Raises InputError for an unknown name.
     """
-    known = [name for name in (*OF_A_SUBNETWORK, *OF_A_DENSE_RUN, *DYNAMIC) if name not in OF_THE_PAPER]
     found: list[str] = []
     for name in beside:
-        hint = suggestion(name, known)
-        require(name in known, f"Unknown control {name!r}.{hint} Known: {', '.join(known)}.")
-        found += [f"{name}-{mask}" for mask in MASKS] if name in OF_A_SUBNETWORK else [name]
+        hint = suggestion(name, BESIDE)
+        require(name in BESIDE, f"Unknown control {name!r}.{hint} Known: {', '.join(BESIDE)}.")
+        found += settings_of(name, MASKS)
     return tuple(found)
+
+
+def settings_of(name: str, masks: Iterable[str]) -> list[str]:
+    """The settings of a control: one a mask where it is made of one."""
+    return [f"{name}-{mask}" for mask in masks] if name in OF_A_SUBNETWORK else [name]
 
 
 def of_scale(scale: Scale) -> list[Trial]:

@@ -38,8 +38,9 @@ the spread and may make undecided what was decided.
 pruning=None judges IMP and OMP together: LT is the better of the two at whatever learning rate, and
 has to beat RR under either mask.
 
-Where shuffled masks have been trained (lthpaper.runs.controls), ③m asks ③ of them: does LT beat masks that
-keep as many weights of every layer, at random places? The kind of ticket is the paper's and does not ask it.
+Where controls have been trained (lthpaper.runs.controls), ③ is asked of each of them in RR's place. Of
+shuffled masks it is ③m: does LT beat masks that keep as many weights of every layer, at random places? The
+kind of ticket is the paper's and does not ask it.
 
     ③m  max_η A_LT(η) − max_η A_shuffled(η) > γ
 """
@@ -54,6 +55,7 @@ import pandas as pd
 from lthpaper.errors import require
 from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
+from lthpaper.runs.controls import BESIDE, settings_of
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.conditions import Condition, condition, doubt, fails, first, imply
@@ -64,6 +66,7 @@ JACKPOT, SECONDARY, NONE = "Jackpot", "secondary prize", "none"
 EITHER = "secondary prize or Jackpot"  # a ticket, ⑤ being open
 KINDS = (NONE, UNDECIDED, SECONDARY, EITHER, JACKPOT)  # in rising order
 SUBNETWORKS = ("LT", "WR", "FT")
+SHUFFLED = "LT-shuffled"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Verdict:
     diverged: (setting, learning rate) where a seed diverged, which is then out for that setting. edges:
     (setting, learning rate) of a best at the grid's edge: a wider grid may change it. probabilities: of the
     three kinds (lthpaper.verdicts.probabilities); None where a setting has not run or seeds show no spread.
-    shuffled: ③m, None where no shuffled mask has been trained.
+    beside: ③ against every other control that has been trained, ③m first.
     """
 
     network: str
@@ -89,7 +92,7 @@ class Verdict:
     diverged: tuple[tuple[str, float], ...] = ()
     edges: tuple[tuple[str, float], ...] = ()
     probabilities: Probabilities | None = None
-    shuffled: Condition | None = None
+    beside: tuple[Condition, ...] = ()
 
     def __getitem__(self, number: int) -> Condition:
         """verdict[3] is condition ③."""
@@ -107,9 +110,13 @@ class Verdict:
 
     @property
     def judged(self) -> tuple[Condition, ...]:
-        """① to ⑤, with ③m behind ③ where shuffled masks have been trained."""
-        stricter = (self.shuffled,) if self.shuffled else ()
-        return (*self.conditions[:3], *stricter, *self.conditions[3:])
+        """① to ⑤, with those `beside` behind ③."""
+        return (*self.conditions[:3], *self.beside, *self.conditions[3:])
+
+    @property
+    def shuffled(self) -> Condition | None:
+        """③m; None where no shuffled mask has been trained."""
+        return next((c for c in self.beside if c.mark == "m"), None)
 
     @property
     def sentence(self) -> str:
@@ -162,9 +169,11 @@ def verdict(
     likely = None if quick else probabilities(*four, limits, conditions[0].holds == YES)
     reason = _reason(conditions, kind, kind_ours, assumed, why, table["seed"].nunique())
     reason += _caveats(conditions, kind, edges) + (f" {likely}." if likely else "")
-    others = shuffled(table, four[0])
-    stricter = condition(3, four[0], others, limits.gap, level, not quick).marked("m") if others.ran else None
-    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely, stricter)
+    beside = tuple(
+        condition(3, four[0], side, limits.gap, level, not quick).marked(mark)
+        for mark, side in controls(table, four[0]).items()
+    )
+    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely, beside)
 
 
 def comparisons(
@@ -254,10 +263,18 @@ def sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Si
     return side(lt or [subnetwork]), side(rr or ["RR"]), side(["SDT"]), side(["pretraining"])
 
 
-def shuffled(table: pd.DataFrame, lt: Side) -> Side:
-    """What ③m compares LT with: its masks, shuffled."""
-    names = [f"LT-shuffled-{label}" for label in sorted({c.setting.partition("-")[2] for c in lt.cells})]
-    return cells.side(" or ".join(names), names, table, set(table["lr"]))
+def controls(table: pd.DataFrame, lt: Side) -> dict[str, Side]:
+    """What has been trained beside RR under LT's masks, by the mark that ③ has against it: "m" for shuffled
+    masks, " (random-erk)" for one."""
+    masks = sorted({c.setting.partition("-")[2] for c in lt.cells})
+    there = set(table["setting"])
+    found: dict[str, Side] = {}
+    for name in sorted(BESIDE, key=lambda name: name != SHUFFLED):
+        settings = settings_of(name, masks)
+        if there & set(settings):
+            side = cells.side(" or ".join(settings), settings, table, set(table["lr"]))
+            found |= {"m" if name == SHUFFLED else f" ({name})": side} if side.ran else {}
+    return found
 
 
 def _kind(holds: Sequence[str], none: bool) -> str:
