@@ -5,9 +5,9 @@
     LT-shuffled-...                               each with its places shuffled within the layers: where that
                                                   costs nothing, the mask said no more than how much of each
                                                   layer to keep (Su 2020, Frankle 2021)
-    LT@RRnorms-...                                each from θ0 at the norms of θ0′ under the mask: a shuffled
-                                                  mask leaves layers such ordinary norms, so what is left
-                                                  between the two is not the norms'
+    LT@RRnorms-...                                those of θ0 itself, at the norms of θ0′ under the mask: a
+                                                  shuffled mask leaves layers such ordinary norms, so what is
+                                                  left between the two is not the norms'
     random-erk                                    a random mask
 
 beside pretraining, LT-IMP and LT-OMP.
@@ -60,11 +60,12 @@ def early(dense: Run, sparsity: float, epoch: int | None = None) -> Run:
 
 
 MADE = {"magnitude": magnitude, "SNIP": snip, "GraSP": grasp, "SynFlow": synflow, "early": early}
+AT_THETA0 = tuple(name for name in MADE if name != "early")
 SETTINGS = (
     *("pretraining", "LT-IMP", "LT-OMP"),
     *(f"LT-{name}" for name in MADE),
     *(f"LT-shuffled-{name}" for name in MADE),
-    *(f"LT@RRnorms-{name}" for name in MADE),
+    *(f"LT@RRnorms-{name}" for name in AT_THETA0),
     "random-erk",
 )
 
@@ -86,7 +87,8 @@ def at_initialisation(
                     run = make(dense, s)
                     yield Trial(f"LT-{name}", s, run)
                     yield Trial(f"LT-shuffled-{name}", s, shuffled(run))
-                    yield Trial(f"LT@RRnorms-{name}", s, at_norms_of(run, random_reinit(run)))
+                    if name in AT_THETA0:
+                        yield Trial(f"LT@RRnorms-{name}", s, at_norms_of(run, random_reinit(run)))
 
 
 def of_scale(scale: Scale) -> list[Trial]:
