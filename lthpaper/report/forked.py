@@ -8,13 +8,14 @@ import atexit
 import multiprocessing
 import os
 import sys
-import threading
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
+
+from lthpaper.report.kernels import end_with_parent
 
 LAUNCHER = "ipykernel_launcher"
 INLINE = "module://matplotlib_inline.backend_inline"
@@ -46,7 +47,7 @@ class Kernel(ForkServerProcess):
 
         os.setsid()
         self.daemon = False  # it may have processes of its own
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        end_with_parent()
         os.dup2(self.errors.fileno(), 2)
         self.errors.close()
         if self.cwd is not None:
@@ -76,13 +77,6 @@ class Kernel(ForkServerProcess):
         """Send it a signal."""
         assert self.pid is not None
         os.kill(self.pid, number)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 class Provisioner(LocalProvisioner):

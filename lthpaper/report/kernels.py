@@ -1,6 +1,9 @@
 """Kernels of notebooks in batch: one that does not come up is tried again, one that dies says of what."""
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +35,18 @@ def watched(forks: bool = False) -> tuple[type, Callable[[], int | None]]:
             return bool(await super().is_alive())
 
     return Watched, lambda: ended[0] if ended else None
+
+
+def end_with_parent() -> None:
+    """End this process at once when the one that began it, by multiprocessing, has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def executed(execute: Callable[..., Any], forks: bool = False) -> None:

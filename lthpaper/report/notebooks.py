@@ -160,7 +160,7 @@ def execute_all(
     jobs = max(1, min(jobs, len(chosen)))
     # Elsewhere a fork is not safe, and a process that executes one notebook gains nothing by it.
     forks = sys.platform == "linux" and len(chosen) > jobs
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), kernels.end_with_parent) as pool:
         pending = {
             pool.submit(_execute, n, path, dict(values[n]), out / path.name, forks): n
             for n, path in chosen.items()

@@ -281,6 +281,40 @@ def test_a_kernel_ends_with_the_process_that_executes_its_notebook(tmp_path):
     assert not kernel.exists()
 
 
+BATCH = """\
+import sys
+from pathlib import Path
+from lthpaper.report import notebooks
+
+if __name__ == "__main__":
+    sheet = Path(sys.argv[1])
+    list(notebooks.execute_all({"tiny": sheet}, {"tiny": {}}, sheet.parent / "out", 1))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_command_that_is_killed_leaves_no_process(tmp_path):
+    said, draft = tmp_path / "said", str(tmp_path / "draft")
+    sheet = write(
+        tmp_path / "sheets",
+        "01_tiny.ipynb",
+        f"import os, time; open({draft!r}, 'w').write(f'{{os.getpid()}} {{os.getppid()}}')\n"
+        f"os.rename({draft!r}, {str(said)!r}); time.sleep(600)",
+    )
+    (tmp_path / "batch.py").write_text(BATCH)
+    environment = os.environ | {"IPYTHONDIR": str(tmp_path / "ipython")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    with subprocess.Popen([sys.executable, tmp_path / "batch.py", sheet], env=environment) as command:
+        until = time.monotonic() + 120
+        while not said.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        command.kill()
+    left = [Path("/proc") / pid for pid in said.read_text().split()]
+    while any(path.exists() for path in left) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(path.exists() for path in left)
+
+
 def test_a_kernel_that_does_not_come_up_is_tried_once_more():
     tries = []
 
