@@ -94,8 +94,11 @@ def test_claims_read_complete_surfaces_of_this_grid_alone_and_compute_none(four,
     store, _ = four
     trials = fig4.trials(TINY)
     assert all(measured.is_measured(t.run, store, TINY) for t in trials)
-    other_grid, other_images = TINY.with_(surface_points=8), TINY.with_(surface_images=50)
-    for other in (other_grid, other_images):
+    for other in (
+        TINY.with_(surface_points=8),
+        TINY.with_(surface_images=50),
+        TINY.with_(surface_error=0.01),
+    ):
         assert not any(measured.is_measured(t.run, store, other) for t in trials)
     copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
     damaged, lost = (next(copied.folder.glob(f"measurements/surface/{t.run.digest}-*")) for t in trials[:2])
