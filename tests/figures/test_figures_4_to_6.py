@@ -230,6 +230,14 @@ def test_a_panel_says_the_mean_over_seeds_and_not_the_first_one(four):
     plt.close(figure)
 
 
+def test_a_figure_says_that_its_surfaces_are_interpolated(four):
+    _, table = four
+    assert "interpolated" not in fig4.plot(table, TINY).get_suptitle()
+    refined = fig4.plot(table, TINY.with_(surface_error=0.01))
+    assert "60 training images, in part interpolated (error 0.01);" in refined.get_suptitle()
+    plt.close("all")
+
+
 def test_a_basin_is_measured_filter_by_filter_where_every_run_was(four):
     _, table = four
     found = measured.numbers(table)
