@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.refinement import ERRORS, table
 from lthpaper.measures.refinement import FLOOR, refined
 from lthpaper.measures.surfaces import surface
 
@@ -95,3 +96,13 @@ def test_a_surface_with_an_error_goes_on_where_it_was_stopped(tmp_path: Path):
     resumed = surface(second, AXIS, AXIS[:33], **kept)
     assert np.array_equal(resumed.loss, straight.loss)
     assert first.calls + second.calls == straight.computed.sum()
+
+
+def test_the_bench_counts_what_refinement_computes_and_misses():
+    broken = np.where(BASIN > 2, np.nan, BASIN)
+    found = table([BASIN, BASIN + 1, broken])
+    assert list(found.index) == list(ERRORS)
+    assert (found["surfaces"] == 2).all()
+    assert found["computed"].is_monotonic_decreasing
+    assert (found["computed"] <= found["most_computed"]).all()
+    assert (found["within"] > 0.97).all()
