@@ -14,8 +14,8 @@ from scipy import special
 from lthpaper.verdicts.scatter import Cells, Scatter, scatter, skewness, widening
 
 CONTENTION_POINTS, CONTENTION_ERRORS = 2.0, 5.0
-CHOSEN = 1.0  # noisy cells expected among those that luck can choose from
-GIVEN = 0.3  # probability that one is noisy which luck does not choose
+CHOSEN = 0.6  # noisy cells expected among those that luck can choose from, where few are (`scatter`)
+GIVEN = 0.18  # probability that one is noisy which luck does not choose
 FALLS = np.concatenate([-np.sinh(np.linspace(0, 5.5, 34))[::-1], np.sinh(np.linspace(0, 3, 15))[1:]])
 
 
