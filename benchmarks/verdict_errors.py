@@ -144,7 +144,8 @@ def now(truth: Truth, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     found = []
     for i in range(0, len(ours), CHUNK):
         a, b = ours[i : i + CHUNK], theirs[i : i + CHUNK]
-        test = Paired(Cells.of(a - b)) if truth.paired else Rivals(Cells.of(a), Cells.of(b))
+        sides = Cells.of(a), Cells.of(b)
+        test = Paired(Cells.of(a - b), sides[0].beside(sides[1])) if truth.paired else Rivals(*sides)
         found.append((test.yes if truth.call == YES else test.no)(truth.margin))
     return np.concatenate(found)
 
