@@ -58,7 +58,7 @@ def by_rates(store: Store, of: Scale) -> str:
 
 
 def by_places(store: Store, of: Scale) -> str:
-    """Each rule less its own mask shuffled within layers, by learning rate and sparsity."""
+    """Each rule less its own mask shuffled within layers, by start, learning rate and sparsity."""
     trials = at_initialisation.of_scale(of)
     found = at_initialisation.places(table(trials, store))
     sparsities = sorted({trial.sparsity for trial in trials if trial.sparsity})

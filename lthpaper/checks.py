@@ -17,6 +17,7 @@ from lthpaper.errors import require
 from lthpaper.figures import FigureSpec, appendix_f
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
+from lthpaper.runs import controls as runs_of
 from lthpaper.runs.masks import check_patterns
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
 from lthpaper.runs.scales import Scale
@@ -37,6 +38,7 @@ def check(
     prunable: Sequence[str] | None = None,
     train_images: int | None = None,
     validation_images: int | None = None,
+    controls: Sequence[str] | None = None,
     store: str | Path | None = None,
     data_root: str | Path | None = None,
     out: str | Path | None = None,
@@ -56,12 +58,15 @@ def check(
     num_classes, in_channels, width and size it is given those that it names. scale: gives the recipe, the
     learning rates (its grid), rounds and seeds, unless they are given here; fields: any field of it.
     train_images: None for all. validation_images: held out of them; verdicts then choose learning rates on
-    these, not on the test images. Raises InputError for whatever cannot be built, found or pruned.
+    these, not on the test images. controls: trained beside the paper's settings, by their names in
+    lthpaper.runs.controls without a mask: "LT-shuffled" asks ③m. Raises InputError for whatever cannot be
+    built, found or pruned.
     """
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
     value = SanityCheck.of(network, data, how, *sizes, train_images or 0, validation_images or 0)
+    value = replace(value, controls=tuple(controls or ()))
     spec = FigureSpec("The sanity check of one network, a panel a sparsity", _trials, _plot)
     places: dict[str, Any] = {
         "store": store,
@@ -78,6 +83,7 @@ def check(
         "prunable": prunable,
         "train_images": train_images,
         "validation_images": validation_images,
+        "controls": controls,
     }
     own = changes(chosen) | {name: value for name, value in given.items() if value}
     folder = locations.figures_folder(chosen.name, out, own)
@@ -102,7 +108,8 @@ class Check(Study):
 class SanityCheck:
     """What is checked: a task under a recipe, over learning rates, IMP rounds and seeds.
 
-    rounds: k for sparsities 1 − (1 − rate)^k. Use `of` to give a factory or a name.
+    rounds: k for sparsities 1 − (1 − rate)^k. controls: as `check` takes them. Use `of` to give a factory or
+    a name.
     """
 
     task: Task
@@ -111,6 +118,7 @@ class SanityCheck:
     rounds: tuple[int, ...] = (4, 8, 11)
     seeds: int = 3
     rate: float = PRUNED_PER_ROUND
+    controls: tuple[str, ...] = ()
 
     def __post_init__(self):
         require(
@@ -124,6 +132,7 @@ class SanityCheck:
         )
         for lr in self.learning_rates:
             self.recipe.with_(lr=lr)
+        runs_of.named(self.controls)
 
     @classmethod
     def of(
@@ -181,7 +190,11 @@ class SanityCheck:
     def trials(self) -> list[Trial]:
         """Every run of the check."""
         args = (self.task, self.recipe, self.learning_rates, self.rounds, self.seeds)
-        return list(sanity_check(*args, self.settings, self.rate))
+        beside = runs_of.named(self.controls)
+        return [
+            *sanity_check(*args, self.settings, self.rate),
+            *runs_of.controls(*args, beside, self.rate),
+        ]
 
     def prunable(self) -> pd.DataFrame:
         """One row a parameter: its shape, number of weights, and whether it is prunable."""

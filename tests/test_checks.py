@@ -7,9 +7,10 @@ from torch import nn
 
 from lthpaper.checks import SanityCheck, check
 from lthpaper.errors import InputError
+from lthpaper.figures import FIGURES
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.scales import scale
-from lthpaper.runs.settings import nonzeros
+from lthpaper.runs.settings import SETTINGS, nonzeros
 from lthpaper.sweep import simulate
 from lthpaper.sweep.plan import plan
 
@@ -73,6 +74,30 @@ def test_the_scale_gives_what_is_not_given():
     assert (mine.recipe, mine.learning_rates, mine.rounds) == (own.recipe, own.grid, own.rounds)
     assert mine.seeds == 2
     assert check(perceptron, "digits", "desktop").scale.task.train_images == 0  # of another data set
+
+
+def test_controls_are_trained_beside_the_paper_s_settings(tmp_path):
+    asked = {"controls": ["LT-shuffled", "random-erk"]}
+    mine = check("mlp", recipe=RECIPE, store=tmp_path, device="cpu", **ONE, **asked)
+    paper_s = check("mlp", recipe=RECIPE, store=tmp_path, device="cpu", **ONE)
+    added = [t.setting for t in mine.trials if t not in paper_s.trials]
+    assert added == ["LT-shuffled-IMP", "LT-shuffled-OMP", "random-erk"]
+    assert set(paper_s.trials) < set(mine.trials)
+    mine.train(quiet=True)
+    for verdict in mine.verdicts["verdict"]:
+        assert verdict.shuffled.against[0] == f"LT-shuffled-{verdict.pruning}"
+        assert [c.symbol for c in verdict.beside] == ["③m", "③ (random-erk)"]
+        assert all(c.sentence in str(mine.findings()) for c in verdict.beside)
+    one = {"rounds": [1], "grid": [0.1], "seeds": 1, "experiments": ["mlp/digits"]}
+    names = [t.setting for t in FIGURES["fig3"].trials(scale("smoke", **one, controls=["LT-shuffled"]))]
+    assert names == [*SETTINGS, "LT-shuffled-IMP", "LT-shuffled-OMP"]
+
+
+def test_a_control_that_is_not_one_is_refused():
+    with pytest.raises(InputError, match=r"Unknown control 'shuffled'. Did you mean 'LT-shuffled'\? Known: "):
+        check("mlp", controls=["shuffled"])
+    with pytest.raises(InputError, match=r"Unknown control 'RR'"):
+        FIGURES["fig3"].trials(scale("smoke", controls=["RR"]))
 
 
 def test_a_dotted_path_is_the_same_network_as_the_function():

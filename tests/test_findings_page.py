@@ -10,7 +10,7 @@ from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
-from lthpaper.verdicts import controls
+from lthpaper.verdicts import at_initialisation, controls
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = importlib.util.spec_from_file_location("computed", ROOT / "docs" / "computed.py")
@@ -82,3 +82,19 @@ def test_rr_is_clearly_better_than_a_shuffled_mask_no_more_often_than_by_luck():
     found = cells("RR-", "LT-shuffled-", LAPTOP.grid)
     assert len(found) == 2 * len(LAPTOP.grid)
     assert (found["low"] > 0).sum() <= 1
+
+
+def places(start, lr):
+    """Rows of what the places of masks of θ0 are worth from a start, one a rule and sparsity."""
+    found = at_initialisation.places(table(at_initialisation.of_scale(LAPTOP), PUBLISHED))
+    names = [f"{start}-{name}" for name in at_initialisation.AT_THETA0]
+    return found[found["ours"].isin(names) & (found["lr"] == lr)]
+
+
+def test_nearly_all_that_places_of_theta_0_cost_at_0_005_is_norms():
+    plain, matched = places("LT", 0.005), places("LT@RRnorms", 0.005)
+    assert len(plain) == len(matched) == 12
+    assert (plain["difference"] < 0).all()
+    assert (matched["difference"].to_numpy() > plain["difference"].to_numpy()).all()
+    assert matched["difference"].min() > -1.6
+    assert ((matched["low"] <= 0) & (matched["high"] >= 0)).sum() == 9

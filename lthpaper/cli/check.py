@@ -112,6 +112,14 @@ def check(
             help="Hold so many out, to choose learning rates on; 0: none.",
         ),
     ] = 0,
+    controls: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--control",
+            rich_help_panel=THE_CHECK,
+            help="Train this too: LT-shuffled asks ③m, is it more than its layer counts? May be repeated.",
+        ),
+    ] = None,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 20,
     budget: Budget = "",
@@ -156,6 +164,7 @@ def check(
         "seeds": seeds,
         "train_images": train_images,
         "validation_images": validation_images,
+        "controls": controls or (),
     }
     places: dict[str, Any] = {
         "store": store,

@@ -15,15 +15,15 @@ from lthpaper.figures.verdict_marks import SHORT, no_ticket
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import tickets
-from lthpaper.verdicts.conditions import SYMBOLS
-from lthpaper.verdicts.evidence import NO, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.tickets import NONE, Verdict
 
 ASKED = {
-    2: "best rates:\nLT − SDT",
-    3: "best rates:\nLT − RR",
-    4: "same rate:\nLT − pretraining",
-    5: "best rates:\nLT − pretraining",
+    "②": "best rates:\nLT − SDT",
+    "③": "best rates:\nLT − RR",
+    "③m": "best rates:\nLT − shuffled",
+    "④": "same rate:\nLT − pretraining",
+    "⑤": "best rates:\nLT − pretraining",
 }
 
 OFFSET: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
@@ -33,16 +33,15 @@ trials = experiments.all_sparsities
 
 
 def effects(verdicts: Iterable[Verdict]) -> pd.DataFrame:
-    """One row a verdict and condition ② to ⑤: difference, low, high in points (each bound at 95 %), the
-    threshold, holds (by the means), holds_ours (by the seeds); of the verdict kind and kind_ours, and
-    first: whether ① holds."""
+    """One row a verdict and condition, "②" to "⑤" and "③m" where it is asked: difference, low, high in points
+    (each bound at 95 %), the threshold, holds (by the means), holds_ours (by the seeds); of the verdict kind
+    and kind_ours, and first: whether ① holds."""
     rows = []
     for v in verdicts:
         about = {"network": v.network, "data": v.data, "epochs": v.epochs, "sparsity": v.sparsity}
         about |= {"pruning": v.pruning or "", "kind": v.kind, "kind_ours": v.kind_ours, "first": v[1].holds}
-        for n in ASKED:
-            c = v[n]
-            row = {"condition": n, "difference": c.difference, "low": c.low, "high": c.high}
+        for c in (c for c in v.judged if c.symbol in ASKED):
+            row = {"condition": c.symbol, "difference": c.difference, "low": c.low, "high": c.high}
             rows.append(
                 about | row | {"threshold": c.threshold, "holds": c.holds, "holds_ours": c.holds_ours}
             )
@@ -58,10 +57,10 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
         ["network", "data", "sparsity", "pruning"], sort=False
     ):
         row = {"experiment": f"{network} on {data}", "s": percent(s), "mask": pruning}
-        row |= {f"{SYMBOLS[c.condition - 1]}": _said(c) for c in of_one.itertuples()}
+        row |= {c.condition: _said(c) for c in of_one.itertuples()}
         kind, ours = of_one["kind"].iloc[0], of_one["kind_ours"].iloc[0]
         rows.append(row | {"by the means": kind, "by the seeds": ours})
-    return pd.DataFrame(rows).set_index("experiment")
+    return pd.DataFrame(rows).set_index("experiment").fillna(NOT_RUN)
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -81,14 +80,15 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
     found = found.assign(effect=found["difference"], state=found["holds_ours"], mark="LT-" + found["pruning"])
     first = keys.groupby(["network", "data"], sort=False).head(1).index
     with paper_style():
-        fig, axes = plt.subplots(1, len(ASKED), figsize=(PAGE, 1.15 + 0.15 * len(keys)), sharey=True)
-        for ax, (n, asked) in zip(axes, ASKED.items(), strict=True):
-            rows = found[found["condition"] == n]
+        asked = {symbol: words for symbol, words in ASKED.items() if symbol in set(found["condition"])}
+        fig, axes = plt.subplots(1, len(asked), figsize=(PAGE, 1.15 + 0.15 * len(keys)), sharey=True)
+        for ax, (symbol, words) in zip(axes, asked.items(), strict=True):
+            rows = found[found["condition"] == symbol]
             forest.effects(ax, rows, MARKERS)
             forest.threshold(ax, rows["threshold"].iloc[0])
             bounds = [rows["low"].clip(lower=-FAR), rows["high"].clip(upper=FAR)]
             forest.points_axis(ax, pd.concat([rows["difference"], rows["threshold"], *bounds]))
-            ax.set_title(f"{SYMBOLS[n - 1]} {asked}", fontsize=6.5)
+            ax.set_title(f"{symbol} {words}", fontsize=6.5)
             ax.set_xlabel("points")
         labels = [f"{percent(key.sparsity)} {key.pruning}" for key in keys.itertuples()]
         forest.rows_axis(axes[0], labels, [])

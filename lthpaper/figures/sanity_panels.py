@@ -110,7 +110,7 @@ def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
     have = table[table["accuracy"].notna()]
     note = means.seeds_note(have) if len(have) else "nothing has run yet"
     note += f"; {table['epochs'].max()} epochs{means.diverged_note(table)}{means.unfinished_note(table)}"
-    note += "\nstrips: where ③, ④, ⑤ hold; an open mark or a question mark: by the means alone"
+    note += "\nstrips: where the conditions hold; an open mark or a question mark: by the means alone"
     fig.suptitle(note, fontsize=6.5)
     marks: list[Artist] = [swatch(s) for s in SETTINGS if s in set(table["setting"])]
     marks += [Patch(color=SIMILAR, label="similar to the best pretraining")]

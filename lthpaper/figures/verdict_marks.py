@@ -13,11 +13,10 @@ from lthpaper.figures.axes import rate_axis
 from lthpaper.figures.means import spread
 from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PALE, SURE, TICKETS
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.conditions import SYMBOLS
 from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
 from lthpaper.verdicts.tickets import EITHER, NONE, SECONDARY, Verdict
 
-ROWS = (5, 4, 3)  # conditions, from the foot of the strip up
+ROWS = ("⑤", "④", "③m", "③")  # conditions, from the foot of the strip up
 HALF = 6.5  # points, of half a ticket's band
 LINE = 8.5  # points, of a line of words
 SHORT = {EITHER: "secondary or Jackpot", SECONDARY: "secondary prize", NONE: "no ticket"}
@@ -128,24 +127,32 @@ def neighbours(lrs: Sequence[float], grid: Sequence[float]) -> list[list[float]]
 
 
 def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
-    """A row each of ③, ④ and ⑤: a mask's marker at every learning rate at which it holds.
+    """A row each of ③, ④ and ⑤, and ③m where it is asked: a mask's marker at each rate at which it holds.
 
     Filled if the seeds support that the condition holds, open if only the means say so.
     """
-    for row, n in enumerate(ROWS):
+    judged = {v.pruning: {c.symbol: c for c in v.judged} for v in found}
+    rows = [s for s in ROWS if s != "③m" or any(s in conditions for conditions in judged.values())]
+    lifts = np.linspace(0.2, -0.2, len(judged)) if len(judged) > 1 else [0]
+    for row, symbol in enumerate(rows):
         ax.axhline(row, color="#DDDDDD", linewidth=0.5, zorder=0)
-        for v, lift in zip(found, np.linspace(0.2, -0.2, len(found)) if len(found) > 1 else [0], strict=True):
-            colour, marker = COLOURS[f"LT-{v.pruning}"], MARKERS[f"LT-{v.pruning}"]
-            fill = colour if v[n].holds_ours == YES else "white"
+        asked = {p: conditions.get(symbol) for p, conditions in judged.items()}
+        for (pruning, condition), lift in zip(asked.items(), lifts, strict=True):
+            if condition is None:
+                continue
+            colour, marker = COLOURS[f"LT-{pruning}"], MARKERS[f"LT-{pruning}"]
+            fill = colour if condition.holds_ours == YES else "white"
             look: dict[str, Any] = {
                 "color": colour,
                 "markerfacecolor": fill,
                 "markeredgewidth": 0.7,
                 "markersize": 3,
             }
-            ax.plot(v[n].lrs, [row + lift] * len(v[n].lrs), linestyle="", marker=marker, **look)
-        if found and not any(v[n].lrs for v in found):
-            said = {NOT_RUN: "not run", NO: "nowhere"}.get(found[0][n].holds, "undecided")
+            heights = [row + lift] * len(condition.lrs)
+            ax.plot(condition.lrs, heights, linestyle="", marker=marker, **look)
+        there = [condition for condition in asked.values() if condition]
+        if there and not any(condition.lrs for condition in there):
+            said = {NOT_RUN: "not run", NO: "nowhere"}.get(there[0].holds, "undecided")
             ax.text(
                 0.5,
                 row,
@@ -157,8 +164,8 @@ def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
                 va="center",
             )
     rate_axis(ax, lrs)
-    ax.set_ylim(-0.6, len(ROWS) - 0.4)
-    ax.set_yticks(range(len(ROWS)), [SYMBOLS[n - 1] for n in ROWS])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(axis="y", length=0, labelsize=7.5)
     ax.grid(visible=False)
     ax.spines["left"].set_visible(False)

@@ -114,7 +114,7 @@ def _of_board(row: dict[str, Any]) -> Finding:
 
 def _verdicts(judged: list[Verdict]) -> list[Finding]:
     """Each verdict with its conditions' evidence; many are counted, and folded away."""
-    said = [Finding(_about(v), v.reason, tuple(c.sentence for c in v.conditions)) for v in judged]
+    said = [Finding(_about(v), v.reason, tuple(c.sentence for c in v.judged)) for v in judged]
     if len(said) <= MANY:
         return said
     kinds = pd.Series([v.kind_ours for v in judged]).value_counts()

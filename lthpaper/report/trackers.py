@@ -71,7 +71,7 @@ def send(results: Iterable[Result], verdicts: Iterable[Verdict], to: Any, projec
             f"verdict {verdict.network} {verdict.data} s={verdict.sparsity:.3f} {verdict.pruning or 'both'}"
         )
         about = {"sentence": verdict.sentence, "kind": verdict.kind, "kind_ours": verdict.kind_ours}
-        about |= {f"condition_{c.number}": c.sentence for c in verdict.conditions}
+        about |= {f"condition_{c.number}{c.mark}": c.sentence for c in verdict.judged}
         to.init(project=project, name=name, group="verdicts", config=about)
         to.log(_evidence(verdict), step=0)
         to.finish()
@@ -103,8 +103,8 @@ def points(result: Result) -> Iterable[tuple[int, dict[str, float]]]:
 
 
 def _evidence(verdict: Verdict) -> dict[str, float]:
-    values = {f"difference_{c.number}": c.difference for c in verdict.conditions}
-    values |= {f"confidence_{c.number}": c.confidence for c in verdict.conditions}
+    values = {f"difference_{c.number}{c.mark}": c.difference for c in verdict.judged}
+    values |= {f"confidence_{c.number}{c.mark}": c.confidence for c in verdict.judged}
     return {
         name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)
     }

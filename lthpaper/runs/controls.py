@@ -22,7 +22,7 @@ as random-erk's and change in training, at the FLOPs of one sparse training.
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, require, suggestion
 from lthpaper.networks import units
 from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.runs import pruning
@@ -32,7 +32,7 @@ from lthpaper.runs.pruning.permuted import Permuted
 from lthpaper.runs.pruning.random import LAYERS, Random
 from lthpaper.runs.pruning.shuffled import Shuffled
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run, setting
+from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import (
     Trial,
@@ -103,6 +103,9 @@ SETTINGS = (
     *(f"{name}-{mask}" for mask in MASKS for name in OF_A_SUBNETWORK),
     *OF_A_DENSE_RUN,
 )
+BESIDE = tuple(  # what the paper's sanity check lacks
+    name for name in (*OF_A_SUBNETWORK, *OF_A_DENSE_RUN, *DYNAMIC) if name not in ("LT", "RR", "SDT")
+)
 PERMUTED = tuple(f"RR-permuted-{mask}" for mask in MASKS)
 
 
@@ -134,18 +137,37 @@ def controls(
     require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(known)}.")
     if wanted & set(PERMUTED):
         units.of_task(task.shape)  # refuses now what no training could make later
-    of_dense = OF_A_DENSE_RUN | DYNAMIC
+    of_dense = {name: make for name, make in (OF_A_DENSE_RUN | DYNAMIC).items() if name in wanted}
     for lr in learning_rates:
         for seed in range(seeds):
             dense = pretraining(task, recipe.with_(lr=lr), seed)
-            made = [Trial("pretraining", 0.0, dense)]
+            if "pretraining" in wanted:
+                yield Trial("pretraining", 0.0, dense)
             for k in rounds:
                 s = imp_sparsity(k, rate)
-                for lt in (lt_imp(dense, k, rate), lt_omp(dense, s)):
-                    made += [Trial("", s, make(lt)) for make in OF_A_SUBNETWORK.values()]
-                made += [Trial(name, s, make(dense, s)) for name, make in of_dense.items()]
-            named = (Trial(trial.setting or setting(trial.run), trial.sparsity, trial.run) for trial in made)
-            yield from (trial for trial in named if trial.setting in wanted)
+                for mask, lt in zip(MASKS, (lt_imp(dense, k, rate), lt_omp(dense, s)), strict=True):
+                    for name, make in OF_A_SUBNETWORK.items():
+                        if f"{name}-{mask}" in wanted:
+                            yield Trial(f"{name}-{mask}", s, make(lt))
+                yield from (Trial(name, s, make(dense, s)) for name, make in of_dense.items())
+
+
+def named(beside: Iterable[str]) -> tuple[str, ...]:
+    """Settings by names without a mask: LT-shuffled is LT-shuffled-IMP and LT-shuffled-OMP.
+
+    beside: what is to be trained beside the paper's settings. Raises InputError for an unknown name.
+    """
+    found: list[str] = []
+    for name in beside:
+        hint = suggestion(name, BESIDE)
+        require(name in BESIDE, f"Unknown control {name!r}.{hint} Known: {', '.join(BESIDE)}.")
+        found += settings_of(name, MASKS)
+    return tuple(found)
+
+
+def settings_of(name: str, masks: Iterable[str]) -> list[str]:
+    """The settings of a control: one a mask where it is made of one."""
+    return [f"{name}-{mask}" for mask in masks] if name in OF_A_SUBNETWORK else [name]
 
 
 def of_scale(scale: Scale) -> list[Trial]:

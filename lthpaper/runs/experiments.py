@@ -11,6 +11,7 @@ from functools import partial
 
 from lthpaper import paper
 from lthpaper.paper import FIGURE6, SPARSITIES
+from lthpaper.runs import controls
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import (
@@ -70,9 +71,10 @@ def all_sparsities(scale: Scale) -> list[Trial]:
 
 
 def checked(task: Task, scale: Scale, rounds: Sequence[int]) -> Iterator[Trial]:
-    """Every setting of an experiment, with its data's recipe and grid."""
-    recipe, grid = scale.recipe_for(task.data), scale.grid_for(task.data)
-    return sanity_check(task, recipe, grid, rounds, scale.seeds)
+    """Every setting of an experiment, with its data's recipe and grid, and the scale's controls."""
+    sizes = (task, scale.recipe_for(task.data), scale.grid_for(task.data), rounds, scale.seeds)
+    yield from sanity_check(*sizes)
+    yield from controls.controls(*sizes, controls.named(scale.controls))
 
 
 def shown_rounds(task: Task, scale: Scale) -> int:

@@ -35,6 +35,8 @@ class Scale:
     contour_network: of Figures 4 and 5, which take "-noskip" of it too; correlation_networks: of Figure 6.
     curve_points: tests of a network on its way, at most; this changes no result.
     optimizer, clip, decay_norms: of every training, as a Recipe has them.
+    controls: trained beside the paper's settings in Figure 3, Appendix F, Table 3 and the conditions, by
+    their names in lthpaper.runs.controls without a mask: LT-shuffled, for ③m.
     as_paper: which of BY_DATA the paper's data sets have their own value of, as paper.py states it; such a
     field's value here is for other data sets, and changing it by `with_` changes it for all.
     """
@@ -63,6 +65,7 @@ class Scale:
     decay_norms: bool = True
     as_paper: tuple[str, ...] = ()
     validation_images: int = 0
+    controls: tuple[str, ...] = ()
 
     def __post_init__(self):
         for field, least in WHOLE.items():

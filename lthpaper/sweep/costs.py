@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from lthpaper import data
 from lthpaper.errors import InputError
@@ -59,4 +60,18 @@ def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
         found = simulate.here(todo, device, workers)
         rows[f"predicted time on {device}"] = simulate.duration(found.makespan)
         rows["packs"] = f"{found.packs}, {found.filled:.0%} full"
+        if why := emulated(todo, device):
+            rows["slow here"] = why
     return pd.DataFrame({"": rows})
+
+
+def emulated(todo: Plan, device: str) -> str:
+    """Why bf16 is slow on this machine, in a sentence; "" where it is not, or not asked for."""
+    if device != "cpu" or all(run.recipe.precision != "bf16" for run in todo.todo):
+        return ""
+    if not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return ""
+    return (
+        "this processor has no bf16 instructions: a convolution takes about ten times as long as in fp32; "
+        "--set precision=fp32 makes other runs, with results of their own"
+    )

@@ -5,6 +5,9 @@
     LT-shuffled-...                               each with its places shuffled within the layers: where that
                                                   costs nothing, the mask said no more than how much of each
                                                   layer to keep (Su 2020, Frankle 2021)
+    LT@RRnorms-...                                those of θ0 itself, at the norms of θ0′ under the mask: a
+                                                  shuffled mask leaves layers such ordinary norms, so what is
+                                                  left between the two is not the norms'
     random-erk                                    a random mask
 
 beside pretraining, LT-IMP and LT-OMP.
@@ -14,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from lthpaper.runs.controls import random_mask, shuffled
+from lthpaper.runs.controls import at_norms_of, random_mask, shuffled
 from lthpaper.runs.pruning.grasp import Grasp
 from lthpaper.runs.pruning.magnitude import Magnitude
 from lthpaper.runs.pruning.snip import Snip
@@ -22,7 +25,7 @@ from lthpaper.runs.pruning.synflow import Synflow
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Rewind, Run
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining
+from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining, random_reinit
 from lthpaper.runs.task import Task
 from lthpaper.verdicts import controls
 from lthpaper.verdicts.evidence import signed
@@ -57,10 +60,12 @@ def early(dense: Run, sparsity: float, epoch: int | None = None) -> Run:
 
 
 MADE = {"magnitude": magnitude, "SNIP": snip, "GraSP": grasp, "SynFlow": synflow, "early": early}
+AT_THETA0 = tuple(name for name in MADE if name != "early")
 SETTINGS = (
     *("pretraining", "LT-IMP", "LT-OMP"),
     *(f"LT-{name}" for name in MADE),
     *(f"LT-shuffled-{name}" for name in MADE),
+    *(f"LT@RRnorms-{name}" for name in AT_THETA0),
     "random-erk",
 )
 
@@ -82,6 +87,8 @@ def at_initialisation(
                     run = make(dense, s)
                     yield Trial(f"LT-{name}", s, run)
                     yield Trial(f"LT-shuffled-{name}", s, shuffled(run))
+                    if name in AT_THETA0:
+                        yield Trial(f"LT@RRnorms-{name}", s, at_norms_of(run, random_reinit(run)))
 
 
 def of_scale(scale: Scale) -> list[Trial]:
@@ -92,8 +99,13 @@ def of_scale(scale: Scale) -> list[Trial]:
 
 
 def places(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """One row a rule, learning rate and sparsity: the rule less its mask shuffled (controls.differences)."""
-    compared = [(f"LT-{name}", f"LT-shuffled-{name}", "what its places are worth") for name in MADE]
+    """One row a rule, start, learning rate and sparsity: less its mask shuffled (controls.differences).
+    The starts are θ0, and θ0 at ordinary norms."""
+    compared = [
+        (f"{start}-{name}", f"LT-shuffled-{name}", "what its places are worth")
+        for start in ("LT", "LT@RRnorms")
+        for name in MADE
+    ]
     found = controls.differences(table, level, compared)
     found = found.drop_duplicates(["ours", "lr", "sparsity"])  # it is of no mask of IMP's or OMP's
     return found.drop(columns=["mask", "question", "network", "data", "epochs"]).reset_index(drop=True)
@@ -103,7 +115,7 @@ def seen(table: pd.DataFrame, level: float = 0.95) -> str:
     """For each rule, a sentence: where its places help or hurt for sure, and by how much."""
     found = places(table, level)
     lines = []
-    for name, cells in found.groupby("ours", sort=False):
+    for (name, against), cells in found.groupby(["ours", "against"], sort=False):
         said = [
             f"{words} at {_where(cells, clear)} with {100 * level:g} % confidence"
             for words, clear in (("help", cells["low"] > 0), ("hurt", cells["high"] < 0))
@@ -111,7 +123,7 @@ def seen(table: pd.DataFrame, level: float = 0.95) -> str:
         ]
         ends = [signed(end, 1) for end in (cells["difference"].min(), cells["difference"].max())]
         lines.append(
-            f"{name} less its own mask shuffled: {' … '.join(dict.fromkeys(ends))} points; its places "
+            f"{name} less {against}: {' … '.join(dict.fromkeys(ends))} points; its places "
             f"{' and '.join(said) or 'neither help nor hurt for sure'}."
         )
     return "\n".join(lines) or "Nothing has run yet."

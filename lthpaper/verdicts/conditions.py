@@ -19,7 +19,7 @@ class Condition(Evidence):
     holds, holds_ours: "yes", "no", "undecided", "not run"; by the means, and with confidence.
     difference: points, as low and high (①: sparsity). threshold: what the difference is compared with.
     lrs: the subnetwork's learning rates at which it holds. best, against: (setting, learning rate) of
-    the difference. more_seeds: see Comparison.
+    the difference. more_seeds: see Comparison. mark: of a stricter control than the paper's, "m" for ③m.
     """
 
     number: int
@@ -32,10 +32,16 @@ class Condition(Evidence):
     best: tuple[str, float] | None = None
     against: tuple[str, float] | None = None
     more_seeds: int | None = None
+    mark: str = ""
 
     @property
     def symbol(self) -> str:
-        return SYMBOLS[self.number - 1]
+        return SYMBOLS[self.number - 1] + self.mark
+
+    def marked(self, mark: str) -> "Condition":
+        """The same under the name that a stricter control gives it."""
+        sentence = self.sentence.replace(self.symbol, self.symbol + mark, 1)
+        return replace(self, mark=mark, sentence=sentence)
 
 
 def first(s: float, epochs: int, limits: Thresholds, sufficient: int | None, doubt: str = "") -> Condition:

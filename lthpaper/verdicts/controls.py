@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -125,8 +124,7 @@ def beats_shuffled(
     table: pd.DataFrame, mask: str = "IMP", thresholds: Thresholds | None = None, level: float = 0.95
 ) -> Condition:
     """③m: does the ticket beat every random mask of equal layer counts? Arguments: of `beats`."""
-    found = beats(table, f"LT-shuffled-{mask}", f"LT-{mask}", thresholds, level)
-    return replace(found, sentence=found.sentence.replace("③", "③m", 1))
+    return beats(table, f"LT-shuffled-{mask}", f"LT-{mask}", thresholds, level).marked("m")
 
 
 JUDGED = (  # (ticket, control) of `verdicts`

@@ -6,6 +6,7 @@ HOPELESS. For the others seeds go where the verdict rests:
 
 - on every condition that is open, if by the means it is a ticket, which needs them all; if by the means it
   is none, on the condition that fails most surely, since one is enough;
+- on ③m too, if it is asked and open;
 - of these, on the cells that may be the best of their side, and on those that stand in the way: the
   learning rates of the other side that are not yet beaten (of LT, where the condition fails).
 
@@ -32,7 +33,7 @@ from lthpaper.verdicts.conditions import Condition
 from lthpaper.verdicts.evidence import UNDECIDED, YES, signed
 from lthpaper.verdicts.luck import Paired, Rivals, contending, typical_error
 from lthpaper.verdicts.scatter import Cells
-from lthpaper.verdicts.tickets import EITHER, Verdict, sides, verdict
+from lthpaper.verdicts.tickets import EITHER, Verdict, controls, sides, verdict
 from lthpaper.verdicts.uncertainty import Cell, arrays, paired
 
 LOOKS = (2, 3, 4, 6, 8, 11, 15, 20)  # seeds
@@ -200,13 +201,14 @@ def contested(
     found: set[tuple[str, float]] = set()
     for pruning in prunings:
         judged = verdict(table, thresholds, pruning, subnetwork, level=level, quick=True)
-        if judged.kind_ours not in OPEN:
-            continue
         four = sides(table, pruning, subnetwork)
-        contests = _contests(judged.conditions[1:], four, level, most)
-        if contests.hope >= HOPELESS:
-            for number in contests.open:
-                found |= _places(contests.of[number], four[0], four[OTHER[number]])
+        if judged.kind_ours in OPEN:
+            contests = _contests(judged.conditions[1:], four, level, most)
+            if contests.hope >= HOPELESS:
+                for number in contests.open:
+                    found |= _places(contests.of[number], four[0], four[OTHER[number]])
+        if judged.shuffled and judged.shuffled.holds_ours == UNDECIDED and not judged.shuffled.open:
+            found |= _against_shuffled(judged.shuffled, four[0], controls(table, four[0])["m"], level, most)
     return frozenset(found)
 
 
@@ -225,6 +227,16 @@ def too_close(judged: Verdict, most: int) -> str:
     return f"{about}: too close to call within {most} seeds. {between}."
 
 
+def _against_shuffled(stricter: Condition, lt: Side, against: Side, level: float, most: int) -> Places:
+    """Of ③m, which no verdict rests on: by itself."""
+    test = Rivals(arrays(lt.cells), arrays(against.cells))
+    part = _seeds(lt) / most
+    if not test.spread or part >= 1:
+        return frozenset()
+    contest = Contest(test, stricter.threshold, stricter.holds == YES, level, level)
+    return _places(contest, lt, against) if sum(contest.chances(part)) >= HOPELESS else frozenset()
+
+
 def _contests(conditions: Sequence[Condition], four: Sequence[Side], level: float, most: int) -> Contests:
     """From ② to ⑤ as judged at `level`, and LT, RR, SDT and pretraining."""
     of, given, lt = {}, {}, four[0]
@@ -237,7 +249,11 @@ def _contests(conditions: Sequence[Condition], four: Sequence[Side], level: floa
             continue
         failing = level if c.number == 5 else 1 - (1 - level) / tried
         of[c.number] = Contest(test, c.threshold, c.holds == YES, level, failing)
-    return Contests(of, given, max((c.seeds for c in lt.cells), default=0), most)
+    return Contests(of, given, _seeds(lt), most)
+
+
+def _seeds(side: Side) -> int:
+    return max((c.seeds for c in side.cells), default=0)
 
 
 def _test(number: int, lt: Side, other: Side) -> Rivals | Paired | None:
@@ -251,14 +267,14 @@ def _pairs(lt: Side, dense: Side) -> list[tuple[Cell, Cell]]:
     return [(a, b) for a in lt.cells for b in dense.cells if a.lr == b.lr]
 
 
-def _places(contest: Contest, lt: Side, other: Side) -> set[tuple[str, float]]:
+def _places(contest: Contest, lt: Side, other: Side) -> Places:
     """Of the cells that need seeds."""
     ours, theirs = contest.cells
     of_lt, of_other = lt.cells, other.cells
     if isinstance(contest.test, Paired):
         of_lt, of_other = zip(*_pairs(lt, other), strict=True)
     cells = [*zip(of_lt, ours, strict=True), *zip(of_other, theirs, strict=True)]
-    return {(cell.setting, cell.lr) for cell, needed in cells if needed}
+    return frozenset((cell.setting, cell.lr) for cell, needed in cells if needed)
 
 
 def _best(cells: Cells) -> np.ndarray:

@@ -37,6 +37,12 @@ the spread and may make undecided what was decided.
 
 pruning=None judges IMP and OMP together: LT is the better of the two at whatever learning rate, and
 has to beat RR under either mask.
+
+Where controls have been trained (lthpaper.runs.controls), ③ is asked of each of them in RR's place. Of
+shuffled masks it is ③m: does LT beat masks that keep as many weights of every layer, at random places? The
+kind of ticket is the paper's and does not ask it.
+
+    ③m  max_η A_LT(η) − max_η A_shuffled(η) > γ
 """
 
 import html
@@ -49,6 +55,7 @@ import pandas as pd
 from lthpaper.errors import require
 from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
+from lthpaper.runs.controls import BESIDE, settings_of
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.conditions import Condition, condition, doubt, fails, first, imply
@@ -59,6 +66,7 @@ JACKPOT, SECONDARY, NONE = "Jackpot", "secondary prize", "none"
 EITHER = "secondary prize or Jackpot"  # a ticket, ⑤ being open
 KINDS = (NONE, UNDECIDED, SECONDARY, EITHER, JACKPOT)  # in rising order
 SUBNETWORKS = ("LT", "WR", "FT")
+SHUFFLED = "LT-shuffled"
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class Verdict:
     diverged: (setting, learning rate) where a seed diverged, which is then out for that setting. edges:
     (setting, learning rate) of a best at the grid's edge: a wider grid may change it. probabilities: of the
     three kinds (lthpaper.verdicts.probabilities); None where a setting has not run or seeds show no spread.
+    beside: ③ against every other control that has been trained, ③m first.
     """
 
     network: str
@@ -83,6 +92,7 @@ class Verdict:
     diverged: tuple[tuple[str, float], ...] = ()
     edges: tuple[tuple[str, float], ...] = ()
     probabilities: Probabilities | None = None
+    beside: tuple[Condition, ...] = ()
 
     def __getitem__(self, number: int) -> Condition:
         """verdict[3] is condition ③."""
@@ -90,13 +100,23 @@ class Verdict:
 
     def __str__(self) -> str:
         """The verdict in a sentence, and a line a condition."""
-        return "\n".join((self.sentence, *(f"  {c.sentence}" for c in self.conditions)))
+        return "\n".join((self.sentence, *(f"  {c.sentence}" for c in self.judged)))
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
-        lines = "".join(f"<li>{html.escape(c.sentence)}</li>" for c in self.conditions)
+        lines = "".join(f"<li>{html.escape(c.sentence)}</li>" for c in self.judged)
         items = f'<ul style="list-style: none; padding-left: 1em">{lines}</ul>'
         return f"<div><b>{html.escape(self.sentence)}</b>{items}</div>"
+
+    @property
+    def judged(self) -> tuple[Condition, ...]:
+        """① to ⑤, with those `beside` behind ③."""
+        return (*self.conditions[:3], *self.beside, *self.conditions[3:])
+
+    @property
+    def shuffled(self) -> Condition | None:
+        """③m; None where no shuffled mask has been trained."""
+        return next((c for c in self.beside if c.mark == "m"), None)
 
     @property
     def sentence(self) -> str:
@@ -149,7 +169,11 @@ def verdict(
     likely = None if quick else probabilities(*four, limits, conditions[0].holds == YES)
     reason = _reason(conditions, kind, kind_ours, assumed, why, table["seed"].nunique())
     reason += _caveats(conditions, kind, edges) + (f" {likely}." if likely else "")
-    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely)
+    beside = tuple(
+        condition(3, four[0], side, limits.gap, level, not quick).marked(mark)
+        for mark, side in controls(table, four[0]).items()
+    )
+    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely, beside)
 
 
 def comparisons(
@@ -178,9 +202,9 @@ def verdicts(
     """One row a network, data set, number of epochs, sparsity and pruning (those found unless given).
 
     Columns: these five, kind, kind_ours, lrs, reason; p_jackpot, p_secondary, p_none (NaN where there are
-    none); for n = 2 … 5 difference_n and confidence_n, for n = 1 … 5 holds_n and ours_n; verdict, the
-    Verdict itself. sufficient_epochs: unless given, the largest of the network and data set, which is then
-    assumed to be sufficient.
+    none); for n = 2 … 5 difference_n and confidence_n, for n = 1 … 5 holds_n and ours_n, the same with
+    n = 3m for ③m; verdict, the Verdict itself. sufficient_epochs: unless given, the largest of the network
+    and data set, which is then assumed to be sufficient.
     """
     rows = []
     table = cells.checked(table)
@@ -195,10 +219,11 @@ def verdicts(
     return pd.DataFrame([_row(v) for v in rows], columns=list(COLUMNS))
 
 
+OF_A_CONDITION = ("holds", "ours", "difference", "confidence")
 PROBABILITIES = ("p_jackpot", "p_secondary", "p_none")
 COLUMNS = (
     *("network", "data", "epochs", "sparsity", "pruning", "kind", "kind_ours", "lrs", "reason"),
-    *(f"{what}_{n}" for n in range(1, 6) for what in ("holds", "ours", "difference", "confidence")),
+    *(f"{what}_{n}" for n in ("1", "2", "3", "3m", "4", "5") for what in OF_A_CONDITION),
     *PROBABILITIES,
     "verdict",
 )
@@ -208,17 +233,18 @@ def _row(v: Verdict) -> dict[str, object]:
     row = {name: getattr(v, name) for name in COLUMNS[:9]} | {"verdict": v}
     p = v.probabilities
     values = (p.jackpot, p.secondary, p.none) if p else (math.nan,) * 3
-    row |= dict(zip(PROBABILITIES, values, strict=True))
-    for c in v.conditions:
-        row |= {f"holds_{c.number}": c.holds, f"ours_{c.number}": c.holds_ours}
-        row |= {f"difference_{c.number}": c.difference, f"confidence_{c.number}": c.confidence}
+    row |= dict(zip(PROBABILITIES, values, strict=True)) | {"holds_3m": NOT_RUN, "ours_3m": NOT_RUN}
+    for c in v.judged:
+        found = (c.holds, c.holds_ours, c.difference, c.confidence)
+        row |= {f"{what}_{c.number}{c.mark}": one for what, one in zip(OF_A_CONDITION, found, strict=True)}
     return row
 
 
 def prunings_of(table: pd.DataFrame, subnetwork: str = "LT") -> list[str]:
-    """Labels of the masks in the table: IMP, OMP."""
+    """Labels of the masks in the table that a ticket may have: IMP, OMP. Masks made of these are controls."""
     names = [s.partition("-") for s in table["setting"].unique()]
-    return sorted({label for start, _, label in names if start in (subnetwork, "RR") and label})
+    found = {label for start, _, label in names if start in (subnetwork, "RR") and label}
+    return sorted(label for label in found if label.partition("-")[0] not in ("shuffled", "permuted"))
 
 
 def sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Side, Side, Side, Side]:
@@ -235,6 +261,20 @@ def sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Si
         return cells.side(" or ".join(settings), settings, table, grid)
 
     return side(lt or [subnetwork]), side(rr or ["RR"]), side(["SDT"]), side(["pretraining"])
+
+
+def controls(table: pd.DataFrame, lt: Side) -> dict[str, Side]:
+    """What has been trained beside RR under LT's masks, by the mark that ③ has against it: "m" for shuffled
+    masks, " (random-erk)" for one."""
+    masks = sorted({c.setting.partition("-")[2] for c in lt.cells})
+    there = set(table["setting"])
+    found: dict[str, Side] = {}
+    for name in sorted(BESIDE, key=lambda name: name != SHUFFLED):
+        settings = settings_of(name, masks)
+        if there & set(settings):
+            side = cells.side(" or ".join(settings), settings, table, set(table["lr"]))
+            found |= {"m" if name == SHUFFLED else f" ({name})": side} if side.ran else {}
+    return found
 
 
 def _kind(holds: Sequence[str], none: bool) -> str:

@@ -215,6 +215,7 @@ BAD_CHECKS = {
     "clip": (["mlp", "--clip", "-1"], "clip is -1.0"),
     "pattern": (["mlp", "--prunable", "conv*"], "matches conv*"),
     "images": (["mlp", "--train-images", "100000"], "train_images is 100000"),
+    "control": (["mlp", "--control", "LT-shufled"], "Did you mean 'LT-shuffled'?"),
 }
 
 

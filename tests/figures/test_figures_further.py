@@ -8,7 +8,7 @@ import pytest
 import torch
 from hand_made import DENSE, S8, S11, SMALL, minus, rows
 
-from lthpaper.figures import claims_picture, conditions, masks, sparsity, style, training
+from lthpaper.figures import claims_picture, conditions, fig3, masks, sparsity, style, training
 from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import SETTINGS
@@ -53,7 +53,7 @@ def test_effects_are_the_verdicts_conditions_with_their_bounds():
     assert len(found) == len(judged) * 4
     for v in judged["verdict"]:
         for n in (2, 3, 4, 5):
-            row = found.loc[(v.sparsity, v.pruning, n)]
+            row = found.loc[(v.sparsity, v.pruning, v[n].symbol)]
             assert (row["difference"], row["threshold"]) == (v[n].difference, v[n].threshold)
             assert row["low"] < row["difference"] < row["high"]
             assert row["holds_ours"] == v[n].holds_ours
@@ -69,8 +69,25 @@ def test_the_forest_plot_has_a_row_a_verdict_and_a_threshold_a_condition():
     assert dashed == [[0.5], [0.5], [-0.5], [-0.5]]
     said = [t.get_text() for t in fig.axes[-1].texts]
     assert said == ["Jackpot", "no ticket", "Jackpot", "no ticket"]
-    fifth = conditions.effects(verdicts(sanity())["verdict"]).query("condition == 5")
+    fifth = conditions.effects(verdicts(sanity())["verdict"]).query("condition == '⑤'")
     assert fifth.groupby("pruning")["holds_ours"].unique().map(list).to_dict() == {"IMP": [YES], "OMP": [NO]}
+
+
+def test_shuffled_masks_have_a_column_and_a_row_of_the_strips_where_they_were_trained():
+    below = rows("LT-shuffled-IMP", minus(DENSE, 1.5), S8) + rows("LT-shuffled-IMP", minus(DENSE, 0.4), S11)
+    table = pd.concat([sanity(), pd.DataFrame(below)])
+    fig = conditions.plot(table, SMALL)
+    assert [ax.get_title()[:2].strip() for ax in fig.axes] == ["②", "③", "③m", "④", "⑤"]
+    found = conditions.effects(verdicts(table)["verdict"]).query("condition == '③m'")
+    assert found[["sparsity", "pruning", "holds_ours"]].to_numpy().tolist() == [
+        [S8, "IMP", YES],
+        [S11, "IMP", NO],
+    ]
+    third_m = conditions.tabulate(table, SMALL)["③m"].tolist()
+    assert [said.partition(" (")[0] for said in third_m] == ["+1.2", "not run", "+0.1", "not run"]
+    strip = fig3.plot(table, SMALL).axes[1]
+    assert [t.get_text() for t in strip.get_yticklabels()] == ["⑤", "④", "③m", "③"]
+    assert [t.get_text() for t in fig3.plot(sanity(), SMALL).axes[1].get_yticklabels()] == ["⑤", "④", "③"]
 
 
 def test_what_has_not_run_has_a_row_without_a_mark():

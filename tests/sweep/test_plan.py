@@ -20,6 +20,7 @@ from lthpaper.runs.settings import (
 from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
 from lthpaper.sweep import plan as plan_module
+from lthpaper.sweep.costs import emulated
 from lthpaper.training.autotune import pack_limits
 from lthpaper.training.loop import train
 
@@ -126,6 +127,15 @@ def test_half_an_entry_is_named(store):
 
 
 # --- what it costs ---
+
+
+def test_a_plan_says_where_the_processor_has_no_bf16(monkeypatch, store):
+    half = plan_module.plan([DENSE.with_(recipe=RECIPE.with_(precision="bf16"))], store)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert "--set precision=fp32" in emulated(half, "cpu")
+    assert emulated(half, "cuda") == emulated(plan_module.plan([DENSE], store), "cpu") == ""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert emulated(half, "cpu") == ""
 
 
 def test_disk_and_network_epochs_by_hand(store):

@@ -243,6 +243,17 @@ def test_a_mask_at_theta_0_needs_no_training_and_has_its_settings(name, store):
     assert {n: int(m.sum()) for n, m in own.items()} == {n: int(m.sum()) for n, m in mixed.items()}
 
 
+def test_every_rule_has_its_shuffle_and_its_start_at_ordinary_norms():
+    small = scale("smoke", train_images=60, rounds=(4,), learning_rates=(0.05,), seeds=2)
+    trials = {(t.setting, t.run.seed): t.run for t in at_initialisation.of_scale(small)}
+    assert {name for name, _ in trials} == set(at_initialisation.SETTINGS)
+    for (name, seed), run in trials.items():
+        if name.startswith("LT@RRnorms-"):
+            plain = trials[name.replace("@RRnorms", ""), seed]
+            assert run == plain.with_(init=NormMatched(plain.init, random_reinit(plain).init))
+            assert trials[name.replace("@RRnorms", "-shuffled"), seed] == shuffled(plain)
+
+
 def test_an_early_mask_is_made_of_the_pretraining_on_its_way(store):
     run = DENSE.with_(mask=Magnitude(at=Rewind(to=DENSE, epoch=1), sparsity=0.8))
     assert setting(run) == "LT-early1"
@@ -315,5 +326,5 @@ def beside_its_shuffle(gaps) -> pd.DataFrame:
 )
 def test_the_sentence_of_a_rule_says_where_its_places_help_or_hurt(gaps, sentence):
     said = at_initialisation.seen(beside_its_shuffle(gaps))
-    assert said.startswith("LT-SNIP less its own mask shuffled: ")
+    assert said.startswith("LT-SNIP less LT-shuffled-SNIP: ")
     assert sentence in said

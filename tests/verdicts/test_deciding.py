@@ -50,6 +50,15 @@ def test_a_learning_rate_that_is_not_yet_beaten_gets_seeds_too():
     assert ("RR-IMP", 0.01) in open_cells(results)
 
 
+def test_an_open_comparison_with_shuffled_masks_gets_seeds_although_the_ticket_is_decided():
+    def beside(means):
+        shuffled = pd.DataFrame(rows("LT-shuffled-IMP", means, around=WIDE))
+        return pd.concat([table(**JACKPOT_TABLE), shuffled])
+
+    assert open_cells(beside({0.01: 85.0, 0.1: 91.9})) == {("LT-IMP", 0.1), ("LT-shuffled-IMP", 0.1)}
+    assert open_cells(beside({0.01: 80.0, 0.1: 85.0})) == frozenset()
+
+
 def test_where_it_is_none_by_the_means_the_surest_condition_gets_the_seeds():
     results = [with_(JACKPOT_TABLE, rr=None, sdt=None)]
     results += [pd.DataFrame(rows("SDT", {0.01: 84.0, 0.1: 92.6}, around=WIDE))]

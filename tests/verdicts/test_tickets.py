@@ -68,6 +68,31 @@ def test_every_possible_combination_of_conditions_gives_its_kind(wanted):
     assert [c.holds_ours for c in found.conditions] == [c.holds for c in found.conditions]
 
 
+def test_shuffled_masks_are_held_against_the_ticket_beside_its_kind():
+    beaten = rows("LT-shuffled-IMP", {0.01: 86.0, 0.1: 91.0})
+    as_good = rows("LT-shuffled-IMP", {0.01: 86.0, 0.1: 92.9})
+    alone = verdict(table(**JACKPOT_TABLE))
+    for shuffled, holds in ((beaten, "yes"), (as_good, "no")):
+        results = pd.concat([table(**JACKPOT_TABLE), pd.DataFrame(shuffled)])
+        found = verdict(results)
+        assert (found.shuffled.symbol, found.shuffled.holds, found.shuffled.holds_ours) == (
+            "③m",
+            holds,
+            holds,
+        )
+        assert found.shuffled.against == ("LT-shuffled-IMP", 0.1)
+        assert (found.kind, found.conditions) == (alone.kind, alone.conditions)
+        assert [c.symbol for c in found.judged] == ["①", "②", "③", "③m", "④", "⑤"]
+        assert str(found).splitlines()[4].strip().startswith("③m LT-IMP at learning rate 0.1 (92.90)")
+        judged = verdicts(results)
+        assert judged["pruning"].tolist() == ["IMP"]  # a shuffled mask is no ticket's
+        assert judged.loc[0, ["holds_3m", "ours_3m"]].tolist() == [holds, holds]
+        assert judged.loc[0, "difference_3m"] == found.shuffled.difference
+    assert alone.shuffled is None
+    assert len(alone.judged) == 5
+    assert verdicts(table(**JACKPOT_TABLE)).loc[0, ["holds_3m", "ours_3m"]].tolist() == ["not run", "not run"]
+
+
 accuracies = st.dictionaries(
     st.sampled_from([0.001, 0.01, 0.1, 1.0]),
     st.lists(st.integers(8000, 9500).map(lambda a: a / 100), min_size=3, max_size=3),
