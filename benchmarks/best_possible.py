@@ -38,7 +38,7 @@ def power(seeds: int, ordinary: float, wild: float) -> float:
 
 if __name__ == "__main__":
     for seeds in (3, 5):
-        for ordinary, wild in ((0.05, 0.055), (0.0073, 0.013)):
+        for ordinary, wild in ((0.05, 0.055), (0.0073, 0.013), (0.0035, 0.03)):
             print(
                 f"n = {seeds}, {ordinary:.2%} and {wild:.2%}: {power(seeds, ordinary, wild):.2f} of {POOLED}"
             )

@@ -280,7 +280,8 @@ def contests_of(truth: Truth, have: np.ndarray, level: float, most: int) -> Cont
         margin = LIMITS.gap if number in (2, 3) else -LIMITS.similar
         if number == 4:
             differences = _cells(truth.seeds[0] - truth.seeds[3], np.minimum(have[0], have[3]))
-            test, difference = Paired(differences), differences.means.max()
+            test = Paired(differences, sides_[0].beside(sides_[3]))
+            difference = differences.means.max()
         else:
             test = Rivals(sides_[0], sides_[other])
             difference = sides_[0].means.max() - sides_[other].means.max()

@@ -55,7 +55,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             bar.set_label("training loss (nats)")
             bar.set_ticks(LEVELS, labels=[f"{v:g}" for v in LEVELS])
             bar.minorticks_off()
-            _describe(fig, measured, summary)
+            _describe(fig, measured, summary, scale)
     return fig
 
 
@@ -152,13 +152,14 @@ def _basin(summary: pd.DataFrame) -> tuple[str, str]:
     return "basin_relative", f"‖{THETA_T}‖²"
 
 
-def _describe(fig: Figure, measured: pd.DataFrame, summary: pd.DataFrame) -> None:
+def _describe(fig: Figure, measured: pd.DataFrame, summary: pd.DataFrame, scale: Scale) -> None:
     row = measured[measured["kind"] == "trajectory"].iloc[0]
     seeds = measured.loc[measured["kind"] == "surface", "seed"].nunique()
     spread = f"numbers: mean ± standard deviation of {seeds} seeds, contours: the first of them"
+    between = f", in part interpolated (error {scale.surface_error:g})" if scale.surface_error else ""
     fig.suptitle(
         f"{row['network']} on {row['data']}, $s$ = {percent(row['sparsity'])}, loss on "
-        f"{row['images']:.0f} training images; lengths in ‖{THETA_T}‖"
+        f"{row['images']:.0f} training images{between}; lengths in ‖{THETA_T}‖"
         + (f"\n{spread}" if seeds > 1 else "")
         + f"\nbasin: area within {WITHIN:g} nats of the minimum, in {_basin(summary)[1]}",
         fontsize=6.5,

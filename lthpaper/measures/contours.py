@@ -111,7 +111,10 @@ def _key(run: Run, store: Store, scale: Scale) -> str:
     """A hash of what the losses depend on: the bits of the training, snapshots, grid and images."""
     result = store.get(run)
     images = sample_name(result.fingerprint, run.task.images, scale.surface_images)
-    return key_of(result.files.get(WEIGHTS, ""), snapshots(run), HALF, scale.surface_points, images)
+    parts = (result.files.get(WEIGHTS, ""), snapshots(run), HALF, scale.surface_points, images)
+    return key_of(
+        *parts, *([scale.surface_error] if scale.surface_error else [])
+    )  # 0 as before there was one
 
 
 def _surface(
@@ -139,7 +142,7 @@ def _surface(
     norm = _norm(plane)
     x = y = norm * np.linspace(-HALF, HALF, scale.surface_points)
     evaluate = Evaluator(run.task, plane, chosen, device)
-    grid = surface(evaluate, x, y, so_far[0], key=key, quiet=None)
+    grid = surface(evaluate, x, y, so_far[0], scale.surface_error, key=key, quiet=None)
     along = losses(evaluate, plane.coordinates, so_far[1], key, quiet=True)
     gx, gy = np.meshgrid(x, y)
     seen = {"kind": "surface", "x": gx.ravel(), "y": gy.ravel(), "loss": grid.loss.ravel()}

@@ -29,6 +29,7 @@ from lthpaper.errors import require
 from lthpaper.measures.batch_norm import estimate_statistics, norms
 from lthpaper.measures.folding import fold
 from lthpaper.measures.planes import Plane, Sample
+from lthpaper.measures.refinement import refined
 from lthpaper.runs.task import Task
 from lthpaper.sweep.plan import worker_count
 from lthpaper.training.pack import repeatable
@@ -42,11 +43,12 @@ SAVE_EVERY = 10.0  # seconds between partial results
 
 @dataclass(frozen=True)
 class Surface:
-    """loss: (len(y), len(x)), mean cross-entropy in nats."""
+    """loss, computed: (len(y), len(x)). Mean cross-entropy in nats, interpolated where not computed."""
 
     x: np.ndarray
     y: np.ndarray
     loss: np.ndarray
+    computed: np.ndarray
 
 
 def sample(data: DataSet, count: int, seed: int = 0) -> Sample:
@@ -75,11 +77,11 @@ def sample_name(fingerprint: str, images: int, count: int, seed: int = 0) -> str
 def pack_shape(image_size: int, device: torch.device) -> tuple[int, int]:
     """(networks a pack, images a batch) that measured fastest; bits depend on neither device's load.
 
-    On a CPU 8×8 images gain from packs and 32×32 lose (a pack spills the cache).
+    On a CPU 8×8 images gain from packs, and 16×16 and 32×32 lose (a pack spills the cache).
     """
     if device.type != "cpu":
         return 16, 500
-    return (4, 2000) if image_size <= 16 else (1, 500)
+    return (4, 2000) if image_size <= 8 else (1, 500)
 
 
 class Evaluator:
@@ -151,17 +153,20 @@ def losses(
     key: str = "",
     workers: int | None = None,
     quiet: bool = False,
+    wanted: np.ndarray | None = None,
 ) -> np.ndarray:
     """Losses (P,) at points (P, 2); NaN where logits are not finite.
 
-    file: partial results, written every few seconds beside and renamed, and taken up again if they
-    carry the same `key` and points. workers: threads, one pack each (one a core on a CPU).
+    wanted: (P,) bool, which points (None: all); others have NaN, or what the file has. file: partial results,
+    written every few seconds beside and renamed, and taken up again if they carry the same `key` and points.
+    workers: threads, one pack each (one a core on a CPU).
     """
     found, done = _resume(file, key, points)
-    todo = np.flatnonzero(~done)
+    todo = np.flatnonzero(~done if wanted is None else wanted & ~done)
     packs = [todo[i : i + evaluate.pack] for i in range(0, len(todo), evaluate.pack)]
     saved = time.monotonic()
-    bar = tqdm(total=len(points), initial=int(done.sum()), unit=" points", disable=quiet, leave=False)
+    ready = int(done.sum())
+    bar = tqdm(total=ready + len(todo), initial=ready, unit=" points", disable=quiet, leave=False)
     try:
         with bar, repeatable(evaluate.device):
             for part, values in _evaluated(evaluate, points, packs, workers):
@@ -177,11 +182,27 @@ def losses(
 
 
 def surface(
-    evaluate: Evaluator, x: np.ndarray, y: np.ndarray, file: str | Path | None = None, **options: Any
+    evaluate: Evaluator,
+    x: np.ndarray,
+    y: np.ndarray,
+    file: str | Path | None = None,
+    error: float = 0.0,
+    **options: Any,
 ) -> Surface:
-    """The losses on the grid of x and y; options as in `losses`."""
+    """The losses on the grid of x and y, each equally spaced; options as in `losses`.
+
+    error: 0 computes every point; else what interpolation gives to within this share of a loss is not
+    computed (`refinement.refined`).
+    """
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)  # rows of y, columns of x
-    return Surface(x, y, losses(evaluate, points, file, **options).reshape(len(y), len(x)))
+
+    def compute(wanted: np.ndarray) -> np.ndarray:
+        return losses(evaluate, points, file, wanted=wanted.ravel(), **options).reshape(wanted.shape)
+
+    everywhere = np.ones((len(y), len(x)), dtype=bool)
+    if error == 0:
+        return Surface(x, y, compute(everywhere), everywhere)
+    return Surface(x, y, *refined(compute, len(y), len(x), error))
 
 
 def line(

@@ -32,7 +32,9 @@ class Scale:
     micro_batch: the most images
     that one forward pass takes (0: a whole batch), for devices on which a batch does not fit. surface_points,
     surface_images: of Figures 4 and 5, points a side of the grid and training images behind each loss.
-    contour_network: of Figures 4 and 5, which take "-noskip" of it too; correlation_networks: of Figure 6.
+    surface_error: a grid point that interpolation gives to within this share of its loss is not computed (0:
+    all are). contour_network: of Figures 4 and 5, which take "-noskip" of it too; correlation_networks: of
+    Figure 6.
     curve_points: tests of a network on its way, at most; this changes no result.
     optimizer, clip, decay_norms: of every training, as a Recipe has them.
     controls: trained beside the paper's settings in Figure 3, Appendix F, Table 3 and the conditions, by
@@ -57,6 +59,7 @@ class Scale:
     micro_batch: int = 0
     surface_points: int = 25
     surface_images: int = 1000
+    surface_error: float = 0.0
     contour_network: str = "resnet8"
     correlation_networks: tuple[str, ...] = ("resnet8", "vgg-small")
     curve_points: int = CURVE_POINTS
@@ -82,6 +85,10 @@ class Scale:
         )
         check_rounds(self.rounds)
         check_once(self, "learning_rates", "grid", "rounds")
+        require(
+            0 <= self.surface_error <= 0.1,
+            f"surface_error is {self.surface_error:g}; it must be from 0 (every point is computed) to 0.1.",
+        )
         require(
             set(self.as_paper) <= set(BY_DATA),
             f"as_paper is {self.as_paper}; it takes some of {', '.join(BY_DATA)}.",

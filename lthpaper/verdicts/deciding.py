@@ -34,7 +34,7 @@ from lthpaper.verdicts.evidence import UNDECIDED, YES, signed
 from lthpaper.verdicts.luck import Paired, Rivals, contending, typical_error
 from lthpaper.verdicts.scatter import Cells
 from lthpaper.verdicts.tickets import EITHER, Verdict, controls, sides, verdict
-from lthpaper.verdicts.uncertainty import Cell, arrays
+from lthpaper.verdicts.uncertainty import Cell, arrays, paired
 
 LOOKS = (2, 3, 4, 6, 8, 11, 15, 20)  # seeds
 BEST = 1.5  # a cell that many typical standard errors below its side's best may be the best
@@ -260,7 +260,7 @@ def _test(number: int, lt: Side, other: Side) -> Rivals | Paired | None:
     if number != 4:
         return Rivals(arrays(lt.cells), arrays(other.cells))
     pairs = _pairs(lt, other)
-    return Paired(arrays([a.less(b) for a, b in pairs])) if pairs else None
+    return paired(pairs) if pairs else None
 
 
 def _pairs(lt: Side, dense: Side) -> list[tuple[Cell, Cell]]:

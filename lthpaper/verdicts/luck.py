@@ -14,8 +14,9 @@ from scipy import special
 from lthpaper.verdicts.scatter import Cells, Scatter, scatter, skewness, widening
 
 CONTENTION_POINTS, CONTENTION_ERRORS = 2.0, 5.0
-CHOSEN = 1.0  # noisy cells expected among those that luck can choose from
-GIVEN = 0.3  # probability that one is noisy which luck does not choose
+CHOSEN = 0.6  # noisy cells expected among those that luck can choose from, where few are (`scatter`)
+GIVEN = 0.18  # probability that one is noisy which luck does not choose
+LESS_SKEWED = 0.8  # a noisy difference than the noisier of its two cells
 FALLS = np.concatenate([-np.sinh(np.linspace(0, 5.5, 34))[::-1], np.sinh(np.linspace(0, 3, 15))[1:]])
 
 
@@ -137,9 +138,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Paired:
-    """Differences seed by seed, arrays (..., cells)."""
+    """Differences seed by seed, arrays (..., cells), and the cells of both sides, (..., twice the cells)."""
 
     cells: Cells
+    sides: Cells
 
     @cached_property
     def near(self) -> np.ndarray:
@@ -152,7 +154,7 @@ class Paired:
     def yes(self, margin: float) -> np.ndarray:
         """p-value of "the largest difference is more than margin"."""
         k = self.near.sum(-1)
-        errors, weights = self._noise(2 * np.minimum(CHOSEN / k, GIVEN), -1)
+        errors, weights = self._noise(2 * np.minimum(CHOSEN / k, GIVEN))
         p = _tail(self.cells.means - margin, errors, weights).min(-1)
         return -np.expm1(k * np.log1p(-np.minimum(p, 1 - 1e-16)))
 
@@ -162,15 +164,17 @@ class Paired:
 
     def below(self, margin: float) -> np.ndarray:
         """(..., cells): p-values of "this difference is less than margin"."""
-        return _tail(margin - self.cells.means, *self._noise(2 * GIVEN, 1))
+        return _tail(margin - self.cells.means, *self._noise(2 * GIVEN))
 
     @property
     def chances(self) -> tuple[int, int]:
         return int(self.near.sum()), 1
 
-    def _noise(self, noisy: np.ndarray | float, sign: int) -> tuple[np.ndarray, np.ndarray]:
-        """Errors of the cells' means and their probabilities. A difference is noisy if either of two is."""
-        wider = widening(sign * skewness(self.cells, self.near), self.cells.seeds)
+    def _noise(self, noisy: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Errors of the cells' means and their probabilities. A difference is noisy if either of two is. Its
+        tail is that one's, on either side; differences of cells alike would show no skewness."""
+        skew = skewness(self.sides, np.concatenate([self.near, self.near], -1))
+        wider = widening(LESS_SKEWED * np.abs(skew), self.cells.seeds)
         levels, weights = scatter(self.cells, self.near, noisy, wider).levels()
         return np.sqrt(levels / self.cells.seeds[..., None]), weights
 

@@ -8,12 +8,15 @@ in the manner of limma's moderated variances):
 
     log σ² of a side's common variance   flat; with probability ALIKE, near the other side's
     a cell's variance is ρσ²             ρ = 1; with probability `noisy` one of RATIOS, larger ones likelier
+    many cells are noisy                 with probability MANY; each with MANY_NOISY then, instead of `noisy`
     its seeds' sample variance s²        ρσ² χ²/f with f = seeds − 1
 
 A cell that scatters like the others borrows all of their seeds. One that shows more keeps its own variance,
 with one degree of freedom less than its seeds give (the weight of large ρ does that): with three seeds it is
-hardly ever called. Only *more* than the common variance is modelled: a cell that shows less keeps the common
-one, which is cautious. A cell of one seed shows nothing, and is taken as one of the others.
+hardly ever called. One noisy cell makes the others suspect: on a side where all scatter differently, a cell
+whose few seeds lie close together by luck would else pass for one that scatters little. Only *more* than
+the common variance is modelled: a cell that shows less keeps the common one, which is cautious. A cell of one
+seed shows nothing, and is taken as one of the others.
 
 Where seeds are skewed, a cell without its rare low (or high) seeds has both a mean that flatters it and a
 variance that is too small. So a noisy cell's error is widened by the skewness of all cells together, on the
@@ -33,7 +36,7 @@ STEP = np.log(10) / 2  # between the logarithms of RATIOS
 RATIOS = np.exp(STEP * np.arange(1, 7))  # of a noisy cell's variance to the common one: 3 to 1,000
 ALL = np.concatenate([[1.0], RATIOS])
 PRIOR = RATIOS**0.5 / (RATIOS**0.5).sum()  # of RATIOS, for a noisy cell
-MOST_NOISY = 0.6  # no cell is noisy with more prior probability
+MANY, MANY_NOISY = 0.3, 0.6  # probability that a side has many noisy cells, and that each is one then
 WIDER = 6.0  # error of a mean: by 1 + WIDER · skewness / √seeds
 ALIKE, APART = 0.7, 0.5  # probability that the sides' log σ² are alike, and the spread of its difference then
 FINE = 1.3  # spacing of the common variance's nodes, in posterior standard deviations of its logarithm
@@ -129,8 +132,8 @@ def scatter(
     cells: Cells, informs: np.ndarray, noisy: np.ndarray | float, wider: np.ndarray | float = 1.0
 ) -> Scatter:
     """From the cells' sample variances. informs: (..., cells), which of them say what the common variance is;
-    at least one of these has more than one seed. noisy: (...,), prior probability that a cell is. wider:
-    (..., cells), by what its error is then too small (`widening`)."""
+    at least one of these has more than one seed. noisy: (...,), prior probability that a cell is, where few
+    are. wider: (..., cells), by what its error is then too small (`widening`)."""
     s2, freedom = np.maximum(cells.variances, FLOOR), cells.seeds - 1.0
     used = freedom * informs
     total = used.sum(-1, keepdims=True)
@@ -144,13 +147,18 @@ def scatter(
     excess[..., 1:] += widened[..., None, :, None]
     half = freedom[..., None, :, None] / 2
     likelihood = np.exp(half * (excess - np.exp(np.minimum(excess, 50)) + 1))  # (..., nodes, cells, ratios)
-    share = np.minimum(np.asarray(noisy, dtype=float), MOST_NOISY)[..., None] * (freedom > 0)
-    prior = np.concatenate([1 - share[..., None], share[..., None] * PRIOR], -1)  # (..., cells, ratios)
-    shares = likelihood * prior[..., None, :, :]
-    whole = shares.sum(-1)
-    weights = (np.log(whole + 1e-300) * informs[..., None, :]).sum(-1)  # (..., nodes)
-    weights = np.exp(weights - weights.max(-1, keepdims=True))
-    shares /= np.maximum(whole, 1e-300)[..., None]
+    wild = likelihood[..., 1:] * PRIOR
+    few_many = np.stack(np.broadcast_arrays(noisy, MANY_NOISY), -1)[..., None, None, :]  # (..., 1, 1, 2)
+    share = few_many * (freedom > 0)[..., None, :, None]
+    alike = likelihood[..., :1] * (1 - share)  # (..., nodes, cells, 2)
+    whole = alike + share * wild.sum(-1, keepdims=True) + 1e-300
+    logs = (np.log(whole) * informs[..., None, :, None]).sum(-2) + np.log([1 - MANY, MANY])  # (..., nodes, 2)
+    joint = np.exp(logs - logs.max((-2, -1), keepdims=True))
+    weights = joint.sum(-1)
+    given = joint / np.maximum(weights, 1e-300)[..., None]  # of few and many, at a node
+    common = (given[..., None, :] * alike / whole).sum(-1, keepdims=True)  # that a cell is not noisy
+    own = (1 - common) * wild / np.maximum(wild.sum(-1, keepdims=True), 1e-300)
+    shares = np.concatenate([common, own], -1)  # (..., nodes, cells, ratios)
     return Scatter(nodes, weights / weights.sum(-1, keepdims=True), shares, per)
 
 

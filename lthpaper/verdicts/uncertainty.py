@@ -145,7 +145,13 @@ def best_pair(
     winners = tuple(a for (a, _), gap in zip(pairs, gaps, strict=True) if beyond(gap, margin, strict))
     top = int(np.argmax(gaps))
     found = Comparison(gaps[top], beyond(gaps[top], margin, strict), *pairs[top], winners)
-    return _judged(found, Paired(arrays([a.less(b) for a, b in pairs])), margin, level, bounds)
+    return _judged(found, paired(pairs), margin, level, bounds)
+
+
+def paired(pairs: Sequence[tuple[Cell, Cell]]) -> Paired:
+    """The test of their differences."""
+    ours, theirs = zip(*pairs, strict=True)
+    return Paired(arrays([a.less(b) for a, b in pairs]), arrays(ours).beside(arrays(theirs)))
 
 
 def beyond(difference: float, margin: float, strict: bool) -> bool:

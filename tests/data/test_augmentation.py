@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency, chisquare
 
-from lthpaper.data.augment import crop_flip, draws, padded
+from lthpaper.data.augment import crop_flip, draws, normalised, padded
 from lthpaper.torchvision_compat import torchvision
 
 
@@ -128,3 +128,20 @@ def test_without_flips_the_order_and_the_shifts_stay_the_same():
 
 def test_without_padding_nothing_is_shifted():
     assert not draws(0, 0, 50, 0, True)[1].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalised_pixels_have_the_same_bits_and_layout_in_both_layouts(dtype, channels):
+    last = pictures(4, 7, channels).unflatten(0, (2, 2))  # (K, B, H, W, C)
+    mean, std = (
+        torch.tensor(v[:channels], dtype=torch.float64) for v in ([0.48, 0.46, 0.41], [0.2, 0.3, 0.1])
+    )
+    plain = last.movedim(-1, -3).contiguous()
+    found, expected = (normalised(x, mean, std, dtype) for x in (last.movedim(-1, -3), plain))
+    assert torch.equal(found, expected)
+    assert found.dtype == dtype
+    assert expected.is_contiguous()
+    assert found.movedim(-3, -1).is_contiguous()
+    exact = (plain.double() / 255 - mean[:, None, None]) / std[:, None, None]
+    assert torch.allclose(found.double(), exact, atol={torch.bfloat16: 0.1}.get(dtype, 1e-5))

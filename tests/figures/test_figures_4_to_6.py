@@ -94,8 +94,11 @@ def test_claims_read_complete_surfaces_of_this_grid_alone_and_compute_none(four,
     store, _ = four
     trials = fig4.trials(TINY)
     assert all(measured.is_measured(t.run, store, TINY) for t in trials)
-    other_grid, other_images = TINY.with_(surface_points=8), TINY.with_(surface_images=50)
-    for other in (other_grid, other_images):
+    for other in (
+        TINY.with_(surface_points=8),
+        TINY.with_(surface_images=50),
+        TINY.with_(surface_error=0.01),
+    ):
         assert not any(measured.is_measured(t.run, store, other) for t in trials)
     copied = Store(shutil.copytree(store.folder, tmp_path / "copy"))
     damaged, lost = (next(copied.folder.glob(f"measurements/surface/{t.run.digest}-*")) for t in trials[:2])
@@ -225,6 +228,14 @@ def test_a_panel_says_the_mean_over_seeds_and_not_the_first_one(four):
     mean = measured.numbers(table)["accuracy"].iloc[0] + 5
     assert f"accuracy (%)\n{mean:.1f} ± 7.1\n" in figure.axes[0].texts[-1].get_text()
     plt.close(figure)
+
+
+def test_a_figure_says_that_its_surfaces_are_interpolated(four):
+    _, table = four
+    assert "interpolated" not in fig4.plot(table, TINY).get_suptitle()
+    refined = fig4.plot(table, TINY.with_(surface_error=0.01))
+    assert "60 training images, in part interpolated (error 0.01);" in refined.get_suptitle()
+    plt.close("all")
 
 
 def test_a_basin_is_measured_filter_by_filter_where_every_run_was(four):

@@ -24,6 +24,7 @@ from lthpaper.measures.planes import (
     trajectory_plane,
     window,
 )
+from lthpaper.measures.refinement import FLOOR
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
 from lthpaper.measures.surfaces import Evaluator, line, losses, sample, surface
 from lthpaper.runs.masks import dense_mask, global_magnitude, prunable
@@ -265,6 +266,16 @@ def test_a_surface_goes_on_where_it_was_stopped(evaluate: Evaluator, plane: Plan
     damaged = surface(evaluate, x, y, file, key="a", quiet=True)
     np.testing.assert_array_equal(damaged.loss, resumed.loss)
     assert [p.name for p in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_refined_surface_has_the_whole_ones_bits_where_it_is_computed(evaluate: Evaluator, plane: Plane):
+    x, y = (np.linspace(axis[0], axis[-1], 17) for axis in window(plane, 2))
+    whole = surface(evaluate, x, y, quiet=True)
+    found = surface(evaluate, x, y, error=0.02, quiet=True)
+    assert found.computed.mean() < 0.9
+    np.testing.assert_array_equal(found.loss[found.computed], whole.loss[found.computed])
+    errors = np.abs(found.loss - whole.loss) / (whole.loss + FLOOR)
+    assert np.quantile(errors, 0.95) < 0.02
 
 
 def test_rows_are_y_and_columns_x(evaluate: Evaluator, plane: Plane):

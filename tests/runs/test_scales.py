@@ -215,6 +215,7 @@ REFUSED = {
     "micro_batch": [-1, 1.5, 3],
     "surface_points": [1, 0],
     "surface_images": [0, "all"],
+    "surface_error": [-0.01, 0.2, "small", math.nan],
     "as_paper": ["seeds", ["epochs", "network"]],
     "optimizer": ["adam", "", 1],
     "clip": [-1, "much", math.nan, True],
