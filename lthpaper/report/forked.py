@@ -10,12 +10,12 @@ import os
 import sys
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
-from typing import Any
-
-from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning import LocalProvisioner
+from typing import TYPE_CHECKING, Any
 
 from lthpaper.report.kernels import end_with_parent
+
+if TYPE_CHECKING:
+    from jupyter_client.connect import KernelConnectionInfo
 
 LAUNCHER = "ipykernel_launcher"
 INLINE = "module://matplotlib_inline.backend_inline"
@@ -79,19 +79,22 @@ class Kernel(ForkServerProcess):
         os.kill(self.pid, number)
 
 
-class Provisioner(LocalProvisioner):
-    """jupyter_client's own, which begins a kernel by a fork."""
+def provisioner(**how: Any) -> Any:
+    """jupyter_client's own provisioner of a kernel, which begins it by a fork. how: its arguments."""
+    from jupyter_client.provisioning import LocalProvisioner  # a machine that only trains may lack it
 
-    process: Any = None
+    class Forking(LocalProvisioner):
+        process: Any = None
 
-    async def launch_kernel(self, cmd: list[str], **how: Any) -> KernelConnectionInfo:
-        """Start the kernel of a command, `python -m ipykernel_launcher …`; how: env, cwd."""
-        if cmd[0] != sys.executable or LAUNCHER not in cmd:
-            return await super().launch_kernel(cmd, **how)
-        multiprocessing.set_forkserver_preload(IMPORTED)
-        self.process = Kernel(cmd[cmd.index(LAUNCHER) + 1 :], how["env"], how.get("cwd"))
-        self.process.start()
-        self.process.errors.close()
-        self.pid = self.pgid = self.process.pid
-        self.cwd = how.get("cwd")
-        return self.connection_info
+        async def launch_kernel(self, cmd: list[str], **how: Any) -> "KernelConnectionInfo":
+            if cmd[0] != sys.executable or LAUNCHER not in cmd:
+                return await super().launch_kernel(cmd, **how)
+            multiprocessing.set_forkserver_preload(IMPORTED)
+            self.process = Kernel(cmd[cmd.index(LAUNCHER) + 1 :], how["env"], how.get("cwd"))
+            self.process.start()
+            self.process.errors.close()
+            self.pid = self.pgid = self.process.pid
+            self.cwd = how.get("cwd")
+            return self.connection_info
+
+    return Forking(**how)

@@ -24,9 +24,9 @@ def watched(forks: bool = False) -> tuple[type, Callable[[], int | None]]:
         def __init__(self, **how: Any):
             super().__init__(**how)
             if forks:
-                from lthpaper.report.forked import Provisioner  # what Windows lacks
+                from lthpaper.report.forked import provisioner  # what Windows lacks
 
-                self.provisioner = Provisioner(kernel_spec=self.kernel_spec, parent=self)
+                self.provisioner = provisioner(kernel_spec=self.kernel_spec, parent=self)
 
         async def is_alive(self) -> bool:  # type: ignore[override]
             process = getattr(self.provisioner, "process", None)
