@@ -59,7 +59,11 @@ def _collapsed(run: Run, store: Store) -> float:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A panel a learning rate, each rule (filled) beside its own mask shuffled (open), at every sparsity."""
+    """A panel a learning rate, each rule (filled) beside its own mask shuffled (open), at every sparsity.
+
+    Starts at ordinary norms are in the table alone.
+    """
+    table = table[table["setting"].isin(["pretraining", *CASES])]
     rates = sorted(table["lr"].unique())
     with paper_style():
         size = (PAGE, 1.1 + 1.7 * len(rates))

@@ -69,8 +69,17 @@ def _conv(c: Context, m: nn.Conv2d, name: str, x: Tensor) -> Tensor:
     if x.shape[2:] == m.kernel_size == (1, 1) and m.groups == 1 and m.padding in ((0, 0), "valid", "same"):
         vectors = x.flatten(1).unflatten(1, (c.k, -1)).transpose(0, 1)  # (K, B, C)
         return products(vectors, weight.flatten(2), bias).transpose(0, 1).flatten(1)[..., None, None]
-    bias = None if bias is None else bias.flatten()
-    return F.conv2d(x, weight.flatten(0, 1), bias, m.stride, m.padding, m.dilation, c.k * m.groups)
+    weight, bias = weight.flatten(0, 1), None if bias is None else bias.flatten()
+    groups = c.k * m.groups
+    if x.shape[1] == groups == 3 and x.device.type == "cpu":
+        # Three grey images: oneDNN without AVX-512 takes them for one of three colours, and adds up the
+        # weights' gradient in another order. Beside a fourth, of zeros, they are what they are in any pack.
+        more = weight.shape[0] // 3
+        weight = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, more))
+        bias = None if bias is None else F.pad(bias, (0, more))
+        out = F.conv2d(F.pad(x, (0, 0, 0, 0, 0, 1)), weight, bias, m.stride, m.padding, m.dilation, 4)
+        return F.pad(out, (0, 0, 0, 0, 0, -more))  # not a slice: its gradient would have another layout
+    return F.conv2d(x, weight, bias, m.stride, m.padding, m.dilation, groups)
 
 
 def batch_norm(c: Context, m: nn.BatchNorm2d, name: str, x: Tensor) -> Tensor:
