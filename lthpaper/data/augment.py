@@ -60,9 +60,8 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) ->
     offset = (mean / std).to(dtype)
     last = pixels.movedim(-3, -1)  # (..., H, W, C)
     if pixels.device.type == "cpu" and last.is_contiguous() and not pixels.is_contiguous():
-        width = last.shape[
-            -2
-        ]  # rows of W·C numbers: a CPU's loops over three channels take three times as long
+        # rows of W·C numbers: a CPU's loops over three channels take three times as long
+        width = last.shape[-2]
         rows = last.flatten(-2).to(dtype).mul_(scale.repeat(width)).sub_(offset.repeat(width))
         return rows.unflatten(-1, (width, -1)).movedim(-1, -3)
     return pixels.to(dtype) * scale[:, None, None] - offset[:, None, None]

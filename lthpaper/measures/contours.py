@@ -112,9 +112,8 @@ def _key(run: Run, store: Store, scale: Scale) -> str:
     result = store.get(run)
     images = sample_name(result.fingerprint, run.task.images, scale.surface_images)
     parts = (result.files.get(WEIGHTS, ""), snapshots(run), HALF, scale.surface_points, images)
-    return key_of(
-        *parts, *([scale.surface_error] if scale.surface_error else [])
-    )  # 0 as before there was one
+    refined = [scale.surface_error] if scale.surface_error else []  # a whole surface's key has no such part
+    return key_of(*parts, *refined)
 
 
 def _surface(

@@ -33,7 +33,7 @@ from lthpaper.verdicts.conditions import Condition
 from lthpaper.verdicts.evidence import UNDECIDED, YES, signed
 from lthpaper.verdicts.luck import Paired, Rivals, contending, typical_error
 from lthpaper.verdicts.scatter import Cells
-from lthpaper.verdicts.tickets import EITHER, Verdict, controls, sides, verdict
+from lthpaper.verdicts.tickets import EITHER, Verdict, control_sides, sides, verdict
 from lthpaper.verdicts.uncertainty import Cell, arrays, paired
 
 LOOKS = (2, 3, 4, 6, 8, 11, 15, 20)  # seeds
@@ -208,7 +208,9 @@ def contested(
                 for number in contests.open:
                     found |= _places(contests.of[number], four[0], four[OTHER[number]])
         if judged.shuffled and judged.shuffled.holds_ours == UNDECIDED and not judged.shuffled.open:
-            found |= _against_shuffled(judged.shuffled, four[0], controls(table, four[0])["m"], level, most)
+            found |= _against_shuffled(
+                judged.shuffled, four[0], control_sides(table, four[0])["m"], level, most
+            )
     return frozenset(found)
 
 

@@ -171,7 +171,7 @@ def verdict(
     reason += _caveats(conditions, kind, edges) + (f" {likely}." if likely else "")
     beside = tuple(
         condition(3, four[0], side, limits.gap, level, not quick).marked(mark)
-        for mark, side in controls(table, four[0]).items()
+        for mark, side in control_sides(table, four[0]).items()
     )
     return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely, beside)
 
@@ -263,7 +263,7 @@ def sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Si
     return side(lt or [subnetwork]), side(rr or ["RR"]), side(["SDT"]), side(["pretraining"])
 
 
-def controls(table: pd.DataFrame, lt: Side) -> dict[str, Side]:
+def control_sides(table: pd.DataFrame, lt: Side) -> dict[str, Side]:
     """What has been trained beside RR under LT's masks, by the mark that ③ has against it: "m" for shuffled
     masks, " (random-erk)" for one."""
     masks = sorted({c.setting.partition("-")[2] for c in lt.cells})
