@@ -204,7 +204,6 @@ DESKTOP = Scale(
     seeds=paper.SEEDS,
     grid=(0.005, 0.01, 0.05, 0.1, 0.2),
     train_images=5000,
-    precision="bf16",
     experiments=("resnet20/cifar10-16", "resnet20-noskip/cifar10-16"),
     contour_network="resnet20",
     correlation_networks=("resnet20",),

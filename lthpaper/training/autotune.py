@@ -87,7 +87,7 @@ def smallest_pack(run: Run, device: torch.device) -> int:
 
 
 def _packs_on_a_cpu(run: Run) -> bool:
-    return data.card(run.task.data).size <= 16
+    return data.card(run.task.data).size < 16
 
 
 @lru_cache(maxsize=64)
