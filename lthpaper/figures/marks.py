@@ -16,12 +16,12 @@ def marks(fig: Figure, table: pd.DataFrame) -> list[tuple[float, float, str]]:
     """(x, y, digest) of each mark whose height is the mean accuracy of some runs of the table, one of which
     the digest names. x, y: from the picture's left and upper edge, as shares of its size.
 
-    A mean that runs of several places share is left out: the height does not tell which it is.
+    A mean that runs of several places share is left out: the height does not tell which it is. The figure
+    has been drawn, so its layout stands.
     """
     means = _means(table)
     if not means:
         return []
-    fig.draw_without_rendering()  # positions are those of the finished layout
     found = {}
     for ax in fig.axes:
         for x, y in _drawn(ax):

@@ -4,7 +4,8 @@ and a JSON sidecar."""
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from lthpaper.figures.marks import marks
 from lthpaper.provenance import git_revision, versions
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
+
+DPI = 200  # of the PNG
 
 
 def sources(name: str, scale: Any, trials: Sequence[Trial], store: Store) -> dict[str, Any]:
@@ -114,19 +117,37 @@ def publish(
     said = json.dumps(about, sort_keys=True)
     name = f"lthpaper {about['figure']}"
     png = {"Title": name, "Description": said, "Comment": about["alt"]}
-    fig.savefig(base.with_suffix(".png"), dpi=200, metadata=png)
     pdf = {"Title": name, "Subject": said, "Keywords": about["alt"]}
-    fig.savefig(base.with_suffix(".pdf"), metadata=pdf)
     svg = {"Title": name, "Description": about["alt"], "Date": None}
-    fig.savefig(base.with_suffix(".svg"), metadata=svg)
+    with laid_out(fig, DPI):
+        fig.savefig(base.with_suffix(".png"), dpi=DPI, metadata=png)
+        fig.savefig(base.with_suffix(".pdf"), metadata=pdf)
+        fig.savefig(base.with_suffix(".svg"), metadata=svg)
+        lines = [json.dumps(mark) for mark in marks(fig, table)]  # a mark a line
     table.to_csv(base.with_suffix(".csv"), index=False)
-    lines = [json.dumps(mark) for mark in marks(fig, table)]  # a mark a line
     text = json.dumps(about | {"marks": []}, indent=1, sort_keys=True)
     text = text.replace('"marks": []', '"marks": [\n  ' + ",\n  ".join(lines) + "\n ]") if lines else text
     base.with_suffix(".json").write_text(text + "\n")
     if tabulated is not None:
         base.with_suffix(".md").write_text(markdown(tabulated))
         base.with_suffix(".tex").write_text(tabulated.to_latex(escape=True))
+
+
+@contextmanager
+def laid_out(fig: Figure, dpi: float) -> Iterator[None]:
+    """Within, every drawing of the figure has the layout of this resolution, which is computed once."""
+    engine, own = fig.get_layout_engine(), fig.dpi
+    if engine is None or not fig.axes:
+        yield
+        return
+    fig.set_dpi(dpi)
+    engine.execute(fig)
+    fig.set_dpi(own)
+    fig.set_layout_engine(None)  # with "none", matplotlib would still draw all of it twice
+    try:
+        yield
+    finally:
+        fig.set_layout_engine(engine)
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -208,6 +208,7 @@ def test_a_mean_that_two_settings_share_leads_nowhere():
     fig, ax = plt.subplots()
     ax.plot([0.1, 0.1], [91.0, 80.0], "o")
     ax.plot([0.1], [92.0], "-")  # no mark
+    fig.canvas.draw()
     ((x, y, digest),) = marks(fig, runs)
     plt.close(fig)
     assert digest == "a"
