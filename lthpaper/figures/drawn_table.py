@@ -6,9 +6,11 @@ from functools import lru_cache
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from lthpaper.figures.style import PAGE, paper_style
@@ -132,7 +134,12 @@ def _width(text: str, size: float, bold: bool = False) -> float:
 def _extent(line: str, bold: bool) -> float:
     """Width at 100 points: a path's own hinting is coarse at one point."""
     font = FontProperties(weight="bold" if bold else "normal")
-    return float(TextPath((0, 0), line, size=100, prop=font).get_extents().x1)
+    path = TextPath((0, 0), line, size=100, prop=font)
+    x, starts = path.vertices[:, 0], np.flatnonzero(path.codes == Path.MOVETO)
+    # an outline whose points all lie left of one that is on a curve does not reach the right edge
+    on_curve = x[path.codes <= Path.LINETO].max()
+    last = starts[np.argmax(np.maximum.reduceat(x, starts) >= on_curve)]
+    return float(Path(path.vertices[last:], path.codes[last:]).get_extents().x1)
 
 
 def _wrap(text: str, width: float, size: float, bold: bool = False) -> list[str]:
