@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from hand_made import AT_SMALL, experiment, minus, results
+from torch import Tensor, nn
 
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
@@ -63,6 +64,23 @@ def test_a_network_of_one_s_own_is_looked_into():
     g = guideline("torchvision.models.squeezenet:squeezenet1_0", "cifar10", grid=GRID)
     assert g.about.residual_connections == 0  # it concatenates
     assert g.pruning == "OMP"
+
+
+class Looping(nn.Module):
+    """As many residual blocks as its values ask for."""
+
+    def __init__(self, num_classes: int, width: float, in_channels: int):
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(in_channels, in_channels, 1), nn.Linear(in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(2 if x.sum() < 1 else 5):
+            x = x + self.layer(x)
+        return self.head(x.mean((2, 3)))
+
+
+def test_a_network_of_one_s_own_may_read_values_in_its_forward_pass():
+    assert characteristics.characteristics(f"{__name__}:Looping", "digits").residual_connections == 2
 
 
 def test_every_advice_has_its_place_and_our_results_where_there_are_any():
