@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from lthpaper.paper import Thresholds
 from lthpaper.report.accuracies import accuracies
 from lthpaper.report.findings import Findings, findings
 from lthpaper.report.folded import Folded
+from lthpaper.report.notebooks import BATCH
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import SCALES, Scale
 from lthpaper.runs.scales import scale as scale_named
@@ -211,6 +213,8 @@ class Study:
         if warning := fingerprint_warning(about):
             fig.text(0.01, 0.01, warning, fontsize=6, color="#D55E00")
         publish(fig, self.table, about, self.folder, self.tabulated, self.spec.title)
+        if os.environ.get(BATCH):
+            show_file(fig, self.folder / f"{self.name}.png")
         return fig
 
     @property
@@ -290,6 +294,15 @@ def execute_interruptibly(runs: Iterable[Run], store: Store, *where: Any, **how:
         raise Unfinished(f"{unfinished} {kept}") from None
     except KeyboardInterrupt:  # a second one, or one where signals cannot be caught
         raise Unfinished(f"Interrupted. {kept}") from None
+
+
+def show_file(fig: Figure, file: Path) -> None:
+    """Show a figure's file in the place of the figure, which the notebook then does not draw once more."""
+    import matplotlib.pyplot as plt
+    from IPython.display import Image, display
+
+    plt.close(fig)
+    display(Image(filename=file, retina=True))
 
 
 def changes(of: Scale) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from lthpaper import data, studies
 from lthpaper.errors import InputError
-from lthpaper.figures.publish import alternative, fingerprint_warning, publish
+from lthpaper.figures.publish import alternative, fingerprint_warning, laid_out, publish
+from lthpaper.report.notebooks import BATCH
 from lthpaper.runs.scales import scale
 from lthpaper.studies import Study, study
 from lthpaper.sweep.stopping import Unfinished
@@ -146,6 +147,35 @@ def test_a_table_of_the_paper_is_written_as_markdown_and_latex_too(tmp_path, dra
     latex = (tmp_path / "fig1.tex").read_text()
     assert r"\begin{tabular}" in latex
     assert r"50 \%" in latex
+
+
+def test_the_files_of_a_figure_share_the_layout_of_its_png(tmp_path):
+    (alone, other), (figure, ax) = (pyplot.subplots(layout="constrained") for _ in range(2))
+    for axes in (other, ax):
+        axes.set_ylabel("two\nlines")
+    alone.savefig(tmp_path / "a.png", dpi=200)
+    usual = other.get_position().bounds
+    engine, dpi = figure.get_layout_engine(), figure.dpi
+    with laid_out(figure, 200):
+        for kind in ("png", "pdf", "svg"):
+            figure.savefig(tmp_path / f"b.{kind}", dpi=200)
+            assert ax.get_position().bounds == usual
+    assert (figure.get_layout_engine(), figure.dpi) == (engine, dpi)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    pyplot.close(alone)
+    pyplot.close(figure)
+
+
+def test_in_batch_a_notebook_shows_the_file_and_draws_the_figure_no_further(tmp_path, monkeypatch):
+    shown: list = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    page = tiny(tmp_path)
+    pyplot.close(page.draw())
+    assert not shown
+    monkeypatch.setenv(BATCH, "1")
+    figure = page.draw()
+    assert not pyplot.fignum_exists(figure.number)
+    assert [picture.data for picture in shown] == [(page.folder / "fig1.png").read_bytes()]
 
 
 def test_without_training_nothing_is_trained_or_timed_and_the_figure_shows_what_there_is(tmp_path, capsys):
