@@ -7,6 +7,7 @@ would not import itself, and lthpaper's functions are wrapped when their module 
 import os
 import sys
 import time
+from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
@@ -104,7 +105,7 @@ def begin_anew() -> None:
 def write() -> None:
     """A worker is ended without a last word, so the file is complete at all times."""
     text = "\n".join(f"{seconds:.6f} {name}" for name, seconds in spent.items())
-    with open(f"{FOLDER}/{os.getpid()}.draft", "w") as file:
+    with open(f"{FOLDER}/{os.getpid()}.{get_ident()}.draft", "w") as file:
         file.write(f"{kind()}\n{text}\n")
     os.replace(file.name, f"{FOLDER}/{os.getpid()}.txt")
 
