@@ -1,4 +1,4 @@
-"""In which form a pack computes: stacked or one by one, in which layout, compiled, recorded."""
+"""In which form a pack computes: stacked, one by one, on parallel streams; its layout; compiled, recorded."""
 
 import inspect
 import warnings
