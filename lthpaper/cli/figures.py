@@ -150,9 +150,14 @@ def draw(
     values = {name: fixed | checked[name] for name in chosen}
     executed = locations.home() / "runs" / "notebooks" / locations.changed(scale, own)
     outcomes = []
-    for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
-        outcomes.append(outcome)
-        console.print(f"{outcome.name}: {'FAILED' if outcome.error else 'drawn'} in {outcome.seconds:.0f} s")
+    try:
+        for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
+            outcomes.append(outcome)
+            how = "FAILED" if outcome.error else "drawn"
+            console.print(f"{outcome.name}: {how} in {outcome.seconds:.0f} s")
+    except KeyboardInterrupt:
+        done = f"{len(outcomes)} of {len(chosen)} notebooks are executed"
+        raise Unfinished(f"Stopped, since SIGINT asked for it: {done}.") from None
     options = {"--store": store, "--data": data, "--out": out, "--notebooks": notebooks}
     options |= {"--time-limit": time_limit}
     again = ["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))]

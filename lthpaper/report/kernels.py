@@ -4,11 +4,15 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.synchronize import Event
 from typing import Any
 
 TRIES = 2  # now and then two kernels pick one port, and the later one never answers
 SECONDS = 120  # to come up, beside other notebooks
+_managers: list[Any] = []  # of the kernels of this process; one at a time
 
 
 def watched(forks: bool = False) -> tuple[type, Callable[[], int | None]]:
@@ -23,6 +27,7 @@ def watched(forks: bool = False) -> tuple[type, Callable[[], int | None]]:
     class Watched(AsyncKernelManager):
         def __init__(self, **how: Any):
             super().__init__(**how)
+            _managers[:] = [self]
             if forks:
                 from lthpaper.report.forked import provisioner  # what Windows lacks
 
@@ -47,6 +52,26 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def end_when(asked: Event) -> None:
+    """In a process that executes notebooks: end with the parent, and its kernels when they are asked to.
+
+    Ctrl-C reaches such a process too; that is the parent's to handle. A kernel that trains ends cleanly at
+    SIGTERM, with a checkpoint; another ends at once.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def wait() -> None:
+        asked.wait()
+        while True:  # a kernel may be about to begin
+            for manager in _managers:
+                with suppress(OSError, TypeError):  # it has ended, or has not begun
+                    os.kill(manager.provisioner.pid, signal.SIGTERM)
+            time.sleep(0.5)
+
+    threading.Thread(target=wait, daemon=True).start()
+    end_with_parent()
 
 
 def executed(execute: Callable[..., Any], forks: bool = False) -> None:

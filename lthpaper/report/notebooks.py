@@ -155,22 +155,31 @@ def _number(text: str) -> int | float:
 def execute_all(
     chosen: Mapping[str, Path], values: Mapping[str, Mapping[str, Any]], out: Path, jobs: int
 ) -> Iterator[Outcome]:
-    """Execute notebooks, `jobs` at a time, in processes of their own; outcomes as they come."""
+    """Execute notebooks, `jobs` at a time, in processes of their own; outcomes as they come.
+
+    An interrupt ends the kernels; one that trains stops cleanly, with a checkpoint.
+    """
     out.mkdir(parents=True, exist_ok=True)
     jobs = max(1, min(jobs, len(chosen)))
     # Elsewhere a fork is not safe, and a process that executes one notebook gains nothing by it.
     forks = sys.platform == "linux" and len(chosen) > jobs
-    with ProcessPoolExecutor(jobs, get_context("spawn"), kernels.end_with_parent) as pool:
+    spawn = get_context("spawn")
+    asked = spawn.Event()
+    with ProcessPoolExecutor(jobs, spawn, kernels.end_when, (asked,)) as pool:
         pending = {
             pool.submit(_execute, n, path, dict(values[n]), out / path.name, forks): n
             for n, path in chosen.items()
         }
-        for future in as_completed(pending):
-            try:
-                yield future.result()
-            except BrokenProcessPool:  # all that were not done
-                name = pending[future]
-                yield Outcome(name, out / chosen[name].name, 0.0, ENDED)
+        try:
+            for future in as_completed(pending):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:  # all that were not done
+                    name = pending[future]
+                    yield Outcome(name, out / chosen[name].name, 0.0, ENDED)
+        finally:  # after an interrupt nothing begins any more, and what has begun ends
+            asked.set()
+            pool.shutdown(cancel_futures=True)
 
 
 def _execute(name: str, notebook: Path, values: dict[str, Any], executed: Path, forks: bool) -> Outcome:

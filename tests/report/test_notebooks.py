@@ -248,6 +248,38 @@ def test_kernels_of_several_notebooks_have_their_imports_and_are_else_as_ordinar
     assert "the kernel died with status 3" in found["three"].error
 
 
+TRAINS = """\
+import time
+from pathlib import Path
+from lthpaper.sweep.stopping import Stopping
+
+stopping = Stopping()
+with stopping.signals():
+    Path("{here}/begun").touch()
+    while not stopping():
+        time.sleep(0.05)
+    Path("{here}/checkpoint").touch()
+time.sleep(3600)
+"""
+
+
+def test_after_an_interrupt_nothing_begins_and_a_training_stops_cleanly(tmp_path):
+    cells = {
+        "quick": "0",
+        "trains": TRAINS.format(here=tmp_path),
+        "never": f"open({str(tmp_path / 'never')!r}, 'w')",
+    }
+    sheets = {name: write(tmp_path / "sheets", f"0_{name}.ipynb", cell) for name, cell in cells.items()}
+    outcomes = notebooks.execute_all(sheets, {name: {} for name in cells}, tmp_path / "out", 1)
+    assert next(outcomes).name == "quick"
+    until = time.monotonic() + 600  # a hang, on however busy a machine
+    while not (tmp_path / "begun").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    outcomes.close()  # what KeyboardInterrupt does, here or in the loop over the outcomes
+    assert (tmp_path / "checkpoint").exists()
+    assert not (tmp_path / "never").exists()
+
+
 ORPHAN = """\
 import asyncio, os, signal
 from lthpaper.report import kernels
