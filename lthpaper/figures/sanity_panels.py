@@ -112,7 +112,8 @@ def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
     note += f"; {table['epochs'].max()} epochs{means.diverged_note(table)}{means.unfinished_note(table)}"
     note += "\nstrips: where the conditions hold; an open mark or a question mark: by the means alone"
     fig.suptitle(note, fontsize=6.5)
-    marks: list[Artist] = [swatch(s) for s in SETTINGS if s in set(table["setting"])]
+    drawn = set(have["setting"] if len(have) else table["setting"])
+    marks: list[Artist] = [swatch(s) for s in SETTINGS if s in drawn]
     marks += [Patch(color=SIMILAR, label="similar to the best pretraining")]
     marks += [verdict_marks.ticket_swatch(kind) for kind in (SECONDARY, JACKPOT)]
     fig.legend(handles=marks, loc="outside lower center", ncols=3)

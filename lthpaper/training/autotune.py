@@ -9,13 +9,16 @@ nothing.
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lthpaper import cache, data
 from lthpaper.data.noise import random_data
@@ -34,8 +37,17 @@ LARGEST = 128
 STEPS, WARM_UP = 10, 3
 TEST_IMAGES = 500  # an evaluation's batch
 SECONDS_WORTH_COMPILING = 600.0  # of training; it takes about a minute for each size of a pack
-PLAIN_FORMS = [Form(stacked, last, False, True) for stacked in (True, False) for last in (True, False)]
-VERSION = 1  # of what is remembered
+PLAIN_FORMS = [
+    Form(stacked, last, graphed=True, parallel=parallel)
+    for stacked, parallel in ((True, False), (False, False), (False, True))
+    for last in (True, False)
+]
+ROUNDING = {"fp64": 1e-6, "fp32": 1e-3, "bf16": 5e-2}  # what forms may differ by in their first steps
+VERSION = 2  # of what is remembered
+
+
+class Unequal(RuntimeError):
+    """A form computes something else than the plain one."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +76,8 @@ def choose(run: Run, device: torch.device, team: Alone = ALONE) -> Choice:
         return Choice(usual_form(device), 8 if _packs_on_a_cpu(run) and team is ALONE else 1, {})
     if team is not ALONE or data.card(run.task.data).streams:  # each run reads its own images
         return Choice(Form(channels_last=True), 1, {})
-    recipe = run.recipe.with_(
-        epochs=10**6, lr=0.01, schedule="step", milestones=(), warmup_epochs=0.0, mixup=0.0, micro_batch=0
+    recipe = run.recipe.with_(  # so small a rate that no step enlarges what forms round differently
+        epochs=10**6, lr=1e-6, schedule="step", milestones=(), warmup_epochs=0.0, mixup=0.0, micro_batch=0
     )
     return _remembered(run.with_(seed=0, init=Fresh(), mask=None, recipe=recipe), str(device))
 
@@ -136,6 +148,9 @@ def measured(attempt: Try, forms: list[Form], memory: float) -> Choice:
                 tried[form, pack] = attempt(form, pack)
             except RuntimeError as error:  # a library has no kernel for this form, or memory ran out
                 failed.append(error.with_traceback(None))  # which would keep the pack and its memory
+                if isinstance(error, Unequal):  # not to be trusted in smaller packs either
+                    for smaller in _doubling(first):
+                        tried.pop((form, smaller), None)
                 return
             if tried[form, pack][0] < GAIN * fastest:
                 return
@@ -169,26 +184,54 @@ def _predicted(tried: Mapping[tuple[Form, int], tuple[float, int]], form: Form, 
 
 
 def _try(run: Run, form: Form, k: int, device: torch.device) -> tuple[float, int]:
-    """(images a second, most bytes) of a few steps of a pack of k. Raises RuntimeError if it cannot."""
+    """(images a second, most bytes) of a few steps of a pack of k. Raises RuntimeError if it cannot, Unequal
+    if it computes something else than the plain form."""
+    expected = _plainly(run, k, device)
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    weights = tensors(build_seeded(0, **run.task.shape))
-    runs = [run.with_(seed=i) for i in range(k)]
-    batches = (WARM_UP + STEPS) * run.recipe.batch_size
-    images = random_data(data.card(run.task.data), batches, TEST_IMAGES)
-    pack = Pack(runs, [Start(weights, None)] * k, images, device, form)
-    for i, (x, labels) in enumerate(pack.feed.batches(0, 0)):
-        if i == WARM_UP:
-            torch.cuda.synchronize(device)
-            began = time.perf_counter()
+    pack = _pack(run, form, k, device)
+    batches = pack.feed.batches(0, 0)
+    found = _first_steps(pack, batches)
+    if not torch.allclose(found, expected, rtol=ROUNDING[run.recipe.precision], atol=0, equal_nan=True):
+        text = f"Networks do not compute in the form '{form}', in packs of {k}, what they compute alone"
+        warnings.warn(f"{text}. The form is not used on this device.", stacklevel=2)
+        raise Unequal(text)
+    torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    for x, labels in batches:
         pack.step = 0
         pack.train_step(x, labels)
     torch.cuda.synchronize(device)
     speed = k * STEPS * run.recipe.batch_size / (time.perf_counter() - began)
     pack.evaluate()
     return speed, torch.cuda.max_memory_reserved(device) - before
+
+
+def _pack(run: Run, form: Form, k: int, device: torch.device) -> Pack:
+    weights = tensors(build_seeded(0, **run.task.shape))
+    batches = (WARM_UP + STEPS) * run.recipe.batch_size
+    images = random_data(data.card(run.task.data), batches, TEST_IMAGES)
+    return Pack([run.with_(seed=i) for i in range(k)], [Start(weights, None)] * k, images, device, form)
+
+
+def _first_steps(pack: Pack, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+    """Each network's losses in the first steps, and how long its velocity is after them, (WARM_UP + 1, K)."""
+    rows = []
+    for x, labels in islice(batches, WARM_UP):
+        pack.step = 0
+        rows.append(pack.train_step(x, labels).clone())  # a recorded step writes the next losses there
+    velocity = pack.optimizer.layout.views(pack.velocity).values()
+    lengths = torch.stack([own.flatten(1).norm(dim=1) for own in velocity])
+    return torch.stack([*rows, lengths.norm(dim=0)])
+
+
+@lru_cache(maxsize=16)
+def _plainly(run: Run, k: int, device: torch.device) -> Tensor:
+    """The first steps of a pack that is computed network after network, neither compiled nor recorded."""
+    pack = _pack(run, Form(stacked=False), k, device)
+    return _first_steps(pack, pack.feed.batches(0, 0))
 
 
 def choices_file() -> Path:

@@ -1,4 +1,4 @@
-"""In which form a pack computes: stacked or one by one, in which layout, compiled, recorded."""
+"""In which form a pack computes: stacked, one by one, on parallel streams; its layout; compiled, recorded."""
 
 import inspect
 import warnings
@@ -12,7 +12,7 @@ from torch import Tensor
 from lthpaper import networks
 from lthpaper.errors import InputError, require
 from lthpaper.runs.task import Task
-from lthpaper.training.stacking import OneByOne, Program, Separately, program, stack
+from lthpaper.training.stacking import InParallel, OneByOne, Program, Separately, program, stack
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,20 @@ class Form:
 
     stacked: one program over all networks (grouped convolutions); else the networks one after the other.
     channels_last: the layout of images inside the program. compiled: by torch.compile, which fuses
-    batch-norm, ReLU and additions. graphed: steps are recorded once as CUDA graphs and replayed.
+    batch-norm, ReLU and additions. graphed: steps are recorded once as CUDA graphs and replayed. parallel:
+    networks that are not stacked compute on CUDA streams of their own.
     """
 
     stacked: bool = True
     channels_last: bool = False
     compiled: bool = False
     graphed: bool = False
+    parallel: bool = False
 
     def __str__(self) -> str:
+        apart = "on parallel streams" if self.parallel else "one by one"
         words = (
-            "stacked" if self.stacked else "one by one",
+            "stacked" if self.stacked else apart,
             "channels-last" if self.channels_last else "plain",
         )
         also = [word for word in ("compiled", "graphed") if getattr(self, word)]
@@ -95,7 +98,8 @@ def forward_of(task: Task, form: Form) -> tuple[Callable, torch.nn.Module, str]:
     # what draws has other seeds at every step, and would be compiled anew for each
     forward = by_compiler(program, dynamic=False) if form.compiled and not program.draws else program
     if not form.stacked:
-        return Separately(forward), program.network, "one by one is faster on this device"
+        separately = InParallel if form.parallel else Separately
+        return separately(forward), program.network, "one by one is faster on this device"
     return forward, program.network, ""
 
 

@@ -115,6 +115,13 @@ def test_experiments_that_have_not_run_are_panels_that_say_so():
     assert "nothing has run yet" in fig.get_suptitle()
 
 
+def test_the_legend_names_what_is_drawn():
+    some = SECONDARY | dict.fromkeys(("LT-IMP", "RR-IMP", "SDT"), (None, None, None))
+    for curves, named in ((some, {"pretraining", "LT-OMP", "RR-OMP"}), (SECONDARY, set(SECONDARY))):
+        (legend,) = fig3.plot(tidy(curves), SMOKE).legends
+        assert named == {t.get_text() for t in legend.get_texts()} & set(SETTINGS)
+
+
 def test_the_ticket_is_named_by_mask_and_drawn_where_lt_beats_every_rr():
     fig = fig3.plot(tidy(), SMOKE)
     assert {"IMP: secondary prize", "OMP: no ticket"} <= set(texts(fig))

@@ -276,6 +276,12 @@ def test_the_accuracy_axis_shows_chance_and_tells_half_a_point_near_the_best():
     assert ax.get_ylim()[1] > 97
 
 
+def test_a_few_points_of_accuracy_have_a_scale_too():
+    _, ax = plt.subplots(figsize=(2, 1.5))
+    accuracy_axis(ax, 60.3, 66.1)
+    assert len(ax.get_yticks()) >= 3
+
+
 def test_labels_of_learning_rates_do_not_touch():
     with style.paper_style():
         fig, ax = plt.subplots(figsize=(1.3, 1.2))

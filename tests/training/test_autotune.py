@@ -12,7 +12,8 @@ from lthpaper.runs.settings import pretraining
 from lthpaper.runs.task import Task
 from lthpaper.training import autotune
 from lthpaper.training import batches as feeds
-from lthpaper.training.autotune import LARGEST, Choice, choose, measured, pack_limits
+from lthpaper.training import pack as packs
+from lthpaper.training.autotune import LARGEST, Choice, Unequal, choose, measured, pack_limits
 from lthpaper.training.batches import ResidentFeed
 from lthpaper.training.forms import Form, forward_of, pack_form
 from lthpaper.training.pack import Pack
@@ -104,6 +105,63 @@ def test_a_form_that_fails_is_left_out_and_only_if_all_fail_it_is_an_error():
     assert measured(broken, [STACKED, SEPARATE], memory=1e9).form == Form(False, True, True, True)
     with pytest.raises(RuntimeError, match="unable to find"):
         measured(broken, [STACKED], memory=1e9)
+
+
+def test_a_form_that_computes_something_else_is_left_out_in_every_size():
+    device = Device(1, full=8)
+
+    def unequal(form: Form, pack: int) -> tuple[float, int]:
+        if not form.stacked and pack == 4:
+            raise Unequal("something else")
+        return device(form, pack)
+
+    choice = measured(unequal, [STACKED, SEPARATE], memory=1e9)
+    assert choice.form.stacked
+    assert not any(tried.startswith("one by one") for tried in choice.tried)
+
+
+@pytest.fixture
+def no_clock(monkeypatch):
+    """A try on a CPU: it answers what a GPU would be asked."""
+    for asked in ("synchronize", "empty_cache", "reset_peak_memory_stats", "memory_allocated"):
+        monkeypatch.setattr(torch.cuda, asked, lambda device=None: 0)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 7)
+    monkeypatch.setattr(autotune, "TEST_IMAGES", 5)
+    monkeypatch.setattr(autotune, "STEPS", 1)
+    yield
+    autotune._plainly.cache_clear()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+def test_a_form_that_computes_the_same_is_timed(no_clock, precision):
+    run = pretraining(TASK, Recipe(batch_size=10, lr=1e-6, precision=precision), 0)
+    for form in (Form(), Form(channels_last=True), Form(stacked=False, channels_last=True)):
+        speed, memory = autotune._try(run, form, 2, CPU)
+        assert speed > 0
+        assert memory == 7
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_one_network_with_another_gradient_is_noticed(no_clock, precision, monkeypatch):
+    def wrong(task: Task, form: Form):
+        forward, *rest = forward_of(task, form)
+
+        def other(
+            state, x, training, seeds=None
+        ):  # the same logits; the last network's gradient is 1.2 times its own
+            logits = forward(state, x, training, seeds)
+            more = torch.tensor([0.0] * (len(x) - 1) + [0.2])[:, None, None]
+            return logits + more * (logits - logits.detach())
+
+        return (other if form.stacked else forward, *rest)
+
+    monkeypatch.setattr(packs, "forward_of", wrong)
+    run = pretraining(TASK, Recipe(batch_size=10, lr=1e-6, precision=precision), 0)
+    with (
+        pytest.warns(UserWarning, match="'stacked, plain', in packs of 3, .* The form is not used"),
+        pytest.raises(Unequal),
+    ):
+        autotune._try(run, Form(), 3, CPU)
 
 
 def test_on_a_cpu_nothing_is_measured_and_bits_do_not_hang_on_a_clock(monkeypatch):

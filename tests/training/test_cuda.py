@@ -20,14 +20,19 @@ from lthpaper.training.autotune import PLAIN_FORMS, Choice, choose
 from lthpaper.training.forms import Form
 from lthpaper.training.loop import train
 from lthpaper.training.pack import Pack, repeatable
-from lthpaper.training.result import Start
+from lthpaper.training.result import Start, Weights
+from lthpaper.training.stacking import STREAMS
 from lthpaper.training.start import initial_weights, start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 GPU = torch.device("cuda:0")
 TASK = Task("resnet8", "digits")
-FORMS = [Form(), Form(channels_last=True), *PLAIN_FORMS, Form(compiled=True, graphed=True)]
+PARALLEL = Form(stacked=False, graphed=True, parallel=True)
+FORMS = [
+    *(Form(), Form(channels_last=True), *PLAIN_FORMS, Form(compiled=True, graphed=True)),
+    *(replace(PARALLEL, graphed=False), replace(PARALLEL, compiled=True)),
+]
 RECIPE = Recipe(epochs=2, lr=0.05, batch_size=25, milestones=(1,))
 FEW = few_digits(train=70, test=40)  # the last batch is smaller: a second recording
 
@@ -131,6 +136,23 @@ def test_the_same_training_twice_has_the_same_bits(precision):
     one, two = (list(train(runs(precision=precision), FEW, device=GPU)) for _ in range(2))
     for a, b in zip(one, two, strict=True):
         assert all(torch.equal(a.weights[n], b.weights[n]) for n in a.weights)
+
+
+def trained(of: list[Run], form: Form) -> dict[Run, Weights]:
+    pack = Pack(of, [start(run, None) for run in of], FEW, GPU, form)
+    for _ in range(2):
+        pack.train_epoch()
+    return {run: pack.weights(i) for i, run in enumerate(of)}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("form", [PARALLEL, replace(PARALLEL, channels_last=True)], ids=str)
+def test_on_parallel_streams_bits_are_those_of_one_by_one_every_time_and_in_every_place(form, precision):
+    wanted = runs(STREAMS + 3, precision=precision)  # some share a stream
+    expected = trained(wanted, replace(form, parallel=False))
+    for order in (wanted, wanted, wanted[::-1], wanted[3:] + wanted[:3]):
+        for run, weights in trained(order, form).items():
+            assert all(torch.equal(weights[n], expected[run][n]) for n in weights)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
