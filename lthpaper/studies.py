@@ -151,8 +151,8 @@ class Study:
         """The same study over another number of seeds."""
         other = copy.copy(self)
         other.scale = dataclasses.replace(self.scale, seeds=seeds)
-        for name in ("trials", "results", "table"):
-            other.__dict__.pop(name, None)
+        other.forget()
+        other.__dict__.pop("trials", None)
         return other
 
     def question(self, most: int = MOST_SEEDS, level: float = 0.95) -> Question:
@@ -186,7 +186,7 @@ class Study:
 
     def forget(self) -> None:
         """Drop cached results, since more were trained."""
-        for cached in ("table", "results"):
+        for cached in ("table", "results", "verdicts"):
             self.__dict__.pop(cached, None)
 
     # --- the results ---
@@ -224,7 +224,7 @@ class Study:
 
     # --- what it says ---
 
-    @property
+    @cached_property
     def verdicts(self) -> pd.DataFrame:
         """One row a network, data set, sparsity and pruning: is it a winning ticket (tickets.COLUMNS)?"""
         subnetworks = self.results["setting"].str.startswith(("LT", "RR"))

@@ -35,6 +35,14 @@ def drawn(tmp_path_factory) -> Study:
     return page
 
 
+def test_verdicts_are_kept_as_long_as_the_results_that_they_judge(drawn):
+    kept = drawn.verdicts
+    assert drawn.verdicts is kept
+    assert drawn.with_seeds(2).verdicts is not kept
+    drawn.forget()
+    assert drawn.verdicts is not kept
+
+
 @pytest.mark.parametrize(
     ("figure", "fields", "sentence"),
     [
