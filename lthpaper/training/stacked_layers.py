@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 State = Mapping[str, Tensor]  # parameters and buffers by name, each (K, *shape)
+VECTOR = 16  # floats of AVX-512
 Module = Callable[..., Any]  # of the context, the layer, its name, its input
 
 
@@ -79,6 +80,9 @@ def _conv(c: Context, m: nn.Conv2d, name: str, x: Tensor) -> Tensor:
         bias = None if bias is None else F.pad(bias, (0, more))
         out = F.conv2d(F.pad(x, (0, 0, 0, 0, 0, 1)), weight, bias, m.stride, m.padding, m.dilation, 4)
         return F.pad(out, (0, 0, 0, 0, 0, -more))  # not a slice: its gradient would have another layout
+    if m.kernel_size == (1, 1) != m.stride and groups == 1 and x.shape[1] < VECTOR and x.device.type == "cpu":
+        # oneDNN writes this weight's gradient beyond its end, as if the channels filled a vector (its #6035)
+        x, weight = (F.pad(t, (0, 0, 0, 0, 0, VECTOR - t.shape[1])) for t in (x, weight))
     return F.conv2d(x, weight, bias, m.stride, m.padding, m.dilation, groups)
 
 
