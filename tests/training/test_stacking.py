@@ -45,7 +45,8 @@ from lthpaper.training.stacking import Program, stack
 torch.set_num_threads(1)
 torch.manual_seed(0)
 for channels in (2, 5, 9, 15):
-    net = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), nn.Conv2d(channels, 2 * channels, 1, stride=2))
+    strided = nn.Conv2d(channels, 2 * channels, 1, stride=2)
+    net = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), strided, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     state = stack([{name: p.detach() for name, p in net.named_parameters()}])
     for tensor in state.values():
         tensor.requires_grad_()
