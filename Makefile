@@ -10,6 +10,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 SCALE ?=
 DRAWN := runs/figures/laptop
+PHOTOGRAPHS := runs/figures/desktop
 PYTEST_ARGS ?=
 JOBS ?= 2
 
@@ -67,15 +68,18 @@ endif
 
 figures: $(READY)
 	@$(BIN)/lthpaper figures $(if $(SCALE),--scale $(SCALE),--scale laptop --no-train)
+	@$(if $(SCALE),true,$(BIN)/lthpaper figures fig3 --scale desktop --set experiments=resnet20/cifar10-16 \
+		--no-train --out $(PHOTOGRAPHS))
 
 # after `make figures`: the pictures that the README shows, each with its provenance
 gallery:
-	@test "$$(grep -h drawn_at_revision $(DRAWN)/*.json | sort -u | wc -l)" = 1 || \
-	{ echo "The pictures in $(DRAWN) are of several revisions: draw all of them again with make figures." >&2; exit 1; }
-	@! grep -l 'drawn_at_revision.*+changes' $(DRAWN)/*.json || \
+	@test "$$(grep -h drawn_at_revision $(DRAWN)/*.json $(PHOTOGRAPHS)/*.json | sort -u | wc -l)" = 1 || \
+	{ echo "The pictures in $(DRAWN) and $(PHOTOGRAPHS) are of several revisions: draw all of them again with make figures." >&2; exit 1; }
+	@! grep -l 'drawn_at_revision.*+changes' $(DRAWN)/*.json $(PHOTOGRAPHS)/*.json || \
 	{ echo "These were drawn with changes that are not committed: commit, then make figures again." >&2; exit 1; }
 	@cp $(DRAWN)/*.png $(DRAWN)/*.json docs/gallery/
 	@find $(DRAWN) -name "*.csv" -size -400k -exec cp {} docs/gallery/ \; # a surface is megabytes
+	@mkdir -p docs/gallery/desktop && cp $(PHOTOGRAPHS)/*.png $(PHOTOGRAPHS)/*.json $(PHOTOGRAPHS)/*.csv docs/gallery/desktop/
 
 # after results/ has changed: the tables that docs/findings.md computes from it
 findings: $(READY)

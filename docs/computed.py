@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lthpaper.figures import FIGURES
 from lthpaper.measures import stability
 from lthpaper.paper.follow_ups import FOLLOW_UPS
 from lthpaper.runs import controls as runs_of
@@ -69,6 +70,20 @@ def by_places(store: Store, of: Scale) -> str:
     return _table(["rule, rate", *(f"s = {s:.3g}" for s in sparsities)], lines) + _seeds(found)
 
 
+def by_photographs(store: Store, of: Scale) -> str:
+    """Photographs, at desktop scale: the dense network, and what LT and RR are above it and each other."""
+    results = table(FIGURES["fig3"].trials(scale("desktop")), store)
+    results = results[results["network"] == "resnet20"]
+    there = results.assign(sparsity=results["sparsity"].max())  # so that the dense network pairs, too
+    columns = {
+        "LT − RR": ("LT-", "RR-"),
+        "LT − pretraining": ("LT-", "pretraining"),
+        "RR − pretraining": ("RR-", "pretraining"),
+    }
+    found = controls.differences(there, compared=[(*pair, "") for pair in columns.values()])
+    return _by_mask_and_rate(found, columns, "mask, rate")
+
+
 def by_epochs(store: Store, of: Scale) -> str:
     """The mean barrier of the test error by learning rate and epoch."""
     found = stability.intervals(stability.barriers(stability.of_scale(of), store))
@@ -94,6 +109,7 @@ def by_claims(store: Store, of: Scale) -> str:
 
 
 PARTS: dict[str, Callable[[Store, Scale], str]] = {
+    "photographs": by_photographs,
     "controls": by_controls,
     "rates": by_rates,
     "at-initialisation": by_places,
@@ -107,8 +123,8 @@ def _by_mask_and_rate(found: pd.DataFrame, columns: dict[str, tuple[str, str]], 
     for (mask, lr), cells in found.groupby(["mask", "lr"]):
         line = [f"{mask} {lr:g}"]
         for ours, against in columns.values():
-            same = (cells["ours"] == ours + mask) & (cells["against"] == against + mask)
-            line.append(_cell(cells[same]))
+            a, b = (name + mask if name.endswith("-") else name for name in (ours, against))
+            line.append(_cell(cells[(cells["ours"] == a) & (cells["against"] == b)]))
         lines.append(line)
     return _table([first, *columns], lines) + _seeds(found)
 
