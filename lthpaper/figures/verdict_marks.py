@@ -1,6 +1,6 @@
 """A verdict on a panel of accuracy against learning rate: words above, a band along LT, strips below."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from lthpaper.figures.axes import rate_axis
 from lthpaper.figures.means import spread
 from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PALE, SURE, TICKETS
 from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.conditions import Condition
 from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
 from lthpaper.verdicts.tickets import EITHER, NONE, SECONDARY, Verdict
 
@@ -126,6 +127,15 @@ def neighbours(lrs: Sequence[float], grid: Sequence[float]) -> list[list[float]]
     return runs
 
 
+def _where(there: Mapping[str, Condition]) -> str:
+    """Words for a row without a mark, from each mask's condition; they name the masks if some did not run."""
+    ran = {p: condition.holds for p, condition in there.items() if condition.holds != NOT_RUN}
+    if not ran:
+        return "not run"
+    masks = f"{', '.join(ran)}: " if len(ran) < len(there) else ""
+    return masks + ("nowhere" if set(ran.values()) == {NO} else "undecided")
+
+
 def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
     """A row each of ③, ④ and ⑤, and ③m where it is asked: a mask's marker at each rate at which it holds.
 
@@ -150,13 +160,12 @@ def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
             }
             heights = [row + lift] * len(condition.lrs)
             ax.plot(condition.lrs, heights, linestyle="", marker=marker, **look)
-        there = [condition for condition in asked.values() if condition]
-        if there and not any(condition.lrs for condition in there):
-            said = {NOT_RUN: "not run", NO: "nowhere"}.get(there[0].holds, "undecided")
+        there = {p: condition for p, condition in asked.items() if condition}
+        if there and not any(condition.lrs for condition in there.values()):
             ax.text(
                 0.5,
                 row,
-                said,
+                _where(there),
                 transform=ax.get_yaxis_transform(),
                 fontsize=6,
                 color=PALE,

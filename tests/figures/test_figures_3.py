@@ -115,6 +115,13 @@ def test_experiments_that_have_not_run_are_panels_that_say_so():
     assert "nothing has run yet" in fig.get_suptitle()
 
 
+def test_a_row_without_a_mark_says_of_which_mask_it_speaks():
+    low = SECONDARY | {"LT-IMP": (80.0, 80.0, 80.0), "LT-OMP": (80.0, 80.0, 80.0)}
+    without = dict.fromkeys(("LT-IMP", "RR-IMP"), (None, None, None))
+    for curves, said in ((low, "nowhere"), (low | without, "OMP: nowhere")):
+        assert [t.get_text() for t in fig3.plot(tidy(curves), SMOKE).axes[1].texts] == [said] * 3
+
+
 def test_the_legend_names_what_is_drawn():
     some = SECONDARY | dict.fromkeys(("LT-IMP", "RR-IMP", "SDT"), (None, None, None))
     for curves, named in ((some, {"pretraining", "LT-OMP", "RR-OMP"}), (SECONDARY, set(SECONDARY))):
