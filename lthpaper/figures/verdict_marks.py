@@ -127,12 +127,12 @@ def neighbours(lrs: Sequence[float], grid: Sequence[float]) -> list[list[float]]
     return runs
 
 
-def _where(there: Mapping[str, Condition]) -> str:
+def _where(there: Mapping[str | None, Condition]) -> str:
     """Words for a row without a mark, from each mask's condition; they name the masks if some did not run."""
     ran = {p: condition.holds for p, condition in there.items() if condition.holds != NOT_RUN}
     if not ran:
         return "not run"
-    masks = f"{', '.join(ran)}: " if len(ran) < len(there) else ""
+    masks = f"{', '.join(filter(None, ran))}: " if len(ran) < len(there) else ""
     return masks + ("nowhere" if set(ran.values()) == {NO} else "undecided")
 
 

@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from typing import Any
 
 TRIES = 2  # now and then two kernels pick one port, and the later one never answers
 SECONDS = 120  # to come up, beside other notebooks
 _managers: list[Any] = []  # of the kernels of this process; one at a time
+_asked_to_end = threading.Event()
 
 
 def watched(forks: bool = False) -> tuple[type, Callable[[], int | None]]:
@@ -54,8 +55,9 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def end_when(asked: Event) -> None:
-    """In a process that executes notebooks: end with the parent, and its kernels when they are asked to.
+def end_when(closed: Connection) -> None:
+    """In a process that executes notebooks: end with the parent, and its kernels when the parent closes the
+    other end of a pipe.
 
     Ctrl-C reaches such a process too; that is the parent's to handle. A kernel that trains ends cleanly at
     SIGTERM, with a checkpoint; another ends at once.
@@ -63,7 +65,8 @@ def end_when(asked: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
-        asked.wait()
+        closed.poll(None)
+        _asked_to_end.set()
         while True:  # a kernel may be about to begin
             for manager in _managers:
                 with suppress(OSError, TypeError):  # it has ended, or has not begun
@@ -83,6 +86,8 @@ def executed(execute: Callable[..., Any], forks: bool = False) -> None:
     """
     from nbclient.exceptions import DeadKernelError
 
+    if _asked_to_end.is_set():
+        raise RuntimeError("not begun, since the command was interrupted")
     for tries_left in reversed(range(TRIES)):
         manager, ended = watched(forks)
         try:

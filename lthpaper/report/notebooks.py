@@ -164,8 +164,8 @@ def execute_all(
     # Elsewhere a fork is not safe, and a process that executes one notebook gains nothing by it.
     forks = sys.platform == "linux" and len(chosen) > jobs
     spawn = get_context("spawn")
-    asked = spawn.Event()
-    with ProcessPoolExecutor(jobs, spawn, kernels.end_when, (asked,)) as pool:
+    theirs, ours = spawn.Pipe(duplex=False)
+    with ProcessPoolExecutor(jobs, spawn, initializer=kernels.end_when, initargs=(theirs,)) as pool:
         pending = {
             pool.submit(_execute, n, path, dict(values[n]), out / path.name, forks): n
             for n, path in chosen.items()
@@ -178,7 +178,7 @@ def execute_all(
                     name = pending[future]
                     yield Outcome(name, out / chosen[name].name, 0.0, ENDED)
         finally:  # after an interrupt nothing begins any more, and what has begun ends
-            asked.set()
+            ours.close()
             pool.shutdown(cancel_futures=True)
 
 
