@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from lthpaper.figures import FIGURES
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
-from lthpaper.verdicts import at_initialisation, controls
+from lthpaper.verdicts import at_initialisation, controls, tickets
+from lthpaper.verdicts.evidence import NO, UNDECIDED, YES
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = importlib.util.spec_from_file_location("computed", ROOT / "docs" / "computed.py")
@@ -98,3 +100,26 @@ def test_nearly_all_that_places_of_theta_0_cost_at_0_005_is_norms():
     assert (matched["difference"].to_numpy() > plain["difference"].to_numpy()).all()
     assert matched["difference"].min() > -1.6
     assert ((matched["low"] <= 0) & (matched["high"] >= 0)).sum() == 9
+
+
+@cache
+def photographs():
+    """ResNet-20 on CIFAR-10 at 16×16: condition -> OMP's, by its number."""
+    trials = FIGURES["fig3"].trials(scale("desktop", experiments="resnet20/cifar10-16"))
+    (judged,) = (v for v in tickets.verdicts(table(trials, PUBLISHED))["verdict"] if v.pruning == "OMP")
+    return {condition.number: condition for condition in judged.conditions}
+
+
+def test_on_photographs_the_ticket_is_similar_to_pretraining_at_0_01_for_certain():
+    assert photographs()[4].holds == photographs()[4].holds_ours == YES
+    assert photographs()[4].lrs == (0.01,)
+
+
+def test_on_photographs_the_ticket_is_short_of_the_best_pretraining_by_the_means_alone():
+    assert (photographs()[5].holds, photographs()[5].holds_ours) == (NO, UNDECIDED)
+    assert photographs()[5].difference == pytest.approx(-1.3, abs=0.05)
+
+
+def test_on_photographs_lt_leads_rr_at_0_1_by_the_means_alone():
+    assert (photographs()[3].holds, photographs()[3].holds_ours) == (YES, UNDECIDED)
+    assert photographs()[3].lrs == (0.1,)

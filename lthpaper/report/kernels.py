@@ -69,7 +69,7 @@ def end_when(closed: Connection) -> None:
         _asked_to_end.set()
         while True:  # a kernel may be about to begin
             for manager in _managers:
-                with suppress(OSError, TypeError):  # it has ended, or has not begun
+                with suppress(OSError, TypeError, AttributeError):  # it has ended, or has not begun
                     os.kill(manager.provisioner.pid, signal.SIGTERM)
             time.sleep(0.5)
 
@@ -98,6 +98,8 @@ def executed(execute: Callable[..., Any], forks: bool = False) -> None:
         except RuntimeError as never_came_up:
             if type(never_came_up) is not RuntimeError or not tries_left:
                 raise
+        finally:
+            _managers.clear()  # its number may soon be another process's
 
 
 def _of_what(status: int | None) -> Exception:
