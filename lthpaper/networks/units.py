@@ -142,6 +142,11 @@ class _Follower(TorchDispatchMode):
                 found.setdefault(first, []).append(at)
         return tuple(Group(self._sizes[group], tuple(axes)) for group, axes in found.items())
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: for that, torch would import its compiler, which takes two seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]

@@ -26,7 +26,6 @@ IMPORTED = [
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf",
     "seaborn",
-    "torch._dynamo",  # which torch imports at the first convolution that networks.units follows
 ]
 
 

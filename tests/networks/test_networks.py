@@ -110,10 +110,12 @@ def test_a_skeleton_of_one_s_own_draws_what_has_memory_and_skips_the_rest():
 
 
 def test_counting_does_not_wait_for_torch_s_compiler():
-    """Its import takes seconds in every process, and filling a tensor without memory would ask for it."""
+    """Its import takes seconds in every process. Filling a tensor without memory would ask for it, and so
+    would following a network's units, unless told otherwise."""
     script = (
-        "import sys; from lthpaper import networks; "
+        "import sys; from lthpaper import networks; from lthpaper.networks import units; "
         "counts = networks.count_parameters('vgg16'); "
+        "assert units.of(networks.build('resnet8'), (3, 8, 8)); "
         "print(counts, 'torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
