@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from lthpaper.cli import check, export, figures, report, run, terminal
+from lthpaper.cli import check, claims, export, figures, lists, report, run, terminal
 from lthpaper.cli.command import OWN, PAPER, REST, RESULTS, Commands, examples
 from lthpaper.cli.notebooks import notebooks_app
 from lthpaper.cli.results import results_app
@@ -33,13 +33,13 @@ app = Commands(
 COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {  # name -> heading in --help, command
     "figures": (PAPER, figures.figures),
     "report": (PAPER, report.report),
-    "claims": (PAPER, figures.claims),
+    "claims": (PAPER, claims.claims),
     "plan": (PAPER, run.plan),
     "run": (PAPER, run.run),
     "status": (PAPER, run.status),
     "check": (OWN, check.check),
     "export": (RESULTS, export.export),
-    "list": (REST, figures.list_),
+    "list": (REST, lists.list_),
     "bench": (REST, run.bench),
 }
 EXAMPLES = {  # below the help of a command, a line each

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lthpaper.cli import figures
+from lthpaper.cli import lists
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.store.entry import RESULT
@@ -116,7 +116,7 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     assert status == 0
     assert "3 runs in" in out
     assert {"pretraining", "LT-IMP", "RR-IMP"} <= set(out.split())
-    monkeypatch.setattr(figures, "MOST_ROWS", 2)  # more than that are counted, not listed
+    monkeypatch.setattr(lists, "MOST_ROWS", 2)  # more than that are counted, not listed
     _, out, _ = command("list", "runs", *store)
     (row,) = [line.split() for line in out.splitlines() if "LT-IMP" in line]
     assert row == ["resnet8", "digits", "1", "LT-IMP", "1", "0.1", "0.20", "1"]
