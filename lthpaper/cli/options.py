@@ -20,7 +20,7 @@ Figures = Annotated[
     list[str] | None, typer.Argument(help="Figures and tables, fig1 for one; all if none is named.")
 ]
 ScaleName = Annotated[
-    str, typer.Option("--scale", help="smoke (CI), laptop (minutes), desktop (hours) or paper (GPU).")
+    str, typer.Option("--scale", help="smoke (minutes), laptop (hours), desktop (days) or paper (a GPU).")
 ]
 Changes = Annotated[
     list[str] | None,
