@@ -71,15 +71,18 @@ def by_places(store: Store, of: Scale) -> str:
 
 
 def by_photographs(store: Store, of: Scale) -> str:
-    """Photographs, at desktop scale: LT and RR less each other, and less the dense network."""
-    results = table(FIGURES["fig3"].trials(scale("desktop", experiments="resnet20/cifar10-16")), store)
-    there = results.assign(sparsity=results["sparsity"].max())  # so that the dense network pairs, too
+    """Photographs, at desktop scale: LT less RR as they are and at equal norms, less SDT, less pretraining."""
+    there = scale("desktop", experiments="resnet20/cifar10-16", controls="LT@RRnorms")
+    results = table(FIGURES["fig3"].trials(there), store)
+    results = results.assign(sparsity=results["sparsity"].max())  # so that the dense network pairs, too
     columns = {
         "LT − RR": ("LT-", "RR-"),
+        "at RR's norms": ("LT@RRnorms-", "RR-"),
+        "LT − SDT": ("LT-", "SDT"),
         "LT − pretraining": ("LT-", "pretraining"),
         "RR − pretraining": ("RR-", "pretraining"),
     }
-    found = controls.differences(there, compared=[(*pair, "") for pair in columns.values()])
+    found = controls.differences(results, compared=[(*pair, "") for pair in columns.values()])
     return _by_mask_and_rate(found, columns, "mask, rate")
 
 
