@@ -140,7 +140,7 @@ def build(
     require(
         not lazy,
         f"Network {name!r} has weights without a size until an image comes ({', '.join(lazy[:3])}): give its "
-        "lazy layers their sizes. `size` and `in_channels`, if its factory takes them, say what an image has.",
+        "lazy layers their sizes. `size` and `in_channels`, if its factory takes them, are an image's.",
     )
     return network
 

@@ -58,9 +58,8 @@ def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, .
     computed = [n for n in chosen if n not in named]
     require(
         not computed,
-        f"No mask can hold {', '.join(computed)}: it is no parameter but computed from others (spectral_norm, "
-        "weight_norm, another parametrization). Build the layer without that, or choose other weights by "
-        "patterns.",
+        f"No mask can hold {', '.join(computed)}: it is no parameter but computed from others (by "
+        "spectral_norm, weight_norm, …). Build the layer without that, or choose other weights by patterns.",
     )
     own = {id(p): n for n, p in network.named_parameters()}
     return tuple(dict.fromkeys(own[id(named[n])] for n in chosen))
