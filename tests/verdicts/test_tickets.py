@@ -386,6 +386,13 @@ def test_two_masks_that_fail_surely_do_so_together_though_their_seeds_go_with_pr
     assert min(verdict(both, pruning=p).probabilities.none for p in ("IMP", "OMP", None)) > 0.99
 
 
+def test_a_stores_accuracies_are_percent_even_where_all_are_at_chance_among_two_hundred_classes():
+    chance = table(**dict.fromkeys(JACKPOT_TABLE, {0.1: 0.5}))
+    with pytest.raises(InputError, match="Multiply fractions by 100"):
+        verdict(chance)
+    assert verdict(chance.assign(digest=[f"{i:016x}" for i in range(len(chance))])).kind == NONE
+
+
 def losses(results, left, falling, setting="pretraining"):
     """The training losses of a setting, by learning rate; 0.01 of the first one for others."""
     known = results.assign(loss_left=0.01, loss_falling=0.0)
