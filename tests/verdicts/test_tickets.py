@@ -387,7 +387,7 @@ def test_two_masks_that_fail_surely_do_so_together_though_their_seeds_go_with_pr
 
 
 def test_a_stores_accuracies_are_percent_even_where_all_are_at_chance_among_two_hundred_classes():
-    chance = table(**dict.fromkeys(JACKPOT_TABLE, {0.1: 0.5}))
+    chance = table(**{setting: {0.1: 0.5} for setting in JACKPOT_TABLE})
     with pytest.raises(InputError, match="Multiply fractions by 100"):
         verdict(chance)
     assert verdict(chance.assign(digest=[f"{i:016x}" for i in range(len(chance))])).kind == NONE
