@@ -461,4 +461,8 @@ def test_the_commands_list_export_and_verify(trained, layer, tmp_path, monkeypat
     assert lthpaper(monkeypatch, "results", "export", *words) == 0
     count = len(runs_of(["fig1"]))
     assert f"{count} runs ({count} new)" in capsys.readouterr().out
+    assert (
+        lthpaper(monkeypatch, "results", "export", *words, "--set", "seeds=2") == 0
+    )  # one is not trained yet
+    assert "`lthpaper run --scale smoke --set seeds=2` trains them" in capsys.readouterr().out
     assert lthpaper(monkeypatch, "results", "verify") == 0

@@ -1,5 +1,6 @@
 """`lthpaper results …`: list, extend, check and retrain the published results of every scale."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from lthpaper.cli import hub, terminal
 from lthpaper.cli.command import FOLDERS, Commands
-from lthpaper.cli.options import DataFolder, Device, Figures, StoreFolder, Workers
+from lthpaper.cli.options import Changes, DataFolder, Device, Figures, StoreFolder, Workers, fields
 from lthpaper.errors import printable, require
 
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
@@ -107,12 +108,14 @@ def _said(value: object) -> str:
 def export(
     names: Figures = None,
     scale: Annotated[str, typer.Option("--scale", help="The scale whose runs are published.")] = "laptop",
+    changes: Changes = None,
     store: StoreFolder = "",
     out: Annotated[str, typer.Option("--out", help="Folder of published results. Default: results.")] = "",
     data: DataFolder = "",
 ) -> None:
     """Publish what the store has of a scale's figures: all finished seeds, in compact tables.
 
+    Give it the --set options that the runs were trained with, as in --set seeds=12.
     What is published already stays. Missing measurements on weights (loss surfaces, R_p) are computed. If a
     run is published with other bits, it is refused and nothing is written.
     """
@@ -122,7 +125,7 @@ def export(
     from lthpaper.runs.scales import scale as scale_of
     from lthpaper.store.store import Store
 
-    of = scale_of(scale)
+    of = scale_of(scale, **fields(changes))
     own, place = Store(locations.store_folder(store)), locations.home() / (out or "results")
     done = export_results(names or list(FIGURES), of, own, place, locations.data_folder(data))
     for run in done.left_out:
@@ -131,9 +134,10 @@ def export(
     parts += [f"{count} measurements of {name}" for name, count in done.measurements.items()]
     console.print(f"{', '.join(parts)} in {done.folder}, {done.bytes / 1e6:.2f} MB")
     if done.lacking:
+        same = shlex.join(["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))])
         console.print(
-            f"{done.lacking} runs are not trained yet; `lthpaper plan --scale {scale}` says how long they "
-            f"take, and `lthpaper run --scale {scale}` trains them."
+            f"{done.lacking} runs are not trained yet; `lthpaper plan {same}` says how long they "
+            f"take, and `lthpaper run {same}` trains them."
         )
 
 

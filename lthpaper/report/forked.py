@@ -26,6 +26,7 @@ IMPORTED = [
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf",
     "seaborn",
+    "torch._dynamo",  # which torch imports where a network without memory has a batch-norm
 ]
 
 
