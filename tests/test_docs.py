@@ -1,5 +1,6 @@
 """What the pages tell a reader to type works: their Python is executed, their commands are parsed."""
 
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from command_lines import parse
+
+from lthpaper.data import SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -102,6 +105,34 @@ def test_every_command_of_the_pages_is_one(page, command, monkeypatch):
 def test_a_command_that_is_none_would_be_seen(line):
     with pytest.raises(Exception, match=r"no command|No such option|valid integer"):
         parse(line)
+
+
+# --- names ---
+
+NAMED = re.compile(r"`((?:lthpaper|benchmarks)(?:\.\w+)+)")
+
+
+@pytest.mark.parametrize("page", TOLD, ids=lambda p: p.name)
+def test_every_module_and_function_that_a_page_names_exists(page):
+    for name in NAMED.findall(page.read_text()):
+        pkgutil.resolve_name(name)
+
+
+def test_a_name_that_is_none_would_be_seen():
+    (name,) = NAMED.findall("see `lthpaper.data.row_groups.read(path)`")
+    with pytest.raises(AttributeError, match="row_groups"):
+        pkgutil.resolve_name(name)
+
+
+def test_the_readme_lists_every_notebook():
+    text = (ROOT / "README.md").read_text()
+    there = ["_".join(path.stem.split("_")[:2]) for path in (ROOT / "notebooks").glob("*.ipynb")]
+    assert not [name for name in there if f"`{name}`" not in text]
+
+
+def test_the_page_on_data_lists_every_data_set():
+    text = (ROOT / "data" / "README.md").read_text()
+    assert not [name for name in SOURCES if f"| `{name}` |" not in text]
 
 
 # --- links ---

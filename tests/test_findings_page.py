@@ -1,9 +1,11 @@
 """docs/findings.md says what the published results give: tables to the digit, conclusions as predicates."""
 
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lthpaper.figures import FIGURES
@@ -49,6 +51,28 @@ def test_a_number_changed_by_hand_is_seen_and_a_part_without_results_says_so(tmp
     assert nothing.count("| – | not run |") == 8
     with pytest.raises(KeyError):
         computed.written("<!-- computed: nothing -->\n<!-- end -->", PUBLISHED, LAPTOP)
+
+
+def test_differences_of_the_papers_claims_are_those_of_the_scoreboard():
+    """Every "+2.5 (+1.9 … +3.1)" of a claim's line is a comparison in the published scoreboard's table."""
+    number = r"([+−]?[\d.]+)"
+    judged = pd.read_csv(ROOT / "docs" / "gallery" / "claims.csv", dtype={"claim": str})
+    seen = 0
+    for claim, line in re.findall(r"^\| (\d+)\. (.*)$", TEXT, re.MULTILINE):
+        known = judged.loc[judged["claim"] == claim, ["value", "low", "high"]].to_numpy(float)
+        for said in re.findall(rf"{number} \({number} … {number}\)", line):
+            digits = len(said[0].partition(".")[2])
+            wanted = [float(text.replace("−", "-")) for text in said]
+            assert any([round(x, digits) for x in row] == wanted for row in known), (claim, said)
+            seen += 1
+    assert seen > 12
+
+
+def test_pretraining_ends_at_the_losses_that_the_page_names():
+    dense = results()[results()["setting"] == "pretraining"].groupby("lr")[["train_loss", "loss_left"]].mean()
+    assert dense["train_loss"].loc[[0.005, 0.01]].round(2).tolist() == [0.17, 0.03]
+    assert (dense["train_loss"].loc[0.05:] < 0.005).all()
+    assert dense["loss_left"].loc[0.001] == pytest.approx(0.70, abs=0.005)
 
 
 def test_norms_hide_part_of_the_gap_at_0_005():

@@ -228,7 +228,7 @@ TYPES = {"int", "float", "str", "bool", "list"}
 
 
 def faults(notebook) -> list[str]:
-    """What is wrong with a notebook as it lies in git (STYLE: papermill inspects one-line assignments)."""
+    """What is wrong with a notebook as it lies in git (papermill inspects one-line assignments)."""
     wrong = []
     if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
         wrong.append("the kernel is not python3")

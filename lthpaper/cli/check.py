@@ -46,7 +46,10 @@ def check(
         typer.Option("--on", rich_help_panel=THE_CHECK, help="A data set's name, or package.module:name."),
     ] = "digits",
     learning_rates: Annotated[
-        str, typer.Option("--learning-rates", rich_help_panel=THE_CHECK, help="The grid, with commas.")
+        str,
+        typer.Option(
+            "--learning-rates", rich_help_panel=THE_CHECK, help="Learning rates to try, with commas."
+        ),
     ] = "0.005,0.01,0.05,0.1",
     rounds: Annotated[
         str,
@@ -57,19 +60,19 @@ def check(
         typer.Option("--seeds", rich_help_panel=THE_CHECK, help="Number of seeds, without --until-decided."),
     ] = 3,
     epochs: Annotated[
-        int, typer.Option("--epochs", rich_help_panel=RECIPE, help="Length of the recipe.")
+        int, typer.Option("--epochs", rich_help_panel=RECIPE, help="Length of a training.")
     ] = 60,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", rich_help_panel=RECIPE, help="Images a step.")
+        int, typer.Option("--batch-size", rich_help_panel=RECIPE, help="Images in a step.")
     ] = 50,
     optimizer: Annotated[
         str, typer.Option("--optimizer", rich_help_panel=RECIPE, help="sgd, nesterov or adamw.")
     ] = "sgd",
     momentum: Annotated[
-        float, typer.Option("--momentum", rich_help_panel=RECIPE, help="Of SGD; of AdamW it is β1.")
+        float, typer.Option("--momentum", rich_help_panel=RECIPE, help="Momentum of SGD; β1 of AdamW.")
     ] = 0.9,
     weight_decay: Annotated[
-        float, typer.Option("--weight-decay", rich_help_panel=RECIPE, help="Of every weight.")
+        float, typer.Option("--weight-decay", rich_help_panel=RECIPE, help="Weight decay of every weight.")
     ] = 1e-4,
     decay_norms: Annotated[
         bool,
@@ -109,7 +112,7 @@ def check(
         typer.Option(
             "--validation-images",
             rich_help_panel=THE_CHECK,
-            help="Hold so many out, to choose learning rates on; 0: none.",
+            help="Hold this many out, to choose learning rates on; 0: none.",
         ),
     ] = 0,
     controls: Annotated[
@@ -136,7 +139,7 @@ def check(
         typer.Option(
             "--out",
             metavar="FOLDER",
-            help="The figure. Default: runs/check/NETWORK.",
+            help="Folder of the figure. Default: runs/check/NETWORK.",
             rich_help_panel=FOLDERS,
         ),
     ] = "",

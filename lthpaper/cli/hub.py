@@ -35,7 +35,7 @@ def pull(
 def push(
     repository: Repository,
     results: Folder = "",
-    message: Annotated[str, typer.Option("--message", "-m", help="Of the commit.")] = "",
+    message: Annotated[str, typer.Option("--message", "-m", help="Message of the commit.")] = "",
     endpoint: Endpoint = "",
 ) -> None:
     """Upload published results to the hub, in one commit, after checking them against their manifests."""

@@ -20,7 +20,7 @@ Figures = Annotated[
     list[str] | None, typer.Argument(help="Figures and tables, fig1 for one; all if none is named.")
 ]
 ScaleName = Annotated[
-    str, typer.Option("--scale", help="smoke (CI), laptop (minutes), desktop (hours) or paper (GPU).")
+    str, typer.Option("--scale", help="smoke (minutes), laptop (hours), desktop (days) or paper (a GPU).")
 ]
 Changes = Annotated[
     list[str] | None,
@@ -47,7 +47,7 @@ Jobs = Annotated[
         "-j",
         min=0,
         metavar="N",
-        help="Notebooks at once; 0: one a core.",
+        help="Notebooks executed at once; 0: one a core.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -56,7 +56,7 @@ NotebookFolder = Annotated[
     typer.Option(
         "--notebooks",
         metavar="FOLDER",
-        help="Notebooks. Default: notebooks, or those that are installed.",
+        help="The notebooks. Default: notebooks, or those that are installed.",
         rich_help_panel=FOLDERS,
     ),
 ]
@@ -65,7 +65,7 @@ StoreFolder = Annotated[
     typer.Option(
         "--store",
         metavar="FOLDER",
-        help="What was trained. Default: LTHPAPER_STORE, or runs/store.",
+        help="The results. Default: LTHPAPER_STORE, or runs/store.",
         rich_help_panel=FOLDERS,
     ),
 ]
@@ -86,7 +86,7 @@ DataFolder = Annotated[
     typer.Option(
         "--data",
         metavar="FOLDER",
-        help="Data sets. Default: LTHPAPER_DATA, or data.",
+        help="The data sets. Default: LTHPAPER_DATA, or data.",
         callback=_look_for_data_in,
         rich_help_panel=FOLDERS,
     ),
@@ -98,7 +98,7 @@ Workers = Annotated[
         "--workers",
         min=0,
         metavar="N",
-        help="Processes; 0: one a core, one on a GPU.",
+        help="Processes that train; 0: one a core, one on a GPU.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -107,7 +107,7 @@ TimeLimit = Annotated[
     typer.Option(
         "--time-limit",
         metavar="TIME",
-        help="Stop cleanly, with status 75, after 90s, 25m, 2h, 1h30m. The same command resumes.",
+        help="Stop cleanly, with status 75, after 90s, 25m, 2h or 1h30m. The same command resumes.",
         rich_help_panel=MACHINE,
     ),
 ]

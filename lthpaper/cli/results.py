@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.store.published import Published
     from lthpaper.store.store import Store
 
-results_app = Commands(help="What is published: list, export, verify, audit.")
+results_app = Commands(help="What is published: list, export, verify, audit, pull, push.")
 console = terminal.console()
 
 Folder = Annotated[
@@ -26,7 +26,7 @@ Folder = Annotated[
     typer.Option(
         "--results",
         metavar="FOLDER",
-        help="What is published. Default: results, or what is installed.",
+        help="The published results. Default: results, or those that are installed.",
         rich_help_panel=FOLDERS,
     ),
 ]
@@ -174,7 +174,7 @@ def audit(
             "--seed",
             min=0,
             metavar="N",
-            help="Of the random choice. Default: a new one each time, printed.",
+            help="Seed of the random choice. Default: a new one each time, which is printed.",
         ),
     ] = None,
     results: Folder = "",

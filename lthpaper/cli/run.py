@@ -47,7 +47,7 @@ def plan(
     workers: Workers = 0,
     on: Annotated[str, typer.Option("--on", help="Predict it for other devices: 8xh100, 2xcpu.")] = "",
     price: Annotated[
-        float, typer.Option("--price", min=0, metavar="DOLLARS", help="Of a device-hour, with --on.")
+        float, typer.Option("--price", min=0, metavar="DOLLARS", help="Price of a device-hour, with --on.")
     ] = 0.0,
     speed: Annotated[
         str, typer.Option("--speed", metavar="FILE", help="Speeds measured on that device, with --on.")
@@ -104,7 +104,7 @@ def run(
             "--on", help="ray, ray:auto or ray:ADDRESS: train on a cluster.", rich_help_panel=MACHINE
         ),
     ] = "",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")] = False,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 20,
     budget: Budget = "",
@@ -181,11 +181,13 @@ def bench(
     size: Annotated[
         list[str] | None, typer.Option("--size", help="digits, cifar or vgg; the first two if none.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds: shorter, noisier.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure fewer rounds: shorter, noisier.")] = False,
     device: Device = "auto",
     out: Annotated[
         str,
-        typer.Option("--out", metavar="FOLDER", help="For the table and its JSON.", rich_help_panel=FOLDERS),
+        typer.Option(
+            "--out", metavar="FOLDER", help="Folder of the table and its JSON.", rich_help_panel=FOLDERS
+        ),
     ] = "runs/bench",
 ) -> None:
     """Measure how fast this machine trains: our engine against the ordinary loop, as ratios."""

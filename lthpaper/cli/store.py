@@ -16,7 +16,7 @@ from lthpaper.errors import printable, require
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.store.merge import Brought
 
-store_app = Commands(help="Check, merge, export, prune and repair what was trained here.")
+store_app = Commands(help="What was trained here: check, merge, export, prune, repair, list it.")
 console = terminal.console()
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]

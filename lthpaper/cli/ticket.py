@@ -10,7 +10,7 @@ from lthpaper.cli.command import Commands
 from lthpaper.cli.options import DataFolder, StoreFolder, store_at
 
 console = terminal.console()
-ticket_app = Commands(help="A trained subnetwork, for other programs.")
+ticket_app = Commands(help="A trained subnetwork: export it, or say what it costs.")
 FORMS = 18  # columns of a form's name
 RunName = Annotated[str, typer.Argument(help="A run's name or digest, or how one begins (`store table`).")]
 

@@ -1,7 +1,7 @@
 """The report: executed notebooks, the scoreboard and the runs behind them as one HTML file, offline.
 
     sections = [section(name, executed, folder, results) for …]
-    write(path, title, front, sections, origin, runs)
+    write(path, page(title, front, sections, origin, runs))
 
 The page's template, style and scripts are in page/; nbconvert makes each notebook's part of it.
 """

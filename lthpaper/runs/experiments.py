@@ -57,12 +57,12 @@ def all_rounds(scale: Scale) -> list[Trial]:
 
 
 def sanity_checks(scale: Scale) -> list[Trial]:
-    """Figure 3 and Table 3: every setting over the whole grid, one sparsity an experiment."""
+    """Figure 3: every setting over the whole grid, one sparsity an experiment."""
     return [t for task in scale.tasks for t in checked(task, scale, (shown_rounds(task, scale),))]
 
 
 def all_sparsities(scale: Scale) -> list[Trial]:
-    """Appendix F: every setting over the whole grid at all of the scale's sparsities, Figure 3's too."""
+    """Appendix F and Table 3: every setting over the whole grid at all sparsities, Figure 3's too."""
     return [
         trial
         for task in scale.tasks

@@ -29,16 +29,16 @@ class Scale:
     Figure 1's; grid: Figure 3's. train_images: 0 means all. precision: of every training. experiments:
     the networks and data sets of Figure 3 and Table 3, each "network/data". validation_images: held out of
     the training images; verdicts choose learning rates on them (0: on the test images, as the paper).
-    micro_batch: the most images
-    that one forward pass takes (0: a whole batch), for devices on which a batch does not fit. surface_points,
-    surface_images: of Figures 4 and 5, points a side of the grid and training images behind each loss.
-    surface_error: a grid point that interpolation gives to within this share of its loss is not computed (0:
-    all are). contour_network: of Figures 4 and 5, which take "-noskip" of it too; correlation_networks: of
-    Figure 6.
-    curve_points: tests of a network on its way, at most; this changes no result.
+    micro_batch: the most images that one forward pass takes (0: a whole batch), for devices on which a batch
+    does not fit. surface_points, surface_images: of Figures 4 and 5, points a side of the grid and training
+    images behind each loss. surface_error: a grid point that interpolation gives to within this share of its
+    loss is not computed (0: all are). contour_network: of Figures 4 and 5, which take "-noskip" of it too;
+    correlation_networks: of Figure 6. curve_points: tests of a network on its way, at most; this changes no
+    result.
     optimizer, clip, decay_norms: of every training, as a Recipe has them.
-    controls: trained beside the paper's settings in Figure 3, Appendix F, Table 3 and the conditions, by
-    their names in lthpaper.runs.controls without a mask: LT-shuffled, for ③m.
+    controls: trained beside the paper's settings in Figure 3, Appendix F and what shows Appendix F's runs
+    (Table 3, the conditions, the guideline), by their names in lthpaper.runs.controls without a mask:
+    LT-shuffled, for ③m.
     as_paper: which of BY_DATA the paper's data sets have their own value of, as paper.py states it; such a
     field's value here is for other data sets, and changing it by `with_` changes it for all.
     """

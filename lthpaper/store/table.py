@@ -108,7 +108,8 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
 
 
 def curves(results: Iterable[Result]) -> pd.DataFrame:
-    """One row a run and epoch: train_loss, test_loss, test_accuracy in percent; NaN where not tested."""
+    """One row a run and epoch: train_loss, test_loss, test_accuracy in percent, and validation_accuracy of
+    runs that hold images out; NaN where not tested."""
     frames = []
     for result in results:
         run = result.run

@@ -2,7 +2,7 @@
 
 One number is an estimate: the seconds of a network-epoch of ResNet-20 on CIFAR-10 in bfloat16 at batch 64.
 Everything else is scaled from it by operations and memory traffic (`flops.py`). A file of speeds measured on
-the device (`lthpaper plan --speed FILE`) replaces all of it.
+the device (`lthpaper plan --on DEVICES --speed FILE`) replaces all of it.
 """
 
 import math

@@ -79,7 +79,7 @@ def guideline(
     grid: Sequence[float] = (),
     train_images: int = 0,
 ) -> Guideline:
-    """For a network and data set by name, or by dotted path for custom ones.
+    """What §3.2 recommends for a network and a data set, by name, or by dotted path for custom ones.
 
     table: our results, tidy (store.table.COLUMNS); those of this network and data are quoted. grid: the
     learning rates to choose from, the paper's unless given. train_images: 0 means all. Raises InputError
