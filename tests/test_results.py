@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,7 +26,7 @@ from lthpaper.runs.run import ancestors
 from lthpaper.runs.scales import SCALES, scale
 from lthpaper.runs.settings import lt_omp
 from lthpaper.store import published, tables
-from lthpaper.store.entry import MASK, WEIGHTS, Damaged
+from lthpaper.store.entry import MASK, WEIGHTS, Damaged, checksum
 from lthpaper.store.merge import bring
 from lthpaper.store.published import MANIFEST, RUNS
 from lthpaper.store.results_check import faults
@@ -245,6 +246,17 @@ def test_a_damaged_file_is_one_sentence(layer, tmp_path, name, damage):
     spec = FIGURES[{"overlap.parquet": "fig6"}.get(name, "fig4")]
     with pytest.raises(Damaged, match=f"{name} .* cannot be trusted"):
         spec.measure(spec.trials(TINY), layer, TINY, None)
+
+
+def test_results_of_another_copy_of_the_data_are_refused_and_nothing_is_written(trained, tmp_path):
+    run, out = runs_of(["fig1"])[0], tmp_path / "results"
+    path = Path(shutil.copytree(trained.folder, tmp_path / "other")) / run.name
+    result = json.loads((path / "result.json").read_text()) | {"fingerprint": "0" * 16}
+    result["checksum"] = checksum(result)
+    (path / "result.json").write_text(json.dumps(result))
+    with pytest.raises(InputError, match=r"several copies of digits \(0{16}, "):
+        export(["fig1"], TINY, Store(tmp_path / "other"), out)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

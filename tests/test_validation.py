@@ -27,7 +27,8 @@ from lthpaper.training.loop import train
 from lthpaper.training.pack import Pack
 from lthpaper.training.start import start
 from lthpaper.training.streaming import StreamedFeed
-from lthpaper.verdicts.tickets import SECONDARY, verdict
+from lthpaper.verdicts.evidence import UNDECIDED
+from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, verdict
 
 CPU = torch.device("cpu")
 TASK = Task("mlp", "digits", train_images=120, validation_images=40)
@@ -197,6 +198,23 @@ def test_a_choice_by_the_same_seeds_is_called_only_where_all_rates_together_call
     fifth = verdict(pd.DataFrame(table))[5]
     assert (fifth.holds, fifth.holds_ours) == ("no", "undecided")
     assert fifth.confidence < 0.5
+
+
+@pytest.mark.parametrize(("dense", "sure"), [(92.0, True), (92.78, False)])
+def test_where_the_fifth_condition_holds_the_fourth_does_though_its_chosen_pair_fails(dense, sure):
+    """At 0.001 LT is far above pretraining on validation images, and below it on the test images."""
+    table = [
+        *rows("LT-IMP", {0.001: 60.0, 0.1: 92.3}, {0.001: 61.5, 0.1: 92.3}),
+        *rows("pretraining", {0.001: 61.3, 0.1: dense}, {0.001: 60.0, 0.1: dense}),
+        *rows("RR-IMP", {0.001: 55.0, 0.1: 88.0}, {0.001: 55.0, 0.1: 88.0}),
+        *rows("SDT", {0.001: 50.0, 0.1: 87.0}, {0.001: 50.0, 0.1: 87.0}),
+    ]
+    judged = verdict(pd.DataFrame(table))
+    assert judged[4].difference == pytest.approx(-1.3)
+    assert judged[4].holds == judged[5].holds == "yes"
+    assert judged[4].confidence == judged[5].confidence
+    assert judged[4].holds_ours == judged[5].holds_ours == ("yes" if sure else "undecided")
+    assert (judged.kind, judged.kind_ours) == (JACKPOT, JACKPOT if sure else UNDECIDED)
 
 
 def test_a_check_holds_images_out_for_all_its_runs(tmp_path):

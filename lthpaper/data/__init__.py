@@ -182,6 +182,9 @@ def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
         "test": (images.test, images.test_labels, about.test),
     }
     for part, (pixels, labels, count) in parts.items():
+        require(
+            count > 0, f"{where} has no {part} images; a network is trained on some and tested on others."
+        )
         expected = (count, about.size, about.size, about.channels)
         if not isinstance(pixels, Tensor):
             require(

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from lthpaper.errors import InputError, as_module, require
@@ -135,6 +136,12 @@ def build(
     network = make(**given)
     if not isinstance(network, nn.Module):
         raise InputError(f"Network {name!r} returned {type(network).__name__}, not an nn.Module.")
+    lazy = [n for n, p in network.named_parameters() if is_lazy(p)]
+    require(
+        not lazy,
+        f"Network {name!r} has weights without a size until an image comes ({', '.join(lazy[:3])}): give its "
+        "lazy layers their sizes. `size` and `in_channels`, if its factory takes them, are an image's.",
+    )
     return network
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ def export(
     content = _content(rows, kept | noted)
     costs = (there.runs if there is not None else {}) | {run.digest: run for run in new}
     manifest = _manifest(scale.name, rows, content, kept | noted, sum(run.cost for run in costs.values()))
+    _check_copies(manifest["data"])
     content[MANIFEST] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
     for name, of_file in content.items():  # the manifest last: what it lists is there
         tables.write(folder / name, of_file)
@@ -148,6 +149,19 @@ def _check_conflicts(results: list[Result], there: published.Scale) -> None:
         f"{len(found)} of {len(results)} runs are published with other weights than this store has: "
         f"{'; '.join(found[:LONGEST])}{more}. Runs of two trainings are not mixed, and nothing was written. "
         "`lthpaper results audit` says whether the two agree; export these with --out into another folder.",
+    )
+
+
+def _check_copies(fingerprints: Mapping[str, list[str]]) -> None:
+    """Raise InputError if results of several copies of a data set would be published together.
+
+    fingerprints: data set -> those of its copies.
+    """
+    several = [f"{name} ({', '.join(found)})" for name, found in fingerprints.items() if len(found) > 1]
+    require(
+        not several,
+        f"The results would come from several copies of {'; '.join(several)}, and nothing was written. "
+        "Results of different copies do not mix: export these with --out into another folder.",
     )
 
 

@@ -39,21 +39,30 @@ def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, .
     """Names of the prunable parameters, in the network's order.
 
     Without patterns: all `layers` but the first and the last (§3.1; never a bias or a batch-norm). With
-    patterns (shell style, `blocks.*.weight`): those that match one. Raises InputError if nothing is left to
-    prune.
+    patterns (shell style, `blocks.*.weight`): those that match one. A weight that several layers share has
+    the name of the first. Raises InputError if nothing is left to prune, or a weight is no parameter.
     """
     there = layers(network)
+    named = dict(network.named_parameters(remove_duplicate=False))
     if patterns:
         chosen = [n for n in there if any(fnmatchcase(n, p) for p in patterns)]
         require(bool(chosen), _unmatched(patterns, there))
     else:
-        chosen = list(there[1:-1])
+        first = named.get(there[0]) if there else None
+        chosen = [n for n in there[1:-1] if n not in named or named[n] is not first]
         require(
             bool(chosen),
             f"The network has {len(there)} convolution and linear layers; without the first and the "
             "last nothing is left to prune. Name the prunable weights by patterns.",
         )
-    return tuple(chosen)
+    computed = [n for n in chosen if n not in named]
+    require(
+        not computed,
+        f"No mask can hold {', '.join(computed)}: it is no parameter but computed from others (by "
+        "spectral_norm, weight_norm, …). Build the layer without that, or choose other weights by patterns.",
+    )
+    own = {id(p): n for n, p in network.named_parameters()}
+    return tuple(dict.fromkeys(own[id(named[n])] for n in chosen))
 
 
 def check_patterns(network: nn.Module, patterns: tuple[str, ...]) -> None:

@@ -96,7 +96,7 @@ class Run:
     @property
     def parents(self) -> tuple["Run", ...]:
         """The runs whose results this one starts from, each once."""
-        found = [value for part in (self.init, self.mask) for value in _runs_in(part)]
+        found = [value for part in (self.init, self.mask) for value in runs_in(part)]
         return tuple(dict.fromkeys(found))
 
     @property
@@ -262,7 +262,8 @@ def _parts_of(part: Any) -> Iterator[Any]:
                 yield from _parts_of(getattr(part, f.name))
 
 
-def _runs_in(part: Any) -> Iterator[Run]:
+def runs_in(part: Any) -> Iterator[Run]:
+    """The runs that an init or a rule names, itself or by those within it."""
     for some in _parts_of(part):
         values = (getattr(some, f.name) for f in dataclasses.fields(some))
         yield from (value for value in values if isinstance(value, Run))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from lthpaper.runs import convergence, pruning
-from lthpaper.runs.run import Rewind, Run, setting
+from lthpaper.runs.run import Rewind, Run, runs_in, setting
 from lthpaper.runs.settings import Trial, nonzeros
 from lthpaper.store.store import Result, Store
 from lthpaper.training.result import VALIDATION
@@ -43,12 +43,13 @@ def mask_diverged(run: Run, results: Callable[[Run], Result | None]) -> bool:
     The mask made of them is there, but goes by the order of the layers; nor does an accuracy that was
     reached with it say anything of LT or RR.
     """
-    source = pretrained(run)
-    while source is not None:
-        result = results(source)
-        if result is not None and math.isnan(result.accuracy):
-            return True
-        source = pretrained(source)
+    for named in runs_in(run.mask):  # a permuted mask comes from two dense networks beside its own
+        source: Run | None = named
+        while source is not None:
+            result = results(source)
+            if result is not None and math.isnan(result.accuracy):
+                return True
+            source = pretrained(source)
     return False
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lthpaper import networks
 from lthpaper.errors import InputError, require
+from lthpaper.runs.run import Run
 from lthpaper.runs.task import Task
 from lthpaper.training.stacking import InParallel, OneByOne, Program, Separately, program, stack
 
@@ -88,6 +89,25 @@ def pack_form(task: Task, channels_last: bool) -> tuple[Program | OneByOne, str]
     does not depend on who shares the pack. Raises InputError if the network fails on the images.
     """
     return _pack_form(task, networks.factory(task.network), channels_last)
+
+
+@torch.no_grad()
+def check_last_batch(run: Run, images: int) -> None:
+    """Raises InputError if the last batch of an epoch of so many images is one image, and the network fails
+    on one in training: batch-norm takes no variance of a single vector."""
+    size = run.recipe.micro_batch or run.recipe.batch_size
+    if (images % size or size) != 1:
+        return
+    shape = run.task.shape
+    network = networks.build_seeded(0, **shape)
+    image = torch.zeros(1, 1, shape["in_channels"], shape["size"], shape["size"])
+    try:
+        OneByOne(network)(stack([tensors(network)]), image, True)
+    except Exception as error:  # whatever the network's own code raises
+        raise InputError(
+            f"Network {run.task.network!r} fails on a batch of one image, the last of {images:,} in batches "
+            f"of {size}: {error}. Choose a batch size or a number of training images that leaves more."
+        ) from error
 
 
 def forward_of(task: Task, form: Form) -> tuple[Callable, torch.nn.Module, str]:

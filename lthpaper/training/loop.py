@@ -14,6 +14,7 @@ from lthpaper.runs.recipe import CURVE_POINTS, is_tested
 from lthpaper.runs.run import Run
 from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.training.autotune import choose, smallest_pack
+from lthpaper.training.forms import check_last_batch
 from lthpaper.training.pack import Pack, repeatable
 from lthpaper.training.process_group import ALONE, Alone
 from lthpaper.training.result import Checkpoint, Keeper, Load, Progress, Start, Trained, curves_of
@@ -52,6 +53,8 @@ def train(
         task.verify()
     if len({shape_key(run) for run in runs}) > 1:
         raise ValueError("these runs differ in more than learning rate, start, mask and seed")
+    if runs:
+        check_last_batch(runs[0], len(data.images.train))
     largest = choose(runs[0], device, team).largest if runs else 1
     ways = _Ways(device, keep or {}, on_epoch, checkpoints, stop, team, curve_points)
 

@@ -155,24 +155,28 @@ def _chosen(at: Comparison, among: Comparison, level: float) -> Comparison:
 
 def imply(fourth: Condition, fifth: Condition, lt: Side, dense: Side) -> tuple[Condition, Condition]:
     """⑤ implies ④ where pretraining converged wherever LT did: so does its confidence, and ④'s failing
-    implies ⑤'s."""
+    implies ⑤'s. By the means it has to be said where validation images chose: the pair that they choose for
+    ④ may fail on the test images, though ⑤ holds there."""
     if not {c.lr for c in lt.cells} <= {c.lr for c in dense.cells}:
         return fourth, fifth
-    if fifth.holds_ours == YES and fourth.holds_ours != YES:
-        fourth = _follows(fourth, fifth)
-    if fourth.holds_ours == NO and fifth.holds_ours != NO:
-        fifth = _follows(fifth, fourth)
+    if fourth.holds_ours == NO != fifth.holds_ours:
+        return fourth, _follows(fifth, fourth)
+    if fifth.holds == YES and (fourth.holds != YES or fifth.holds_ours == YES != fourth.holds_ours):
+        return _follows(fourth, fifth), fifth
     return fourth, fifth
 
 
 def _follows(condition: Condition, sure: Condition) -> Condition:
+    how = "Decided" if sure.holds_ours == sure.holds else "By the means it holds"
     return replace(
         condition,
+        holds=sure.holds,
         holds_ours=sure.holds_ours,
         confidence=sure.confidence,
-        more_seeds=0,
-        open=(),
-        sentence=f"{condition.sentence} Decided, since it follows from {sure.symbol}.",
+        lrs=condition.lrs or sure.lrs,
+        more_seeds=sure.more_seeds,
+        open=sure.open,
+        sentence=f"{condition.sentence} {how}, since it follows from {sure.symbol}.",
     )
 
 

@@ -7,6 +7,7 @@ prior over curves:
     its amplitude in points                one of AMPLITUDES, as the setting's own cells make them likely
     how much cells scatter                 lthpaper.verdicts.scatter, from all cells
     LT and pretraining of one seed         correlated at one learning rate, as their residuals are
+    LT under IMP's and OMP's mask          correlated by what each has in common with pretraining
 
 So neighbouring learning rates inform each other, one that is missing is predicted, and the best of seven is
 not taken for better than it is. The posterior is drawn from DRAWS times with a generator of its own, always
@@ -129,6 +130,9 @@ class _Curves:
         both = ~self.missing[a] & ~self.missing[b]
         a, b = a[both], b[both]
         noise[a, b] = noise[b, a] = self.correlation * np.sqrt(variances[a] * variances[b])
+        first, second = np.nonzero((b[:, None] == b) & (a[:, None] != a))  # two masks' LT, one pretraining
+        a, b = a[first], a[second]
+        noise[a, b] = self.correlation**2 * np.sqrt(variances[a] * variances[b])
         return noise
 
     def _prior(self, amplitudes: np.ndarray) -> np.ndarray:

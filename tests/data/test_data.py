@@ -107,6 +107,9 @@ def floats():
     return Images(**{**vars(_images()), "train": torch.zeros(6, 16, 16, 2)})
 def beyond():
     return Images(**{**vars(_images()), "train_labels": torch.arange(6)})
+def untested():
+    return Images(**{**vars(_images()), "test": torch.zeros(0, 16, 16, 2, dtype=torch.uint8),
+                     "test_labels": torch.zeros(0, dtype=torch.int64)})
 def nothing():
     return None
 known = Source(Card(3, 2, 16, 6, 3, (0.5, 0.1), (0.5, 0.1), pad=1, flip=False), lambda root: _images())
@@ -147,6 +150,7 @@ def test_a_source_of_ones_own_brings_its_card(mine, tmp_path):
         ("number", "is a int, not a Source or a function"),
         ("nothing", "returned NoneType"),
         ("floats", "expected uint8"),
+        ("untested", "has no test images; a network is trained on some and tested on others"),
         ("beyond", "labels .* run from 0 to 5; expected 0 to 2"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune
 
 from lthpaper import networks
 from lthpaper.errors import InputError
@@ -275,6 +275,33 @@ def test_patterns_that_match_no_convolution_or_linear_weight_are_refused(pattern
 def test_a_network_with_nothing_between_its_first_and_last_layer_is_refused():
     with pytest.raises(InputError, match="Name the prunable weights by patterns"):
         prunable(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)))
+
+
+def four_layers() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+
+
+def test_a_weight_that_two_layers_share_is_pruned_once_under_its_first_name():
+    network = four_layers()
+    network[2].weight = network[1].weight
+    assert prunable(network) == ("1.weight",)
+    assert prunable(network, ("2.weight",)) == ("1.weight",)
+    assert prunable(network, ("*",)) == ("0.weight", "1.weight", "3.weight")
+
+
+def test_the_first_layer_is_not_pruned_where_another_one_shares_its_weight():
+    network = four_layers()
+    network[1].weight = network[0].weight
+    assert prunable(network) == ("2.weight",)
+
+
+@pytest.mark.parametrize("norm", [parametrizations.spectral_norm, parametrizations.weight_norm])
+def test_a_weight_that_is_computed_from_others_is_refused_unless_patterns_leave_it_out(norm):
+    network = four_layers()
+    norm(network[1])
+    with pytest.raises(InputError, match=r"No mask can hold 1\.weight: it is no parameter"):
+        prunable(network)
+    assert prunable(network, ("2.*",)) == ("2.weight",)
 
 
 # --- how sparse ---

@@ -169,6 +169,16 @@ class Headless(Own):
         return self.hidden(x)
 
 
+class Normed(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.first, self.norm = nn.Linear(64, 8), nn.BatchNorm1d(8)
+        self.hidden, self.last = nn.Linear(8, 8), nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.last(self.hidden(self.norm(self.first(x.flatten(1))).relu()))
+
+
 def own(kind: type) -> Task:
     return Task(f"{__name__}:{kind.__name__}", "digits")
 
@@ -250,6 +260,15 @@ def test_the_form_of_a_pack_does_not_depend_on_the_weights_in_it():
 def test_a_network_that_cannot_take_the_images_is_named(kind, said):
     with pytest.raises(InputError, match=said):
         next(train([pretraining(own(kind), RECIPE, 0)], FEW))
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 9}, {"batch_size": 18, "micro_batch": 9}])
+def test_a_last_batch_of_one_image_is_refused_where_the_network_cannot_take_it(change):
+    images, recipe = few_digits(19, 20), RECIPE.with_(**change)
+    with pytest.raises(InputError, match="fails on a batch of one image, the last of 19 in batches of 9"):
+        next(train([pretraining(own(Normed), recipe, 0)], images))
+    next(train([pretraining(own(Normed), recipe.with_(batch_size=18, micro_batch=6), 0)], few_digits(20, 20)))
+    next(train([pretraining(Task("mlp", "digits"), recipe, 0)], images))
 
 
 # --- operations that are refused rather than computed wrongly ---

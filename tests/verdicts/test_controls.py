@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -519,6 +520,15 @@ def test_a_diverged_seed_leaves_no_difference_and_a_missing_one_no_pair():
     assert math.isnan(found.loc[0.01, "difference"])
     assert not found.loc[0.1, "diverged"]
     assert found.loc[0.1, "n"] == 2
+
+
+def test_a_mask_that_was_aligned_with_a_diverged_network_counts_as_diverged():
+    run = controls.permuted(LT)
+    for lost in (run.mask.onto, run.mask.dense):
+        accuracy = {parent: SimpleNamespace(accuracy=90.0) for parent in run.parents}
+        assert not tidy.mask_diverged(run, accuracy.get)
+        accuracy[lost] = SimpleNamespace(accuracy=math.nan)
+        assert tidy.mask_diverged(run, accuracy.get)
 
 
 def test_a_ticket_has_to_beat_shuffled_masks_by_the_gap():

@@ -376,6 +376,23 @@ def test_probabilities_are_clear_where_the_seeds_are_and_say_how_undecided_a_ver
     assert verdict(table(**SECONDARY_TABLE)) == verdict(table(**SECONDARY_TABLE))
 
 
+def test_two_masks_that_fail_surely_do_so_together_though_their_seeds_go_with_pretraining_s():
+    """Two of three correlations near 1 and the third 0 would be impossible: draws above 100 % came of it."""
+    around = (-2.0, -1.4, -0.7, -0.2, 0.3, 0.9, 1.3, 1.8)
+    dense = {0.01: 91.0, 0.03: 92.0, 0.1: 93.0, 0.3: 92.0}
+    lt, far = ({lr: mean - less for lr, mean in dense.items()} for less in (1.0, 8.0))
+    of_omp = rows("LT-OMP", lt, around) + rows("RR-OMP", far, around)
+    both = pd.concat([table(dense, lt, far, far, around=around), pd.DataFrame(of_omp)])
+    assert min(verdict(both, pruning=p).probabilities.none for p in ("IMP", "OMP", None)) > 0.99
+
+
+def test_a_stores_accuracies_are_percent_even_where_all_are_at_chance_among_two_hundred_classes():
+    chance = table(**{setting: {0.1: 0.5} for setting in JACKPOT_TABLE})
+    with pytest.raises(InputError, match="Multiply fractions by 100"):
+        verdict(chance)
+    assert verdict(chance.assign(digest=[f"{i:016x}" for i in range(len(chance))])).kind == NONE
+
+
 def losses(results, left, falling, setting="pretraining"):
     """The training losses of a setting, by learning rate; 0.01 of the first one for others."""
     known = results.assign(loss_left=0.01, loss_falling=0.0)
