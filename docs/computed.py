@@ -71,7 +71,7 @@ def by_places(store: Store, of: Scale) -> str:
 
 
 def by_photographs(store: Store, of: Scale) -> str:
-    """Photographs, at desktop scale: LT less RR as they are and at equal norms, less SDT, less pretraining."""
+    """Photographs, at desktop scale: LT less RR, as they are and at equal norms, less SDT and pretraining."""
     there = scale("desktop", experiments="resnet20/cifar10-16", controls="LT@RRnorms")
     results = table(FIGURES["fig3"].trials(there), store)
     results = results.assign(sparsity=results["sparsity"].max())  # so that the dense network pairs, too
