@@ -13,6 +13,7 @@ ACCURACIES = (
     *(0, 10, 20, 30, 40, 50, 60, 70, 75, *range(80, 96), 95.5, 96, 96.5, 97, 97.5, 98, 98.5),
     *(99, 99.5, 99.7, 99.9),
 )
+STEPS = (5, 2, 1, 0.5)  # even ones, where too few of these are in sight
 LEAST_TICKS = 3  # fewer do not show a scale
 LEAST_ERROR = 0.05  # percent; what is nearer to 100 is drawn there
 
@@ -27,7 +28,7 @@ def accuracy_axis(ax: Axes, low: float, high: float, ticks: int = 6) -> None:
     room = max(top - bottom, 0.02)
     bottom, top = bottom - 0.06 * room, top + 0.1 * room
     ax.set_ylim(*_to_accuracy(np.array([bottom, top])))
-    for accuracies in (ACCURACIES, np.arange(0, 100, 0.5)):
+    for accuracies in (ACCURACIES, *(np.arange(0, 100, step) for step in STEPS)):
         inside = [a for a in accuracies if bottom <= _from_accuracy(np.array(a, float)) <= top]
         shown = _far_apart(inside, (top - bottom) / ticks)
         if len(shown) >= LEAST_TICKS:

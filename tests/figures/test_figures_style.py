@@ -280,6 +280,8 @@ def test_a_few_points_of_accuracy_have_a_scale_too():
     _, ax = plt.subplots(figsize=(2, 1.5))
     accuracy_axis(ax, 60.3, 66.1)
     assert len(ax.get_yticks()) >= 3
+    accuracy_axis(ax, 53.4, 66.4)
+    assert list(ax.get_yticks()) == [55, 60, 65]  # even steps
 
 
 def test_labels_of_learning_rates_do_not_touch():
