@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from lthpaper import locations, networks
 from lthpaper.checks import SanityCheck, check
-from lthpaper.cli import export, figures, options, report, run
+from lthpaper.cli import claims, export, lists, options, report, run
 from lthpaper.cli import main as cli
 from lthpaper.cli.main import app
 from lthpaper.data import Images, load
@@ -256,13 +256,13 @@ def test_list_has_every_notebook_in_the_papers_order_and_imports_no_torch(tmp_pa
 
 def test_list_and_claims_are_no_wider_than_the_terminal(monkeypatch):
     narrow = Console(width=60, soft_wrap=True, file=io.StringIO())
-    monkeypatch.setattr(figures, "console", narrow)
-    figures.list_("scales")
+    monkeypatch.setattr(lists, "console", narrow)
+    lists.list_("scales")
     assert max(map(len, narrow.file.getvalue().splitlines())) <= 60
 
 
 def test_what_only_shows_results_shows_those_that_are_published():
-    shown = (figures.claims, export.export, report.report, run.status)
+    shown = (claims.claims, export.export, report.report, run.status)
     assert {inspect.signature(command).parameters["scale"].default for command in shown} == {"laptop"}
 
 
