@@ -38,9 +38,9 @@ def layers(network: nn.Module) -> tuple[str, ...]:
 def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Names of the prunable parameters, in the network's order.
 
-    Without patterns: all `layers` but the first and the last (§3.1; never a bias or a batch-norm). With
-    patterns (shell style, `blocks.*.weight`): those that match one. A weight that several layers share has
-    the name of the first. Raises InputError if nothing is left to prune, or a weight is no parameter.
+    Without patterns: all `layers` but the first and the last (§3.1; never a bias or a batch-norm), and but
+    those that share a weight with either. With patterns (shell style, `blocks.*.weight`): those that match
+    one. A weight that several layers share has the name of the first. Raises InputError if nothing is left to prune, or a weight is no parameter.
     """
     there = layers(network)
     named = dict(network.named_parameters(remove_duplicate=False))
@@ -48,8 +48,8 @@ def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, .
         chosen = [n for n in there if any(fnmatchcase(n, p) for p in patterns)]
         require(bool(chosen), _unmatched(patterns, there))
     else:
-        first = named.get(there[0]) if there else None
-        chosen = [n for n in there[1:-1] if n not in named or named[n] is not first]
+        ends = {id(named[n]) for n in (*there[:1], *there[-1:]) if n in named}
+        chosen = [n for n in there[1:-1] if n not in named or id(named[n]) not in ends]
         require(
             bool(chosen),
             f"The network has {len(there)} convolution and linear layers; without the first and the "

@@ -289,9 +289,11 @@ def test_a_weight_that_two_layers_share_is_pruned_once_under_its_first_name():
     assert prunable(network, ("*",)) == ("0.weight", "1.weight", "3.weight")
 
 
-def test_the_first_layer_is_not_pruned_where_another_one_shares_its_weight():
-    network = four_layers()
+def test_the_first_and_the_last_layer_are_not_pruned_where_another_one_shares_their_weight():
+    network = nn.Sequential(*(nn.Linear(4, 4) for _ in range(5)))
     network[1].weight = network[0].weight
+    assert prunable(network) == ("2.weight", "3.weight")
+    network[3].weight = network[4].weight
     assert prunable(network) == ("2.weight",)
 
 
