@@ -28,6 +28,7 @@ STEPS, TESTS = 6, 1497  # of an epoch of digits
 def _quick(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(measure, "BLOCK", 0.001)
+    monkeypatch.setitem(measure.ROUNDS, "cpu", 1)
 
 
 def planned(*runs) -> Plan:
@@ -114,6 +115,20 @@ def test_speed_is_measured_once_a_shape_and_remembered(monkeypatch):
     assert len(timed) == 1
     measure.speeds([pretraining(TASK, RECIPE.with_(batch_size=10))], "cpu")
     assert len(timed) == 2
+
+
+def test_speed_is_the_mean_over_rounds_and_the_first_pack_is_of_the_first_round(monkeypatch):
+    monkeypatch.setitem(measure.ROUNDS, "cpu", 3)
+    rounds = iter([(1.0, 6.0), (2.0, 0.0), (6.0, 0.0)])  # a step, extra for the first pack
+
+    def timed(*_: object) -> Speed:
+        step, first = next(rounds)
+        return Speed((2, 8), (step, 4 * step), (0.0, 0.0), first=first)
+
+    monkeypatch.setattr(measure, "_time_shape", timed)
+    found = measure.speeds([DENSE], "cpu").of(DENSE)
+    assert (found.step, found.first) == ((3.0, 12.0), 6.0)
+    assert next(rounds, None) is None
 
 
 def test_the_sizes_measured_are_those_that_train():
