@@ -158,7 +158,11 @@ def test_sdt_has_nearly_as_many_parameters_as_the_subnetwork_has_non_zeros():
         (lambda: nn.Linear(64, 10), {}, "nothing is left to prune"),
         (lambda: torch.zeros(1), {}, "not an nn.Module"),
         (lambda depth: nn.Linear(64, 10), {}, "needs the argument depth"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(9)), {}, r"without a size .*1\.weight, 1\.bias"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(9)),
+            {},
+            r"lazy layers.*1\.weight, 1\.bias",
+        ),
         (perceptron, {"prunable": ("conv*",)}, "matches conv"),
         (perceptron, {"learning_rates": ()}, "at least one learning rate"),
         (perceptron, {"learning_rates": (0.1, 0.0)}, "The learning rate is 0.0"),

@@ -188,7 +188,7 @@ def test_a_verdict_prints_as_a_sentence_with_its_evidence_and_shows_itself_in_a_
 def test_with_one_seed_nothing_is_borne_out():
     verdict = judged((0,))
     assert verdict.kind_ours == tickets.UNDECIDED
-    assert "One seed bears nothing out." in verdict.sentence
+    assert "One seed cannot support a verdict." in verdict.sentence
     assert "support it" not in verdict.sentence
 
 

@@ -120,7 +120,8 @@ def check(
         typer.Option(
             "--control",
             rich_help_panel=THE_CHECK,
-            help="Train this too: LT-shuffled asks ③m, is it more than its layer counts? May be repeated.",
+            help="Control to train as well. LT-shuffled tests ③m: does LT beat random masks of equal layer "
+            "counts? May be repeated.",
         ),
     ] = None,
     until_decided: UntilDecided = False,
@@ -144,7 +145,7 @@ def check(
         ),
     ] = "",
 ) -> None:
-    """Put a network of your own through the sanity check: has it a winning ticket?"""
+    """Put a network of your own through the sanity check: does it have a winning ticket?"""
     from lthpaper import checks, locations
     from lthpaper.paper import CIFAR
     from lthpaper.runs.recipe import Recipe

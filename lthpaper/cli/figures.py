@@ -135,11 +135,13 @@ def draw(
     else:
         trains = [name for name, path in chosen.items() if "train" not in batch.parameters(path)]
         if trains:
-            console.print(f"Left out, since it is there to train: {', '.join(trains)}")
+            console.print(f"Left out, since these notebooks always train: {', '.join(trains)}")
         chosen = {name: path for name, path in chosen.items() if name not in trains}
         fixed |= {"train": False}
     if time_left(time_limit) == 0:
-        raise Unfinished("Everything is trained, but the time limit is reached: the figures are to be drawn.")
+        raise Unfinished(
+            "Everything is trained, but the time limit was reached before the figures were drawn."
+        )
     values = {name: fixed | checked[name] for name in chosen}
     executed = locations.home() / "runs" / "notebooks" / locations.changed(scale, own)
     outcomes = []

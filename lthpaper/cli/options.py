@@ -16,9 +16,7 @@ if TYPE_CHECKING:  # torch takes a second to import; --help should not
 
 BEGAN = time.time()  # nearly the start of the command, since slow imports come later
 
-Figures = Annotated[
-    list[str] | None, typer.Argument(help="Figures and tables, fig1 for one; all if none is named.")
-]
+Figures = Annotated[list[str] | None, typer.Argument(help="Figures and tables, such as fig1. Default: all.")]
 ScaleName = Annotated[
     str, typer.Option("--scale", help="smoke (minutes), laptop (hours), desktop (days) or paper (a GPU).")
 ]
@@ -47,7 +45,7 @@ Jobs = Annotated[
         "-j",
         min=0,
         metavar="N",
-        help="Notebooks executed at once; 0: one a core.",
+        help="Notebooks executed at once; 0: one per core.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -98,7 +96,7 @@ Workers = Annotated[
         "--workers",
         min=0,
         metavar="N",
-        help="Processes that train; 0: one a core, one on a GPU.",
+        help="Processes that train; 0: one per core; a single one on a GPU.",
         rich_help_panel=MACHINE,
     ),
 ]

@@ -185,8 +185,8 @@ def audit(
     """Train a random sample of the published runs here again, and compare.
 
     Bits are equal on processors of one kind; elsewhere accuracies are compared with the spread over seeds.
-    A run's chance falls with the network-epochs that it and its ancestors take; every run has one. Exits with
-    status 1 if what was trained here contradicts what is published.
+    Every run can be chosen; the more network-epochs it and its ancestors take, the less likely it is. Exits
+    with status 1 if what was trained here contradicts what is published.
     """
     import secrets
 

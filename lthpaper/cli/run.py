@@ -159,7 +159,7 @@ def status(
         bool, typer.Option("--watch", help="Show it again every few seconds, until Ctrl-C.")
     ] = False,
 ) -> None:
-    """Say what trains in a store: runs done, under way, waiting, failed; how fast, and how long still."""
+    """Say what trains in a store: runs done, under way, waiting, failed; how fast, and the time left."""
     from lthpaper.sweep.status import status as of_store
 
     at = store_at(store)

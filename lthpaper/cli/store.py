@@ -155,7 +155,7 @@ def prune(
     if yes:
         remove(own, chosen)
     done = "deleted" if yes else "would be deleted; --yes does it"
-    console.print(f"{len(chosen)} things, {sum(r.bytes for r in chosen) / 1e6:.1f} MB, {done}")
+    console.print(f"{len(chosen)} files or folders, {sum(r.bytes for r in chosen) / 1e6:.1f} MB, {done}")
 
 
 @store_app.command()

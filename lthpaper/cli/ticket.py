@@ -12,7 +12,12 @@ from lthpaper.cli.options import DataFolder, StoreFolder, store_at
 console = terminal.console()
 ticket_app = Commands(help="A trained subnetwork: export it, or say what it costs.")
 FORMS = 18  # columns of a form's name
-RunName = Annotated[str, typer.Argument(help="A run's name or digest, or how one begins (`store table`).")]
+RunName = Annotated[
+    str,
+    typer.Argument(
+        help="A run's name or digest, or its first characters; `lthpaper store table` lists them."
+    ),
+]
 
 
 @ticket_app.command(epilog="Example: lthpaper ticket export resnet8-digits-1a2b --to my-ticket")

@@ -109,7 +109,7 @@ def _members(shard: Path) -> tuple[dict[str, tuple[str, int, int]], dict[str, in
             _check_end(shard, tar.offset)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(
-            f"{shard} is not a whole tar file ({error}); shards are not packed (.tar, not .tar.gz): "
+            f"{shard} is not a whole tar file ({error}); shards must not be compressed (.tar, not .tar.gz): "
             "download it again."
         ) from error
     return images, labels

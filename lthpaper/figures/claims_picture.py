@@ -35,7 +35,7 @@ GROUPS: dict[str, tuple[int | str, ...]] = {  # heading -> claims
     "networks and data (Table 3)": (7, 8, 9, 11),
     "weights and loss surfaces (Figures 4 to 6)": (10, 14),
     "rewinding and mixed rates (Appendix D, Table 4)": (12, 13),
-    "follow-ups: what later work states, and we (F8)": tuple(claims.FOLLOW_UPS),
+    "follow-ups: statements of later work, and our own (F8)": tuple(claims.FOLLOW_UPS),
 }
 ROW, SIZE = 0.13, 6.1  # inches, points
 LABEL = 38  # characters of a line that says what is measured
@@ -265,7 +265,7 @@ def _legend() -> list[Line2D | Patch]:
         *marks,
         Patch(facecolor=HOLDS, label="where it holds"),
         Line2D([], [], marker="o", markersize=4, label="decides, 95 % each way", color=PALE),
-        Line2D([], [], marker="|", markersize=5, label="another of its kind", **look),
+        Line2D([], [], marker="|", markersize=5, label="others of the same kind", **look),
         Line2D(
             [], [], marker="D", markersize=4.2, markerfacecolor="none", label="the paper's numbers", **look
         ),

@@ -80,8 +80,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         for x, (leaf, heading) in zip(left, LEAVES.items(), strict=True):
             _leaf(ax, x, top, wide, tall - 0.5 - top, heading, _advice(leaf), bodies[leaf])
         foot = (
-            "Our results at the highest sparsity, by the means; a question mark: the seeds leave it open.",
-            "In brackets, points: small less large rates; IMP less OMP; LT less RR. What is small data",
+            "Our results at the highest sparsity, by the means; a question mark: not settled by the seeds.",
+            "In brackets, points: small − large rates; IMP − OMP; LT − RR. What is small data",
             "and what is redundant is our reading of the paper's examples.",
         )
         for i, words in enumerate(foot):

@@ -31,7 +31,7 @@ def distance(start: Weights, end: Weights, names: Iterable[str] | None = None) -
     for name in start if names is None else names:
         if name not in start or name not in end or start[name].shape != end[name].shape:
             raise InputError(
-                f"The distance compares {name}, which is missing or of another shape in one of both."
+                f"The distance compares {name}, which one of the two lacks, or has in another shape."
             )
         a, b = (weights[name].detach().cpu().double() for weights in (start, end))
         moved += float((b - a).square().sum())

@@ -86,7 +86,7 @@ def errors(task: Task, weights: Weights, data: DataSet) -> tuple[float, float]:
     """
     images = data.images
     if not isinstance(images, Images):
-        raise InputError(f"Errors along a line need images in memory; {data.name} is files.")
+        raise InputError(f"Errors along a line need images in memory; those of {data.name} stay in files.")
     network = networks.build_seeded(0, **task.shape)
     network.load_state_dict(weights)
     train, test = (_normalised(pixels, data) for pixels in (images.train, images.test))

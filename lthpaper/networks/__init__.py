@@ -139,8 +139,9 @@ def build(
     lazy = [n for n, p in network.named_parameters() if is_lazy(p)]
     require(
         not lazy,
-        f"Network {name!r} has weights without a size until an image comes ({', '.join(lazy[:3])}): give its "
-        "lazy layers their sizes. `size` and `in_channels`, if its factory takes them, are an image's.",
+        f"Network {name!r} has lazy layers, whose weights have no size before the first image "
+        f"({', '.join(lazy[:3])}): give their sizes. Its factory may take `size` and "
+        "`in_channels`, those of the images.",
     )
     return network
 

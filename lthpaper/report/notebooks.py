@@ -91,7 +91,7 @@ def parameters(notebook: Path) -> dict[str, dict[str, Any]]:
         papermill = _papermill()
     except ImportError as error:  # a machine that only trains may lack it
         raise InputError(
-            "papermill is not installed, which executes the notebooks. Install it where lthpaper's checkout "
+            "papermill, which executes the notebooks, is not installed. Install it where lthpaper's checkout "
             "is: .venv/bin/pip install -e '.[notebooks]'"
         ) from error
     try:

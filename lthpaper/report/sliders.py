@@ -87,7 +87,7 @@ class Sliders:
             import ipywidgets
         except ImportError as error:
             raise InputError(
-                "ipywidgets is not installed, which makes sliders: pip install 'lthpaper[notebooks]'."
+                "ipywidgets, which makes the sliders, is not installed: pip install 'lthpaper[notebooks]'."
             ) from error
         made = []
         for name, (label, values, default) in self.controls.items():

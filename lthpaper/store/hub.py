@@ -18,7 +18,7 @@ from lthpaper.store.entry import Damaged, NewerFormat
 from lthpaper.store.published import MANIFEST, SCALE, Scale
 from lthpaper.store.tables import content_at
 
-BROUGHT = ["*/manifest.json", "*/*.parquet"]
+FILES = ["*/manifest.json", "*/*.parquet"]
 OFFLINE = (
     "Results that were brought before are read without the hub, and `lthpaper run` trains what is missing."
 )
@@ -47,13 +47,13 @@ def pull(
         about = hub.HfApi(endpoint=endpoint).repo_info(repo, repo_type="dataset", revision=revision)
         got = Path(made) / "got"
         where = {"repo_type": "dataset", "revision": about.sha, "endpoint": endpoint, "local_dir": got}
-        hub.snapshot_download(repo, allow_patterns=BROUGHT, **where)
+        hub.snapshot_download(repo, allow_patterns=FILES, **where)
         scales = verified(got)
         for scale in scales:
             there, new = folder / scale, got / scale
             require(
                 replace or not there.exists() or _same(there, new),
-                f"{there} is there already and differs from {repo}; say --replace to bring it all the same.",
+                f"{there} is there already and differs from {repo}; give --replace to download it anyway.",
             )
         for scale, files in scales.items():
             _install(got / scale, folder / scale, files)
@@ -91,7 +91,9 @@ def verified(folder: Path) -> dict[str, list[str]]:
         except NewerFormat:
             raise
         except Damaged as error:
-            raise InputError(f"{_named(error.path)} {error.how}: nothing was brought or put.") from error
+            raise InputError(
+                f"{_named(error.path)} {error.how}: nothing was downloaded or uploaded."
+            ) from error
         scales[path.parent.name] = [MANIFEST, *listed]
     require(bool(scales), f"There are no published results in {folder}: no folder of it has a {MANIFEST}.")
     return scales
@@ -136,7 +138,7 @@ def _hub(repo: str, endpoint: str | None) -> Iterator[Any]:
         from huggingface_hub import constants, errors
     except ImportError as error:
         raise InputError(
-            "huggingface-hub is not installed, which talks to the hub: pip install 'lthpaper[hub]'. "
+            "huggingface-hub, which talks to the hub, is not installed: pip install 'lthpaper[hub]'. "
             + OFFLINE
         ) from error
     require(repo.count("/") == 1, f"{repo!r} is no repository's name; it must be owner/name.")

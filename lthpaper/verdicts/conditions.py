@@ -213,7 +213,7 @@ def _judged(
     where = "at the same learning rate" if number == 4 else f"at its best, {b.lr:g}"
     where += " on validation images" * validated
     sentence = (
-        f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) less {b.setting} "
+        f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) minus {b.setting} "
         f"{where} ({b.mean:.2f}): {signed(found.difference)}, needed {needed}: "
         f"{'holds' if found.holds else 'fails'}{_doubt(found, level)}{_unfinished(open_)}"
     )
@@ -238,7 +238,9 @@ def _judged(
 
 def _doubt(found: Comparison, level: float) -> str:
     if found.confidence is None:
-        return " by the means; one seed shows no spread, so it stays undecided: take the paper's three."
+        return (
+            " by the means; one seed shows no spread, so it stays undecided: train three, as the paper does."
+        )
     if found.confidence >= level:
         return f", confidence {found.confidence:.3f}."
     if found.more_seeds is None:

@@ -171,10 +171,10 @@ def seen(table: pd.DataFrame, level: float = 0.95) -> str:
     if not lines:
         return "Nothing has run yet."
     count = int(np.isfinite(found["low"].astype(float)).sum())
-    by_luck = f"were nothing real, about {(1 - level) * count:.0f} would lie clear of 0"
+    by_luck = f"if no difference were real, about {(1 - level) * count:.0f} would exclude 0"
     luck = (
-        f"Differences of accuracy, in points, over paired seeds. Each of the {count} intervals holds with "
-        f"{100 * level:g} % by itself: {by_luck}."
+        f"Differences of accuracy, in points, over paired seeds. Each of the {count} intervals has "
+        f"{100 * level:g} % confidence by itself: {by_luck}."
     )
     return "\n".join([luck, *lines])
 

@@ -300,12 +300,15 @@ def _reason(
     }
     text = f"By the means {words[kind]}{assumed if kind in (SECONDARY, EITHER, JACKPOT) else ''}."
     if seeds == 1:
-        return f"{text} One seed bears nothing out."
+        return f"{text} One seed cannot support a verdict."
     if kind_ours == kind:
         return text + " The seeds support it." if kind != UNDECIDED else text
     failing = named(NO, ours=True)
     if kind_ours == UNDECIDED and kind == NONE and failing:
-        return f"{text} By the seeds undecided: {failing} alone would fail, but one of several may by luck."
+        return (
+            f"{text} By the seeds it is undecided: {failing} would fail if tested alone, but one of several "
+            "conditions may fail by luck."
+        )
     return f"{text} By the seeds {kind_ours}: {named(NOT_RUN, UNDECIDED, ours=True)} undecided."
 
 
@@ -318,5 +321,5 @@ def _caveats(conditions: Sequence[Condition], kind: str, edges: Sequence[tuple[s
         said += f" ③ holds at {at} and ④ at {there}: no one learning rate serves both."
     if edges:
         where = ", ".join(f"{setting} ({lr:g})" for setting, lr in edges)
-        said += f" At the grid's edge is the best of {where}: a wider grid may change it."
+        said += f" The best of {where} lies at the grid's edge: a wider grid may change the verdict."
     return said

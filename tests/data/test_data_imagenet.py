@@ -278,7 +278,7 @@ def test_bad_tar_shards_are_named(pictures, tmp_path):
     assert items[0][1] == b"outside"  # read from where it lies, never written
     with tarfile.open(shard, "w:gz") as tar:
         add(tar, "a.jpg", b"x")
-    with pytest.raises(InputError, match=r"is not a whole tar file .*shards are not packed"):
+    with pytest.raises(InputError, match=r"is not a whole tar file .*shards must not be compressed"):
         tars.read([shard])
 
 

@@ -171,7 +171,7 @@ def test_a_scale_that_is_there_stays_unless_it_is_to_be_replaced(there, tmp_path
     hub.pull(REPO, folder, endpoint=there.url)
     hub.pull(REPO, folder, endpoint=there.url)  # the same: nothing to refuse
     there.files[REPO] = scale("laptop", runs=b"newer")
-    with pytest.raises(InputError, match="differs from somebody/results; say --replace"):
+    with pytest.raises(InputError, match="differs from somebody/results; give --replace"):
         hub.pull(REPO, folder, endpoint=there.url)
     assert (folder / "laptop" / "runs.parquet").read_bytes() == b"runs"
     hub.pull(REPO, folder, endpoint=there.url, replace=True)

@@ -218,7 +218,7 @@ def test_claim_4_holds_for_the_paper_s_own_numbers():
     assert status(4, results(rows("pretraining", {0.1: 88.2}), few)) == CONTRADICTED
     assert status(4, results(rows("pretraining", {0.1: 89.0}), few)) == CONTRADICTED  # above, not far above
     same = claims.TESTS[4].judge(results(rows("pretraining", {0.1: 92.3, 0.005: 89.6}), few))
-    assert "At equal learning rate 0.005 the epochs make +1.6 of it" in same.sentence
+    assert "At learning rate 0.005 on both sides, more epochs alone give +1.6" in same.sentence
     assert "160 epochs at 0.1" in same.evidence["measured"].iloc[0]
     assert "at 0.005" in same.evidence["measured"].iloc[0]
     assert status(4, results(enough)) == NOT_RUN

@@ -421,7 +421,7 @@ def test_a_best_at_the_grid_s_edge_is_flagged_unless_its_neighbour_diverged():
     assert verdict(results).edges == ()
     shifted = table(inside, {0.001: 80.0, 0.01: 90.0, 0.1: 91.0}, inside, inside)
     assert verdict(shifted).edges == (("LT-IMP", 0.1),)
-    assert "At the grid's edge is the best of LT-IMP (0.1)" in verdict(shifted).reason
+    assert "The best of LT-IMP (0.1) lies at the grid's edge" in verdict(shifted).reason
     beyond = pd.concat([shifted, diverged(table(lt={1.0: 90.0}), "LT-IMP", 1.0)])
     assert verdict(beyond).edges == ()
 

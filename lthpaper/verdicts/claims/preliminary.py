@@ -127,7 +127,8 @@ def _of_epochs(results: Results, lr: float) -> str:
     )
     if not (many and few):
         return ""
-    return f"At equal learning rate {lr:g} the epochs make {signed(many[0].mean - few[0].mean, 1)} of it."
+    gained = signed(many[0].mean - few[0].mean, 1)
+    return f"At learning rate {lr:g} on both sides, more epochs alone give {gained}."
 
 
 def _cells(results: Results, rates: tuple[float, ...]) -> list[tuple[int, float, float]]:

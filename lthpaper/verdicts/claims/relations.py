@@ -186,7 +186,7 @@ def _said(part: Part, found: Comparison) -> Part:
     unfinished = f", {len(part.open)} missing cells could overturn it" if part.open else ""
     assert part.value is not None, "both sides have a best cell"
     sentence = (
-        f"{where(part.about)}{a.setting} at {a.lr:g} ({a.mean:.2f}) less {b.setting} at {b.lr:g} "
+        f"{where(part.about)}{a.setting} at {a.lr:g} ({a.mean:.2f}) minus {b.setting} at {b.lr:g} "
         f"({b.mean:.2f}): {signed(part.value)}, needed {part.needed}: "
         f"{'holds' if part.by_means == YES else 'fails'} by the means ({doubt}{unfinished})."
     )
