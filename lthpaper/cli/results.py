@@ -191,7 +191,7 @@ def audit(
     import secrets
 
     from lthpaper import locations
-    from lthpaper.runs.run import ancestors, setting
+    from lthpaper.runs.run import ancestors
     from lthpaper.sweep import audit as auditing
 
     _, found = _published(results, scale)
@@ -204,7 +204,7 @@ def audit(
     )
     where = (locations.data_folder(data), locations.device(device), workers or None)
     report = auditing.audit(one, chosen, *where)
-    shown = auditing.rows(report, setting)
+    shown = auditing.rows(report)
     table = Table(*shown.columns, box=None)
     for row in shown.to_dict("records"):
         table.add_row(*(f"{value:.2f}" if name in POINTS else f"{value}" for name, value in row.items()))

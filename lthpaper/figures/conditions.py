@@ -91,7 +91,7 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
             ax.set_title(f"{symbol} {words}", fontsize=6.5)
             ax.set_xlabel("points")
         labels = [f"{percent(key.sparsity)} {key.pruning}" for key in keys.itertuples()]
-        forest.rows_axis(axes[0], labels, [])
+        forest.rows_axis(axes[0], labels)
         for ax in axes:
             for y in first[1:]:
                 ax.axhline(y - 0.5, color="#999999", linewidth=0.6)

@@ -11,12 +11,13 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.means import CROSS
-from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, signed, symbols
+from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, symbols
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.verdicts import controls
 from lthpaper.verdicts.cells import trained
+from lthpaper.verdicts.evidence import signed
 
 HEIGHT = 0.46  # inches a comparison
 INTERVAL = 0.95

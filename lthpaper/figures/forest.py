@@ -50,14 +50,12 @@ def points_axis(ax: Axes, values: pd.Series) -> None:
     ax.minorticks_off()
 
 
-def rows_axis(ax: Axes, labels: list[str], gaps: list[float]) -> None:
-    """y: a row a label, downwards; a thin line at each of `gaps`."""
+def rows_axis(ax: Axes, labels: list[str]) -> None:
+    """y: one row per label, downwards."""
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
-    for y in gaps:
-        ax.axhline(y, color="#BBBBBB", linewidth=0.5)
 
 
 def legend(words: dict[str, str]) -> list[Line2D]:

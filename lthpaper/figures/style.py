@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 COLUMN, PAGE = 3.25, 5.5  # inches: width of a paper's column and of its page
-SMALLEST = 6.0  # points
 
 THETA0, THETA0_NEW, THETA_T = r"$\theta_0$", r"$\theta_0^\prime$", r"$\theta_T$"
 R_P, MASKED = "$R_p$", r"$\odot\,m$"
@@ -183,8 +182,3 @@ def symbols(text: str) -> str:
 def percent(sparsity: float) -> str:
     """s as the text writes it: 0.59, 0.832, 0.914."""
     return f"{sparsity:.3f}".rstrip("0")
-
-
-def signed(points: float, digits: int = 1) -> str:
-    """With its sign, and a minus that is one."""
-    return f"{points:+.{digits}f}".replace("-", "−")

@@ -11,12 +11,12 @@ from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.drawn_table import draw_table
 from lthpaper.figures.means import unfinished_note
 from lthpaper.figures.sanity_panels import experiments as experiments_of
-from lthpaper.figures.style import percent, signed
+from lthpaper.figures.style import percent
 from lthpaper.figures.table2 import residual_count
 from lthpaper.figures.verdict_marks import neighbours
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
-from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, signed
 from lthpaper.verdicts.observations import ALIKE, IMP, LT, OMP, QUESTIONS, RR, observations
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY
 
@@ -96,7 +96,7 @@ def _answer(at: pd.Series, question: str, suffix: str) -> str:
     d = at[f"{question}_difference"]
     if suffix or d is None or pd.isna(d):
         return answer
-    return f"{answer} ({signed(abs(d) if at[question] == QUESTIONS[question][1] else d)})"
+    return f"{answer} ({signed(abs(d) if at[question] == QUESTIONS[question][1] else d, 1)})"
 
 
 def _rates(at: pd.Series, grid: list[float]) -> str:

@@ -35,7 +35,7 @@ def measure(
     run that is not there, that diverged or whose mask's did, has one row without an epoch."""
     results, frames = reader(store), []
     for trial in trials:
-        run, result = trial.run, reader(store)(trial.run)
+        run, result = trial.run, results(trial.run)
         about: dict[str, Any] = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
         about |= {"lr": run.recipe.lr, "sparsity": trial.sparsity, "seed": run.seed, "digest": run.digest}
         if result is None or result.accuracy != result.accuracy or mask_diverged(run, results):

@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from lthpaper.figures.marks import PLACE
 from lthpaper.runs.run import Run, setting
 from lthpaper.store.store import Result, Store
-
-PLACE = ("network", "data", "epochs", "setting", "rewind", "pretraining_lr", "lr", "sparsity")
 
 
 def points(results: pd.DataFrame) -> list[dict[str, Any]]:

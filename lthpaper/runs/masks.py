@@ -5,7 +5,7 @@ is kept, in the order of the network's parameters. Every count here is exact to 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 import torch
@@ -102,7 +102,12 @@ def global_magnitude(weights: Mapping[str, Tensor], mask: Mapping[str, Tensor], 
     masks everywhere, in whatever order a file held the layers; a NaN counts as largest. Raises ValueError
     if fewer than `count` weights are left.
     """
-    return remove_lowest({n: weights[n].detach().cpu().double().abs() for n in mask}, mask, count)
+    return remove_lowest(magnitudes(weights, mask), mask, count)
+
+
+def magnitudes(weights: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """|θ| of these weights, in float64 on the CPU."""
+    return {name: weights[name].detach().cpu().double().abs() for name in names}
 
 
 def remove_lowest(scores: Mapping[str, Tensor], mask: Mapping[str, Tensor], count: int) -> Mask:
@@ -118,6 +123,13 @@ def remove_lowest(scores: Mapping[str, Tensor], mask: Mapping[str, Tensor], coun
     pieces = alive.split([mask[n].numel() for n in names])
     pruned = dict(zip(names, pieces, strict=True))
     return {n: pruned[n].view(mask[n].shape) for n in mask}
+
+
+def down_to(sparsity: float, scores: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> Mask:
+    """Remove the lowest scores until round(s·n) of the n prunable weights are gone."""
+    total = sum(m.numel() for m in mask.values())
+    already = total - kept(mask)  # of a subnetwork it goes on from its mask
+    return remove_lowest(scores, mask, max(0, round(sparsity * total) - already))
 
 
 def apportioned(total: int, shares: Mapping[str, float], most: Mapping[str, int]) -> dict[str, int]:

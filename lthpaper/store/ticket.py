@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import prune
@@ -140,11 +139,3 @@ def find(store: Store, text: str) -> Run:
         f"which is {found[0].digest if found else ''} for the first.",
     )
     return found[0]
-
-
-def accuracy(network: nn.Module, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor) -> float:
-    """Percent of test images that a network gets right. images: (N, H, W, C) uint8."""
-    with torch.no_grad():
-        x = (images.float() / 255 - mean) / std
-        right = network(x.permute(0, 3, 1, 2)).argmax(1) == labels
-    return 100 * float(right.double().mean())

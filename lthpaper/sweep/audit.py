@@ -8,7 +8,7 @@ differs most and one for the mean; each raises a false alarm once in a thousand 
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from lthpaper import data
 from lthpaper.errors import require
 from lthpaper.provenance import device_name, versions
 from lthpaper.runs import digest as canonical
-from lthpaper.runs.run import Run, ancestors
+from lthpaper.runs.run import Run, ancestors, setting
 from lthpaper.store.entry import WEIGHTS
 from lthpaper.store.published import Scale
 from lthpaper.store.store import Result, Store
@@ -230,12 +230,12 @@ def _shift(judged: Sequence[Audited]) -> tuple[float, float, float]:
     return mean, error, float(2 * scipy.stats.t.sf(abs(mean) / error, degrees))
 
 
-def rows(report: Report, name: Callable[[Run], str]) -> pd.DataFrame:
-    """The sample as a table. name: of a run's setting."""
+def rows(report: Report) -> pd.DataFrame:
+    """The sample as a table."""
     return pd.DataFrame(
         {
             "run": a.run.name,
-            "setting": name(a.run),
+            "setting": setting(a.run),
             "lr": a.run.recipe.lr,
             "seed": a.run.seed,
             "published": a.published,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lthpaper.runs.run import Run, ancestors
-from lthpaper.store import locks, logs
+from lthpaper.store import checkpoints, locks, logs
 from lthpaper.store.store import Store
 
 LINE = re.compile(r"(\S+) (\S+) (\S+): (?:(\d+) of (\d+) epochs|(begins|failed))")
@@ -112,7 +112,7 @@ def status(store: Store, runs: Iterable[Run] = ()) -> Status:
         "folder": store.folder,
         "under_way": under_way,
         "failed": tuple(failure for failure in failed if failure),
-        "checkpoints": len(list((store.folder / ".checkpoints").glob("*.safetensors"))),
+        "checkpoints": len(list((store.folder / checkpoints.FOLDER).glob("*.safetensors"))),
         "per_hour": _per_hour(tails.values()),
     }
     if not asked:

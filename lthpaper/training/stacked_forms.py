@@ -1,5 +1,6 @@
 """Which pack form each operation of a traced network has, and whether its result is images."""
 
+import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -98,7 +99,7 @@ def _on_tokens(node: fx.Node) -> Form:
     functional = target is getattr(torch.nn.functional, name, None)
     if target in tokens.DRAWING:
         return tokens.DRAWING[target]
-    if target is tokens.operator.getitem:
+    if target is operator.getitem:
         return lambda c, x, index: tokens.item(x, index)
     if target is getattr and node.args[1] == "shape":
         return lambda c, x, what: x.shape[1:]

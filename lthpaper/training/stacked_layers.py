@@ -113,7 +113,7 @@ def batch_norm(c: Context, m: nn.BatchNorm2d, name: str, x: Tensor) -> Tensor:
     return out[..., None, None] if dots else out
 
 
-def _apart(c: Context, m: nn.Module, name: str, x: Tensor, own: Callable[..., Tensor]) -> Tensor:
+def _apart(c: Context, name: str, x: Tensor, own: Callable[..., Tensor]) -> Tensor:
     """A layer that rounds by an element's place in memory, applied network by network, so that a network's
     bits never depend on its slot. It is little of a step; the convolutions and products around it stay one.
 
@@ -132,11 +132,11 @@ def _apart(c: Context, m: nn.Module, name: str, x: Tensor, own: Callable[..., Te
 
 
 def _group_norm(c: Context, m: nn.GroupNorm, name: str, x: Tensor) -> Tensor:
-    return _apart(c, m, name, x, lambda one, w, b: F.group_norm(one, m.num_groups, w, b, m.eps))
+    return _apart(c, name, x, lambda one, w, b: F.group_norm(one, m.num_groups, w, b, m.eps))
 
 
 def _layer_norm(c: Context, m: nn.LayerNorm, name: str, x: Tensor) -> Tensor:
-    return _apart(c, m, name, x, lambda one, w, b: F.layer_norm(one, m.normalized_shape, w, b, m.eps))
+    return _apart(c, name, x, lambda one, w, b: F.layer_norm(one, m.normalized_shape, w, b, m.eps))
 
 
 def _plain(c: Context, m: nn.Module, name: str, x: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ def _plain(c: Context, m: nn.Module, name: str, x: Tensor) -> Tensor:
 
 
 def _curved(c: Context, m: nn.Module, name: str, x: Tensor) -> Tensor:
-    return _apart(c, m, name, x, lambda one, w, b: m(one))
+    return _apart(c, name, x, lambda one, w, b: m(one))
 
 
 EXACT = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.Hardsigmoid, nn.Identity)

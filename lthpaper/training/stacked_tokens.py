@@ -172,8 +172,7 @@ TOKENS: dict[type, Module] = {
     nn.TransformerEncoderLayer: encoder_layer,
     nn.TransformerEncoder: encoder,
     **dict.fromkeys(EXACT, lambda c, m, name, x: m(x)),
-    **dict.fromkeys(CURVES, lambda c, m, name, x: alone(m, x)),
-    **dict.fromkeys((nn.Softmax,), lambda c, m, name, x: alone(m, x)),
+    **dict.fromkeys((*CURVES, nn.Softmax), lambda c, m, name, x: alone(m, x)),
 }
 
 

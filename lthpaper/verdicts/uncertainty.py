@@ -35,7 +35,7 @@ import numpy as np
 import scipy
 from scipy import special
 
-from lthpaper.verdicts.luck import Paired, Rivals, contending
+from lthpaper.verdicts.luck import Paired, Rivals
 from lthpaper.verdicts.scatter import Cells
 
 POWER = 0.8  # "likely to settle it"
@@ -158,12 +158,6 @@ def beyond(difference: float, margin: float, strict: bool) -> bool:
     """difference > margin if `strict`, else ≥; equal to nine decimals is equal."""
     excess = round(float(difference) - margin, DECIMALS)
     return excess > 0 if strict else excess >= 0
-
-
-def contenders(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that could be the best of theirs."""
-    near = contending(arrays(cells))
-    return [c for c, is_near in zip(cells, near, strict=True) if is_near]
 
 
 def arrays(cells: Sequence[Cell]) -> Cells:

@@ -61,8 +61,3 @@ def at_norm(theta: Tensor, wanted: float, kept: Tensor | None) -> Tensor:
     """θ rescaled so that ‖θ ⊙ m‖₂ is `wanted`, in θ's own precision; θ itself where θ ⊙ m is 0."""
     own = norm(theta, kept)
     return (theta.double() * (wanted / own)).to(theta.dtype) if own > 0 else theta
-
-
-def layer_norms(weights: dict[str, Tensor], mask: Mask) -> dict[str, float]:
-    """‖θ ⊙ m‖₂ of every layer that a mask prunes."""
-    return {name: norm(weights[name], kept) for name, kept in mask.items()}

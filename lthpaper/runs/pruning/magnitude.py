@@ -7,9 +7,8 @@ from torch import Tensor
 
 from lthpaper.runs.digest import coerce_floats
 from lthpaper.runs.inits import check_init
-from lthpaper.runs.masks import Mask, check_sparsity
+from lthpaper.runs.masks import Mask, check_sparsity, down_to, magnitudes
 from lthpaper.runs.pruning import register
-from lthpaper.runs.pruning.seen import down_to
 
 if TYPE_CHECKING:
     from lthpaper.runs.inits import Init
@@ -38,4 +37,4 @@ class Magnitude:
         return f"early{epoch}" if epoch else "magnitude"
 
     def prune(self, weights: dict[str, Tensor], mask: Mask) -> Mask:
-        return down_to(self.sparsity, {name: weights[name].double().abs() for name in mask}, mask)
+        return down_to(self.sparsity, magnitudes(weights, mask), mask)

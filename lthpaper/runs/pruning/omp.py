@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lthpaper.runs.digest import coerce_floats
-from lthpaper.runs.masks import Mask, check_sparsity, global_magnitude, kept
+from lthpaper.runs.masks import Mask, check_sparsity, down_to, magnitudes
 from lthpaper.runs.pruning import register
 
 if TYPE_CHECKING:
@@ -25,6 +25,4 @@ class Omp:
         coerce_floats(self)
 
     def prune(self, weights: Mask, mask: Mask) -> Mask:
-        total = sum(m.numel() for m in mask.values())
-        already = total - kept(mask)  # an OMP of a subnetwork goes on from its mask
-        return global_magnitude(weights, mask, max(0, round(self.sparsity * total) - already))
+        return down_to(self.sparsity, magnitudes(weights, mask), mask)

@@ -11,7 +11,6 @@ from lthpaper import networks
 from lthpaper.data import DataSet, Images
 from lthpaper.data.augment import normalised
 from lthpaper.errors import InputError, require
-from lthpaper.runs.masks import Mask, remove_lowest
 
 if TYPE_CHECKING:
     from lthpaper.runs.run import Run
@@ -65,9 +64,3 @@ class Seen:
         """One image of ones, (1, C, H, W)."""
         shape = self.task.shape
         return torch.ones(1, shape["in_channels"], shape["size"], shape["size"], dtype=torch.float64)
-
-
-def down_to(sparsity: float, scores: Mapping[str, Tensor], mask: Mask) -> Mask:
-    """Remove the lowest scores until round(s·n) of the n prunable weights are gone."""
-    total, left = sum(m.numel() for m in mask.values()), sum(int(m.sum()) for m in mask.values())
-    return remove_lowest(scores, mask, max(0, left - (total - round(sparsity * total))))

@@ -12,9 +12,9 @@ from lthpaper.errors import require
 from lthpaper.runs.digest import coerce_floats
 from lthpaper.runs.inits import check_init
 from lthpaper.runs.inits.fresh import check_seed
-from lthpaper.runs.masks import Mask, check_sparsity
+from lthpaper.runs.masks import Mask, check_sparsity, down_to
 from lthpaper.runs.pruning import register
-from lthpaper.runs.pruning.seen import Seen, down_to
+from lthpaper.runs.pruning.seen import Seen
 
 if TYPE_CHECKING:
     from lthpaper.runs.inits import Init

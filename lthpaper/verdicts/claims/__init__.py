@@ -49,10 +49,6 @@ class Test:
     words: str
     figures: tuple[str, ...]
 
-    def trials(self, scale: Scale) -> list[Trial]:
-        """The runs that it needs at a scale."""
-        return union(experiments.trials(name, scale) for name in self.figures)
-
 
 TESTS: dict[int | str, Test] = {
     1: Test(claim_1, "small lr: LT-IMP clearly above RR-IMP, close to pretraining", ("fig1",)),
