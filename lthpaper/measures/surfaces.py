@@ -8,7 +8,6 @@ size (rounding); "bf16" computes convolutions in bfloat16 and is within about 2 
 import math
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from lthpaper.measures.folding import fold
 from lthpaper.measures.planes import Plane, Sample
 from lthpaper.measures.refinement import refined
 from lthpaper.runs.task import Task
+from lthpaper.store.entry import replacing
 from lthpaper.sweep.plan import worker_count
 from lthpaper.training.pack import repeatable
 from lthpaper.training.result import Weights
@@ -332,9 +332,5 @@ def _resume(file: str | Path | None, key: str, points: np.ndarray) -> tuple[np.n
 def _save(file: str | Path, key: str, points: np.ndarray, loss: np.ndarray, done: np.ndarray) -> None:
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    with open(draft, "wb") as f:
+    with replacing(path) as draft, open(draft, "wb") as f:
         np.savez(f, key=np.array(key), points=points, loss=loss, done=done)
-        f.flush()
-        os.fsync(f.fileno())
-    draft.replace(path)

@@ -1,6 +1,6 @@
 """Weight matching (Ainsworth et al. 2023, "Git Re-Basin"): which unit of one network is which of another.
 
-Sought are orders of the units, one a group, for which the first network's weights, so permuted, are most like
+Find one order of the units for each group such that the first network's weights, so permuted, are most like
 the second's: Σ ⟨permuted θ, φ⟩ over all parameters, which is least ‖permuted θ − φ‖². Over one group with the
 others held fixed that is a linear assignment, solved exactly; over all groups it is hard, and going from
 group to group until none improves finds a local optimum.

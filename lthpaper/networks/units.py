@@ -54,7 +54,7 @@ class Group:
 def of(network: nn.Module, shape: tuple[int, ...]) -> tuple[Group, ...]:
     """The groups of a network's units, in the order of its forward pass. shape: of one image, (C, H, W).
 
-    Understood are convolutions (whole or depthwise) and linear layers, batch-norm, what acts on every number
+    It understands convolutions (whole or depthwise) and linear layers, batch-norm, what acts on every number
     alone, additions, pooling over the image, flattening. Raises InputError for a network that does more.
     """
     # A frozen network in evaluation mode may take fused kernels, which hide what they do.
@@ -280,6 +280,6 @@ def _storage(tensor: Tensor) -> int:
 
 def _refused(what: str) -> InputError:
     return InputError(
-        f"The network's units cannot be followed: {what}. Understood are convolutions, linear layers, "
+        f"The network's units cannot be followed: {what}. Known are convolutions, linear layers, "
         "batch-norm, activations, additions, pooling and flattening, as in ResNets, VGGs and MLPs."
     )

@@ -1,13 +1,13 @@
 """A small vision transformer (Dosovitskiy et al. 2021) for small images.
 
-Patches come of two convolutions that overlap, not of one that cuts the image apart: from few images a
+Two convolutions that overlap make the patches, not one that cuts the image apart: from few images a
 transformer hardly learns that neighbours belong together (Xiao et al. 2021, "Early convolutions help
 transformers see better"). Tokens are an eighth of the image's side apart, at least 2 pixels: 16 tokens of an
 8×8 digit, 64 of an image whose side is 16, 32 or 64. Norms come first, the logits come from the mean of all
 tokens, and there is no dropout and no batch-norm.
 
 By the paper's rule (never the first or the last layer) the first convolution and the head are not prunable;
-prunable are the second convolution and the matrices of every attention and MLP.
+the second convolution and the matrices of every attention and MLP are.
 """
 
 import torch

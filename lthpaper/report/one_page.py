@@ -19,6 +19,7 @@ import pandas as pd
 from lthpaper.errors import InputError, require
 from lthpaper.report import behind
 from lthpaper.report.front import Front
+from lthpaper.store.entry import replacing
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -160,9 +161,5 @@ def check_target(path: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     """Write a page beside its place and rename it, so that it is whole or absent."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as draft:
+        draft.write_text(text)

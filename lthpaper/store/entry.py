@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -45,6 +45,14 @@ class Damaged(InputError):
     path: Path
     how: str
 
+    @classmethod
+    def about(cls, path: Path, how: str, sentence: str) -> Self:
+        """The error that says the sentence. `path` and `how` are no arguments of it: between processes an
+        exception is pickled with its one argument, the message."""
+        error = cls(sentence)
+        error.path, error.how = path, how
+        return error
+
 
 class NewerFormat(Damaged):
     """An entry that another version of lthpaper wrote."""
@@ -56,13 +64,11 @@ class Unwritable(InputError):
 
 def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
     """The error that names what is damaged and says what to do."""
-    error = kind(
+    sentence = (
         f"The store entry {printable(f'{path} {how}')}, and cannot be trusted. Move it away (`lthpaper store "
         "repair`) or delete it, and run the same command again: only that entry is trained again."
     )
-    # Not arguments: between processes an exception is pickled with its one argument, the message.
-    error.path, error.how = path, how
-    return error
+    return kind.about(path, how, sentence)
 
 
 @contextmanager
@@ -235,11 +241,6 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
     """Write a safetensors file with ordinary permissions: `save_file` lets only the owner read it, and a
     store may be shared by a group."""
     path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
-
-
-def save_weights(tensors: Weights, path: Path) -> None:
-    """Write tensors by name."""
-    save_tensors(tensors, path)
 
 
 def save_mask(mask: Mask, path: Path) -> None:

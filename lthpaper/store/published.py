@@ -120,7 +120,8 @@ class Scale:
             raise unreadable(path, error.how) from error
         version = found.get("format")
         if type(version) is int and version > FORMAT:
-            raise NewerFormat(f"{path} was written by a newer lthpaper (another format): use that one.")
+            how = "was written by a newer lthpaper (another format)"
+            raise NewerFormat.about(path, how, f"{path} {how}: use that one.")
         files = found.get("files")
         if not isinstance(files, dict) or not all(
             _is_file_name(name) and isinstance(about, dict) and SHA256.fullmatch(str(about.get("sha256")))
@@ -204,10 +205,10 @@ class Scale:
         try:
             return rebuilt(self.descriptions)
         except InputError as error:
+            path = self.folder / RUNS
             how = f"describes what this version of lthpaper does not know ({str(error)[:300]})"
-            found = NewerFormat(f"{self.folder / RUNS} {how}: use the version that wrote it.")
-            found.path, found.how = self.folder / RUNS, how
-            raise found from error
+            sentence = f"{path} {how}: use the version that wrote it."
+            raise NewerFormat.about(path, how, sentence) from error
 
     # --- measurements ---
 

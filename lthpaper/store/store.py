@@ -48,7 +48,7 @@ from lthpaper.store.entry import (
     read_result,
     same_bits,
     save_mask,
-    save_weights,
+    save_tensors,
     snapshot_files,
     sync,
     sync_names,
@@ -214,10 +214,10 @@ class Store:
         return path.rename(kept)
 
     def _write(self, draft: Path, trained: Trained, fingerprint: str, provenance: dict[str, Any]) -> None:
-        save_weights(trained.weights, draft / WEIGHTS)
+        save_tensors(trained.weights, draft / WEIGHTS)
         for epoch, weights in trained.snapshots.items():
             path = draft / "snapshot"
-            save_weights(weights, path)
+            save_tensors(weights, path)
             path.rename(draft / f"epoch-{epoch:04d}-{file_checksum(path)[:16]}.safetensors")
         total = sum(trained.run.task.prunable_weights.values())
         kept, layers = total, {}

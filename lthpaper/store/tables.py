@@ -25,12 +25,11 @@ NO_TABLE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, Overflo
 
 def unreadable(path: Path, how: str) -> Damaged:
     """The error that names a damaged file of tables and says what to do."""
-    error = Damaged(
+    sentence = (
         f"{printable(f'{path} {how}')}, and cannot be trusted. Bring it back from where it came (with git: "
         f"`git checkout -- {printable(path.name)}` in its folder), or move the folder away to do without."
     )
-    error.path, error.how = path, how
-    return error
+    return Damaged.about(path, how, sentence)
 
 
 def content_of(table: pa.Table, plain: Sequence[str] = ()) -> bytes:

@@ -3,7 +3,6 @@
 A parcel maps a path in a store, "<entry>/<file>" or ".checkpoints/<file>", to the file's content.
 """
 
-import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from lthpaper.errors import InputError
 from lthpaper.runs.run import Run
 from lthpaper.store.checkpoints import FOLDER as CHECKPOINTS
-from lthpaper.store.entry import is_name
+from lthpaper.store.entry import is_name, replacing
 from lthpaper.store.logs import FOLDER as LOGS
 from lthpaper.store.merge import CONFLICT, REFUSED, bring
 from lthpaper.store.store import Store
@@ -68,9 +67,8 @@ def unpack(parcel: Parcel, folder: Path, runs: Iterable[Run]) -> None:
         if name in states or (first in entries and is_name(file)):
             path = folder / first / file
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-            draft.write_bytes(content)
-            draft.replace(path)
+            with replacing(path) as draft:
+                draft.write_bytes(content)
 
 
 def take_in(parcel: Parcel, store: Store, runs: Iterable[Run]) -> None:

@@ -1,6 +1,6 @@
 """How runs train on this device: the largest pack and its form. Measured once on a GPU, and remembered.
 
-On a CPU both are fixed, so that a run's bits are those of its machine and not of a clock. On a GPU the best
+On a CPU both are fixed, so results never depend on timing. On a GPU the best
 convolution, layout and size of a pack depend on the network and on the libraries, and can only be measured:
 each form trains a few steps on random images, in packs that double until they fill the memory or gain
 nothing.

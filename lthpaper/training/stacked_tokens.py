@@ -1,4 +1,4 @@
-"""What layers and functions do to the vectors and tokens of a pack, (K, *shape): all that is no image.
+"""What layers and functions do to the vectors and tokens of a pack, (K, *shape): whatever is not an image.
 
 shape is that of one network's own tensor, so an operation on its axis i is one on axis i + 1 here.
 """

@@ -137,7 +137,7 @@ def test_masks_of_any_size_come_back_bit_for_bit(tmp_path_factory, shapes, seed)
 # --- whole or absent ---
 
 
-@pytest.mark.parametrize("at", ["save_weights", "save_mask", "write_json", "write_result", "sync"])
+@pytest.mark.parametrize("at", ["save_tensors", "save_mask", "write_json", "write_result", "sync"])
 def test_a_crash_between_two_writes_leaves_no_entry_and_no_draft(store, monkeypatch, at):
     def crash(*_):
         raise KeyboardInterrupt
