@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 HOMES = {  # name -> the module that defines it
-    **dict.fromkeys(("study", "Study", "train", "open_store", "status"), "studies"),
+    **dict.fromkeys(("study", "Study", "train", "status"), "studies"),
     **dict.fromkeys(("check", "Check", "SanityCheck"), "checks"),
     "parameters": "report.parameters",
     "readable": "report.readable",
@@ -38,7 +38,7 @@ HOMES = {  # name -> the module that defines it
         ),
         "runs.settings",
     ),
-    **dict.fromkeys(("Store", "Result"), "store.store"),
+    **dict.fromkeys(("Store", "Result", "open_store"), "store.store"),
     **dict.fromkeys(("table", "curves", "layers"), "store.table"),
     "ticket": "store.ticket",
     "cost": "measures.cost",
@@ -80,10 +80,10 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     )
     from lthpaper.runs.task import Task
     from lthpaper.runs.topology import Topology
-    from lthpaper.store.store import Result, Store
+    from lthpaper.store.store import Result, Store, open_store
     from lthpaper.store.table import curves, layers, table
     from lthpaper.store.ticket import ticket
-    from lthpaper.studies import Study, open_store, status, study, train
+    from lthpaper.studies import Study, status, study, train
     from lthpaper.sweep.execute import execute
     from lthpaper.sweep.plan import plan
     from lthpaper.verdicts.guideline import guideline

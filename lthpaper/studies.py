@@ -25,7 +25,7 @@ from lthpaper.runs.run import Run
 from lthpaper.runs.scales import SCALES, Scale
 from lthpaper.runs.scales import scale as scale_named
 from lthpaper.runs.settings import Trial
-from lthpaper.store.store import Result, Store
+from lthpaper.store.store import Result, Store, open_store
 from lthpaper.store.table import table
 from lthpaper.sweep.costs import costs, missing_data
 from lthpaper.sweep.execute import execute
@@ -249,11 +249,6 @@ class Study:
         about = sources(self.name, self.scale, self.trials, self.store)
         said = f"{about['results']:,} of {about['runs']:,} runs, {about['runs_hash']}, lthpaper "
         return Folded(about, f"Provenance: {said}{about['versions']['lthpaper']}")
-
-
-def open_store(folder: str | Path | None = None) -> Store:
-    """The store in a folder (None: the project's), with the published results, if any, as a layer below."""
-    return Store(locations.store_folder(folder), locations.published_folder())
 
 
 def status(figure: str | None = None, scale: str | Scale = "laptop", **how: Any) -> Status:

@@ -111,18 +111,13 @@ def draw(
     """
     from lthpaper import locations
     from lthpaper.report import notebooks as batch
-    from lthpaper.runs.scales import Scale
-    from lthpaper.runs.scales import scale as scale_of
-    from lthpaper.studies import changes as changed_fields
     from lthpaper.sweep.plan import worker_count
 
     time_left(time_limit)  # refused before anything else
     chosen = batch.select(names or [], Path(notebooks) if notebooks else locations.notebook_folder())
     given = fields(changes)
     checked = {name: batch.checked(path, given) for name, path in chosen.items()}
-    changes_of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
-    own = changed_fields(scale_of(scale, **changes_of_scale))
-    own |= {name: value for name, value in given.items() if name not in changes_of_scale}
+    changes_of_scale, own = parted(scale, given)
     folder = locations.figures_folder(scale, out, own)
     fixed: dict[str, object] = {
         "scale": scale,
@@ -161,6 +156,17 @@ def draw(
     _report(outcomes, again if device == "auto" else [*again, "--device", device])
     order = list(chosen)
     return Batch(sorted(outcomes, key=lambda o: order.index(o.name)), folder, changes_of_scale)
+
+
+def parted(scale: str, given: dict[str, str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """(those of the parameters that are fields of the scale; whatever differs from the registered scale)."""
+    from lthpaper.runs.scales import Scale
+    from lthpaper.runs.scales import scale as scale_of
+    from lthpaper.studies import changes
+
+    of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
+    others = {name: value for name, value in given.items() if name not in of_scale}
+    return of_scale, changes(scale_of(scale, **of_scale)) | others
 
 
 def _train(

@@ -156,10 +156,9 @@ def decide(study: Any, max_seeds: int, budget: float | None, say: Callable[[str]
 
 def store_at(folder: str) -> "Store":
     """The store that `--store` names, over the project's published results."""
-    from lthpaper import locations
-    from lthpaper.store.store import Store
+    from lthpaper.store.store import open_store
 
-    return Store(locations.store_folder(folder), locations.published_folder())
+    return open_store(folder)
 
 
 def time_left(limit: str) -> float | None:

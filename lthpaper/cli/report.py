@@ -7,7 +7,7 @@ import typer
 
 from lthpaper.cli import terminal
 from lthpaper.cli.command import FOLDERS
-from lthpaper.cli.figures import draw
+from lthpaper.cli.figures import draw, parted
 from lthpaper.cli.options import (
     DataFolder,
     Device,
@@ -17,6 +17,7 @@ from lthpaper.cli.options import (
     Parameters,
     ScaleName,
     StoreFolder,
+    fields,
     store_at,
 )
 
@@ -53,8 +54,8 @@ def report(
     from lthpaper.report import one_page
     from lthpaper.report.report import report as report_of
 
-    given = dict(pair.partition("=")[::2] for pair in changes or [])
-    path = locations.home() / (out or Path("runs/reports") / f"{locations.changed(scale, given)}.html")
+    _, own = parted(scale, fields(changes))
+    path = locations.home() / (out or Path("runs/reports") / f"{locations.changed(scale, own)}.html")
     one_page.check_target(path)
     options = {"store": store, "data": data, "device": device, "notebooks": notebooks}
     batch = draw(names, scale, changes, time_limit="", train=train, jobs=jobs, **options)

@@ -10,13 +10,12 @@ Images of one size are then decoded into memory here, if they fit; photographs o
 `streaming` decodes them.
 
 Data sets are looked for in the folder given by `--data` (or `root=`), else in that of the environment
-variable LTHPAPER_DATA, else in `data/` below the working directory. Nothing is downloaded unless
+variable LTHPAPER_DATA, else in the project's `data/` (`locations.data_folder`). Nothing is downloaded unless
 LTHPAPER_DOWNLOAD=1 or `download` asks for it. A name with a colon, `package.module:name`, is a custom data
 set (`own.py`).
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -27,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lthpaper import memory
+from lthpaper import locations, memory
 from lthpaper.errors import InputError, require
 from lthpaper.registry import Registry
 
@@ -171,7 +170,7 @@ def card(name: str) -> Card:
 
 def data_root(root: str | Path | None = None) -> Path:
     """The folder in which data sets are looked for (see above)."""
-    return Path(root or os.environ.get("LTHPAPER_DATA") or "data")
+    return locations.data_folder(root)
 
 
 def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:

@@ -28,6 +28,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lthpaper import locations
 from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import Mask
 from lthpaper.runs.run import Run, from_json, to_json
@@ -337,6 +338,11 @@ class Store:
     def size(self, run: Run) -> int:
         """Bytes on disk."""
         return sum(p.stat().st_size for p in self.entry(run).iterdir())
+
+
+def open_store(folder: str | Path | None = None) -> Store:
+    """The store in a folder (None: the project's), with the published results, if any, as a layer below."""
+    return Store(locations.store_folder(folder), locations.published_folder())
 
 
 def _json_float(value: float) -> float | None:

@@ -31,10 +31,10 @@ def test_every_card_fits_the_paper():
 
 
 def test_the_argument_goes_before_the_environment_and_that_before_the_folder_data(monkeypatch):
-    assert data.data_root() == Path("data")
+    assert data.data_root() == Path.cwd() / "data"
     monkeypatch.setenv("LTHPAPER_DATA", "elsewhere")
-    assert data.data_root() == Path("elsewhere")
-    assert data.data_root("here") == Path("here")
+    assert data.data_root() == Path.cwd() / "elsewhere"
+    assert data.data_root("here") == Path.cwd() / "here"
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "tiny-imagenet"])
