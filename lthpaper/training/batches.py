@@ -50,7 +50,7 @@ class ResidentFeed(Feed):
         drawn = [draws(run.seed, epoch, self.images, card.pad, card.flip) for run in self.runs]
         order, shift, flip = (torch.stack(part).to(self.device) for part in zip(*drawn, strict=True))
         for step in range(first_step, self.steps):
-            mine = self._positions(step)
+            mine = self._here(step)
             index, shifted, flipped = order[:, mine], shift[:, mine], flip[:, mine]
             if self.compiled:
                 yield self.compiled(
@@ -60,12 +60,12 @@ class ResidentFeed(Feed):
                 pixels = crop_flip(self.train, index, shifted, flipped, card.size)
                 yield normalised(pixels, self.mean, self.std, self.dtype), self.train_labels[index]
 
-    def _positions(self, step: int) -> slice | Tensor:
-        """Places of this process's part of a step's batch in the epoch."""
-        first, length = step * self.batch_size, self.batch_length(step)
-        if self.part is None:
-            return slice(first, first + length)
-        return self.part(length).to(self.device) + first
+    def _here(self, step: int) -> slice | Tensor:
+        """`places` on the device; of a whole batch a slice, which copies nothing."""
+        if self.part is not None:
+            return self.places(step).to(self.device)
+        first = step * self.batch_size
+        return slice(first, first + self.batch_length(step))
 
     def test_batches(
         self, first: int = 0, every: int = 1, part: str = "test"
@@ -106,9 +106,7 @@ class HostFeed(Feed):
         order, shift, flip = (torch.stack(part) for part in zip(*drawn, strict=True))
 
         def made(step: int) -> tuple[Tensor, Tensor]:
-            length = self.batch_length(step)
-            mine = torch.arange(length) if self.part is None else self.part(length)
-            mine = mine + step * self.batch_size
+            mine = self.places(step)
             index = order[:, mine]  # (K, B)
             here = torch.arange(index.numel()).view_as(index)
             few = padded(self.all.train[index.flatten()], card.pad)

@@ -48,6 +48,12 @@ class Feed(ABC):
         """Images of a step's batch, over all processes."""
         return min(self.batch_size, self.images - step * self.batch_size)
 
+    def places(self, step: int) -> Tensor:
+        """Places in the epoch of this process's part of a step's batch."""
+        length = self.batch_length(step)
+        mine = torch.arange(length) if self.part is None else self.part(length)
+        return mine + step * self.batch_size
+
     @abstractmethod
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's part of every batch from a step on: images (K, B, C, H, W), labels (K, B)."""

@@ -25,15 +25,13 @@ Form = Callable[..., Any]  # of the context and the node's arguments
 PLANE = {(2, 3), (-2, -1), (-1, -2), (3, 2)}  # the axes of an image's height and width
 
 
-def form_of(
-    node: fx.Node, modules: Mapping[str, nn.Module], images: set[fx.Node], takes_images: bool
-) -> tuple[Form, bool]:
+def form_of(node: fx.Node, modules: Mapping[str, nn.Module], images: set[fx.Node]) -> tuple[Form, bool]:
     """A node's form, and whether it gives images (B, K·C, H, W) rather than (K, *shape).
 
     images: the nodes so far that do. Raises NotStackable for an operation that has no form.
     """
     if node.op == "placeholder":
-        return (lambda c, *default: c.x), takes_images
+        return (lambda c, *default: c.x), True
     if node.op == "output":
         return _given(lambda c, out: out, node, images), False
     if node.op == "get_attr":

@@ -43,12 +43,11 @@ class Step:
 class Program:
     """A traced network as a list of steps over packs.
 
-    takes_images: whether its input is images, or vectors. draws: whether a forward pass draws (dropout).
+    draws: whether a forward pass draws (dropout).
     """
 
     network: nn.Module
     channels_last: bool = False  # the layout of images inside the program
-    takes_images: bool = True
     steps: list[Step] = field(init=False)
     draws: bool = field(init=False)
 
@@ -61,7 +60,7 @@ class Program:
         images: set[fx.Node] = set()
         forms = {}
         for node in graph.nodes:
-            forms[node], is_image = form_of(node, modules, images, self.takes_images)
+            forms[node], is_image = form_of(node, modules, images)
             if is_image:
                 images.add(node)
         self.draws = any(map(_draws, modules.values())) or any(n.target in DRAWING for n in graph.nodes)
@@ -78,12 +77,11 @@ class Program:
         self.steps = steps[::-1]
 
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
-        """x: (K, B, C, H, W) or (K, B, F) -> logits (K, B, classes). seeds: one a network, for what it draws
-        (dropout): the same as it would draw alone."""
+        """x: (K, B, C, H, W) -> logits (K, B, classes). seeds: one a network, for what it draws (dropout):
+        the same as it would draw alone."""
         k = x.shape[0]
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        if self.takes_images:
-            x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=layout)  # (B, K·C, H, W)
+        x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=layout)  # (B, K·C, H, W)
         drawn = (seeds or [0] * k) if training and self.draws else []
         generators = [torch.Generator(x.device).manual_seed(seed) for seed in drawn]
         context = Context(k, state, training, x, layout, generators)
@@ -217,7 +215,7 @@ def program(
     training and in evaluation, or it is not used. Raises what the network raises on its own.
     """
     state = stack([dict(network.named_parameters()) | dict(network.named_buffers())] * 2)
-    inputs = torch.stack([example, example.flip(-1) if example.ndim > 2 else -example])
+    inputs = torch.stack([example, example.flip(-1)])
     alone = OneByOne(network)
     try:  # float64: a batch-norm over four vectors can take float32's rounding to any size
         exact = {n: t.double() if t.is_floating_point() else t for n, t in state.items()}
@@ -226,7 +224,7 @@ def program(
     except Exception:  # a network may insist on float32
         expected, tolerance = _trials(alone, state, inputs), 1e-3
     try:
-        packed = Program(network, channels_last, takes_images=example.ndim == 4)
+        packed = Program(network, channels_last)
         for found, right in zip(_trials(packed, state, inputs), expected, strict=True):
             if not torch.allclose(found, right, rtol=tolerance, atol=tolerance / 10, equal_nan=True):
                 raise NotStackable("its pack form computes something else")

@@ -110,7 +110,7 @@ class StreamedFeed(Feed):
         ]
         batches = []
         for step in range(first_step, self.steps):
-            places = self._places(step)
+            places = self.places(step)
             batches.append((places, [o[places] for o in orders]))
 
         streamed = self._stream(_training(self.runs, epoch, batches, drawn))
@@ -119,12 +119,6 @@ class StreamedFeed(Feed):
             pixels = self._joined(streamed, each * len(self.runs)).unflatten(0, (len(self.runs), len(places)))
             labels = torch.stack([self.labels[index] for index in indices])
             yield self._ready(pixels), labels.to(self.device)
-
-    def _places(self, step: int) -> Tensor:
-        """Places of this process's part of a step's batch in the epoch."""
-        length = self.batch_length(step)
-        mine = torch.arange(length) if self.part is None else self.part(length)
-        return mine + step * self.batch_size
 
     def test_batches(
         self, first: int = 0, every: int = 1, part: str = "test"
