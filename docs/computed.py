@@ -13,7 +13,9 @@ import pandas as pd
 from lthpaper.figures import FIGURES
 from lthpaper.measures import stability
 from lthpaper.paper.follow_ups import FOLLOW_UPS
+from lthpaper.runs import at_initialisation as masks_of
 from lthpaper.runs import controls as runs_of
+from lthpaper.runs import siblings
 from lthpaper.runs.scales import Scale, scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
@@ -60,7 +62,7 @@ def by_rates(store: Store, of: Scale) -> str:
 
 def by_places(store: Store, of: Scale) -> str:
     """Each rule less its own mask shuffled within layers, by start, learning rate and sparsity."""
-    trials = at_initialisation.of_scale(of)
+    trials = masks_of.of_scale(of)
     found = at_initialisation.places(table(trials, store))
     sparsities = sorted({trial.sparsity for trial in trials if trial.sparsity})
     lines = [
@@ -88,8 +90,8 @@ def by_photographs(store: Store, of: Scale) -> str:
 
 def by_epochs(store: Store, of: Scale) -> str:
     """The mean barrier of the test error by learning rate and epoch."""
-    found = stability.intervals(stability.barriers(stability.of_scale(of), store))
-    epochs = stability.epochs_of(of.recipe_for(of.data))
+    found = stability.intervals(stability.barriers(siblings.of_scale(of), store))
+    epochs = siblings.epochs_of(of.recipe_for(of.data))
     lines = [
         [f"{lr:g}", *(_cell(cells[cells["k"] == k], "mean") for k in epochs)]
         for lr, cells in found.groupby("lr")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from lthpaper.figures import FIGURES
+from lthpaper.runs import at_initialisation as masks_of
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
@@ -112,8 +113,8 @@ def test_rr_is_clearly_better_than_a_shuffled_mask_no_more_often_than_by_luck():
 
 def places(start, lr):
     """Rows of what the places of masks of θ0 are worth from a start, one a rule and sparsity."""
-    found = at_initialisation.places(table(at_initialisation.of_scale(LAPTOP), PUBLISHED))
-    names = [f"{start}-{name}" for name in at_initialisation.AT_THETA0]
+    found = at_initialisation.places(table(masks_of.of_scale(LAPTOP), PUBLISHED))
+    names = [f"{start}-{name}" for name in masks_of.AT_THETA0]
     return found[found["ours"].isin(names) & (found["lr"] == lr)]
 
 

@@ -16,6 +16,7 @@ from lthpaper.figures.curves import Case, level, offsets, points
 from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
 from lthpaper.figures.sanity_panels import accuracies
 from lthpaper.figures.style import PAGE, PALE, SHUFFLED, paper_style, percent, swatch
+from lthpaper.runs import at_initialisation as runs_of
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
@@ -41,7 +42,7 @@ CASES = {s: Case(rule, hollow=s != rule) for rule in RULES for s in (rule, shuff
 
 def trials(scale: Scale) -> list[Trial]:
     """All rules at the smallest and the largest of Figure 1's learning rates, at its sparsities."""
-    return at_initialisation.of_scale(scale)
+    return runs_of.of_scale(scale)
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, paper_style, rate_colours
 from lthpaper.measures import stability
 from lthpaper.measures.stability import STABLE
+from lthpaper.runs import siblings
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
@@ -25,7 +26,7 @@ PARTS = {"test": "test", "train": "training"}  # column -> which error
 
 def trials(scale: Scale) -> list[Trial]:
     """Siblings at Figure 1's learning rates; its LT-IMP, which is not drawn, is judged beside them."""
-    return stability.of_scale(scale)
+    return siblings.of_scale(scale)
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:

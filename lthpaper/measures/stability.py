@@ -11,7 +11,7 @@ point they are estimated anew on training images, as at the ends.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from lthpaper import networks
 from lthpaper.data import DataSet, Images
-from lthpaper.data.augment import derived_seed, normalised
+from lthpaper.data.augment import normalised
 from lthpaper.errors import InputError
 from lthpaper.measures.batch_norm import estimate_statistics
-from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Rewind, Run
+from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial, pretraining, sanity_check
+from lthpaper.runs.settings import Trial
+from lthpaper.runs.siblings import of_scale, pairs
 from lthpaper.runs.task import Task
 from lthpaper.store.entry import WEIGHTS
 from lthpaper.store.measurements import key_of, measured
@@ -36,41 +36,10 @@ from lthpaper.store.store import Store
 from lthpaper.training.result import Weights
 
 POINTS = 11  # of a line
-SHARES = (0.0, 0.0125, 0.05, 0.2)  # of the epochs, k: 0, 2, 8 and 32 of 160
 STABLE = 2.0  # points of error; a smaller barrier is noise (Frankle 2020, §3)
 PARTS = ("train", "test")  # which error
 BATCH = 500
 MEASUREMENT = "line"  # the name that errors along a line are kept under
-
-
-def siblings(run: Run, epoch: int) -> tuple[Run, Run]:
-    """Two runs from the run's θk that differ in the order (and augmentation) of the data alone."""
-    seeds = (derived_seed("sibling", run.seed, i) for i in (0, 1))
-    first, second = (run.with_(init=Rewind(to=run, epoch=epoch), seed=seed) for seed in seeds)
-    return first, second
-
-
-def epochs_of(recipe: Recipe, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
-    """The epochs k at these shares of a recipe, each once."""
-    return tuple(sorted({min(round(share * recipe.epochs), recipe.epochs - 1) for share in shares}))
-
-
-def stability(task: Task, recipe: Recipe, learning_rates: Sequence[float], seeds: int) -> Iterator[Trial]:
-    """Both siblings of every pretraining at every k, and the pretraining."""
-    for lr in learning_rates:
-        for seed in range(seeds):
-            dense = pretraining(task, recipe.with_(lr=lr), seed)
-            yield Trial("pretraining", 0.0, dense)
-            for k in epochs_of(recipe):
-                yield from (Trial(f"sibling {i}", 0.0, r) for i, r in enumerate(siblings(dense, k), 1))
-
-
-def of_scale(scale: Scale) -> list[Trial]:
-    """Pairs of siblings of the scale's pretraining at Figure 1's learning rates, and Figure 1's LT-IMP: does
-    stability say where it matches pretraining?"""
-    sizes = scale.task, scale.recipe_for(scale.data), scale.learning_rates
-    tickets = sanity_check(*sizes, scale.panels, scale.seeds, ("LT-IMP",))
-    return [*stability(*sizes, scale.seeds), *tickets]
 
 
 def line(first: Weights, second: Weights, alpha: float, names: Sequence[str]) -> Weights:
@@ -121,18 +90,6 @@ def connection(first: Run, second: Run, store: Store, data: DataSet, points: int
 def barrier(errors_: pd.Series) -> float:
     """Of the errors along a line, points: the highest less the mean of the two ends; never below 0."""
     return float(max(errors_.max() - (errors_.iloc[0] + errors_.iloc[-1]) / 2, 0.0))
-
-
-def pairs(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
-    """The pairs of siblings that these runs belong to, each once and whole; other runs belong to none."""
-    found: dict[tuple[Run, Run], None] = {}  # in order
-    for run in runs:
-        dense = run.init.to if isinstance(run.init, Rewind) else None
-        if dense is not None and dense.mask is None:
-            both = siblings(dense, run.init.epoch)
-            if run in both:
-                found[both] = None
-    return list(found)
 
 
 def barriers(

@@ -1,101 +1,10 @@
-"""Masks without a whole pretraining, beside those with one: settings and trials.
-
-    LT-magnitude, LT-SNIP, LT-GraSP, LT-SynFlow   masks of θ0 itself, trained from θ0
-    LT-early                                      the largest weights of θt, a tenth of the epochs on; from θ0
-    LT-shuffled-...                               each with its places shuffled within the layers: where that
-                                                  costs nothing, the mask said no more than how much of each
-                                                  layer to keep (Su 2020, Frankle 2021)
-    LT@RRnorms-...                                those of θ0 itself, at the norms of θ0′ under the mask: a
-                                                  shuffled mask leaves layers such ordinary norms, so what is
-                                                  left between the two is not the norms'
-    random-erk                                    a random mask
-
-beside pretraining, LT-IMP and LT-OMP.
-"""
-
-from collections.abc import Iterator, Sequence
+"""What the places of masks at initialisation (`runs.at_initialisation`) are worth: each minus itself shuffled."""
 
 import pandas as pd
 
-from lthpaper.runs.controls import at_norms_of, random_mask, shuffled
-from lthpaper.runs.pruning.grasp import Grasp
-from lthpaper.runs.pruning.magnitude import Magnitude
-from lthpaper.runs.pruning.snip import Snip
-from lthpaper.runs.pruning.synflow import Synflow
-from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Rewind, Run
-from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining, random_reinit
-from lthpaper.runs.task import Task
+from lthpaper.runs.at_initialisation import MADE
 from lthpaper.verdicts import controls
 from lthpaper.verdicts.evidence import signed
-
-EARLY = 0.1  # of the epochs
-
-
-def snip(dense: Run, sparsity: float) -> Run:
-    """The dense run's θ0 under SNIP's mask of it, on a batch of the run's own seed."""
-    return dense.with_(mask=Snip(dense.init, sparsity, seed=dense.seed))
-
-
-def grasp(dense: Run, sparsity: float) -> Run:
-    """The dense run's θ0 under GraSP's mask of it, on a batch of the run's own seed."""
-    return dense.with_(mask=Grasp(dense.init, sparsity, seed=dense.seed))
-
-
-def synflow(dense: Run, sparsity: float) -> Run:
-    """The dense run's θ0 under SynFlow's mask of it."""
-    return dense.with_(mask=Synflow(dense.init, sparsity))
-
-
-def magnitude(dense: Run, sparsity: float) -> Run:
-    """The dense run's θ0 under the mask of its own largest weights."""
-    return dense.with_(mask=Magnitude(dense.init, sparsity))
-
-
-def early(dense: Run, sparsity: float, epoch: int | None = None) -> Run:
-    """The dense run's θ0 under the mask of its largest weights after `epoch` epochs (None: a tenth)."""
-    epoch = max(1, round(EARLY * dense.recipe.epochs)) if epoch is None else epoch
-    return dense.with_(mask=Magnitude(Rewind(to=dense, epoch=epoch), sparsity))
-
-
-MADE = {"magnitude": magnitude, "SNIP": snip, "GraSP": grasp, "SynFlow": synflow, "early": early}
-AT_THETA0 = tuple(name for name in MADE if name != "early")
-SETTINGS = (
-    *("pretraining", "LT-IMP", "LT-OMP"),
-    *(f"LT-{name}" for name in MADE),
-    *(f"LT-shuffled-{name}" for name in MADE),
-    *(f"LT@RRnorms-{name}" for name in AT_THETA0),
-    "random-erk",
-)
-
-
-def at_initialisation(
-    task: Task, recipe: Recipe, learning_rates: Sequence[float], rounds: Sequence[int], seeds: int
-) -> Iterator[Trial]:
-    """Every setting at every learning rate, sparsity (by its number of IMP rounds) and seed."""
-    for lr in learning_rates:
-        for seed in range(seeds):
-            dense = pretraining(task, recipe.with_(lr=lr), seed)
-            yield Trial("pretraining", 0.0, dense)
-            for k in rounds:
-                s = imp_sparsity(k)
-                yield Trial("LT-IMP", s, lt_imp(dense, k))
-                yield Trial("LT-OMP", s, lt_omp(dense, s))
-                yield Trial("random-erk", s, random_mask(dense, s, "erk"))
-                for name, make in MADE.items():
-                    run = make(dense, s)
-                    yield Trial(f"LT-{name}", s, run)
-                    yield Trial(f"LT-shuffled-{name}", s, shuffled(run))
-                    if name in AT_THETA0:
-                        yield Trial(f"LT@RRnorms-{name}", s, at_norms_of(run, random_reinit(run)))
-
-
-def of_scale(scale: Scale) -> list[Trial]:
-    """All rules at the smallest and the largest of Figure 1's learning rates, at its sparsities."""
-    rates = sorted({min(scale.learning_rates), max(scale.learning_rates)})
-    recipe = scale.recipe_for(scale.data)
-    return list(at_initialisation(scale.task, recipe, rates, scale.panels, scale.seeds))
 
 
 def places(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

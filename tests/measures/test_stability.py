@@ -14,6 +14,7 @@ from lthpaper.data import load
 from lthpaper.figures import FIGURES
 from lthpaper.measures import stability
 from lthpaper.report.results_export import export
+from lthpaper.runs import siblings
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Fresh, Rewind
 from lthpaper.runs.scales import scale
@@ -33,19 +34,19 @@ NAMES = [n for n, _ in networks.skeleton(**TASK.shape).named_parameters()]
 
 
 def test_siblings_differ_in_the_order_alone_and_need_one_snapshot(store):
-    first, second = stability.siblings(DENSE, 1)
+    first, second = siblings.siblings(DENSE, 1)
     assert first != second
     assert first.with_(seed=second.seed) == second
     assert (first.cost, first.parents) == (2, (DENSE,))
     assert plan([first, second], store).keep == {DENSE: frozenset({1})}
-    other, _ = stability.siblings(DENSE.with_(seed=4), 1)
+    other, _ = siblings.siblings(DENSE.with_(seed=4), 1)
     assert other.seed not in (first.seed, second.seed)
 
 
 def test_the_epochs_are_shares_of_the_recipe_and_leave_something_to_train():
-    assert stability.epochs_of(Recipe(epochs=160)) == (0, 2, 8, 32)
-    assert stability.epochs_of(Recipe(epochs=2, milestones=(1,))) == (0,)
-    assert stability.epochs_of(Recipe(epochs=1, milestones=())) == (0,)
+    assert siblings.epochs_of(Recipe(epochs=160)) == (0, 2, 8, 32)
+    assert siblings.epochs_of(Recipe(epochs=2, milestones=(1,))) == (0,)
+    assert siblings.epochs_of(Recipe(epochs=1, milestones=())) == (0,)
 
 
 def test_a_line_ends_at_its_ends_and_interpolates_parameters_alone():
@@ -96,14 +97,14 @@ def measured(store):
 
 
 def test_a_run_and_itself_have_no_barrier(trained):
-    dense = stability.of_scale(TINY)[0].run
+    dense = siblings.of_scale(TINY)[0].run
     same = stability.connection(dense, dense, trained, load("digits"), points=3)
     assert same["test_error"].nunique() == 1
     assert list(same["alpha"]) == [0, 0.5, 1]
 
 
 def test_a_barrier_is_worked_out_of_weights_once_and_then_published_without_them(trained, tmp_path):
-    trials = stability.of_scale(TINY)
+    trials = siblings.of_scale(TINY)
     copied = Store(shutil.copytree(trained.folder, tmp_path / "store"))
     assert stability.barriers(trials, copied).empty  # without images nothing is worked out
     first = measured(copied)
@@ -132,8 +133,8 @@ def test_whether_stability_says_where_a_ticket_matches_is_judged_on_the_figures_
 
 
 def test_siblings_of_which_one_lacks_or_diverged_have_no_barrier(trained, tmp_path):
-    trials = stability.of_scale(TINY)
-    first, second = stability.pairs(t.run for t in trials)[0]
+    trials = siblings.of_scale(TINY)
+    first, second = siblings.pairs(t.run for t in trials)[0]
     halved = Store(shutil.copytree(trained.folder, tmp_path / "half"))
     shutil.rmtree(halved.path(second))
     assert measured(halved).empty
@@ -148,11 +149,11 @@ def test_siblings_of_which_one_lacks_or_diverged_have_no_barrier(trained, tmp_pa
 
 
 def test_a_pair_is_both_siblings_whichever_is_asked_for():
-    first, second = stability.siblings(DENSE, 1)
+    first, second = siblings.siblings(DENSE, 1)
     both = [(first, second)]
-    assert stability.pairs([first, second]) == stability.pairs([second]) == both
+    assert siblings.pairs([first, second]) == siblings.pairs([second]) == both
     others = [DENSE, rewound(lt_omp(DENSE, 0.5), DENSE, 1), DENSE.with_(init=Rewind(DENSE, 1))]
-    assert stability.pairs(others) == []
+    assert siblings.pairs(others) == []
 
 
 def rows_of(lr, means, spread=0.5):

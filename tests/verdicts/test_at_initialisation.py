@@ -16,6 +16,7 @@ from lthpaper import networks
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.report.results_export import export
+from lthpaper.runs import at_initialisation as masks_of
 from lthpaper.runs import pruning
 from lthpaper.runs.controls import shuffled
 from lthpaper.runs.inits.norms import NormMatched
@@ -245,8 +246,8 @@ def test_a_mask_at_theta_0_needs_no_training_and_has_its_settings(name, store):
 
 def test_every_rule_has_its_shuffle_and_its_start_at_ordinary_norms():
     small = scale("smoke", train_images=60, rounds=(4,), learning_rates=(0.05,), seeds=2)
-    trials = {(t.setting, t.run.seed): t.run for t in at_initialisation.of_scale(small)}
-    assert {name for name, _ in trials} == set(at_initialisation.SETTINGS)
+    trials = {(t.setting, t.run.seed): t.run for t in masks_of.of_scale(small)}
+    assert {name for name, _ in trials} == set(masks_of.SETTINGS)
     for (name, seed), run in trials.items():
         if name.startswith("LT@RRnorms-"):
             plain = trials[name.replace("@RRnorms", ""), seed]

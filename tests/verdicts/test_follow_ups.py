@@ -6,9 +6,9 @@ import pytest
 from hand_made import DENSE, GRID, S4, S8, S11, SMALL, minus, results, rows
 
 from lthpaper.figures import FIGURES, claims_board
+from lthpaper.runs.at_initialisation import MADE
 from lthpaper.runs.controls import MASKS
 from lthpaper.verdicts import claims
-from lthpaper.verdicts.at_initialisation import MADE
 from lthpaper.verdicts.claims.outcome import CONTRADICTED, SUPPORTED
 from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
 

@@ -20,12 +20,11 @@ import pandas as pd
 
 from lthpaper import data
 from lthpaper.measures import contours, overlaps, stability
-from lthpaper.runs import controls, experiments
+from lthpaper.runs import at_initialisation, controls, experiments, siblings
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
-from lthpaper.verdicts import at_initialisation
 from lthpaper.verdicts.claims import follow_ups
 from lthpaper.verdicts.claims.ablations import claim_12, claim_13
 from lthpaper.verdicts.claims.basins import claim_14
@@ -118,7 +117,7 @@ def gather_follow_ups(
         return data.load(scale.data, data_root, *scale.task.division)
 
     runs = union([controls.of_scale(scale), at_initialisation.of_scale(scale)])
-    found = stability.barriers(stability.of_scale(scale), store, images if barriers else None)
+    found = stability.barriers(siblings.of_scale(scale), store, images if barriers else None)
     return Results(scale, table(runs, store), barriers=found)
 
 

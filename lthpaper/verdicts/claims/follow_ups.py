@@ -12,9 +12,9 @@ import pandas as pd
 from lthpaper.measures.stability import STABLE
 from lthpaper.paper import Claim
 from lthpaper.paper.follow_ups import FOLLOW_UPS
+from lthpaper.runs.at_initialisation import MADE
 from lthpaper.runs.controls import MASKS
 from lthpaper.verdicts import cells
-from lthpaper.verdicts.at_initialisation import MADE
 from lthpaper.verdicts.characteristics import large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
 from lthpaper.verdicts.claims.relations import (
