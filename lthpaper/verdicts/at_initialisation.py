@@ -1,4 +1,4 @@
-"""What the places of masks at initialisation (`runs.at_initialisation`) are worth: each minus itself shuffled."""
+"""What the places of masks at initialisation are worth: each mask minus itself, shuffled."""
 
 import pandas as pd
 
