@@ -138,7 +138,7 @@ def test_a_file_that_is_not_what_its_manifest_says_brings_nothing(there, tmp_pat
     there.files[REPO]["laptop/runs.parquet"] = b"others"
     with pytest.raises(
         InputError,
-        match=r"laptop/runs\.parquet does not have the checksum it was written with: nothing was brought",
+        match=r"laptop/runs\.parquet does not have the checksum it was written with: nothing was downloaded",
     ):
         hub.pull(REPO, tmp_path / "results", endpoint=there.url)
     del there.files[REPO]["laptop/runs.parquet"]
