@@ -19,7 +19,7 @@ from benchmarks import around
 from benchmarks.contender import ENGINE, FLOOR, ON_DEVICE, ORDINARY, PACK, Contender, Running
 from benchmarks.floor import floor
 from benchmarks.report import COLUMNS, report, write
-from benchmarks.sizes import SIZES, Size, named
+from benchmarks.sizes import SIZES, Size, named, precisions
 from lthpaper.runs.run import Run
 from lthpaper.sweep.plan import worker_count
 from lthpaper.training.autotune import choose, pack_limits
@@ -69,7 +69,7 @@ def run_bench(
     """
     chosen = [named(size) for size in sizes]
     if effort is None:
-        effort = QUICK if quick else FULL
+        effort = replace(QUICK if quick else FULL, precisions=precisions(device))
         if torch.device(device).type == "cuda" and not quick:
             workers = tuple(sorted({0, 2, min(8, worker_count("cpu"))}))  # a GPU waits for them
             effort = replace(effort, packs=(), workers=workers)  # the choice of the engine tries them all

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from lthpaper import data
 from lthpaper.data import Card
 from lthpaper.errors import InputError
@@ -33,6 +35,13 @@ SIZES = {
     "cifar": Size(Task("resnet20", "cifar10"), batch=64, images=512, epoch=50_000, test=1000),
     "vgg": Size(Task("vgg16", "cifar10"), batch=64, images=512, epoch=50_000, test=1000),
 }
+
+
+def precisions(device: str) -> tuple[str, ...]:
+    """The precisions to time on a device: not bfloat16 on a processor with AVX2 alone, where torch's
+    convolutions in it take ten times as long as in float32."""
+    slow = torch.device(device).type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return ("fp32",) if slow else ("fp32", "bf16")
 
 
 def named(name: str) -> Size:

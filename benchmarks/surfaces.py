@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.sizes import precisions
 from lthpaper import data, networks
 from lthpaper.errors import require
 from lthpaper.figures.publish import markdown
@@ -77,7 +78,7 @@ def _rows(size: str, quick: bool, device: str) -> list[dict[str, object]]:
     plane = _plane(task, images)
     points = np.column_stack([REACH * np.arange(1, steps + 1) / steps, np.zeros(steps)])
     contenders = {("loss-landscapes", "fp32"): _theirs(task, plane, images, steps, where)} | {
-        ("lthpaper", p): _ours(Evaluator(task, plane, images, where, p), points) for p in ("fp32", "bf16")
+        ("lthpaper", p): _ours(Evaluator(task, plane, images, where, p), points) for p in precisions(device)
     }
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in contenders}
     found = {name: run() for name, run in contenders.items()}  # the first call also compiles kernels

@@ -566,7 +566,7 @@ def test_the_sentences_say_where_a_difference_is_sure_of_how_many_and_how_much_i
     table.loc[noisy, "accuracy"] += [-9, 0, 10]  # a gap of 2 ± 9.5 points
     luck, start, small = compared.seen(table).splitlines()
     assert "Each of the 8 intervals" in luck
-    assert "about 0 would lie clear of 0" in luck
+    assert "about 0 would exclude 0" in luck
     assert start == (
         "LT − RR, start: a ticket against a random start. "
         "IMP: +1.7 … +2.0, above 0 at 0.01 with 95 % confidence, n = 3; OMP: +0.0, nowhere clear of 0, n = 3."

@@ -439,7 +439,7 @@ def test_none_needs_more_confidence_since_any_of_three_conditions_could_fail_by_
         if found[3].holds == "no" and 0.95 <= found[3].confidence < 1 - 0.05 / 3:
             assert found[3].holds_ours == "no"
             assert found.kind_ours == "undecided"
-            assert "one of several may by luck" in found.reason
+            assert "one of several conditions may fail by luck" in found.reason
             break
     else:
         pytest.fail("no such confidence was met")
