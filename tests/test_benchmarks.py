@@ -14,7 +14,7 @@ from benchmarks import COLUMNS, Effort, peers, phases, report, run_bench, write
 from benchmarks.contender import ENGINE, FLOOR, PACK, Contender
 from benchmarks.floor import Products
 from benchmarks.ordinary import OnDevice, Ordinary, PilImages, train
-from benchmarks.sizes import SIZES
+from benchmarks.sizes import SIZES, precisions
 from lthpaper.data import DataSet
 from lthpaper.data.augment import crop_flip, padded
 from lthpaper.data.noise import random_data
@@ -120,6 +120,13 @@ def test_the_floor_takes_turns_with_the_engine_and_is_its_own_fastest_round(monk
     floors = {row["precision"]: row["images_per_s"] for row in rows if row["contender"] == "floor"}
     assert floors == {"fp32": pytest.approx(9.0), "bf16": pytest.approx(9.0)}
     assert {row["images_per_s"] for row in rows if row["contender"] == "engine"} == {5.0}
+
+
+@pytest.mark.parametrize(("capability", "timed"), [("AVX2", ["fp32"]), ("AVX512", ["fp32", "bf16"])])
+def test_bfloat16_is_timed_where_the_processor_computes_in_it(monkeypatch, capability, timed):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert list(precisions("cpu")) == timed
+    assert list(precisions("cuda")) == ["fp32", "bf16"]
 
 
 @pytest.mark.parametrize("pack", [1, 2, 4, 8, 16, 64])

@@ -454,7 +454,8 @@ def test_a_filter_pruned_whole_does_not_move():
     assert plane.u[names[0]].isfinite().all()
 
 
-def test_the_bench_compares_equal_losses():
+def test_the_bench_compares_equal_losses(monkeypatch):
+    monkeypatch.setattr("benchmarks.surfaces.precisions", lambda device: ("fp32", "bf16"))
     found = bench_surface(["digits"], quick=True)
     rows = found.set_index(["contender", "precision"])
     assert rows.loc[("lthpaper", "fp32"), "largest_difference"] < 1e-5
