@@ -26,7 +26,7 @@ from lthpaper.runs.run import ancestors
 from lthpaper.runs.scales import SCALES, scale
 from lthpaper.runs.settings import lt_omp
 from lthpaper.store import published, tables
-from lthpaper.store.entry import MASK, WEIGHTS, Damaged, checksum
+from lthpaper.store.entry import MASK, WEIGHTS, Damaged, NewerFormat, checksum
 from lthpaper.store.merge import bring
 from lthpaper.store.published import MANIFEST, RUNS
 from lthpaper.store.results_check import faults
@@ -275,8 +275,9 @@ def test_a_manifest_that_is_none_is_one_sentence(layer, content):
 
 def test_a_manifest_of_a_newer_version_is_said(layer):
     (layer.published / "smoke" / MANIFEST).write_text('{"format": 99}')
-    with pytest.raises(InputError, match="newer lthpaper"):
+    with pytest.raises(NewerFormat, match="newer lthpaper") as found:
         _ = runs_of()[0] in layer
+    assert found.value.how == "was written by a newer lthpaper (another format)"
 
 
 def signed(folder, name, content):

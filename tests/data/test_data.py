@@ -37,6 +37,12 @@ def test_the_argument_goes_before_the_environment_and_that_before_the_folder_dat
     assert data.data_root("here") == Path.cwd() / "here"
 
 
+def test_a_notebook_looks_for_data_where_the_project_has_them(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert data.data_root() == tmp_path / "data"
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "tiny-imagenet"])
 def test_a_missing_data_set_says_where_it_was_looked_for_and_what_to_do(name, tmp_path):
     with pytest.raises(

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from lthpaper.cli import main as cli
+from lthpaper.cli.figures import parted
 from lthpaper.errors import InputError
 from lthpaper.report import behind, one_page
 from lthpaper.report.surface_viewer import SurfaceViewer
@@ -165,6 +166,11 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
         one_page.write(target, "new")
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_report_is_named_as_the_figures_folder_is():
+    assert parted("laptop", {"seeds": "10", "surface_name": "x"}) == ({"seeds": "10"}, {"surface_name": "x"})
+    assert parted("laptop", {"seeds": "2"}) == ({"seeds": "2"}, {"seeds": 2})
 
 
 def test_what_is_missing_is_counted(made, store):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lthpaper.verdicts.luck import Paired, Rivals
+from lthpaper.verdicts.luck import Paired, Rivals, contending
 from lthpaper.verdicts.scatter import Cells
 from lthpaper.verdicts.uncertainty import Cell, arrays, best_against_best, best_pair, beyond
 
@@ -216,6 +216,7 @@ def test_a_learning_rate_at_the_edge_of_divergence_does_not_blur_the_best():
     wild = Cell("LT", 0.5, (40.0, 80.0, 60.0))
     calm = [exact("LT", 92, 0.2, lr=lr) for lr in (0.01, 0.05)]
     rival = [exact("RR", 90, 0.2)]
+    assert list(contending(arrays([*calm, wild]))) == [True, True, False]
     with_wild = best_against_best([*calm, wild], rival, GAP, True)
     without = best_against_best(calm, rival, GAP, True)
     assert with_wild.confidence == pytest.approx(without.confidence, abs=1e-4)
