@@ -106,7 +106,7 @@ class Evaluator:
         # along a line that moves batch-norm or biases too, no one factor folds every point
         foldable = all(plane.origin[n].ndim >= 2 for n in plane.names)
         network, factors = fold(network) if foldable else (network, {})
-        state = {n: t.detach() for n, t in (*network.named_parameters(), *network.named_buffers())}
+        state = networks.tensors(network)
         self.pack, self.batch = pack_shape(sample.images.shape[-1], self.device)
         self.forward, self.not_stacked = program(
             network.float(), sample.images[:4].float(), channels_last=self.device.type == "cpu"

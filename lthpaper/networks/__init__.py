@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
@@ -86,7 +86,7 @@ def architecture(name: str, **shape: Any) -> str:
 def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
     network = skeleton(name, **dict(shape))
     parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(network))]
-    parts += [f"{n} {tuple(t.shape)}" for n, t in (*network.named_parameters(), *network.named_buffers())]
+    parts += [f"{n} {tuple(t.shape)}" for n, t in tensors(network).items()]
     if any(isinstance(m, nn.MultiheadAttention) for m in network.modules()):
         parts.append(ATTENTION)
     written = {type(m) for m in network.modules() if type(m).__module__.split(".")[0] not in THIRD_PARTY}
@@ -96,6 +96,11 @@ def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
             with contextlib.suppress(OSError, TypeError):  # typed at a prompt: there is no source to read
                 parts.append(inspect.getsource(thing))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name."""
+    return {n: t.detach() for n, t in (*network.named_parameters(), *network.named_buffers())}
 
 
 def build(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lthpaper.errors import InputError
-from lthpaper.networks import units
+from lthpaper.networks import tensors, units
 from lthpaper.networks.units import Group
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -49,9 +49,8 @@ def taken_out(network: nn.Module, groups: Sequence[Group], gone: Sequence[Tensor
     """A copy without these units. gone: bool, one tensor a group."""
     orders = [(~unit).nonzero().squeeze(1) for unit in gone]
     smaller = copy.deepcopy(network)
-    tensors = {n: t.detach() for n, t in (*smaller.named_parameters(), *smaller.named_buffers())}
     changed = {at.name for group in groups for at in group.axes}
-    for name, tensor in units.taken(tensors, groups, orders).items():
+    for name, tensor in units.taken(tensors(smaller), groups, orders).items():
         if name in changed:
             owner, _, own = name.rpartition(".")
             module = smaller.get_submodule(owner)

@@ -20,34 +20,30 @@ as random-erk's and change in training, at the FLOPs of one sparse training.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lthpaper.errors import InputError, require, suggestion
 from lthpaper.networks import units
 from lthpaper.paper import PRUNED_PER_ROUND
-from lthpaper.runs import pruning
+from lthpaper.runs import settings as paper
 from lthpaper.runs.inits.norms import NormMatched
 from lthpaper.runs.inits.signs import Signs
 from lthpaper.runs.pruning.permuted import Permuted
 from lthpaper.runs.pruning.random import LAYERS, Random
 from lthpaper.runs.pruning.shuffled import Shuffled
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run
+from lthpaper.runs.run import Run, pretrained
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import (
+    MASKS,
+    OfADenseRun,
+    OfASubnetwork,
     Trial,
     dynamic_sparse,
-    imp_sparsity,
-    lt_imp,
-    lt_omp,
-    pretraining,
     random_reinit,
-    small_dense,
 )
 from lthpaper.runs.task import Task
 from lthpaper.runs.topology import LABELS
-
-MASKS = ("IMP", "OMP")
 
 
 def at_norms_of(run: Run, other: Run) -> Run:
@@ -70,9 +66,10 @@ def permuted(run: Run) -> Run:
     to be most like the dense network trained from θ0′."""
     dense = run
     while dense.mask is not None:
-        found = pruning.source(dense.mask)
-        require(isinstance(found, Run), f"The mask of {run} comes from no trained network to be aligned.")
-        dense = found
+        before = pretrained(dense)
+        if before is None:
+            raise InputError(f"The mask of {run} comes from no trained network to be aligned.")
+        dense = before
     return random_reinit(run).with_(mask=Permuted(of=run.mask, dense=dense, onto=random_reinit(dense)))
 
 
@@ -81,9 +78,8 @@ def random_mask(dense: Run, sparsity: float, layers: str = "erk", draw: int = 0)
     return dense.with_(mask=Random(sparsity, layers, dense.seed, draw))
 
 
-OF_A_SUBNETWORK: dict[str, Callable[[Run], Run]] = {  # name without its mask -> control of an LT run
-    "LT": lambda lt: lt,
-    "RR": random_reinit,
+OF_A_SUBNETWORK: OfASubnetwork = {
+    **paper.OF_A_SUBNETWORK,
     "LT@RRnorms": lambda lt: at_norms_of(lt, random_reinit(lt)),
     "RR@LTnorms": lambda lt: at_norms_of(random_reinit(lt), lt),
     "LT@RRsigns": lambda lt: with_signs_of(lt, random_reinit(lt)),
@@ -91,20 +87,18 @@ OF_A_SUBNETWORK: dict[str, Callable[[Run], Run]] = {  # name without its mask ->
     "LT-shuffled": shuffled,
     "RR-permuted": permuted,
 }
-OF_A_DENSE_RUN: dict[str, Callable[[Run, float], Run]] = {
-    "SDT": lambda dense, s: small_dense(lt_omp(dense, s)),
+OF_A_DENSE_RUN: OfADenseRun = {
+    **paper.OF_A_DENSE_RUN,
     **{f"random-{way}": functools.partial(random_mask, layers=way) for way in LAYERS},
 }
-DYNAMIC: dict[str, Callable[[Run, float], Run]] = {
+DYNAMIC: OfADenseRun = {
     f"{label}-random-erk": functools.partial(dynamic_sparse, rule=rule) for rule, label in LABELS.items()
 }
-SETTINGS = (
-    "pretraining",
-    *(f"{name}-{mask}" for mask in MASKS for name in OF_A_SUBNETWORK),
-    *OF_A_DENSE_RUN,
-)
+SETTINGS = paper.names(OF_A_SUBNETWORK, OF_A_DENSE_RUN)
 BESIDE = tuple(  # what the paper's sanity check lacks
-    name for name in (*OF_A_SUBNETWORK, *OF_A_DENSE_RUN, *DYNAMIC) if name not in ("LT", "RR", "SDT")
+    name
+    for name in (*OF_A_SUBNETWORK, *OF_A_DENSE_RUN, *DYNAMIC)
+    if name not in (*paper.OF_A_SUBNETWORK, *paper.OF_A_DENSE_RUN)
 )
 PERMUTED = tuple(f"RR-permuted-{mask}" for mask in MASKS)
 
@@ -129,27 +123,14 @@ def controls(
 ) -> Iterator[Trial]:
     """Every control at every learning rate, sparsity (by its number of IMP rounds) and seed.
 
-    settings: None for all that are `possible`. Raises InputError for an unknown one, and for a carried mask
-    of a network whose units cannot be followed.
+    settings: None for all that are `possible`. Raises InputError for an unknown one, and for a carried
+    mask of a network whose units cannot be followed.
     """
-    wanted, known = set(possible(task) if settings is None else settings), (*SETTINGS, *DYNAMIC)
-    unknown = ", ".join(sorted(map(str, wanted - set(known))))
-    require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(known)}.")
+    wanted = set(possible(task) if settings is None else settings)
     if wanted & set(PERMUTED):
         units.of_task(task.shape)  # refuses now what no training could make later
-    of_dense = {name: make for name, make in (OF_A_DENSE_RUN | DYNAMIC).items() if name in wanted}
-    for lr in learning_rates:
-        for seed in range(seeds):
-            dense = pretraining(task, recipe.with_(lr=lr), seed)
-            if "pretraining" in wanted:
-                yield Trial("pretraining", 0.0, dense)
-            for k in rounds:
-                s = imp_sparsity(k, rate)
-                for mask, lt in zip(MASKS, (lt_imp(dense, k, rate), lt_omp(dense, s)), strict=True):
-                    for name, make in OF_A_SUBNETWORK.items():
-                        if f"{name}-{mask}" in wanted:
-                            yield Trial(f"{name}-{mask}", s, make(lt))
-                yield from (Trial(name, s, make(dense, s)) for name, make in of_dense.items())
+    how = (wanted, rate, OF_A_SUBNETWORK, {**OF_A_DENSE_RUN, **DYNAMIC})
+    yield from paper.sanity_check(task, recipe, learning_rates, rounds, seeds, *how)
 
 
 def named(beside: Iterable[str]) -> tuple[str, ...]:

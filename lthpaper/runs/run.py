@@ -162,16 +162,18 @@ def setting(run: Run) -> str:
     return f"{start}-{run.mask.label}"
 
 
+def pretrained(run: Run) -> Run | None:
+    """The run that the mask comes from, or None; an IMP round's is the round before it."""
+    found = None if run.mask is None else pruning.source(run.mask)
+    found = found.to if isinstance(found, Rewind) else found
+    return found if isinstance(found, Run) else None
+
+
 def _pretrained_from(run: Run) -> Init | None:
     """θ0 of the dense run that the mask comes from; None if it comes from no weights."""
-    while run.mask is not None:
-        found = pruning.source(run.mask)
-        if isinstance(found, Rewind):
-            found = found.to
-        if not isinstance(found, Run):
-            return found
-        run = found
-    return run.init
+    while (before := pretrained(run)) is not None:
+        run = before
+    return run.init if run.mask is None else pruning.source(run.mask)
 
 
 def to_json(run: Run) -> dict[str, Any]:

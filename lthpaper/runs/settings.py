@@ -1,6 +1,6 @@
 """The paper's settings (§2.1) as constructors of runs, and trials: a run and its place in a figure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lthpaper import networks
@@ -13,8 +13,6 @@ from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Fresh, Rewind, Run
 from lthpaper.runs.task import Task
 from lthpaper.runs.topology import Topology
-
-SETTINGS = ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP", "SDT")  # of the sanity check, §2.1
 
 
 def pretraining(task: Task, recipe: Recipe, seed: int = 0) -> Run:
@@ -139,6 +137,22 @@ class Trial:
     run: Run
 
 
+OfASubnetwork = Mapping[str, Callable[[Run], Run]]  # a setting's name without its mask -> of the LT run
+OfADenseRun = Mapping[str, Callable[[Run, float], Run]]  # a setting's name -> of the dense run and a sparsity
+MASKS = ("IMP", "OMP")
+OF_A_SUBNETWORK: OfASubnetwork = {"LT": lambda lt: lt, "RR": random_reinit}
+OF_A_DENSE_RUN: OfADenseRun = {"SDT": lambda dense, s: small_dense(lt_omp(dense, s))}
+
+
+def names(of_a_subnetwork: OfASubnetwork, of_a_dense_run: OfADenseRun) -> tuple[str, ...]:
+    """The settings that are made of these."""
+    pruned = (f"{name}-{mask}" for mask in MASKS for name in of_a_subnetwork)
+    return ("pretraining", *pruned, *of_a_dense_run)
+
+
+SETTINGS = names(OF_A_SUBNETWORK, OF_A_DENSE_RUN)  # of the sanity check, §2.1
+
+
 def sanity_check(
     task: Task,
     recipe: Recipe,
@@ -147,14 +161,17 @@ def sanity_check(
     seeds: int,
     settings: Iterable[str] = SETTINGS,
     rate: float = PRUNED_PER_ROUND,
+    of_a_subnetwork: OfASubnetwork = OF_A_SUBNETWORK,
+    of_a_dense_run: OfADenseRun = OF_A_DENSE_RUN,
 ) -> Iterator[Trial]:
     """Every setting at every learning rate, sparsity (by its number of IMP rounds) and seed.
 
-    Raises InputError for an unknown setting.
+    of_a_subnetwork, of_a_dense_run: how settings are made, the paper's by default. Raises InputError for an
+    unknown setting.
     """
-    wanted = set(settings)
-    unknown = ", ".join(sorted(map(str, wanted - set(SETTINGS))))
-    require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(SETTINGS)}.")
+    wanted, known = set(settings), names(of_a_subnetwork, of_a_dense_run)
+    unknown = ", ".join(sorted(map(str, wanted - set(known))))
+    require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(known)}.")
     for lr in learning_rates:
         for seed in range(seeds):
             dense = pretraining(task, recipe.with_(lr=lr), seed)
@@ -162,12 +179,8 @@ def sanity_check(
                 yield Trial("pretraining", 0.0, dense)
             for k in rounds:
                 s = imp_sparsity(k, rate)
-                imp, omp = lt_imp(dense, k, rate), lt_omp(dense, s)
-                made = {
-                    "LT-IMP": lambda imp=imp: imp,
-                    "RR-IMP": lambda imp=imp: random_reinit(imp),
-                    "LT-OMP": lambda omp=omp: omp,
-                    "RR-OMP": lambda omp=omp: random_reinit(omp),
-                    "SDT": lambda omp=omp: small_dense(omp),
-                }
-                yield from (Trial(name, s, make()) for name, make in made.items() if name in wanted)
+                for mask, lt in zip(MASKS, (lt_imp(dense, k, rate), lt_omp(dense, s)), strict=True):
+                    for name, make in of_a_subnetwork.items():
+                        if f"{name}-{mask}" in wanted:
+                            yield Trial(f"{name}-{mask}", s, make(lt))
+                yield from (Trial(n, s, make(dense, s)) for n, make in of_a_dense_run.items() if n in wanted)

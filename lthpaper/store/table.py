@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from lthpaper.runs import convergence, pruning
-from lthpaper.runs.run import Rewind, Run, runs_in, setting
+from lthpaper.runs import convergence
+from lthpaper.runs.run import Rewind, Run, pretrained, runs_in, setting
 from lthpaper.runs.settings import Trial, nonzeros
 from lthpaper.store.store import Result, Store
 from lthpaper.training.result import VALIDATION
@@ -51,13 +51,6 @@ def mask_diverged(run: Run, results: Callable[[Run], Result | None]) -> bool:
                 return True
             source = pretrained(source)
     return False
-
-
-def pretrained(run: Run) -> Run | None:
-    """The run that the mask comes from, or None."""
-    found = None if run.mask is None else pruning.source(run.mask)
-    found = found.to if isinstance(found, Rewind) else found
-    return found if isinstance(found, Run) else None
 
 
 def described(run: Run) -> dict[str, object]:

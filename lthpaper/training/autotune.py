@@ -23,10 +23,10 @@ from torch import Tensor
 from lthpaper import cache, data
 from lthpaper.data.noise import random_data
 from lthpaper.memory import free
-from lthpaper.networks import build_seeded
+from lthpaper.networks import build_seeded, tensors
 from lthpaper.provenance import device_name
 from lthpaper.runs.run import Fresh, Run
-from lthpaper.training.forms import Form, tensors, usual_form, why_not_stacked
+from lthpaper.training.forms import Form, usual_form, why_not_stacked
 from lthpaper.training.pack import Pack, repeatable
 from lthpaper.training.process_group import ALONE, Alone
 from lthpaper.training.result import Start

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor
 
 from lthpaper import networks
 from lthpaper.errors import InputError, require
@@ -57,7 +56,7 @@ def _pack_form(task: Task, factory: Callable, channels_last: bool) -> tuple[Prog
     )
     try:
         form = program(network, example, channels_last)
-        logits = form[0](stack([tensors(network)]), example[None], False)[0]
+        logits = form[0](stack([networks.tensors(network)]), example[None], False)[0]
     except Exception as error:  # whatever the network's own code raises
         raise InputError(
             f"Network {task.network!r} fails on a batch {tuple(example.shape)} of the images of {task.data}: "
@@ -102,7 +101,7 @@ def check_last_batch(run: Run, images: int) -> None:
     network = networks.build_seeded(0, **shape)
     image = torch.zeros(1, 1, shape["in_channels"], shape["size"], shape["size"])
     try:
-        OneByOne(network)(stack([tensors(network)]), image, True)
+        OneByOne(network)(stack([networks.tensors(network)]), image, True)
     except Exception as error:  # whatever the network's own code raises
         raise InputError(
             f"Network {run.task.network!r} fails on a batch of one image, the last of {images:,} in batches "
@@ -134,8 +133,3 @@ def by_compiler(function: Callable, dynamic: bool | None = None) -> Callable:
 def why_not_stacked(task: Task) -> str:
     """Why networks of this task train one by one and not as packs; "" if they are stacked."""
     return pack_form(task, True)[1]
-
-
-def tensors(network: torch.nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name."""
-    return {n: t.detach() for n, t in (*network.named_parameters(), *network.named_buffers())}

@@ -37,7 +37,7 @@ class Fresh:
     def weights(self, task: "Task", mask: Any = None, load: Any = None) -> dict[str, Tensor]:
         """The same bits for the same seed and draw."""
         network = networks.build_seeded(derived_seed("init", self.seed, self.draw), **task.shape)
-        return {n: t.detach() for n, t in (*network.named_parameters(), *network.named_buffers())}
+        return networks.tensors(network)
 
     def name(self, named: Named) -> str:
         return named(self)
