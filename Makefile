@@ -78,7 +78,9 @@ gallery:
 	@! grep -l 'drawn_at_revision.*+changes' $(DRAWN)/*.json $(PHOTOGRAPHS)/*.json || \
 	{ echo "These were drawn with changes that are not committed: commit, then make figures again." >&2; exit 1; }
 	@cp $(DRAWN)/*.png $(DRAWN)/*.json docs/gallery/
-	@find $(DRAWN) -name "*.csv" -size -400k -exec cp {} docs/gallery/ \; # a surface is megabytes
+	@rm -f docs/gallery/*.csv
+	@find $(DRAWN) -name "*.csv" -size -1000k -exec sh -c 'sed -n 2p "$$1" | grep -q .' _ {} \; \
+	-exec cp {} docs/gallery/ \; # a surface is megabytes, a sketch has a header alone
 	@mkdir -p docs/gallery/desktop && cp $(PHOTOGRAPHS)/*.png $(PHOTOGRAPHS)/*.json $(PHOTOGRAPHS)/*.csv docs/gallery/desktop/
 
 # after results/ has changed: the tables that docs/findings.md computes from it

@@ -81,8 +81,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             _leaf(ax, x, top, wide, tall - 0.5 - top, heading, _advice(leaf), bodies[leaf])
         foot = (
             "Our results at the highest sparsity, by the means; a question mark: not settled by the seeds.",
-            "In brackets, points: small − large rates; IMP − OMP; LT − RR. What is small data",
-            "and what is redundant is our reading of the paper's examples.",
+            "In brackets, points by which the better one leads (alike: small − large; IMP − OMP; LT − RR).",
+            "What is small data and what is redundant is our reading of the paper's examples.",
         )
         for i, words in enumerate(foot):
             ax.text(0.06, tall - 0.33 + i * LINE, words, fontsize=6, color=PALE, va="center")
@@ -116,15 +116,19 @@ def _advice(leaf: tuple[bool, bool | None]) -> list[str]:
 
 
 def _body(of_leaf: Sequence[Guideline]) -> list[tuple[str, bool]]:
-    """(line, is it a heading?) of the networks of a leaf, with our results."""
+    """(line, is it a heading?) of the networks of a leaf, with our results at the highest sparsity; tickets of
+    each mask, one below the other."""
     lines: list[tuple[str, bool]] = []
     short = {"learning rate": "rate", "pruning": "mask", "sparsity": "ticket", "initial weights": "start"}
     for g in of_leaf[:SHOWN]:
         redundant = "redundant" if g.about.redundant else "not redundant"
         lines.append((f"{g.about.network} · {g.about.data}, {redundant}", True))
         for a in g.advice:
-            said = re.sub(r"^\d\.\d+: ", "", a.ours.split("; ")[-1])
-            lines.append((f"{short[a.question]}: {said}", False))
+            said = a.ours.split("; ")
+            if a.question != "sparsity":  # by sparsity, the highest last
+                said = [re.sub(r"^\d\.\d+: ", "", said[-1])]
+            lines.append((f"{short[a.question]}: {said[0]}", False))
+            lines += [(f"   {more}", False) for more in said[1:]]
     if len(of_leaf) > SHOWN:
         lines.append((f"and {len(of_leaf) - SHOWN} more, in the table", False))
     return lines or [("none of this scale's networks", False)]

@@ -16,8 +16,8 @@ from lthpaper.figures.table2 import residual_count
 from lthpaper.figures.verdict_marks import neighbours
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
-from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, signed
-from lthpaper.verdicts.observations import ALIKE, IMP, LT, OMP, QUESTIONS, RR, observations
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.observations import ALIKE, IMP, LT, OMP, RR, lead, observations
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY
 
 MEANS, SEEDS = "by means", "by seeds"
@@ -93,10 +93,7 @@ def _answer(at: pd.Series, question: str, suffix: str) -> str:
     """The answer, with the difference of the bests where it is by the means."""
     answer = at[f"{question}{suffix}"]
     answer = WORDS.get(question, {}).get(answer, answer)
-    d = at[f"{question}_difference"]
-    if suffix or d is None or pd.isna(d):
-        return answer
-    return f"{answer} ({signed(abs(d) if at[question] == QUESTIONS[question][1] else d, 1)})"
+    return answer if suffix else answer + lead(question, at[question], at[f"{question}_difference"])
 
 
 def _rates(at: pd.Series, grid: list[float]) -> str:
@@ -116,7 +113,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         'secondary prize row counts Jackpots too; "or more": the seeds leave a larger sparsity open.',
         "In brackets: points by which the better one leads; where both are alike, IMP − OMP, small − large, "
         "LT − RR. A small learning rate is below the one at which pretraining is best. Initial weights "
-        "matter where LT is better than RR.",
+        "matter where the best LT, of either mask, beats the best RR of either.",
         "We could not see the body of the paper's Table 3; the rows are ours, after the questions of §3.1.",
     ]
     if lacking := unfinished_note(table).strip("; "):

@@ -61,7 +61,7 @@ def said_of(v: Verdict, rows: pd.DataFrame) -> str:
         ~rows["setting"].str.endswith(("-IMP", "-OMP")) | rows["setting"].str.endswith(v.pruning)
     ]
     if not mine.all():
-        return "not all has run" if mine.any() else "not run"
+        return "not yet complete" if mine.any() else "not run"
     return f"{SHORT[NONE]}?" if v.kind == NONE else "undecided"
 
 

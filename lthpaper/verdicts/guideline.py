@@ -22,7 +22,7 @@ from lthpaper.verdicts.characteristics import (
     small_rates,
 )
 from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
-from lthpaper.verdicts.observations import ALIKE, IMP, LARGE, LT, OMP, RR, SMALL, observations
+from lthpaper.verdicts.observations import ALIKE, IMP, LARGE, LT, OMP, RR, SMALL, lead, observations
 from lthpaper.verdicts.paper_beside_ours import stated
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, SECONDARY
 
@@ -204,16 +204,15 @@ def _ours(table: pd.DataFrame | None, network: str, data: str) -> pd.DataFrame:
 
 def _said(found: pd.DataFrame, question: str, words: dict[str, str]) -> str:
     """Our answers "0.832: small (+1.0)" by sparsity, by the means; a question mark where the seeds leave it
-    undecided. In brackets: first less second of the question, points."""
+    undecided. In brackets: `observations.lead`."""
     said = []
     for row in found.itertuples():
         answer, ours = getattr(row, question), getattr(row, f"{question}_ours")
         if answer in (NOT_RUN, UNDECIDED):
             continue
         doubt = "" if ours == answer else "?"
-        by = getattr(row, f"{question}_difference")
-        points = "" if by is None or pd.isna(by) else f" ({by:+.1f})".replace("-", "−")
-        said.append(f"{row.sparsity:.3f}: {words.get(answer, answer)}{doubt}{points}")
+        by = lead(question, answer, getattr(row, f"{question}_difference"))
+        said.append(f"{row.sparsity:.3f}: {words.get(answer, answer)}{doubt}{by}")
     return "; ".join(said) or NOTHING_YET
 
 

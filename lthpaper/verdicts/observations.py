@@ -25,7 +25,7 @@ from lthpaper.paper import thresholds as of_paper
 from lthpaper.verdicts import cells as ticket_cells
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, Evidence, least
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, Evidence, least, signed
 from lthpaper.verdicts.tickets import verdict
 from lthpaper.verdicts.uncertainty import Comparison, best_against_best, beyond
 
@@ -33,6 +33,14 @@ ALIKE = "alike"
 IMP, OMP, SMALL, LARGE, LT, RR = "IMP", "OMP", "small", "large", "LT", "RR"
 QUESTIONS = {"pruning": (IMP, OMP), "rate": (SMALL, LARGE), "theta0": (LT, RR)}
 NO_SMALLER = "one-sided grid"  # it has no small learning rate, or no large one: nothing to ask
+
+
+def lead(question: str, answer: str, difference: float | None) -> str:
+    """Points by which the better one leads, " (+1.0)"; first less second where both are alike. answer: by
+    the means."""
+    if difference is None or pd.isna(difference):
+        return ""
+    return f" ({signed(abs(difference) if answer in QUESTIONS[question] else difference, 1)})"
 
 
 @dataclass(frozen=True)

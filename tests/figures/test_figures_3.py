@@ -167,7 +167,7 @@ def test_no_ticket_for_a_trivial_sparsity_is_told_from_one_that_the_strips_expla
 
 def test_no_ticket_is_not_said_while_runs_that_could_be_one_are_missing():
     fig = fig3.plot(tidy(SECONDARY | {"LT-IMP": (84.0, None, None)}), SMOKE)
-    assert "IMP: not all has run" in texts(fig)
+    assert "IMP: not yet complete" in texts(fig)
     assert "6 of 54 runs are still missing" in fig.get_suptitle()
 
 

@@ -3,11 +3,12 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from hand_made import AT_SMALL, experiment, minus, results
+from hand_made import AT_LARGE, AT_SMALL, experiment, minus, results
 from torch import Tensor, nn
 
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
+from lthpaper.figures.guideline import _body as body
 from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
@@ -96,6 +97,18 @@ def test_every_advice_has_its_place_and_our_results_where_there_are_any():
     assert ours["sparsity"].startswith("IMP secondary prize at 0.914")
     other = guideline("vgg-small", "digits", found)  # another network's results are not its own
     assert {a.ours for a in other.advice} == {NOTHING_YET}
+
+
+def test_a_lead_is_positive_whichever_side_is_better():
+    found = results(experiment(AT_LARGE, minus(AT_LARGE, 2), minus(AT_LARGE, 4))).table
+    rate = guideline("resnet8", "digits", found).advice[0]
+    assert rate.ours == "0.832: large (+4.0); 0.914: large (+4.0)"
+
+
+def test_the_picture_has_the_ticket_of_each_mask():
+    found = results(experiment(AT_SMALL, minus(AT_SMALL, 0.3), minus(AT_SMALL, 4))).table
+    lines = [line for line, _ in body([guideline("resnet8", "digits", found)])]
+    assert lines[3:5] == ["ticket: IMP secondary prize at 0.914", "   OMP secondary prize at 0.914"]
 
 
 def test_results_that_are_missing_are_no_results():
