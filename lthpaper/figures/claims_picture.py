@@ -41,6 +41,10 @@ ROW, SIZE = 0.13, 6.1  # inches, points
 LABEL = 38  # characters of a line that says what is measured
 AXIS = 3.85  # inches, from the left edge to the axis
 HOLDS = "#E3EDF1"
+TOGETHER = (
+    "Claims are decided at 95 % over all their comparisons together; other figures judge each comparison "
+    "by itself."
+)
 
 
 def board_of(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +96,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """Claims in groups, a line a comparison. Pale: where it holds; small ticks: all of its kind; the mark
     with its interval: the one that decides; diamond: from the paper's numbers."""
     lines, rows = _lines(table)
-    tall, foot, top = ROW * rows, 0.72, 0.42
+    tall, foot, top = ROW * rows, 0.92, 0.62
     total = tall + foot + top
     with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
         fig = plt.figure(figsize=(PAGE, total))
@@ -105,7 +109,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         right.set_facecolor("none")
         forest.points_axis(right, _shown(table))
         right.axvline(0, color="#BBBBBB", linewidth=0.6, zorder=1)
-        right.set_xlabel("points; claims 10 and 14: percent")
+        right.tick_params(top=True, labeltop=True)
+        right.spines["top"].set_visible(True)
+        scaled = f"linear up to ±{forest.LINEAR:g}, logarithmic beyond"
+        right.set_xlabel(f"points; claims 10 and 14: percent\n{scaled}", fontsize=SIZE)
         for y, kind, content in lines:
             DRAWN[kind](left, right, y, content)
         board = board_of(table)
@@ -114,14 +121,16 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         fig.text(
             0.5,
             1 - 0.1 / total,
-            f"The paper's claims at {scale.name} scale: {said}",
+            f"The paper's claims at {scale.name} scale, up to {scale.seeds} seeds: {said}",
             ha="center",
             va="center",
         )
         tried = textwrap.shorten(
             f"Tried on {_tried(table) or 'nothing, none has run yet'}", 140, placeholder=" …"
         )
-        fig.text(0.5, 1 - 0.25 / total, tried, ha="center", va="center", fontsize=SIZE, color=PALE)
+        small: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SIZE, "color": PALE}
+        fig.text(0.5, 1 - 0.25 / total, tried, **small)
+        fig.text(0.5, 1 - 0.38 / total, TOGETHER, **small)
         fig.legend(handles=_legend(), loc="lower center", ncols=4, borderaxespad=0.2)
     return fig
 
@@ -264,7 +273,14 @@ def _legend() -> list[Line2D | Patch]:
     return [
         *marks,
         Patch(facecolor=HOLDS, label="where it holds"),
-        Line2D([], [], marker="o", markersize=4, label="decides, 95 % each way", color=PALE),
+        Line2D(
+            [],
+            [],
+            marker="o",
+            markersize=4,
+            label="the comparison that\ndecides, with 95 % bounds",
+            color=PALE,
+        ),
         Line2D([], [], marker="|", markersize=5, label="others of the same kind", **look),
         Line2D(
             [], [], marker="D", markersize=4.2, markerfacecolor="none", label="the paper's numbers", **look

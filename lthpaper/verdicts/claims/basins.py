@@ -13,6 +13,7 @@ from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.uncertainty import Cell
 
 MEASURES = {"basin_relative": ABOVE, "roughness": BELOW, "non_convexity": BELOW}  # IMP's less OMP's
+NAMES = {"basin_relative": "basin's area", "non_convexity": "non-convexity"}
 LITTLE = 0.25  # "little difference": of the two's mean (ours; the text shows pictures alone)
 UNIT = 100.0  # values are percent of the two's mean
 
@@ -50,7 +51,7 @@ def _part(there: pd.DataFrame, network: str, data: str, s: float, lr: float, mea
     margin = 0.0 if residual else LITTLE * UNIT
     about = {"network": network, "data": data, "sparsity": s, "lr": lr}
     kind = "residual" if residual else "no residual"
-    name = measure.replace("_", " ")
+    name = NAMES.get(measure, measure)
     part = relate(imp, relation, omp, margin, about, f"{name}, {kind}")
     return replace(part, sentence=f"{name.capitalize()} in percent of the two's mean. {part.sentence}")
 
