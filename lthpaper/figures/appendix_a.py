@@ -43,6 +43,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                     fig1.SETTINGS[1:],
                     1.02,
                     not fill,
+                    caps=False,
                     linewidth=width,
                 )
                 gap = differences.between(rows[rows["sparsity"] > 0], "LT-IMP", "RR-IMP", ["density", "lr"])

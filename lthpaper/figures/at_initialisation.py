@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.axes import accuracy_axis
+from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.curves import Case, level, offsets, points
 from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
 from lthpaper.figures.sanity_panels import accuracies
@@ -72,7 +72,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         for letter, ax, lr in zip("abcdefgh", axes[:, 0], rates, strict=False):
             panel(ax, table[table["lr"] == lr])
             ax.set_title(f"({letter}) learning rate {lr:g}")
-            ax.set_ylabel("test accuracy (%)")
+            ax.set_ylabel(ACCURACY)
         axes[-1, 0].set_xlabel("sparsity")
         fig.legend(handles=_legend(table), loc="outside lower center", ncols=5)
         have = table[table["accuracy"].notna()]
@@ -117,7 +117,10 @@ RING: dict[str, Any] = {
 
 def _legend(table: pd.DataFrame) -> list[Line2D]:
     """A mark a rule; what open marks and rings are, if there are any."""
-    marks = [swatch("pretraining", marker=""), *(swatch(rule, linestyle="", markersize=5) for rule in RULES)]
+    marks = [
+        swatch("pretraining", marker="", label="pretraining (mean)"),
+        *(swatch(rule, linestyle="", markersize=5) for rule in RULES),
+    ]
     look: dict[str, Any] = {"color": PALE, "marker": "o", "markerfacecolor": "white", "markeredgewidth": 0.8}
     marks.append(Line2D([], [], linestyle="", label="open: its mask shuffled", **look))
     if (table["collapsed"] > 0).any():

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from lthpaper.figures.style import percent
 
+ACCURACY = "test accuracy\n(%, log error)"  # the label of an axis as `accuracy_axis` makes it
 ACCURACIES = (
     *(0, 10, 20, 30, 40, 50, 60, 70, 75, *range(80, 96), 95.5, 96, 96.5, 97, 97.5, 98, 98.5),
     *(99, 99.5, 99.7, 99.9),
@@ -82,7 +83,5 @@ def sparsity_axis(ax: Axes, sparsities: pd.Series, most: int = 5) -> None:
     shown = sorted(s for s in sparsities.unique() if s > 0)
     ticks = shown[:: -max(1, -(-len(shown) // most))][::-1]
     ax.set_xscale("log")
-    ax.set_xticks(
-        [1 / (1 - s) for s in ticks], [percent(s) if len(shown) <= 3 else f"{s:.2f}" for s in ticks]
-    )
+    ax.set_xticks([1 / (1 - s) for s in ticks], [percent(s) for s in ticks])
     ax.minorticks_off()

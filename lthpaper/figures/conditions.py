@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, forest, register
-from lthpaper.figures.means import unfinished_note
-from lthpaper.figures.style import MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent
+from lthpaper.figures.means import seeds, unfinished_note
+from lthpaper.figures.style import BY_MEANS, MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent
 from lthpaper.figures.verdict_marks import SHORT, no_ticket
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -65,7 +65,9 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """A row a network, sparsity and mask, a column a condition."""
-    return draw(_longest(table), unfinished_note(table).strip("; "))
+    have = table[table["accuracy"].notna()]
+    note = seeds(have) if len(have) else "nothing has run yet"
+    return draw(_longest(table), f"{note}{unfinished_note(table)}")
 
 
 def _longest(table: pd.DataFrame) -> list[Verdict]:
@@ -81,7 +83,7 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
     first = keys.groupby(["network", "data"], sort=False).head(1).index
     with paper_style():
         asked = {symbol: words for symbol, words in ASKED.items() if symbol in set(found["condition"])}
-        fig, axes = plt.subplots(1, len(asked), figsize=(PAGE, 1.15 + 0.15 * len(keys)), sharey=True)
+        fig, axes = plt.subplots(1, len(asked), figsize=(PAGE, 1.25 + 0.15 * len(keys)), sharey=True)
         for ax, (symbol, words) in zip(axes, asked.items(), strict=True):
             rows = found[found["condition"] == symbol]
             forest.effects(ax, rows, MARKERS)
@@ -99,11 +101,14 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
         _names(axes[0], keys, first)
         _kinds(axes[-1], found.drop_duplicates("y"))
         fig.suptitle(
-            "differences of the best means with one-sided bounds at 95 %; dashed: the threshold"
+            "differences of the best means with one-sided bounds at 95 %; dashed: the threshold\n"
+            + f"axes linear to ±{forest.LINEAR:g} point, logarithmic beyond"
             + (f"; {note}" if note else ""),
             fontsize=6.5,
         )
-        marks = forest.legend({YES: "holds", NO: "fails", UNDECIDED: "the seeds leave it open"})
+        said = {YES: "holds", NO: "fails", UNDECIDED: "the seeds leave it open"}
+        drawn = set(found.loc[found["difference"].notna(), "holds_ours"])
+        marks = forest.legend({state: words for state, words in said.items() if state in drawn})
         look: dict[str, Any] = {"color": PALE, "linestyle": "", "markersize": 4}
         marks += [
             Line2D([], [], marker=MARKERS[f"LT-{p}"], label=f"{p} mask", **look) for p in ("IMP", "OMP")
@@ -129,7 +134,7 @@ def _kinds(ax: plt.Axes, verdicts: pd.DataFrame) -> None:
         said += "?" * (v.kind_ours != v.kind and v.kind != "undecided")
         box = None
         if v.kind in TICKETS:
-            alpha = SURE if v.kind_ours == v.kind else 0.35
+            alpha = SURE if v.kind_ours == v.kind else BY_MEANS
             box = {"facecolor": (TICKETS[v.kind][0], alpha), "linewidth": 0, "pad": 1.0}
         at: dict[str, Any] = {
             "xycoords": ("axes fraction", "data"),

@@ -22,13 +22,15 @@ def curves(
     settings: Sequence[str],
     apart: float = 1.0,
     hollow: bool = False,
+    caps: bool = True,
     **look: object,
 ) -> Axes:
     """Mean accuracy of each setting against column x, bars of one standard deviation over seeds; × where a
     seed diverged.
 
     apart: factor between neighbouring settings' x, so that bars stand beside each other on a log axis.
-    hollow: markers are open (an insufficient training). look: of lines, as matplotlib names it.
+    hollow: markers are open (an insufficient training). caps: without, bars are thinner too, where many
+    stand in a panel. look: of lines, as matplotlib names it.
     Scales are set afterwards: seaborn takes means in an axis' own scale.
     """
     import seaborn as sns
@@ -55,7 +57,7 @@ def curves(
         dashes={s: DASHES.get(s, "") for s in order},
         errorbar="sd",
         err_style="bars",
-        err_kws={"capsize": 1.5, "elinewidth": 0.7, "capthick": 0.7},
+        err_kws={"capsize": 1.5 * caps, "elinewidth": 0.7 if caps else 0.4, "capthick": 0.7},
         legend=False,
         ax=ax,
         **look,

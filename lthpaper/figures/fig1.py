@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, differences, register, style
-from lthpaper.figures.axes import accuracy_axis
+from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.curves import Case, epochs_fill, offsets, points
 from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
@@ -122,13 +122,13 @@ def gaps(ax: Axes, rows: pd.DataFrame, by: list[str]) -> None:
 
 def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
     """Labels, title and legend."""
-    axes[0][0].set_ylabel("test accuracy (%)")
+    axes[0][0].set_ylabel(ACCURACY)
     axes[1][0].set_ylabel("LT − RR (points)")
     for ax in axes[0]:
         ax.tick_params(axis="x", labelbottom=False)
-    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, {seeds_note(table)}"
+    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}; above: {seeds_note(table)}"
     notes = f"{diverged_note(table)}{unfinished_note(table)}"
-    note = f"LT − RR with one-sided bounds at 95 %{notes}"
+    note = f"below: LT − RR with one-sided bounds at 95 %{notes}"
     fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
     marks = legend(table)
     narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}

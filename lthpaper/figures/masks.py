@@ -177,7 +177,7 @@ def _by_layer(ax: Axes, rows: pd.DataFrame, value: str) -> None:
         errorbar="sd",
         err_kws={"linewidth": 0.7},
         dodge=0.3,
-        linewidth=0.7,
+        linestyle="none",  # the order of layers has no measure
         markersize=3.6,
         legend=False,
         ax=ax,

@@ -40,13 +40,19 @@ def diverged(table: pd.DataFrame, by: Sequence[str], value: str = "accuracy") ->
     return table.loc[trained(table) & table[value].isna(), list(by)].drop_duplicates()
 
 
-def seeds_note(table: pd.DataFrame) -> str:
-    """What the error bars are, with n."""
+def seeds(table: pd.DataFrame) -> str:
+    """n in words, over the cells: "one seed", "5 seeds", "3–10 seeds"."""
     cells = spread(table, ["setting", "lr", "sparsity", "epochs", "network", "data"])
     n = cells.loc[~cells["diverged"] & (cells["n"] > 0), "n"]
     low, high = (int(n.min()), int(n.max())) if len(n) else (0, 0)
     count = f"{high}" if low == high else f"{low}–{high}"
-    return "one seed" if high <= 1 else f"mean ± standard deviation of {count} seeds"
+    return "one seed" if high <= 1 else f"{count} seeds"
+
+
+def seeds_note(table: pd.DataFrame) -> str:
+    """What the error bars are, with n."""
+    n = seeds(table)
+    return n if n == "one seed" else f"mean ± standard deviation of {n}"
 
 
 def diverged_note(table: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from lthpaper.figures import means, verdict_marks
-from lthpaper.figures.axes import accuracy_axis, rate_axis
+from lthpaper.figures.axes import ACCURACY, accuracy_axis, rate_axis
 from lthpaper.figures.curves import curves
 from lthpaper.figures.means import spread
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, swatch
@@ -21,7 +21,7 @@ from lthpaper.paper import Thresholds
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.tickets import JACKPOT, SECONDARY, Verdict, verdict
+from lthpaper.verdicts.tickets import Verdict, verdict
 
 WIDE = 2  # up to so many panels abreast there is room for taller ones
 
@@ -62,7 +62,7 @@ def panel(
     ran = rows[trained(rows)]
     found = [verdict(rows, thresholds, p) for p in ("IMP", "OMP") if f"LT-{p}" in set(rows["setting"])]
     ax.set_title(title, loc="left", pad=20)
-    curves(ax, ran, "lr", SETTINGS, apart=1.02)
+    curves(ax, ran, "lr", SETTINGS, apart=1.045)
     if limits := limits or accuracies(ran):
         accuracy_axis(ax, *limits)
     else:
@@ -104,7 +104,7 @@ def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
             if not ax.get_title(loc="left"):
                 ax.set_axis_off()
                 strip.set_axis_off()
-        line[0, 0].set_ylabel("test accuracy (%)")
+        line[0, 0].set_ylabel(ACCURACY)
     for column in panels.transpose(1, 0, 2):
         [strip for _, strip in column if strip.axison][-1].set_xlabel("initial learning rate")
     have = table[table["accuracy"].notna()]
@@ -115,5 +115,5 @@ def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
     drawn = set(have["setting"] if len(have) else table["setting"])
     marks: list[Artist] = [swatch(s) for s in SETTINGS if s in drawn]
     marks += [Patch(color=SIMILAR, label="similar to the best pretraining")]
-    marks += [verdict_marks.ticket_swatch(kind) for kind in (SECONDARY, JACKPOT)]
+    marks += verdict_marks.ticket_swatches(panels[..., 0].flat)
     fig.legend(handles=marks, loc="outside lower center", ncols=3)

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, register, sanity_panels, style
-from lthpaper.figures.axes import accuracy_axis, sparsity_axis
+from lthpaper.figures.axes import ACCURACY, accuracy_axis, sparsity_axis
 from lthpaper.figures.curves import curves, level
 from lthpaper.figures.means import diverged_note, seeds_note, unfinished_note
 from lthpaper.figures.style import PAGE, paper_style
@@ -45,12 +45,15 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set(xlabel="sparsity" if i >= len(panels) - ACROSS else "", ylabel="")
             ax.set_title(title, fontsize=6.5)
         for ax in axes[:, 0]:
-            ax.set_ylabel("test accuracy (%)")
+            ax.set_ylabel(ACCURACY)
         have = table[table["accuracy"].notna()]
         note = seeds_note(have) if len(have) else "nothing has run yet"
         note += f"; {table['epochs'].max()} epochs{diverged_note(table)}{unfinished_note(table)}"
         fig.suptitle(note, fontsize=6.5)
-        marks = [style.swatch("pretraining", marker=""), *(style.swatch(s) for s in SETTINGS[1:])]
+        marks = [
+            style.swatch("pretraining", marker="", label="pretraining (mean)"),
+            *(style.swatch(s) for s in SETTINGS[1:]),
+        ]
         fig.legend(handles=marks, loc="outside lower center", ncols=6)
     return fig
 

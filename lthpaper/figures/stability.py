@@ -48,7 +48,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             for lr, colour in rate_colours(table["lr"]).items()
         ]
         marks.append(Patch(color=SIMILAR, label=f"below {STABLE:g} points: stable"))
-        fig.legend(handles=marks, title="learning rate", loc="outside lower center", ncols=len(marks))
+        fig.legend(handles=marks, title="initial learning rate", loc="outside lower center", ncols=len(marks))
         fig.suptitle(_note(table, scale), fontsize=6.5)
     return fig
 
@@ -80,7 +80,6 @@ def _panel(ax: Axes, table: pd.DataFrame, part: str) -> None:
         ax=ax,
     )
     ax.axhspan(0, STABLE, color=SIMILAR, linewidth=0, zorder=0)
-    ax.set_ylim(bottom=0)
 
 
 def _note(table: pd.DataFrame, scale: Scale) -> str:

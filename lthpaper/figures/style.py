@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
 
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, SECONDARY
 
@@ -42,6 +43,8 @@ COLOURS = {
     "LT-SynFlow": "#FDAD63",
     "random-erk": "#0DE9ED",
 }
+TALL = Path([(-0.3, -0.5), (0.3, -0.5), (0.3, 0.5), (-0.3, 0.5), (0, 0)], closed=True)
+WIDE = Path(TALL.vertices[:, ::-1], TALL.codes)
 MARKERS: dict[str, Any] = {
     "pretraining": "D",
     "LT-IMP": "o",
@@ -57,16 +60,16 @@ MARKERS: dict[str, Any] = {
     "LT-magnitude": (4, 1, 0),  # a star of four points
     "LT-SNIP": "h",
     "LT-GraSP": (6, 1, 0),
-    "LT-SynFlow": "*",
-    "random-erk": "8",
+    "LT-SynFlow": WIDE,
+    "random-erk": TALL,
 }
-DASHES: dict[str, tuple[float, ...]] = {"RR-IMP": (4, 1.5), "RR-OMP": (4, 1.5), "SDT": (1.2, 1.2)}
+DASHES: dict[str, tuple[float, ...]] = {"RR-IMP": (4, 1.5), "RR-OMP": (2, 1, 0.6, 1), "SDT": (1.2, 1.2)}
 OTHERS: tuple[tuple[str, Any], ...] = (("#8C8C8C", (3, 1, 0)), ("#5F5F5F", "H"), ("#BFBFBF", (5, 0, 180)))
 SHUFFLED = "shuffled-"  # in a setting's name: the mask of another, shuffled; in its colour and mark, open
 
 GOLD, SILVER = ("#F2C230", "xxxxx"), ("#9FD3B4", "/////")  # colour and hatch
 TICKETS = {JACKPOT: GOLD, SECONDARY: SILVER, EITHER: SILVER}
-SURE, BY_MEANS = 0.75, 0.3  # opacity of a ticket that the seeds support, and of one by the means alone
+SURE, BY_MEANS = 0.75, 0.45  # opacity of a ticket that the seeds support, and of one by the means alone
 SIMILAR = "#E4E4E4"  # within the paper's tolerance of the best pretraining
 PALE = "#6E6E6E"  # text that is not about a setting
 

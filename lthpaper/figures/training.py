@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lthpaper.figures import FigureSpec, register, style
-from lthpaper.figures.axes import accuracy_axis
+from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -18,7 +18,7 @@ from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
 from lthpaper.store.store import Store
 from lthpaper.store.table import mask_diverged, reader
 
-CURVES = {"train_loss": "training loss (nats)", "test_accuracy": "test accuracy (%)"}
+CURVES = {"train_loss": "training loss (nats)", "test_accuracy": ACCURACY}
 COLUMNS = ["setting", "network", "data", "lr", "sparsity", "seed", "epoch", *CURVES, "digest"]
 
 

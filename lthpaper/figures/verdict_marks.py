@@ -1,6 +1,6 @@
 """A verdict on a panel of accuracy against learning rate: words above, a band along LT, strips below."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PALE, SURE, TICKE
 from lthpaper.verdicts.cells import trained
 from lthpaper.verdicts.conditions import Condition
 from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
-from lthpaper.verdicts.tickets import EITHER, NONE, SECONDARY, Verdict
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY, Verdict
 
 ROWS = ("⑤", "④", "③m", "③")  # conditions, from the foot of the strip up
 HALF = 6.5  # points, of half a ticket's band
@@ -41,7 +41,7 @@ def words(ax: Axes, found: Sequence[Verdict], rows: pd.DataFrame) -> None:
         said = ax.annotate(f"{v.pruning}: {said_of(v, rows)}", (0, 1), (8, height), fontsize=6.3, **at)
         said.set_in_layout(False)
         if v.kind in TICKETS:
-            alpha = SURE if v.kind_ours == v.kind else 0.35
+            alpha = SURE if v.kind_ours == v.kind else BY_MEANS
             said.set_bbox({"facecolor": (TICKETS[v.kind][0], alpha), "linewidth": 0, "pad": 1.0})
         else:
             said.set_color(PALE)
@@ -82,12 +82,22 @@ def band(ax: Axes, v: Verdict, rows: pd.DataFrame) -> None:
         ticket_band(ax, run, lt[run], v.kind, sure=v.kind_ours == v.kind)
 
 
-def ticket_swatch(kind: str) -> Patch:
+def ticket_swatch(kind: str, alpha: float = SURE) -> Patch:
     """A ticket's band for a legend, as pale as the band."""
     colour, hatch = TICKETS[kind]
     return Patch(
-        facecolor=colour, edgecolor="white", hatch=hatch, alpha=SURE, linewidth=0, label=f"{kind} ticket"
+        facecolor=colour, edgecolor="white", hatch=hatch, alpha=alpha, linewidth=0, label=f"{kind} ticket"
     )
+
+
+def ticket_swatches(axes: Iterable[Axes]) -> list[Patch]:
+    """One of each kind whose band is drawn, as pale as the surest band."""
+    bands = [(band.get_label(), band.get_alpha()) for ax in axes for band in ax.collections]
+    drawn = {
+        kind: [alpha for label, alpha in bands if label == f"{kind} ticket"]
+        for kind in (SECONDARY, EITHER, JACKPOT)
+    }
+    return [ticket_swatch(kind, max(alphas)) for kind, alphas in drawn.items() if alphas]
 
 
 def ticket_band(

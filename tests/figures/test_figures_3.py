@@ -67,6 +67,11 @@ def bands(ax):
     return [(c.get_label().removesuffix(" ticket"), c.get_alpha()) for c in ax.collections if c.get_hatch()]
 
 
+def swatches(fig):
+    """The legend's patches of tickets."""
+    return [patch for patch in fig.legends[0].get_patches() if patch.get_hatch()]
+
+
 def marks(ax, marker):
     """(learning rates without their shift, colour) of the marks at the foot."""
     return [
@@ -150,11 +155,14 @@ def test_a_ticket_that_the_seeds_do_not_settle_is_pale_and_has_a_question_mark()
     fig = fig3.plot(tidy(spread=(0.0,)), SMOKE)
     assert "IMP: secondary prize?" in texts(fig)
     assert bands(fig.axes[0]) == [("secondary prize", BY_MEANS)]
+    assert [(p.get_label(), p.get_alpha()) for p in swatches(fig)] == [("secondary prize ticket", BY_MEANS)]
 
 
 def test_no_ticket_is_said_too():
     curves = SECONDARY | {"LT-IMP": (84.0, 86.0, 88.0)}
-    assert "IMP: no ticket" in texts(fig3.plot(tidy(curves), SMOKE))
+    fig = fig3.plot(tidy(curves), SMOKE)
+    assert "IMP: no ticket" in texts(fig)
+    assert not swatches(fig)
     assert "IMP: no ticket?" in texts(fig3.plot(tidy(curves, spread=(0.0,)), SMOKE))
 
 
