@@ -25,7 +25,6 @@ from lthpaper.verdicts.tickets import Verdict, verdict
 trials = experiments.rewinding
 
 PRUNINGS = ("IMP", "OMP")
-LINES: dict[str, Any] = {"IMP": "-", "OMP": (0, (4, 1.5))}
 
 
 def verdicts(table: pd.DataFrame) -> list[tuple[str, str, Verdict]]:
@@ -90,7 +89,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_title(f"({letter}) learning rate {lr:g}")
             ax.set_xlabel("the subnetwork starts from")
         axes[0][0].set_ylabel("test accuracy (%)")
-        marks = [Line2D([], [], color="black", label="pretraining")]
+        marks = [Line2D([], [], color="black", label="pretraining (mean)")]
         for what, label in (("LT", "θ0: LT"), ("WR", "θt: WR"), ("FT", "θT: FT"), ("RR", "θ0′: RR")):
             marks += [
                 Line2D(
@@ -98,7 +97,6 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                     [],
                     color=COLOURS[f"{what}-{p}"],
                     marker=MARKERS[f"{what}-{p}"],
-                    linestyle=LINES[p],
                     label=f"{symbols(label)}-{p}",
                 )
                 for p in PRUNINGS
@@ -133,7 +131,7 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
                 ax.errorbar(x + shift, cell.mean, yerr=error, capsize=2, elinewidth=0.8, **look)
                 points += [(x + shift, cell.mean)] if x else []  # θ0′ stands apart
         if points:
-            ax.plot(*zip(*points, strict=True), color=COLOURS[f"WR-{pruning}"], linestyle=LINES[pruning])
+            ax.plot(*zip(*points, strict=True), color=COLOURS[f"WR-{pruning}"])
     ax.axvline(0.5, color="#bbbbbb", linewidth=0.6)
     ax.set_xticks(range(len(names)), [symbols(name) for name in names])
     ax.grid(axis="x", visible=False)

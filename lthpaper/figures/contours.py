@@ -125,6 +125,8 @@ def _strip(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_xticks((0, last), ("0", f"{last:g}"), fontsize=6)
     ax.set_xlabel("epoch", labelpad=1)
     ax.yaxis.tick_right()
+    ax.spines["left"].set_visible(False)
+    ax.spines["right"].set_visible(True)
     ax.set_yticks((0, 0.2), ("0", "0.2"), fontsize=6)
     ax.set_title("off plane", fontsize=6, loc="left", pad=2)
 
@@ -139,8 +141,8 @@ def _said(summary: pd.DataFrame) -> str:
 
     basin, _ = _basin(summary)
     return (
-        f"accuracy (%)\n{mean('accuracy', 1)}\nbasin\n{mean(basin, 3)}\nroughness\n{mean('roughness', 3)}\n"
-        f"non-convex (%)\n{mean('non_convexity', 0, 100)}"
+        f"test accuracy, %\n{mean('accuracy', 1)}\nbasin\n{mean(basin, 3)}\n"
+        f"roughness\n{mean('roughness', 3)}\nnon-convex, %\n{mean('non_convexity', 0, 100)}"
     )
 
 
@@ -161,7 +163,9 @@ def _describe(fig: Figure, measured: pd.DataFrame, summary: pd.DataFrame, scale:
         f"{row['network']} on {row['data']}, $s$ = {percent(row['sparsity'])}, loss on "
         f"{row['images']:.0f} training images{between}; lengths in ‖{THETA_T}‖"
         + (f"\n{spread}" if seeds > 1 else "")
-        + f"\nbasin: area within {WITHIN:g} nats of the minimum, in {_basin(summary)[1]}",
+        + f"\nbasin: area within {WITHIN:g} nats of the minimum, in {_basin(summary)[1]}"
+        "\nroughness: what a quadratic leaves in a 5×5 window; "
+        "non-convex: points that curve down in some direction",
         fontsize=6.5,
         y=0.995,
     )

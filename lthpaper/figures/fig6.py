@@ -59,13 +59,15 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
                 against_rate(line[-1], of_share, p, of_network["lr"])
                 line[-1].set_title(f"({ascii_lowercase[row * 4 + SHARES.index(p)]}) $p$ = {p:g}")
                 line[-1].tick_params(labelleft=len(line) == 1)
+                if p != MAIN:  # one label for the three
+                    line[-1].set_xlabel("")
             line[0].set_ylabel(f"{name}: {R_P}")
             lost = of_network.loc[_diverged(of_network), "lr"]
             by_layer = of_network[(of_network["layer"].notna()) & (of_network["p"] == MAIN)]
             by_layer = by_layer[~by_layer["lr"].isin(lost)]
             heat = fig.add_subplot(grid[row, -1])
             _by_layer(fig, heat, by_layer[by_layer["pair"] == PAIRS[0]])
-            heat.set_title(f"({ascii_lowercase[row * 4 + 3]}) by layer, $p$ = {MAIN:g}")
+            heat.set_title(f"({ascii_lowercase[row * 4 + 3]}) {THETA0}, by layer, $p$ = {MAIN:g}")
             if far:
                 main = of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == MAIN)]
                 there = against_distance(last[row], main)
@@ -81,6 +83,8 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             note += f"; {CROSS}"
         if not far and measured["overlap"].notna().any():
             note += f"; {DISTANCE} not measured: the weights are not in the store"
+        if far and (measured["overlap"].notna() & measured["distance"].isna()).any():
+            note += "; distance: of the runs whose weights were kept"
         fig.suptitle(
             f"Do {THETA0} {MASKED} and the pretrained {THETA_T} {MASKED} agree which weights of a layer are "
             f"large? {measured['data'].iloc[0]}, $s$ = {percent(measured['sparsity'].iloc[0])}\n{note}",
@@ -126,7 +130,7 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
         ax.fill_between(band.index, band["low"], band["high"], color=CHANCE, linewidth=0, zorder=0)
     ax.axhline(p, color=PALE, linewidth=0.8, linestyle="--")
     rate_axis(ax, rates)
-    ax.set(xlabel="learning rate", ylabel="", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
+    ax.set(xlabel="initial learning rate", ylabel="", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
 
 
 def against_distance(ax: Axes, table: pd.DataFrame) -> str:
@@ -143,7 +147,7 @@ def against_distance(ax: Axes, table: pd.DataFrame) -> str:
     ax.axhline(MAIN, color=PALE, linewidth=0.8, linestyle="--")
     ax.set(xlabel=DISTANCE, ylabel=f"{R_P}, $p$ = {MAIN:g}", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
     if len(there):
-        ax.legend(title="learning rate", fontsize=6, title_fontsize=6, ncols=2, loc="upper right")
+        ax.legend(title="initial learning rate", fontsize=6, title_fontsize=6, ncols=2, loc="upper right")
     return f"{len(there)} of {len(rows)} runs" if len(there) < len(rows) else f"{len(rows)} runs"
 
 
@@ -162,7 +166,7 @@ def _by_layer(fig: Figure, ax: Axes, table: pd.DataFrame) -> Axes:
     )
     ax.set_xticks(range(square.shape[1]), [f"{lr:g}" for lr in square.columns], rotation=90)
     ax.tick_params(length=0)
-    ax.set_xlabel("learning rate")
+    ax.set_xlabel("initial learning rate")
     bar = fig.colorbar(shown, ax=ax, ticks=[0, MAIN, 0.5, 1], pad=0.02, aspect=14)
     bar.set_label(R_P)
     bar.ax.axhline(MAIN, color=PALE, linewidth=0.8, linestyle="--")  # chance

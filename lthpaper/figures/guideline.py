@@ -116,8 +116,8 @@ def _advice(leaf: tuple[bool, bool | None]) -> list[str]:
 
 
 def _body(of_leaf: Sequence[Guideline]) -> list[tuple[str, bool]]:
-    """(line, is it a heading?) of the networks of a leaf, with our results at the highest sparsity; tickets of
-    each mask, one below the other."""
+    """(line, is it a heading?) of the networks of a leaf, with our results at the highest sparsity, and the
+    sparsest ticket of each mask."""
     lines: list[tuple[str, bool]] = []
     short = {"learning rate": "rate", "pruning": "mask", "sparsity": "ticket", "initial weights": "start"}
     for g in of_leaf[:SHOWN]:

@@ -134,7 +134,7 @@ def _title(table: pd.DataFrame) -> str:
     return (
         f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
         f"{seeds if n.max() else 'nothing has run yet'}\n"
-        f"frame: equal rates; bold: the only best cell of its row{small}"
+        f"frame: equal rates; bold: the highest mean of its row{small}"
         f"{dense_note}{diverged_note(table)}"
     )
 

@@ -209,7 +209,7 @@ def test_four_panels_share_their_levels_and_say_what_they_show(four):
     said = [ax.texts[-1].get_text().splitlines() for ax in figure.axes[:4]]
     for name, numbers in measured.numbers(table).groupby("panel"):
         of_panel = said["abcd".index(name)]
-        assert of_panel[of_panel.index("accuracy (%)") + 1] == f"{numbers['accuracy'].item():.1f}"
+        assert of_panel[of_panel.index("test accuracy, %") + 1] == f"{numbers['accuracy'].item():.1f}"
     levels = [c.levels for ax in figure.axes[:4] for c in ax.collections[:1]]
     assert all(np.array_equal(levels[0], other) for other in levels)
     assert {(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes[:4]} == {
@@ -226,7 +226,7 @@ def test_a_panel_says_the_mean_over_seeds_and_not_the_first_one(four):
     more = table.assign(seed=1, digest=table["digest"] + "-", accuracy=table["accuracy"] + 10)
     figure = fig4.plot(pd.concat([table, more], ignore_index=True), TINY)
     mean = measured.numbers(table)["accuracy"].iloc[0] + 5
-    assert f"accuracy (%)\n{mean:.1f} ± 7.1\n" in figure.axes[0].texts[-1].get_text()
+    assert f"accuracy, %\n{mean:.1f} ± 7.1\n" in figure.axes[0].texts[-1].get_text()
     plt.close(figure)
 
 
