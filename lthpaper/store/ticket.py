@@ -20,7 +20,7 @@ from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import kept
 from lthpaper.runs.run import Run, ancestors, setting
 from lthpaper.store.store import Result, Store
-from lthpaper.training.start import start
+from lthpaper.training.start import start, under
 
 WEIGHTS, START, MASK, ABOUT = "weights.safetensors", "start.safetensors", "mask.safetensors", "ticket.json"
 README = """\
@@ -115,7 +115,8 @@ def ticket(run: Run, store: Store) -> Ticket:
     require(run in store, f"{run} is not in {store.folder}: train it first.")
     try:
         weights, mask = store.weights(run)
-        began = start(run, store.weights)
+        # a topology changes the mask in training: the stored one is the last, and the first is made again
+        began = start(run, store.weights) if run.topology else under(run, mask, store.weights)
     except KeyError as error:
         raise InputError(
             f"The store lacks weights that the ticket {run} is made of ({error.args[0]}). Train it again, or "
