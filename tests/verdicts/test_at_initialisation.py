@@ -182,6 +182,27 @@ def test_the_batch_is_part_of_the_rule(name):
     assert not any(torch.equal(masks[i], masks[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
+def dropping() -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 20), nn.Dropout(0.5), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 10)
+    )
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp"])
+def test_a_network_with_dropout_has_one_mask_whatever_was_drawn_before(name):
+    run = pretraining(Task(networks.local(dropping), "digits"), RECIPE).with_(mask=rule(name, 0.5))
+    masks = []
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            masks.append(start(run, None, FEW).mask)
+            assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(masks[0][n], m) for n, m in masks[1].items())
+    other = run.with_(mask=rule(name, 0.5, draw=1))
+    assert not all(torch.equal(masks[0][n], m) for n, m in start(other, None, FEW).mask.items())
+
+
 def test_a_batch_holds_no_image_twice_and_labels_that_are_its_images():
     images, labels = SEEN.batch(30, 5)
     assert len(torch.unique(images.flatten(1), dim=0)) == 30
