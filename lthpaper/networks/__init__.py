@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -161,6 +161,23 @@ def build_seeded(
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         return build(name, num_classes, width, in_channels, size)
+
+
+def loaded(weights: Mapping[str, Tensor], name: str, **shape: Any) -> nn.Module:
+    """The network with these parameters and buffers, by the names that `tensors` gives them: a weight that
+    layers share once, and buffers that a state_dict leaves out too. Raises InputError if they do not fit."""
+    network = build_seeded(0, name, **shape)
+    own = tensors(network)
+    fits = own.keys() & weights.keys()
+    others = (own.keys() ^ weights.keys()) | {n for n in fits if own[n].shape != weights[n].shape}
+    require(
+        not others,
+        f"These weights do not fit the network {name!r}: {', '.join(sorted(others)[:3])} "
+        "is on one side only or has another shape. Name the network that they were trained with.",
+    )
+    for n, tensor in own.items():
+        tensor.copy_(weights[n])
+    return network
 
 
 def skeleton(

@@ -66,8 +66,7 @@ class Ticket:
         pruned: with the masks of torch.nn.utils.prune, so that further training keeps them; without, pruned
         weights are ordinary zeros. The network's factory must be importable here.
         """
-        network = networks.build_seeded(0, **self.run.task.shape)
-        network.load_state_dict(self.weights if trained else self.start)
+        network = networks.loaded(self.weights if trained else self.start, **self.run.task.shape)
         for name, mask in self.mask.items() if pruned else ():
             owner, _, parameter = name.rpartition(".")
             prune.custom_from_mask(network.get_submodule(owner), parameter, mask)

@@ -312,3 +312,31 @@ def test_a_network_of_one_s_own_is_counted_even_if_it_reads_values_while_it_buil
 def test_a_network_that_cannot_be_built_says_why(name, width, size, said):
     with pytest.raises(InputError, match=said):
         networks.build(name, width=width, size=size)
+
+
+class Sharing(nn.Module):
+    """Two layers share a weight, and no state_dict has its buffer."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, num_classes)
+        self.second.weight = self.first.weight
+        self.register_buffer("shift", torch.zeros(3), persistent=False)
+
+    def forward(self, x):
+        return self.last(self.second(self.first(x + self.shift)))
+
+
+def test_shared_weights_and_buffers_outside_the_state_dict_are_loaded():
+    name, x = networks.local(Sharing), torch.ones(1, 3)
+    trained = networks.build_seeded(1, name, 10)
+    trained.shift += 2
+    weights = networks.tensors(trained)
+    assert "second.weight" not in weights
+    again = networks.loaded(weights, name, num_classes=10)
+    assert torch.equal(again(x), trained(x))
+    assert again.second.weight is again.first.weight
+    lacking = {n: w for n, w in weights.items() if n != "shift"}
+    for other in (lacking, weights | {"shift": torch.zeros(1)}):
+        with pytest.raises(InputError, match="do not fit the network 'local:Sharing': shift is on one side"):
+            networks.loaded(other, name, num_classes=10)
