@@ -7,6 +7,7 @@ with those of the four that it names.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import inspect
@@ -85,17 +86,29 @@ def architecture(name: str, **shape: Any) -> str:
 @lru_cache(maxsize=256)
 def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
     network = skeleton(name, **dict(shape))
-    parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(network))]
+    parts = [_plain(repr(network))]
     parts += [f"{n} {tuple(t.shape)}" for n, t in tensors(network).items()]
     if any(isinstance(m, nn.MultiheadAttention) for m in network.modules()):
         parts.append(ATTENTION)
     written = {type(m) for m in network.modules() if type(m).__module__.split(".")[0] not in THIRD_PARTY}
-    things: set[Any] = {factory(name), *written}
+    make: Any = factory(name)
+    while isinstance(make, functools.partial):
+        parts.append(_plain(f"{make.args} {sorted(make.keywords.items())}"))
+        make = make.func
+    if not hasattr(make, "__qualname__"):  # an object that is called: its class has the source
+        parts.append(_plain(repr(make)))
+        make = type(make)
+    things: set[Any] = {make, *written}
     for thing in sorted(things, key=lambda t: (t.__module__, t.__qualname__)):
         if thing.__module__.split(".")[0] not in THIRD_PARTY:
             with contextlib.suppress(OSError, TypeError):  # typed at a prompt: there is no source to read
                 parts.append(inspect.getsource(thing))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _plain(said: str) -> str:
+    """Without addresses in memory, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", said)
 
 
 def tensors(network: nn.Module) -> dict[str, Tensor]:
@@ -156,11 +169,17 @@ def build_seeded(
 ) -> nn.Module:
     """`build` on the CPU with the draw fixed by `seed`: the same bits every time.
 
-    Global state is left alone, a GPU's generators included: torch.manual_seed would reseed those too.
+    Global state is left alone, a GPU's generators included: torch.manual_seed would reseed those too. Weights
+    are float32 whatever torch's default is: draws of another dtype are other numbers.
     """
+    usual = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
-        return build(name, num_classes, width, in_channels, size)
+        torch.set_default_dtype(torch.float32)
+        try:
+            return build(name, num_classes, width, in_channels, size)
+        finally:
+            torch.set_default_dtype(usual)
 
 
 def skeleton(

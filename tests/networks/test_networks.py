@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -312,3 +313,33 @@ def test_a_network_of_one_s_own_is_counted_even_if_it_reads_values_while_it_buil
 def test_a_network_that_cannot_be_built_says_why(name, width, size, said):
     with pytest.raises(InputError, match=said):
         networks.build(name, width=width, size=size)
+
+
+def scaled_draw(num_classes: int = 10, scale: float = 1.0) -> nn.Module:
+    network = nn.Linear(3, num_classes)
+    network.weight.data.mul_(scale)
+    return network
+
+
+class Maker:
+    def __call__(self, num_classes: int = 10) -> nn.Module:
+        return nn.Linear(3, num_classes)
+
+
+def test_partials_and_objects_that_are_called_have_an_architecture_of_their_own():
+    makers = [partial(scaled_draw, scale=2.0), partial(scaled_draw, scale=3.0), scaled_draw, Maker()]
+    found = [networks.architecture(networks.local(make)) for make in makers]
+    assert len(set(found)) == len(makers)  # what they build looks the same
+    again = [networks.architecture(networks.local(make)) for make in (makers[0], Maker())]
+    assert again == [found[0], found[3]]
+
+
+def test_torchs_default_dtype_changes_no_draw():
+    expected = networks.build_seeded(3, "resnet8", 10).state_dict()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = networks.build_seeded(3, "resnet8", 10).state_dict()
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(found[n], expected[n]) and found[n].dtype == t.dtype for n, t in expected.items())
