@@ -77,7 +77,14 @@ def choose(run: Run, device: torch.device, team: Alone = ALONE) -> Choice:
     if team is not ALONE or data.card(run.task.data).streams:  # each run reads its own images
         return Choice(Form(channels_last=True), 1, {})
     recipe = run.recipe.with_(  # so small a rate that no step enlarges what forms round differently
-        epochs=10**6, lr=1e-6, schedule="step", milestones=(), warmup_epochs=0.0, mixup=0.0, micro_batch=0
+        epochs=10**6,
+        lr=1e-6,
+        schedule="step",
+        milestones=(),
+        warmup_epochs=0.0,
+        mixup=0.0,
+        batch_size=run.recipe.micro_batch or run.recipe.batch_size,  # what one forward pass takes
+        micro_batch=0,
     )
     return _remembered(run.with_(seed=0, init=Fresh(), mask=None, recipe=recipe), str(device))
 
