@@ -17,6 +17,7 @@ from lthpaper.networks import NETWORKS
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.settings import pretraining
 from lthpaper.runs.task import Task
+from lthpaper.training import stacked_tokens
 from lthpaper.training.loop import train
 from lthpaper.training.pack import Pack
 from lthpaper.training.result import Start
@@ -325,6 +326,35 @@ def test_a_pack_form_is_used_only_where_it_is_right(name):
     with torch.no_grad():
         found = forward(state_of([network, network]), x, training=False)
         torch.testing.assert_close(found[1], network.eval()(x[1]), rtol=1e-4, atol=1e-5)
+
+
+class Scaled(nn.Module):
+    """Two networks of two classes: without alignment a scale of each network meets the classes' axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.scale = nn.Linear(64, 2), nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return torch.mul(self.last(x.flatten(1)), other=self.scale)
+
+
+def test_a_tensor_given_by_keyword_is_each_networks_own():
+    network, x = Scaled(), torch.randn(2, 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    forward, why = program(network, x[0])
+    assert isinstance(forward, Program), why
+    state = state_of([network, network])
+    state["scale"] = torch.tensor([1.0, 5.0])
+    with torch.no_grad():
+        found, expected = (form(state, x, training=False) for form in (forward, OneByOne(network)))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_pack_form_that_mixes_networks_is_found_out_though_the_trial_has_one_network(monkeypatch):
+    monkeypatch.setattr(stacked_tokens, "aligned", list)
+    forward, why = program(Scaled(), torch.randn(4, 1, 8, 8))
+    assert isinstance(forward, OneByOne)
+    assert "something else" in why
 
 
 @pytest.mark.parametrize("channels", [3, 6, 16])
