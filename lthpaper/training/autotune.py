@@ -43,7 +43,7 @@ PLAIN_FORMS = [
     for last in (True, False)
 ]
 ROUNDING = {"fp64": 1e-6, "fp32": 1e-3, "bf16": 5e-2}  # what forms may differ by in their first steps
-VERSION = 2  # of what is remembered
+VERSION = 3  # of what is remembered
 
 
 class Unequal(RuntimeError):
