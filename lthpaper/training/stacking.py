@@ -126,7 +126,7 @@ def _draws_there(node: fx.Node) -> bool:
         return False
     place, name, usual = (1, "p", 0.5) if node.target is F.dropout else (4, "dropout_p", 0.0)
     given = node.args[place] if len(node.args) > place else node.kwargs.get(name, usual)
-    return given != 0
+    return bool(given != 0)
 
 
 @dataclass
