@@ -9,7 +9,7 @@ depend on who shares its pack. A network that cannot be stacked runs one by one 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -188,14 +188,28 @@ class OneByOne:
     network: nn.Module
     draws = True  # for all that is known
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Every tensor's name in every module that has it -> the one that it is kept under. A layer may stand
+        in several places, and layers may share weights."""
+        kept = {id(t): n for n, t in (*self.network.named_parameters(), *self.network.named_buffers())}
+        return {
+            f"{prefix}.{name}".lstrip("."): kept[id(tensor)]
+            for prefix, module in self.network.named_modules()
+            for name, tensor in (*module._parameters.items(), *module._buffers.items())
+            if tensor is not None
+        }
+
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
         """x: (K, B, ...) -> logits (K, B, classes). seeds: one a network, for what it draws (dropout)."""
         self.network.train(training)
         logits = []
         for i in range(x.shape[0]):
-            own = {name: value[i] for name, value in state.items()}
+            own = {name: state[kept][i] for name, kept in self.names.items()}
             with _seeded(seeds[i] if seeds else 0, x.device):
-                logits.append(torch.func.functional_call(self.network, own, (x[i],)))
+                # by all their names: torch would leave its tensors in a layer that stands in several places
+                found = torch.func.functional_call(self.network, own, (x[i],), tie_weights=False)
+                logits.append(found)
         return torch.stack(logits)
 
 

@@ -180,6 +180,30 @@ class Normed(nn.Module):
         return self.last(self.hidden(self.norm(self.first(x.flatten(1))).relu()))
 
 
+class Repeated(nn.Module):
+    """One layer in three places."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(64, 64)] * 3)
+        self.last = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.layers:
+            x = layer(x).relu()
+        return self.last(x)
+
+
+class Squeezed(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.last = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        return self.last(x.flatten(1)).squeeze()
+
+
 def own(kind: type) -> Task:
     return Task(f"{__name__}:{kind.__name__}", "digits")
 
@@ -188,6 +212,7 @@ STACKED = {Own: "", Frozen: "", Normalising: "", Dropping: ""}
 ONE_BY_ONE = {
     Noisy: "no pack form of randn_like",
     Tied: "fails",
+    Repeated: "fails",
     Branching: "something else",
     Constant: "neither a parameter nor a buffer",
 }
@@ -210,6 +235,12 @@ def test_networks_of_ones_own_train_as_their_plain_loop_stacked_or_not(kind):
         assert result.curves["train_loss"] == pytest.approx(means, rel=1e-12)
         for key, weight in trained.named_parameters():
             torch.testing.assert_close(result.weights[key], weight.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_a_last_batch_of_one_image_whose_logits_lose_an_axis_is_refused():
+    run = pretraining(own(Squeezed), RECIPE.with_(batch_size=39), 0)
+    with pytest.raises(InputError, match=r"the last of 40 in batches of 39: it gives logits \(10,\)"):
+        list(train([run], FEW))
 
 
 def test_frozen_parameters_stay_as_they_are():
