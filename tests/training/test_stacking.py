@@ -208,11 +208,10 @@ def own(kind: type) -> Task:
     return Task(f"{__name__}:{kind.__name__}", "digits")
 
 
-STACKED = {Own: "", Frozen: "", Normalising: "", Dropping: ""}
+STACKED = {Own: "", Repeated: "", Frozen: "", Normalising: "", Dropping: ""}
 ONE_BY_ONE = {
     Noisy: "no pack form of randn_like",
     Tied: "fails",
-    Repeated: "fails",
     Branching: "something else",
     Constant: "neither a parameter nor a buffer",
 }
