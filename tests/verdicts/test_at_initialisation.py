@@ -147,6 +147,19 @@ def test_synflow_removes_the_weights_with_the_least_flow_round_by_round():
     assert int(once.sum()) == 6
 
 
+def test_synflow_takes_no_absolute_value_of_what_has_none():
+    def told() -> nn.Module:
+        network = Tiny()
+        network.register_buffer("alive", torch.ones(3, dtype=torch.bool))
+        return network
+
+    seen = Seen(Task(networks.local(told), "digits"), FEW)
+    weights = WEIGHTS | {"alive": torch.ones(3, dtype=torch.bool)}
+    rule = Synflow(Fresh(1), 0.8, rounds=3)
+    found = rule.prune_seeing(weights, EVERYTHING, seen)
+    assert torch.equal(found["b.weight"], rule.prune_seeing(WEIGHTS, EVERYTHING, SEEN)["b.weight"])
+
+
 def test_magnitude_at_theta_0_is_omp_of_theta_0():
     weights = Fresh(3).weights(DENSE.task)
     names = prunable(networks.skeleton(**DENSE.task.shape))
