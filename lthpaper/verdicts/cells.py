@@ -3,8 +3,8 @@
 A row without an accuracy is a diverged run, unless its `fingerprint` is empty: then it was not trained
 yet, and counts as missing. A learning rate at which any seed diverged is out for that setting: a
 failure is no accuracy, and whatever stood for it in a mean (chance, 0) would make pretraining there
-easy to match. Rows whose mask came from another learning rate (Table 4) are left out: ④ compares at
-one.
+easy to match. Where the seeds that converged would change an answer, it is not called (conditions.py).
+Rows whose mask came from another learning rate (Table 4) are left out: ④ compares at one.
 
 Where the table has accuracies on validation images, the best learning rate of a setting is the one that is
 best on these, and what counts is its accuracy on the test images.
@@ -12,12 +12,14 @@ best on these, and what counts is its accuracy on the test images.
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lthpaper.errors import require
+from lthpaper import data
+from lthpaper.errors import InputError, require
 from lthpaper.runs.convergence import converged
 from lthpaper.verdicts.uncertainty import Cell
 
@@ -30,6 +32,7 @@ SAME_DENSITY = 0.03  # 0.914 and 1 − 0.8^11 are one sparsity; IMP rounds diffe
 class Side:
     """One or more settings. cells: whose seeds all converged. diverged, missing: (setting, lr). validation:
     each cell's mean accuracy on images held out, percent; () where none were, or not for every cell.
+    torn: the seeds that converged of cells of which others diverged. seeds: of the cell that has most.
     """
 
     name: str
@@ -37,6 +40,8 @@ class Side:
     diverged: tuple[tuple[str, float], ...]
     missing: tuple[tuple[str, float], ...]
     validation: tuple[float, ...] = ()
+    torn: tuple[Cell, ...] = ()
+    seeds: int = 0
 
     @property
     def best(self) -> Cell:
@@ -128,22 +133,34 @@ def one_experiment(table: pd.DataFrame) -> None:
 
 def side(name: str, settings: Iterable[str], table: pd.DataFrame, grid: Iterable[float]) -> Side:
     """The cells of some settings. Raises InputError where one seed of a cell has two different runs."""
-    cells, diverged, missing = [], [], []
+    cells, diverged, missing, torn = [], [], [], []
     validation: list[float] = []
+    grain = _grain(table)
     settings = tuple(settings)
     found = _by_setting(table[table["setting"].isin(settings)])
     for setting in settings:
         by_lr = found.get(setting, {})
         for lr, seeds in sorted(by_lr.items()):
-            accuracies, held_out = zip(*seeds.values(), strict=True)
-            if any(map(math.isnan, accuracies)):
+            reached = {n: a for n, (a, _) in seeds.items() if not math.isnan(a)}
+            cell = Cell(setting, lr, tuple(reached.values()), tuple(reached), grain) if reached else None
+            if len(reached) < len(seeds):
                 diverged.append((setting, lr))
-            else:
-                cells.append(Cell(setting, lr, accuracies, tuple(seeds)))
-                validation.append(float(np.mean(held_out)))
+                torn += [cell] if cell else []
+            elif cell:
+                cells.append(cell)
+                validation.append(float(np.mean([held_out for _, held_out in seeds.values()])))
         missing += [(setting, float(lr)) for lr in sorted(set(grid) - set(by_lr))]
     ranked = () if any(map(math.isnan, validation)) else tuple(validation)
-    return Side(name, tuple(cells), tuple(diverged), tuple(missing), ranked)
+    most = max((len(seeds) for by_lr in found.values() for seeds in by_lr.values()), default=0)
+    return Side(name, tuple(cells), tuple(diverged), tuple(missing), ranked, tuple(torn), most)
+
+
+def _grain(table: pd.DataFrame) -> float:
+    """Points of accuracy that one test image is worth; of 10,000 images where the data set is not known."""
+    for name in table["data"].iloc[:1]:
+        with suppress(InputError):
+            return 100 / data.card(name).test
+    return 0.01
 
 
 def _by_setting(table: pd.DataFrame) -> dict[str, dict[float, dict[int, tuple[float, float]]]]:

@@ -1,13 +1,14 @@
 """Conditions ① to ⑤ of §2.2, each judged with its evidence (`tickets.py` states them formally)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, signed
-from lthpaper.verdicts.uncertainty import Comparison
+from lthpaper.verdicts.luck import contending
+from lthpaper.verdicts.uncertainty import Cell, Comparison, arrays, beyond
 
 SYMBOLS = "①②③④⑤"
 
@@ -44,11 +45,16 @@ class Condition(Evidence):
         return replace(self, mark=mark, sentence=sentence)
 
 
-def first(s: float, epochs: int, limits: Thresholds, sufficient: int | None, doubt: str = "") -> Condition:
+def first(
+    s: float, epochs: int, limits: Thresholds, sufficient: int | None, doubt: str = "", sure: bool = True
+) -> Condition:
     """①: sparsity and length. sufficient: epochs asked of T; None: nobody stated them. doubt: why pretraining
-    has not converged, in words; T is then not sufficient, whatever was stated."""
-    enough = (sufficient is None or epochs >= sufficient) and not doubt
-    holds = YES if uncertainty.beyond(s, limits.sparsity, strict=True) and enough else NO
+    has not converged, in words; T is then not sufficient, whatever was stated. sure: whether that is so
+    wherever the truly best learning rate may lie."""
+    trivial = not beyond(s, limits.sparsity, strict=True)
+    short = trivial or not (sufficient is None or epochs >= sufficient)
+    holds = NO if short or doubt else YES
+    ours = UNDECIDED if doubt and not (short or sure) else holds
     length = (
         f"T = {epochs} epochs (assumed sufficient: no number was stated)"
         if sufficient is None and not doubt
@@ -56,26 +62,52 @@ def first(s: float, epochs: int, limits: Thresholds, sufficient: int | None, dou
     )
     sentence = (
         f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {length}"
-        f"{f', but {doubt}' * bool(doubt)}: {'holds' if holds == YES else 'fails'}."
+        f"{f', but {doubt}' * bool(doubt)}: {'holds' if holds == YES else 'fails'}"
+        f"{', which is undecided by the seeds: another rate may truly serve' * (ours != holds)}."
     )
-    return Condition(1, holds, holds, limits.sparsity, sentence, s, confidence=1.0)
+    confidence = None if ours == UNDECIDED else 1.0
+    return Condition(1, holds, ours, limits.sparsity, sentence, s, confidence=confidence)
 
 
-def doubt(unconverged: Mapping[float, float], dense: Side, fourth: Condition) -> str:
-    """Why T is not sufficient, in words, "" if nothing speaks against it.
+def doubt(
+    unconverged: Mapping[float, float], lt: Side, dense: Side, fourth: Condition, level: float
+) -> tuple[str, bool]:
+    """Why T is not sufficient, in words, "" if nothing speaks against it; and whether that is sure.
 
     unconverged: pretraining's, with what is left of the training loss. What a ticket rests on has to have
-    converged: pretraining at its best learning rate, and at one at least of those at which ④ holds.
+    converged: pretraining at its best learning rate, and at one at least of those at which ④ holds. That it
+    has not is sure where it has at no rate that may truly be the best, or at which ④ may truly hold.
     """
     best = [dense.best.lr] if dense.cells else []
     for where, rates in (("is best", best), ("④ holds", fourth.lrs)):
         if rates and set(rates) <= set(unconverged):
             lr = max(rates)
-            return (
+            words = (
                 f"pretraining has not converged at {lr:g}, where {'it ' * (where == 'is best')}{where}: "
                 f"{unconverged[lr]:.0%} of its training loss is left"
             )
-    return ""
+            may = _may_be_best(dense) if rates is best else _may_hold(lt, dense, fourth, level)
+            return words, may <= set(unconverged)
+    return "", True
+
+
+def _may_be_best(side: Side) -> set[float]:
+    """Learning rates near the best."""
+    return {c.lr for c, near in zip(side.cells, contending(arrays(side.cells)), strict=True) if near}
+
+
+def _may_hold(lt: Side, dense: Side, fourth: Condition, level: float) -> set[float]:
+    """Learning rates at which ④ does not fail with confidence `level`."""
+    pairs = _pairs(lt.cells, dense.cells)
+    test = uncertainty.paired(pairs)
+    below = test.below(fourth.threshold) if test.spread else [1.0] * len(pairs)
+    return {a.lr for (a, _), p in zip(pairs, below, strict=True) if p > 1 - level}
+
+
+def _pairs(ours: Iterable[Cell], theirs: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
+    """Those at the same learning rate."""
+    theirs = list(theirs)
+    return [(a, b) for a in ours for b in theirs if a.lr == b.lr]
 
 
 def fails(conditions: Sequence[Condition], level: float) -> bool:
@@ -106,10 +138,12 @@ def condition(
     if absent:
         return _bare(number, NOT_RUN, threshold, f"{' and '.join(absent)} not in the table")
     if not lt.cells:
-        return _bare(number, NO, threshold, f"{lt.name} diverged at every learning rate", lt.missing)
+        every = f"{lt.name} diverged at every learning rate"
+        return _bare(number, NO, threshold, every, (lt, other), lt.missing)
     if not other.cells and strict:
         every = f"{other.name} diverged at every learning rate"
-        return _bare(number, YES, threshold, every, other.missing, [c.lr for c in lt.cells])
+        rates = [c.lr for c in lt.cells]
+        return _bare(number, YES, threshold, every, (lt, other), other.missing, rates)
     if not other.cells:
         return _bare(number, UNDECIDED, threshold, "pretraining diverged everywhere: nothing to match")
     validated = bool(lt.validation and other.validation)
@@ -119,8 +153,12 @@ def condition(
             at = uncertainty.best_against_best([lt.best], [other.best], threshold, strict, level, bounds)
             found = _chosen(at, found, level)
         open_ = other.missing if found.holds else lt.missing
-        return _judged(number, found, threshold, open_, level, validated)
-    pairs = [(a, b) for a in lt.cells for b in other.cells if a.lr == b.lr]
+        if found.holds:
+            torn = [c for c in other.torn if not beyond(found.best.mean - c.mean, threshold, strict)]
+        else:
+            torn = [c for c in lt.torn if beyond(c.mean - found.against.mean, threshold, strict)]
+        return _judged(number, found, threshold, open_, level, validated, torn)
+    pairs = _pairs(lt.cells, other.cells)
     if not pairs:
         return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
     found = uncertainty.best_pair(pairs, threshold, strict, level, bounds)
@@ -129,7 +167,15 @@ def condition(
         nearest = max(pairs, key=lambda pair: ranks[0][pair[0]] - ranks[1][pair[1]])
         found = _chosen(uncertainty.best_pair([nearest], threshold, strict, level, bounds), found, level)
     open_ = () if found.holds else lt.missing + other.missing
-    return _judged(4, found, threshold, open_, level, validated)
+    torn = [] if found.holds else _torn_pairs(lt, other, threshold)
+    return _judged(4, found, threshold, open_, level, validated, torn)
+
+
+def _torn_pairs(lt: Side, dense: Side, threshold: float) -> list[Cell]:
+    """The torn cells with which ④ would hold, by the seeds that converged."""
+    pairs = _pairs((*lt.cells, *lt.torn), (*dense.cells, *dense.torn))
+    near = [pair for pair in pairs if beyond(pair[0].mean - pair[1].mean, threshold, strict=False)]
+    return [cell for pair in near for cell in pair if cell in (*lt.torn, *dense.torn)]
 
 
 def _chosen(at: Comparison, among: Comparison, level: float) -> Comparison:
@@ -185,18 +231,22 @@ def _bare(
     holds: str,
     threshold: float,
     why: str,
+    sides: Sequence[Side] = (),
     open_: Sequence[tuple[str, float]] = (),
     lrs: Sequence[float] = (),
 ) -> Condition:
-    """A condition without a difference."""
+    """A condition without a difference. By the seeds it is open where a side has one seed, or some that
+    converged."""
     word = {YES: "holds", NO: "fails"}.get(holds, holds)
-    ours = UNDECIDED if open_ and holds in (YES, NO) else holds
-    sentence = f"{SYMBOLS[number - 1]} {word}: {why}.{_unfinished(open_)}"
+    torn = [cell for side in sides if not side.cells for cell in side.torn]
+    where = (*open_, *((cell.setting, cell.lr) for cell in torn))
+    one = holds in (YES, NO) and min(side.seeds for side in sides) < 2
+    ours = UNDECIDED if holds in (YES, NO) and (where or one) else holds
+    alone = " One seed cannot support it." * one
+    sentence = f"{SYMBOLS[number - 1]} {word}: {why}.{alone}{_unfinished(open_)}{_survived(torn)}"
     confidence = 1.0 if ours in (YES, NO) else None
     rates = tuple(sorted(set(lrs)))
-    return Condition(
-        number, holds, ours, threshold, sentence, lrs=rates, confidence=confidence, open=tuple(open_)
-    )
+    return Condition(number, holds, ours, threshold, sentence, lrs=rates, confidence=confidence, open=where)
 
 
 def _judged(
@@ -206,7 +256,9 @@ def _judged(
     open_: Sequence[tuple[str, float]],
     level: float,
     validated: bool = False,
+    torn: Sequence[Cell] = (),
 ) -> Condition:
+    """torn: cells that would overturn the answer if the seeds that diverged were left out."""
     holds = YES if found.holds else NO
     a, b = found.best, found.against
     needed = f"{'more than' if number in (2, 3) else 'at least'} {signed(threshold)}"
@@ -215,7 +267,7 @@ def _judged(
     sentence = (
         f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) minus {b.setting} "
         f"{where} ({b.mean:.2f}): {signed(found.difference)}, needed {needed}: "
-        f"{'holds' if found.holds else 'fails'}{_doubt(found, level)}{_unfinished(open_)}"
+        f"{'holds' if found.holds else 'fails'}{_doubt(found, level)}{_unfinished(open_)}{_survived(torn)}"
     )
     judged = Condition(
         number=number,
@@ -231,7 +283,7 @@ def _judged(
         best=(a.setting, a.lr),
         against=(b.setting, b.lr),
         more_seeds=found.more_seeds,
-        open=tuple(open_),
+        open=(*open_, *((cell.setting, cell.lr) for cell in torn)),
     )
     return replace(judged, holds_ours=holds) if judged.supports(level) else judged
 
@@ -256,3 +308,10 @@ def _unfinished(open_: Sequence[tuple[str, float]]) -> str:
     if not open_:
         return ""
     return f" Undecided until {', '.join(f'{s} has run at {lr:g}' for s, lr in open_)}."
+
+
+def _survived(torn: Sequence[Cell]) -> str:
+    if not torn:
+        return ""
+    reached = " and ".join(f"{c.setting} at {c.lr:g} ({c.mean:.2f})" for c in torn)
+    return f" Undecided, since some seeds of {reached} diverged and the mean of the others would overturn it."

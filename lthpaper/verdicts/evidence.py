@@ -12,7 +12,7 @@ class Evidence:
 
     confidence: that the answer is right, in [0, 1]; None without a spread over seeds. low, high: bounds on
     what was measured, each at the level asked. open: (setting, learning rate) of missing runs that could
-    overturn the answer.
+    overturn the answer, and of cells of which some seeds diverged and the others would.
     """
 
     confidence: float | None = None
@@ -21,7 +21,7 @@ class Evidence:
     open: tuple[tuple[str, float], ...] = ()
 
     def supports(self, level: float) -> bool:
-        """Whether the answer is right with confidence `level`, whatever the missing runs will show."""
+        """Whether it is right with confidence `level`, and nothing that is missing could overturn it."""
         return self.confidence is not None and self.confidence >= level and not self.open
 
 

@@ -52,9 +52,10 @@ class Rivals:
 
     @cached_property
     def spread(self) -> bool:
-        """Whether any cell that informs has several seeds."""
+        """Whether on each side some cell that informs has several seeds: one side may scatter three times as
+        much as the other, and its one seed then says nothing."""
         sides = zip((self.ours, self.theirs), self.near, strict=True)
-        return any(bool(((c.seeds > 1) & near).any()) for c, near in sides)
+        return all(bool(((c.seeds > 1) & near).any()) for c, near in sides)
 
     def yes(self, margin: float) -> np.ndarray:
         """p-value of "the best of ours is more than margin above the best of theirs"."""

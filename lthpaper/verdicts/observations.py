@@ -153,7 +153,8 @@ def _rate(lt: Side, data: str, grid: Iterable[float], gap: float, level: float) 
 def _part(side: Side, name: str, lrs: Iterable[float]) -> Side:
     """A side at some of its learning rates."""
     diverged, missing = (tuple(x for x in found if x[1] in lrs) for found in (side.diverged, side.missing))
-    return Side(name, tuple(c for c in side.cells if c.lr in lrs), diverged, missing)
+    cells, torn = (tuple(c for c in found if c.lr in lrs) for found in (side.cells, side.torn))
+    return Side(name, cells, diverged, missing, torn=torn, seeds=side.seeds)
 
 
 def _where(lt: Side, rr: Side, gap: float) -> tuple[float, ...]:

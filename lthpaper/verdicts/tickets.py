@@ -158,8 +158,8 @@ def verdict(
     s, epochs = sparsities[0][0], int(about["epochs"])
     four = sides(table, pruning, subnetwork)
     second, third, fourth, fifth = comparisons(four, limits, level, bounds=not quick)
-    why = doubt(cells.unconverged(table), four[3], fourth)
-    conditions = (first(s, epochs, limits, sufficient_epochs, why), second, third, fourth, fifth)
+    why, sure = doubt(cells.unconverged(table), four[0], four[3], fourth, level)
+    conditions = (first(s, epochs, limits, sufficient_epochs, why, sure), second, third, fourth, fifth)
     assumed = f" (T = {epochs} epochs assumed sufficient)" if sufficient_epochs is None else ""
     kind = _kind([c.holds for c in conditions], NO in [c.holds for c in conditions[:4]])
     kind_ours = kind_by_seeds(conditions, level)
@@ -168,7 +168,8 @@ def verdict(
     experiment = (about["network"], about["data"], epochs, s, pruning, limits)
     likely = None if quick else probabilities(*four, limits, conditions[0].holds == YES)
     reason = _reason(conditions, kind, kind_ours, assumed, why, table["seed"].nunique())
-    reason += _caveats(conditions, kind, edges) + (f" {likely}." if likely else "")
+    torn = [(cell.setting, cell.lr) for side in four for cell in side.torn]
+    reason += _caveats(conditions, kind, edges, torn) + (f" {likely}." if likely else "")
     beside = tuple(
         condition(3, four[0], side, limits.gap, level, not quick).marked(mark)
         for mark, side in control_sides(table, four[0]).items()
@@ -301,9 +302,11 @@ def _reason(
     text = f"By the means {words[kind]}{assumed if kind in (SECONDARY, EITHER, JACKPOT) else ''}."
     if seeds == 1:
         return f"{text} One seed cannot support a verdict."
+    failing = named(NO, ours=True)
+    if kind_ours == kind == NONE and failing != named(NO):
+        return f"{text} The seeds support that {failing} fail{'s' * (len(failing) == 1)}."
     if kind_ours == kind:
         return text + " The seeds support it." if kind != UNDECIDED else text
-    failing = named(NO, ours=True)
     if kind_ours == UNDECIDED and kind == NONE and failing:
         return (
             f"{text} By the seeds it is undecided: {failing} would fail if tested alone, but one of several "
@@ -312,13 +315,22 @@ def _reason(
     return f"{text} By the seeds {kind_ours}: {named(NOT_RUN, UNDECIDED, ours=True)} undecided."
 
 
-def _caveats(conditions: Sequence[Condition], kind: str, edges: Sequence[tuple[str, float]]) -> str:
-    """What else a reader has to know: no one learning rate serves, bests at the grid's edge."""
+def _caveats(
+    conditions: Sequence[Condition],
+    kind: str,
+    edges: Sequence[tuple[str, float]],
+    torn: Sequence[tuple[str, float]],
+) -> str:
+    """What else a reader has to know: no one learning rate serves, some seeds of a cell diverged, bests at
+    the grid's edge."""
     third, fourth = conditions[2:4]
     said = ""
     if kind in (SECONDARY, EITHER, JACKPOT) and third.lrs and not set(third.lrs) & set(fourth.lrs):
         at, there = (", ".join(f"{lr:g}" for lr in c.lrs) for c in (third, fourth))
         said += f" ③ holds at {at} and ④ at {there}: no one learning rate serves both."
+    if torn:
+        where = ", ".join(f"{setting} ({lr:g})" for setting, lr in torn)
+        said += f" Some seeds diverged, and the rate is out for the setting: {where}."
     if edges:
         where = ", ".join(f"{setting} ({lr:g})" for setting, lr in edges)
         said += f" The best of {where} lies at the grid's edge: a wider grid may change the verdict."

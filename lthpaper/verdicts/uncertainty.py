@@ -48,13 +48,14 @@ FAR = 1e3  # points: no bound lies further away
 class Cell:
     """Accuracies (percent) of one setting at one learning rate, one a seed, all finite.
 
-    numbers: the seeds, in the same order; 0, 1, … unless given.
+    numbers: the seeds, in the same order; 0, 1, … unless given. grain: points that one test image is worth.
     """
 
     setting: str
     lr: float
     accuracies: tuple[float, ...]
     numbers: tuple[int, ...] = ()
+    grain: float = 0.01
 
     def __post_init__(self):
         if not self.numbers:
@@ -70,9 +71,10 @@ class Cell:
 
     @cached_property
     def variance(self) -> float:
-        """Of one run, by the seeds; 0 for one seed."""
+        """Of one run, by the seeds, and not below that of half a test image: of few images, seeds that
+        scatter often agree to the last one by chance. 0 for one seed."""
         squares = math.fsum((a - self.mean) ** 2 for a in self.accuracies)
-        return squares / (self.seeds - 1) if self.seeds > 1 else 0.0
+        return max(squares / (self.seeds - 1), self.grain**2 / 4) if self.seeds > 1 else 0.0
 
     @cached_property
     def skew(self) -> float:
@@ -92,7 +94,7 @@ class Cell:
             found = tuple(ours[n] - theirs[n] for n in both)
         else:
             found = tuple(a - b for a, b in zip(self.accuracies, other.accuracies, strict=False))
-        return Cell(f"{self.setting} − {other.setting}", self.lr, found)
+        return Cell(f"{self.setting} − {other.setting}", self.lr, found, grain=self.grain)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Comparison:
     """Best of one side against another, against a margin.
 
     difference: of the means, points. holds: is it beyond the margin? winners: every cell that is by
-    itself. confidence: that `holds` is right, in [0, 1]; None without a spread (one seed a cell).
+    itself. confidence: that `holds` is right, in [0, 1]; None where a side has one seed a cell.
     low, high: bounds on the true difference, each at `level`. more_seeds: for each setting, to reach
     `level` with a chance of 80 % if the difference is as it seems (normal approximation); 0 if it is
     reached, None if the difference sits on the margin or there is no spread to go by.

@@ -271,6 +271,36 @@ def test_where_everything_diverged_the_condition_is_plain():
     assert [verdict(no_lt)[n].holds for n in (2, 3, 4, 5)] == ["no"] * 4
 
 
+def test_a_diverged_seed_does_not_decide_against_those_that_converged():
+    results = with_(JACKPOT_TABLE, rr={0.01: 85.0, 0.1: 92.8})
+    found = verdict(diverged(results, "RR-IMP", 0.1, (2,)))
+    assert found.kind == JACKPOT  # by the means: the rate is out for RR
+    assert (found[3].holds, found[3].holds_ours) == ("yes", "undecided")
+    assert found[3].open == (("RR-IMP", 0.1),)
+    assert "some seeds of RR-IMP at 0.1 (92.75) diverged" in found[3].sentence
+    assert "the rate is out for the setting: RR-IMP (0.1)" in found.reason
+    far = verdict(diverged(table(**JACKPOT_TABLE), "RR-IMP", 0.1, (2,)))  # at 90 it could overturn nothing
+    assert far[3].holds_ours == "yes"
+    lost = verdict(diverged(table(**JACKPOT_TABLE), "LT-IMP", 0.1, (0,)))  # LT's own: ⑤ fails without it
+    assert (lost[5].holds, lost[5].holds_ours) == ("no", "undecided")
+    assert verdict(diverged(table(**JACKPOT_TABLE), "LT-IMP", 0.1, (0, 1, 2)))[5].holds_ours == "no"
+
+
+def test_one_seed_that_diverged_everywhere_supports_nothing():
+    lone = table(**JACKPOT_TABLE, around=(0.0,))
+    found = verdict(diverged(diverged(lone, "LT-IMP", 0.1, (0,)), "LT-IMP", 0.01, (0,)))
+    assert (found.kind, found.kind_ours) == (NONE, "undecided")
+
+
+def test_the_seeds_are_said_to_support_only_what_they_do():
+    close = (-0.6, 0.0, 0.6)
+    failing = table({0.1: 92.6}, {0.1: 92.0}, {0.1: 95.0}, {0.1: 91.6}, around=close)
+    found = verdict(failing)
+    assert [c.symbol for c in found.conditions if c.holds == "no"] == ["②", "③", "④", "⑤"]
+    assert found.kind == found.kind_ours == NONE
+    assert "The seeds support that ③④⑤ fail." in found.reason
+
+
 def test_what_is_not_trained_yet_is_missing_not_diverged():
     results = table(**JACKPOT_TABLE).assign(fingerprint="abc")
     waiting = (results["setting"] == "pretraining") & (results["lr"] == 0.1)
@@ -411,6 +441,9 @@ def test_pretraining_that_has_not_converged_where_the_ticket_rests_on_it_is_no_s
     assert found.probabilities.none == 1
     assert "it is best" in verdict(losses(results, {0.1: 0.5}, 0.1)).reason
     assert verdict(losses(results, {0.01: 0.5}, 0.01)).kind == SECONDARY  # it no longer falls
+    alike = losses(with_(SECONDARY_TABLE, pretraining={0.01: 93.05, 0.1: 93.0}), {0.01: 0.5}, 0.1)
+    found = verdict(alike)  # 0.1, which has converged, may truly be the best
+    assert (found[1].holds, found[1].holds_ours, found[1].confidence) == ("no", "undecided", None)
     assert verdict(losses(results, {0.01: 0.2}, 0.1)).kind == SECONDARY  # little is left
     assert verdict(losses(results, {0.01: 0.5}, 0.1, "LT-IMP")).kind == SECONDARY  # ① is pretraining's
 

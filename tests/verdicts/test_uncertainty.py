@@ -201,9 +201,21 @@ def test_one_seed_has_no_confidence():
     assert found.more_seeds is None
 
 
-def test_one_seed_beside_three_borrows_their_spread():
+def test_one_seed_says_nothing_of_its_side_s_spread_which_may_be_three_times_the_other_s():
     found = best_against_best([exact("LT", 95, 0.2)], [Cell("RR", 0.1, (90.0,))], GAP, strict=True)
-    assert found.confidence > 0.95
+    assert found.holds
+    assert found.confidence is None
+    beside = [Cell("RR", 0.1, (90.0,)), exact("RR", 90, 0.2, lr=0.2)]  # a cell that informs is enough
+    assert best_against_best([exact("LT", 95, 0.2)], beside, GAP, strict=True).confidence > 0.95
+
+
+def test_seeds_that_agree_on_a_hundred_test_images_may_do_so_by_chance():
+    def confidence(grain):
+        ours, theirs = (Cell(s, 0.1, (a,) * 3, grain=grain) for s, a in (("LT", 91.0), ("RR", 90.0)))
+        return best_against_best([ours], [theirs], GAP, True).confidence
+
+    assert confidence(0.01) > 0.999
+    assert confidence(1.0) < 0.9
 
 
 def test_runs_without_any_scatter_are_all_but_certain():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lthpaper.paper import CLAIMS
 from lthpaper.paper.quotes import QUOTES
 from lthpaper.verdicts.characteristics import Characteristics, characteristics
-from lthpaper.verdicts.claims.outcome import LEVEL, Outcome, Part, signed
+from lthpaper.verdicts.claims.outcome import Outcome, Part, signed
 from lthpaper.verdicts.claims.relations import where
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.conditions import Condition, unfulfilled
@@ -21,10 +21,6 @@ class Called:
 
     by_means: str
     confidence: float
-
-    @property
-    def settled(self) -> str:
-        return self.by_means if self.confidence >= LEVEL else UNDECIDED
 
 
 def claim_5(results: Results) -> Outcome:
@@ -54,8 +50,8 @@ def claim_6(results: Results) -> Outcome:
     """On small data: a secondary prize exists, and up to a sparsity that grows with capacity.
 
     A Jackpot is a prize too. "Grows": from no network to a larger one on the same data does it fall, and from
-    one at least it rises. Two that both reach the sparsest that was tried are undecided: the grid ends there.
-    Whether it grows rests on several verdicts, each called at `LEVEL`.
+    one at least it rises. What was not tried is open: of two that reach the sparsest that was tried, neither
+    is ahead. Whether it grows rests on several verdicts, which have to be right together.
     """
     prizes: dict[Characteristics, list[tuple[Verdict, Called]]] = {}
     for v in results.verdicts:
@@ -74,7 +70,7 @@ def claim_6(results: Results) -> Outcome:
     ours = "; ".join(
         f"{known.network} {f'up to {reached:.3f}' if reached else 'none'}"
         for known, found in sorted(prizes.items(), key=lambda item: item[0].parameters)
-        for reached in [_largest(found)[0]]
+        for reached in [_largest(found)]
         if any(called.by_means != NOT_RUN for _, called in found)
     )
     paper = "; ".join(
@@ -135,26 +131,50 @@ def _grows(
 
     None where neither has one by the means.
     """
-    (a, a_possible), (b, b_possible) = (_largest(prizes[known]) for known in (small, large))
-    if not (a_possible or b_possible):
+    a, b = (_largest(prizes[known]) for known in (small, large))
+    judged = [called.by_means for known in (small, large) for _, called in prizes[known]]
+    if set(judged) <= {NO}:
         return None
-    top = max(v.sparsity for known in (small, large) for v, _ in prizes[known])
-    (sure_a, might_a), (sure_b, might_b) = (_largest(prizes[known], sure=True) for known in (small, large))
-    by_means = YES if b >= a_possible else NO if b_possible < a else UNDECIDED
-    rises = YES if b > a_possible else NO if b_possible <= a else UNDECIDED
-    if a == b == top:
-        by_means = rises = UNDECIDED
-    borne_out = sure_b >= might_a if by_means == YES else might_b < sure_a
-    above = Called(rises, float(sure_b > might_a if rises == YES else might_b <= sure_a))
+    below, above = _reaches(prizes[large], prizes[small]), _reaches(prizes[large], prizes[small], beyond=True)
+    if YES not in (above.by_means, below.by_means):
+        below = _not(_reaches(prizes[small], prizes[large], beyond=True))
+    elif above.by_means == YES:  # then it is not below either
+        below = max(above, below, key=lambda called: called.confidence)
+    if above.by_means != YES:
+        above = _not(_reaches(prizes[small], prizes[large]))
     about = {"network": large.network, "data": large.data, "epochs": prizes[large][0][0].epochs}
     sentence = (
         f"By the means {small.network} ({small.parameters:,} parameters) has prizes up to s = {a:.3f} on "
         f"{large.data}, {large.network} ({large.parameters:,}) up to {b:.3f} (0: none)."
     )
-    if a == b == top:
-        sentence += " Both reach the sparsest that was tried, so which is ahead is undecided."
-    called = Called(by_means, 1.0 if borne_out else 0.0)
-    return _part("largest sparsity", f"not below {small.network}'s", called, sentence, about, b), above
+    if below.by_means == UNDECIDED:
+        ends = " and ".join(f"{k.network} up to {_tried(prizes[k]):.3f}" for k in (small, large))
+        sentence += f" Tried were {ends}, so which is ahead is undecided."
+    return _part("largest sparsity", f"not below {small.network}'s", below, sentence, about, b), above
+
+
+def _reaches(
+    first: Sequence[tuple[Verdict, Called]], second: Sequence[tuple[Verdict, Called]], beyond: bool = False
+) -> Called:
+    """Has the first a prize at a sparsity above which the second has none (beyond: at which, too)? Yes or
+    undecided.
+
+    As sure as all the verdicts that say so together (Bonferroni), the surest of the sparsities corrected for
+    their number. A sparsity that the second was not tried at is open.
+    """
+    sure = []
+    for s, prize in ((v.sparsity, called) for v, called in first if called.by_means == YES):
+        rivals = [called for v, called in second if v.sparsity > s or (beyond and v.sparsity == s)]
+        if rivals and all(called.by_means == NO for called in rivals):
+            sure.append(1 - sum(1 - called.confidence for called in (prize, *rivals)))
+    if not sure:
+        return Called(UNDECIDED, 0.0)
+    return Called(YES, max(0.0, 1 - len(sure) * (1 - max(sure))))
+
+
+def _tried(prizes: Sequence[tuple[Verdict, Called]]) -> float:
+    """The sparsest that was judged; 0 if nothing was."""
+    return max((v.sparsity for v, called in prizes if called.by_means != NOT_RUN), default=0.0)
 
 
 def _rises(growth: Sequence[tuple[Part, Called]]) -> Part:
@@ -163,7 +183,8 @@ def _rises(growth: Sequence[tuple[Part, Called]]) -> Part:
     above = [called for _, called in growth]
     by_means = min((called.by_means for called in above), key=order.index)
     sure = [called.confidence for called in above if called.by_means == by_means]
-    called = Called(by_means, max(sure) if by_means == YES else min(sure))
+    best = max(0.0, 1 - len(above) * (1 - max(sure)))  # once at least, of so many
+    called = Called(by_means, best if by_means == YES else min(sure))
     words = {YES: "rises", NO: "does not rise", UNDECIDED: "may rise beyond what was tried"}
     part = growth[0][0]
     sentence = (
@@ -172,11 +193,9 @@ def _rises(growth: Sequence[tuple[Part, Called]]) -> Part:
     return _part("largest sparsity", "above a smaller network's, once at least", called, sentence, part.about)
 
 
-def _largest(prizes: Sequence[tuple[Verdict, Called]], sure: bool = False) -> tuple[float, float]:
-    """Largest sparsity that has a prize, and that is not excluded; 0 if there is none."""
-    kinds = [(v.sparsity, called.settled if sure else called.by_means) for v, called in prizes]
-    there = max((s for s, kind in kinds if kind == YES), default=0.0)
-    return there, max((s for s, kind in kinds if kind != NO), default=0.0)
+def _largest(prizes: Sequence[tuple[Verdict, Called]]) -> float:
+    """Largest sparsity that has a prize by the means; 0 if there is none."""
+    return max((v.sparsity for v, called in prizes if called.by_means == YES), default=0.0)
 
 
 def _about(v: Verdict) -> dict[str, object]:
