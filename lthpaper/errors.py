@@ -1,9 +1,11 @@
 """Errors: for input that cannot be used, and for a training that was stopped."""
 
 import difflib
+import importlib
 import os
 import traceback
 from collections.abc import Iterable
+from typing import Any
 
 
 class Sentence:
@@ -46,6 +48,30 @@ def as_module(name: str, what: str) -> str:
         dotted = module.removesuffix(".py").replace("/", ".").strip(".")
         return f"it must name a module, not a file: drop the .py, {dotted}:{attribute}."
     return f"it must be package.module:{what}, importable from here."
+
+
+def imported(name: str, kind: str, what: str) -> Any:
+    """What a dotted path `package.module:name` names. kind, what: what it names and must be, in words.
+
+    Raises InputError if there is no such thing, or the file that it is in fails.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        if module.startswith("."):
+            raise ImportError("it is relative")
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{kind} {name!r} cannot be imported ({error}); {as_module(name, what)}") from error
+    except (Exception, SystemExit) as error:  # a file may raise anything
+        raise InputError(f"{kind} {name!r} cannot be imported: {failed('its file', error)}") from error
+
+
+def failed(what: str, error: BaseException) -> str:
+    """That something of the user's own failed, of what and in which line of which file."""
+    where = traceback.extract_tb(error.__traceback__)
+    line = f", {os.path.basename(where[-1].filename)} line {where[-1].lineno}" if where else ""
+    said = str(error) if isinstance(error, SyntaxError) else f"{error}{line}"
+    return f"{what} failed ({type(error).__name__}: {said}); --debug shows where."
 
 
 def printable(text: str) -> str:

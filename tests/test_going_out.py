@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from plain_loop import few_digits
 from safetensors.torch import load_file
 from torch.nn.utils import prune
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from lthpaper import data, networks
 from lthpaper.cli.main import app
 from lthpaper.errors import InputError
+from lthpaper.runs.pruning.snip import Snip
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit
 from lthpaper.runs.task import Task
@@ -25,6 +27,7 @@ from lthpaper.store import prune as store_tools
 from lthpaper.store import ticket as ticket_export
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
+from lthpaper.training.loop import train
 
 TASK = Task("resnet8", "digits", train_images=200)
 DENSE = pretraining(TASK, Recipe(epochs=3, lr=0.05, batch_size=20, milestones=(2,)))
@@ -83,6 +86,22 @@ def test_a_ticket_starts_from_theta_0_under_its_mask(results):
     other = ticket_export.ticket(RR, results)
     assert all(torch.equal(other.mask[n], m) for n, m in found.mask.items())
     assert not any(torch.equal(other.start[n], found.start[n]) for n in found.mask)
+
+
+def test_a_ticket_is_what_the_store_holds_and_nothing_is_made_again(store):
+    """SNIP's mask would need the images, OMP's θT of the dense run, which may be gone."""
+    dense = pretraining(Task("mlp", "digits"), Recipe(epochs=1, batch_size=20, milestones=()))
+    runs = (lt_omp(dense, 0.5), dense.with_(mask=Snip(dense.init, 0.5, images=20)))
+    for run in (dense, *runs):
+        for done in train([run], few_digits(train=20, test=20), store.weights):
+            store.put(done, "", {})
+    theta0 = ticket_export.ticket(dense, store).start
+    shutil.rmtree(store.path(dense))
+    for run in runs:
+        found = ticket_export.ticket(run, store)
+        assert [int(m.sum()) for m in found.mask.values()] == [15_000]
+        for name, weight in found.start.items():
+            assert torch.equal(weight, theta0[name].where(found.mask.get(name, torch.tensor(True)), 0))
 
 
 def accuracy(network, images, labels, mean, std) -> float:

@@ -234,8 +234,8 @@ def _load(name: str, root: Path, train_images: int, validation_images: int) -> D
     found = source(name, root)
     about, images = found.card, found.load(root)
     check(name, about, images, root)
+    fingerprint = images.fingerprint  # of files as they lie, whether or not memory has room to decode them
     images = _ready(about, images)
-    fingerprint = images.fingerprint
     if ":" in name:  # a custom data set's card may change, as its images may
         resize = f" resize={about.resize}" if about.resize else ""
         fingerprint = hashlib.sha256(f"{fingerprint} {about}{resize}".encode()).hexdigest()[:16]

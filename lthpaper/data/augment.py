@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lthpaper.data import Card
+
 
 def derived_seed(*parts: object) -> int:
     """A 63-bit seed that depends on all parts: independent streams from one run's seed."""
@@ -65,6 +67,12 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) ->
         rows = last.flatten(-2).to(dtype).mul_(scale.repeat(width)).sub_(offset.repeat(width))
         return rows.unflatten(-1, (width, -1)).movedim(-1, -3)
     return pixels.to(dtype) * scale[:, None, None] - offset[:, None, None]
+
+
+def as_tested(pixels: Tensor, card: Card, dtype: torch.dtype) -> Tensor:
+    """uint8 (N, H, W, C) -> (N, C, H, W), normalised by the card, neither cropped nor flipped."""
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (card.mean, card.std))
+    return normalised(pixels.permute(0, 3, 1, 2), mean, std, dtype)
 
 
 def mixing(seed: int, alpha: float, n: int) -> tuple[float, Tensor]:

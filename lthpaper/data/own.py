@@ -7,7 +7,6 @@ like ImageNet's: random resized crops of 224, flips, ImageNet's mean and deviati
 must not be flipped), write a Source with your own card.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,19 +17,7 @@ import numpy as np
 
 from lthpaper.data import Card, Images, Source, check, data_root
 from lthpaper.data.files import Files
-from lthpaper.errors import InputError, as_module, require
-
-
-def _imported(name: str) -> object:
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"Data set {name!r} cannot be imported ({error}); "
-            f"{as_module(name, 'name of a Source or a function')}"
-        ) from error
-
+from lthpaper.errors import InputError, failed, imported, require
 
 PHOTOGRAPHS = Card(  # for photographs of any size; the numbers of images and classes are filled in
     num_classes=0,
@@ -80,10 +67,8 @@ def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Image
         images = make(root) if inspect.signature(make).parameters else make()
     except (InputError, OSError):
         raise
-    except Exception as error:  # a custom function may raise anything
-        raise InputError(
-            f"Data set {name!r} failed ({type(error).__name__}: {error}); --debug shows where."
-        ) from error
+    except (Exception, SystemExit) as error:  # a custom function may raise anything
+        raise InputError(failed(f"Data set {name!r}", error)) from error
     if not isinstance(images, Images | Files):
         raise InputError(
             f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images or files.Files."
@@ -94,7 +79,7 @@ def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Image
 
 def own_source(name: str, root: Path | None = None) -> Source:
     """The Source behind a dotted path. Raises InputError if there is none or its images are unusable."""
-    found = _imported(name)
+    found = imported(name, "Data set", "name of a Source or a function")
     if isinstance(found, Source):
         return found
     if not callable(found):

@@ -15,7 +15,6 @@ as Markdown and LaTeX. `says(table, scale)` gives sentences for "What we see" be
 claims and the verdicts.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.errors import InputError, as_module, require
+from lthpaper.errors import imported, require
 from lthpaper.registry import Registry
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
@@ -66,12 +65,6 @@ def figure(name: str) -> FigureSpec:
     """A registered figure, or a custom one: `package.module:SPEC`. Raises InputError if there is none."""
     if ":" not in name:
         return FIGURES[name]
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"Figure {name!r} cannot be imported ({error}); {as_module(name, 'name of a FigureSpec')}"
-        ) from error
+    found = imported(name, "Figure", "name of a FigureSpec")
     require(isinstance(found, FigureSpec), f"Figure {name!r} is a {type(found).__name__}, not a FigureSpec.")
     return found

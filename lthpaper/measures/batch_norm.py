@@ -18,7 +18,9 @@ def norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 @torch.no_grad()
 def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set every running mean and variance to the mean over these batches of images, (B, C, H, W) each.
+    """Set every running mean and variance to the mean over these batches of images, (B, C, H, W) each, every
+    image with the same weight. A last batch of one image, which has no variance over features, is joined to
+    the one before it.
 
     The network is changed in place and left in evaluation mode; without batch-norm nothing happens.
     """
@@ -26,8 +28,14 @@ def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     layers = norms(network)
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the mean over all batches
         layer.train()
-    for batch in batches if layers else ():
+    parts = list(batches) if layers else []
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    seen = 0
+    for batch in parts:
+        seen += len(batch)
+        for layer in layers:
+            layer.momentum = len(batch) / seen  # 1/n at the n-th of equal batches, as torch's own average
         network(batch)
     network.eval()

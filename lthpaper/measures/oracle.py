@@ -17,9 +17,7 @@ from lthpaper.training.result import Weights
 
 def module(task: Task, weights: Weights, device: torch.device | str = "cpu") -> nn.Module:
     """The ordinary network with these weights, in evaluation mode."""
-    network = networks.skeleton(**task.shape).to_empty(device="cpu")
-    network.load_state_dict(weights)
-    return network.to(device).eval()
+    return networks.loaded(weights, **task.shape).to(device).eval()
 
 
 def interpolated(

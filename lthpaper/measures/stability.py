@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from lthpaper import networks
 from lthpaper.data import DataSet, Images
-from lthpaper.data.augment import normalised
+from lthpaper.data.augment import as_tested
 from lthpaper.errors import InputError
 from lthpaper.measures.batch_norm import estimate_statistics
 from lthpaper.runs.run import Run
@@ -56,16 +56,10 @@ def errors(task: Task, weights: Weights, data: DataSet) -> tuple[float, float]:
     images = data.images
     if not isinstance(images, Images):
         raise InputError(f"Errors along a line need images in memory; those of {data.name} stay in files.")
-    network = networks.build_seeded(0, **task.shape)
-    network.load_state_dict(weights)
-    train, test = (_normalised(pixels, data) for pixels in (images.train, images.test))
+    network = networks.loaded(weights, **task.shape)
+    train, test = (as_tested(pixels, data.card, torch.float32) for pixels in (images.train, images.test))
     estimate_statistics(network, train.split(BATCH))
     return _error(network, train, images.train_labels), _error(network, test, images.test_labels)
-
-
-def _normalised(pixels: Tensor, data: DataSet) -> Tensor:
-    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (data.card.mean, data.card.std))
-    return normalised(pixels.permute(0, 3, 1, 2), mean, std, torch.float32)
 
 
 def _error(network: nn.Module, images: Tensor, labels: Tensor) -> float:

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from lthpaper import networks
 from lthpaper.cache import NO_ARRAYS
 from lthpaper.data import DataSet
-from lthpaper.data.augment import derived_seed, normalised
+from lthpaper.data.augment import as_tested, derived_seed
 from lthpaper.errors import require
 from lthpaper.measures.batch_norm import estimate_statistics, norms
 from lthpaper.measures.folding import fold
@@ -57,7 +57,6 @@ def sample(data: DataSet, count: int, seed: int = 0) -> Sample:
     n, card = len(data.images.train), data.card
     generator = torch.Generator().manual_seed(derived_seed("surface", seed))
     chosen = torch.randperm(n, generator=generator)[:count].sort().values
-    mean, std = (torch.tensor(v, dtype=torch.float64) for v in (card.mean, card.std))
     train = data.images.train
     if isinstance(train, Tensor):
         pixels = train[chosen]
@@ -65,7 +64,7 @@ def sample(data: DataSet, count: int, seed: int = 0) -> Sample:
         from lthpaper.training.streaming import test_pixels  # imports torchvision
 
         pixels = test_pixels(train, chosen.tolist(), card)
-    images = normalised(pixels.permute(0, 3, 1, 2), mean, std, torch.float64)
+    images = as_tested(pixels, card, torch.float64)
     return Sample(images, data.images.train_labels[chosen], sample_name(data.fingerprint, n, count, seed))
 
 
@@ -100,9 +99,7 @@ class Evaluator:
             f"The precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.",
         )
         self.device, self.dtype = torch.device(device), PRECISIONS[precision]
-        network = networks.skeleton(**task.shape).to_empty(device="cpu")
-        network.load_state_dict(plane.origin)
-        network = network.double().eval()
+        network = networks.loaded(plane.origin, **task.shape).double().eval()
         # along a line that moves batch-norm or biases too, no one factor folds every point
         foldable = all(plane.origin[n].ndim >= 2 for n in plane.names)
         network, factors = fold(network) if foldable else (network, {})
@@ -243,16 +240,15 @@ def _estimated_line(
     task: Task, start: Weights, end: Weights, steps: int, sample: Sample, device: torch.device
 ) -> np.ndarray:
     """One network after another, since each point needs a pass over the images before its losses."""
-    network = networks.build_seeded(0, **task.shape)
-    parameters = [name for name, _ in network.named_parameters()]
+    parameters = [name for name, _ in networks.skeleton(**task.shape).named_parameters()]
     _, batch = pack_shape(sample.images.shape[-1], device)
     images, labels = sample.images.to(device, torch.float32), sample.labels.to(device)
-    network.to(device)
     found = []
     with repeatable(device), torch.no_grad():
         for step in range(steps + 1):
             moved = {n: start[n].double().lerp(end[n].double(), step / steps) for n in parameters}
-            network.load_state_dict({**start, **{n: moved[n].to(start[n].dtype) for n in parameters}})
+            between = {**start, **{n: moved[n].to(start[n].dtype) for n in parameters}}
+            network = networks.loaded(between, **task.shape).to(device)
             estimate_statistics(network, images.split(batch))
             pairs = zip(images.split(batch), labels.split(batch), strict=True)
             sums = [F.cross_entropy(network(x).double(), y, reduction="sum") for x, y in pairs]

@@ -7,12 +7,14 @@ with those of the four that it names.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import inspect
 import math
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
-from lthpaper.errors import InputError, as_module, require
+from lthpaper.errors import InputError, failed, imported, require
 from lthpaper.registry import Registry
 from lthpaper.torchvision_compat import make_importable
 
@@ -43,16 +45,13 @@ def factory(name: str) -> Callable[..., nn.Module]:
     if module == LOCAL:
         require(attribute in _local, f"Network {name!r} was a function of another process; give it again.")
         return _local[attribute]
-    try:
-        if importlib.util.find_spec("torchvision"):  # whoever imports it there: it may need our help
-            make_importable()
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"Network {name!r} cannot be imported ({error}); {as_module(name, 'function')}"
-        ) from error
-    if not callable(found):
-        raise InputError(f"Network {name!r} is not a function that returns an nn.Module.")
+    if importlib.util.find_spec("torchvision"):  # whoever imports it there: it may need our help
+        make_importable()
+    found = imported(name, "Network", "function")
+    require(
+        callable(found) and not isinstance(found, nn.Module),
+        f"Network {name!r} is a {type(found).__name__}; name a function that builds an nn.Module.",
+    )
     return found
 
 
@@ -76,31 +75,48 @@ def is_local(name: str) -> bool:
 
 def architecture(name: str, **shape: Any) -> str:
     """A hash of what a factory builds and of the code that says so: modules, shapes of parameters, and the
-    source of the factory and of every module class but torch's and torchvision's. A custom network
-    may be edited between two runs of the same name, in its forward or its initialisation; this tells (a
-    changed comment counts as a change: too much is trained rather than too little)."""
+    source of the factory and of every module class and its bases but torch's and torchvision's. A custom
+    network may be edited between two runs of the same name, in its forward or its initialisation; this tells
+    (a changed comment counts as a change: too much is trained rather than too little). A function or a
+    constant elsewhere that they use is not seen."""
     return _architecture(name, tuple(sorted(shape.items())))
 
 
 @lru_cache(maxsize=256)
 def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
     network = skeleton(name, **dict(shape))
-    parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(network))]
+    parts = [_plain(repr(network))]
     parts += [f"{n} {tuple(t.shape)}" for n, t in tensors(network).items()]
     if any(isinstance(m, nn.MultiheadAttention) for m in network.modules()):
         parts.append(ATTENTION)
-    written = {type(m) for m in network.modules() if type(m).__module__.split(".")[0] not in THIRD_PARTY}
-    things: set[Any] = {factory(name), *written}
+    written = {kind for m in network.modules() for kind in type(m).__mro__}
+    make: Any = factory(name)
+    while isinstance(make, functools.partial):
+        parts.append(_plain(f"{make.args} {sorted(make.keywords.items())}"))
+        make = make.func
+    if not hasattr(make, "__qualname__"):  # an object that is called: its class has the source
+        parts.append(_plain(repr(make)))
+        make = type(make)
+    things: set[Any] = {make, *written}
     for thing in sorted(things, key=lambda t: (t.__module__, t.__qualname__)):
-        if thing.__module__.split(".")[0] not in THIRD_PARTY:
+        if thing.__module__.split(".")[0] not in (*THIRD_PARTY, *sys.stdlib_module_names):
             with contextlib.suppress(OSError, TypeError):  # typed at a prompt: there is no source to read
                 parts.append(inspect.getsource(thing))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+def _plain(said: str) -> str:
+    """Without addresses in memory, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", said)
+
+
 def tensors(network: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name."""
     return {n: t.detach() for n, t in (*network.named_parameters(), *network.named_buffers())}
+
+
+class NotBuilt(InputError):
+    """A factory failed."""
 
 
 def build(
@@ -138,7 +154,12 @@ def build(
     given = {k: v for k, v in wanted.items() if k in taken}
     if "num_classes" not in taken and any(p.kind is p.VAR_KEYWORD for p in taken.values()):
         given["num_classes"] = num_classes  # torchvision's factories take it so
-    network = make(**given)
+    try:
+        network = make(**given)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # a custom factory may raise anything
+        raise NotBuilt(f"Network {name!r} cannot be built: {failed('its factory', error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"Network {name!r} returned {type(network).__name__}, not an nn.Module.")
     lazy = [n for n, p in network.named_parameters() if is_lazy(p)]
@@ -156,11 +177,34 @@ def build_seeded(
 ) -> nn.Module:
     """`build` on the CPU with the draw fixed by `seed`: the same bits every time.
 
-    Global state is left alone, a GPU's generators included: torch.manual_seed would reseed those too.
+    Global state is left alone, a GPU's generators included: torch.manual_seed would reseed those too. Weights
+    are float32 whatever torch's default is: draws of another dtype are other numbers.
     """
+    usual = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
-        return build(name, num_classes, width, in_channels, size)
+        torch.set_default_dtype(torch.float32)
+        try:
+            return build(name, num_classes, width, in_channels, size)
+        finally:
+            torch.set_default_dtype(usual)
+
+
+def loaded(weights: Mapping[str, Tensor], name: str, **shape: Any) -> nn.Module:
+    """The network with these parameters and buffers, by the names that `tensors` gives them: a weight that
+    layers share once, and buffers that a state_dict leaves out too. Raises InputError if they do not fit."""
+    network = build_seeded(0, name, **shape)
+    own = tensors(network)
+    fits = own.keys() & weights.keys()
+    others = (own.keys() ^ weights.keys()) | {n for n in fits if own[n].shape != weights[n].shape}
+    require(
+        not others,
+        f"These weights do not fit the network {name!r}: {', '.join(sorted(others)[:3])} "
+        "is on one side only or has another shape. Name the network that they were trained with.",
+    )
+    for n, tensor in own.items():
+        tensor.copy_(weights[n])
+    return network
 
 
 def skeleton(
@@ -173,7 +217,7 @@ def skeleton(
     try:
         with torch.device("meta"), _NothingDrawn():
             return build(name, num_classes, width, in_channels, size)
-    except (RuntimeError, NotImplementedError):
+    except NotBuilt:
         return build_seeded(0, name, num_classes, width, in_channels, size)
 
 

@@ -40,11 +40,6 @@ def without_idle_units(network: nn.Module, shape: tuple[int, ...]) -> tuple[nn.M
         smaller, removed = taken_out(smaller, groups, idle), removed + count
 
 
-def emptied(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """Units of which every weight that makes them is zero, silent or not."""
-    return sum(int(_unmade(network, group).sum()) for group in units.of(network, shape))
-
-
 def taken_out(network: nn.Module, groups: Sequence[Group], gone: Sequence[Tensor]) -> nn.Module:
     """A copy without these units. gone: bool, one tensor a group."""
     orders = [(~unit).nonzero().squeeze(1) for unit in gone]

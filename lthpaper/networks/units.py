@@ -115,7 +115,7 @@ class _Follower(TorchDispatchMode):
 
     def __init__(self, network: nn.Module, images: Tensor):
         super().__init__()
-        named = (*network.named_parameters(), *network.named_buffers())
+        named = networks.tensors(network).items()
         self._names = {_storage(tensor): (name, tensor) for name, tensor in named}
         self._sizes: list[int] = [images.shape[1]]
         self._joined: list[int] = [FIXED]  # group -> a group that it is one with; itself if it is the first

@@ -85,11 +85,6 @@ def kept(mask: Mapping[str, Tensor]) -> int:
     return sum(int(m.sum()) for m in mask.values())
 
 
-def sparsity(mask: Mapping[str, Tensor]) -> float:
-    """s, the fraction of prunable weights that the mask removes (Table 1)."""
-    return 1 - kept(mask) / sum(m.numel() for m in mask.values())
-
-
 def dense_mask(weights: Mapping[str, Tensor], names: tuple[str, ...]) -> Mask:
     """The mask that keeps everything."""
     return {name: torch.ones_like(weights[name], dtype=torch.bool) for name in names}
@@ -126,8 +121,14 @@ def remove_lowest(scores: Mapping[str, Tensor], mask: Mapping[str, Tensor], coun
 
 
 def down_to(sparsity: float, scores: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> Mask:
-    """Remove the lowest scores until round(s·n) of the n prunable weights are gone."""
+    """Remove the lowest scores until round(s·n) of the n prunable weights are gone. Raises InputError if
+    these are all."""
     total = sum(m.numel() for m in mask.values())
+    require(
+        round(sparsity * total) < total,
+        f"A sparsity of {sparsity:g} leaves none of the {total} prunable weights. Take a smaller one, or "
+        "more prunable weights.",
+    )
     already = total - kept(mask)  # of a subnetwork it goes on from its mask
     return remove_lowest(scores, mask, max(0, round(sparsity * total) - already))
 

@@ -59,7 +59,28 @@ class Run:
             self.topology is None or self.mask is not None,
             "A topology changes a mask, and the run has none; give it one, a random mask for example.",
         )
+        self._check_parents()
         _ = self.digest  # while the ancestors' are known: first asked for later, it would recurse
+
+    def _check_parents(self) -> None:
+        """Raises InputError if masks or weights of another network are to be this one's.
+
+        Masks may come from other data, as tickets are carried between data sets; whole weights only where
+        the network has as many. Of custom data, which a description must not load, nothing is asked.
+        """
+        task, starts = self.task, set(runs_in(self.init))
+        for parent in self.parents:
+            its = parent.task
+            fits = (its.network, its.width) == (task.network, task.width)
+            known = ":" not in f"{task.network}{task.data}{its.data}"
+            if fits and known and parent in starts and its.data != task.data:
+                fits = its.parameters == task.parameters
+            require(
+                fits,
+                f"This run trains {_network(task)}; its {'start' if parent in starts else 'mask'} comes from "
+                f"{parent.name}, {_network(its)}. Masks and weights fit only the network that they were made "
+                "for: give both runs the same network and width, and images of as many channels and classes.",
+            )
 
     def with_(self, **changes) -> "Run":
         """The same run with some fields changed; without a mask there is no topology either."""
@@ -123,6 +144,10 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.name}, {setting(self)}, lr={self.recipe.lr:g}, seed={self.seed})"
+
+
+def _network(task: Task) -> str:
+    return f"{task.network} of width {task.width:g} on {task.data}"
 
 
 def ancestors(runs: Iterable[Run]) -> Iterator[Run]:

@@ -21,7 +21,8 @@ class Task:
     run; no run trains on them, and verdicts choose learning rates on them (0: on the test images, as in the
     paper). prunable: patterns of prunable weights (empty: the paper's rule).
     architecture: filled in for a custom network (`package.module:function`), a hash of what it
-    builds, so that an edited network is another task and not an old result.
+    builds and of the code of its function and classes, so that an edited network is another task and not an
+    old result.
 
     look_up: False for a description that is only read: custom networks and data sets are then not
     imported, since whoever wrote the description would choose the module and the function that is called.

@@ -159,7 +159,7 @@ class Store:
         """Keep a result. It is written to a draft and renamed, so it is whole or absent.
 
         A run that is there already gains the snapshots and weights that it lacked; its other files stay.
-        If the two trainings differ in their bits, one of them is set aside (`_complete`). Raises Unwritable
+        If the two trainings differ in their bits, one of them is set aside (`complete`). Raises Unwritable
         if the folder cannot be written.
         """
         final = self.path(trained.run)
@@ -171,7 +171,7 @@ class Store:
             except OSError:
                 if trained.run not in Store(self.folder):
                     raise
-                self._complete(final, draft)
+                self.complete(final, draft)
             sync_names(self.folder)
         return self.get(trained.run)
 
@@ -186,8 +186,8 @@ class Store:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _complete(self, final: Path, draft: Path) -> None:
-        """Give an entry what it lacks, from a second training of its run.
+    def complete(self, final: Path, draft: Path) -> None:
+        """Give an entry what it lacks, from a second training of its run in a folder of `draft`.
 
         Two trainings that differ in their bits, as on two devices, are never mixed. The first stays, unless
         it lacks what the second was run for, which it could never gain. The other one is set aside.

@@ -20,7 +20,7 @@ from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import kept
 from lthpaper.runs.run import Run, ancestors, setting
 from lthpaper.store.store import Result, Store
-from lthpaper.training.start import start
+from lthpaper.training.start import start, under
 
 WEIGHTS, START, MASK, ABOUT = "weights.safetensors", "start.safetensors", "mask.safetensors", "ticket.json"
 README = """\
@@ -66,8 +66,7 @@ class Ticket:
         pruned: with the masks of torch.nn.utils.prune, so that further training keeps them; without, pruned
         weights are ordinary zeros. The network's factory must be importable here.
         """
-        network = networks.build_seeded(0, **self.run.task.shape)
-        network.load_state_dict(self.weights if trained else self.start)
+        network = networks.loaded(self.weights if trained else self.start, **self.run.task.shape)
         for name, mask in self.mask.items() if pruned else ():
             owner, _, parameter = name.rpartition(".")
             prune.custom_from_mask(network.get_submodule(owner), parameter, mask)
@@ -115,7 +114,8 @@ def ticket(run: Run, store: Store) -> Ticket:
     require(run in store, f"{run} is not in {store.folder}: train it first.")
     try:
         weights, mask = store.weights(run)
-        began = start(run, store.weights)
+        # a topology changes the mask in training: the stored one is the last, and the first is made again
+        began = start(run, store.weights) if run.topology else under(run, mask, store.weights)
     except KeyError as error:
         raise InputError(
             f"The store lacks weights that the ticket {run} is made of ({error.args[0]}). Train it again, or "

@@ -10,7 +10,7 @@ from pathlib import Path
 from lthpaper.errors import InputError
 from lthpaper.runs.run import Run
 from lthpaper.store.checkpoints import FOLDER as CHECKPOINTS
-from lthpaper.store.entry import is_name, replacing
+from lthpaper.store.entry import is_name, replacing, sync_names
 from lthpaper.store.logs import FOLDER as LOGS
 from lthpaper.store.merge import CONFLICT, REFUSED, bring
 from lthpaper.store.store import Store
@@ -72,7 +72,8 @@ def unpack(parcel: Parcel, folder: Path, runs: Iterable[Run]) -> None:
 
 
 def take_in(parcel: Parcel, store: Store, runs: Iterable[Run]) -> None:
-    """Merge the results of another machine into the store. Raises InputError if one is refused."""
+    """Merge the results of another machine into the store. One of other bits than the store's is kept or set
+    aside by the rule of `Store.complete`. Raises InputError if one is refused."""
     runs = list(runs)
     names = {run.name for run in runs}
     store.folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,13 @@ def take_in(parcel: Parcel, store: Store, runs: Iterable[Run]) -> None:
         entries = {name: content for name, content in parcel.items() if name.partition("/")[0] in names}
         unpack(entries, Path(folder), runs)
         for brought in bring(Path(folder), store):
-            if brought.outcome in (REFUSED, CONFLICT):
+            if brought.outcome == CONFLICT:
+                with store.draft(brought.name) as draft:
+                    for path in (Path(folder) / brought.name).iterdir():
+                        path.rename(draft / path.name)
+                    store.complete(store.folder / brought.name, draft)
+                sync_names(store.folder)
+            elif brought.outcome == REFUSED:
                 raise InputError(
                     f"The result {brought.name} that another machine sent is refused: {brought.what}. "
                     "The same command trains it again."

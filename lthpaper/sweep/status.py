@@ -118,7 +118,8 @@ def status(store: Store, runs: Iterable[Run] = ()) -> Status:
     if not asked:
         return Status(done=len(there), **common)
     left = {name: run.cost for name, run in asked.items() if name not in there}
-    epochs = sum(left.values()) - sum(u.epoch for u in under_way if u.name in left)
+    trained = (max(0, u.epoch - asked[u.name].first_epoch) for u in under_way if u.name in left)
+    epochs = sum(left.values()) - sum(trained)
     done, waiting = len(asked) - len(left), len(set(left) - held)
     return Status(done=done, waiting=waiting, network_epochs=max(0, epochs), **common)
 

@@ -43,7 +43,7 @@ PLAIN_FORMS = [
     for last in (True, False)
 ]
 ROUNDING = {"fp64": 1e-6, "fp32": 1e-3, "bf16": 5e-2}  # what forms may differ by in their first steps
-VERSION = 2  # of what is remembered
+VERSION = 3  # of what is remembered
 
 
 class Unequal(RuntimeError):
@@ -77,7 +77,14 @@ def choose(run: Run, device: torch.device, team: Alone = ALONE) -> Choice:
     if team is not ALONE or data.card(run.task.data).streams:  # each run reads its own images
         return Choice(Form(channels_last=True), 1, {})
     recipe = run.recipe.with_(  # so small a rate that no step enlarges what forms round differently
-        epochs=10**6, lr=1e-6, schedule="step", milestones=(), warmup_epochs=0.0, mixup=0.0, micro_batch=0
+        epochs=10**6,
+        lr=1e-6,
+        schedule="step",
+        milestones=(),
+        warmup_epochs=0.0,
+        mixup=0.0,
+        batch_size=run.recipe.micro_batch or run.recipe.batch_size,  # what one forward pass takes
+        micro_batch=0,
     )
     return _remembered(run.with_(seed=0, init=Fresh(), mask=None, recipe=recipe), str(device))
 

@@ -101,7 +101,8 @@ def check_last_batch(run: Run, images: int) -> None:
     network = networks.build_seeded(0, **shape)
     image = torch.zeros(1, 1, shape["in_channels"], shape["size"], shape["size"])
     try:
-        OneByOne(network)(stack([networks.tensors(network)]), image, True)
+        logits = OneByOne(network)(stack([networks.tensors(network)]), image, True)
+        require(logits.shape[:2] == (1, 1), f"it gives logits {(*logits.shape[1:],)}, not (1, classes)")
     except Exception as error:  # whatever the network's own code raises
         raise InputError(
             f"Network {run.task.network!r} fails on a batch of one image, the last of {images:,} in batches "

@@ -18,12 +18,14 @@ class Growth:
 
     def __init__(self, topology: Topology, runs: Sequence[Run], masks: Sequence[Mask]):
         self.topology, self.runs = topology, list(runs)
+        self.begun = list(masks)
         self.counts = [{name: int(m.sum()) for name, m in mask.items()} for mask in masks]
 
     def mask(self, optimizer: Optimizer, i: int) -> Mask:
         """Run i's mask as it is now, on the CPU."""
         pruned = optimizer.layout.views(optimizer.pruned)
-        return {name: ~pruned[name][i].cpu() for name in self.counts[i]}
+        # of a weight that the network has frozen the mask stays
+        return {n: ~pruned[n][i].cpu() if n in pruned else m for n, m in self.begun[i].items()}
 
     @torch.no_grad()
     def change(self, optimizer: Optimizer, share: float, number: int) -> None:
@@ -36,6 +38,8 @@ class Growth:
         weights, gradients, pruned = views(optimizer.flat), views(optimizer.gradient), views(optimizer.pruned)
         for i, (run, counts) in enumerate(zip(self.runs, self.counts, strict=True)):
             for name, count in counts.items():
+                if name not in pruned:
+                    continue
                 own, kept = weights[name][i], ~pruned[name][i]
                 by_gradient = self.topology.rule == "rigl"
                 wish = gradients[name][i].abs() if by_gradient else _chance(run.seed, name, number, own)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lthpaper.data import DataSet
 from lthpaper.data.augment import derived_seed, mixing
+from lthpaper.errors import InputError
 from lthpaper.runs.masks import Mask
 from lthpaper.runs.recipe import learning_rate
 from lthpaper.runs.run import Run
@@ -266,19 +267,30 @@ def repeatable(device: torch.device) -> Iterator[None]:
     """Arithmetic that is the same every time, while packs train; what was set before comes back.
 
     On a CPU one thread a pack: sums are then always split alike, and a worker a core is faster. On a GPU
-    float32 is float32 (not TF32), and cuDNN takes only algorithms that give the same bits twice.
+    float32 is float32 (not TF32), and cuDNN takes only algorithms that give the same bits twice. Raises
+    InputError there if torch cannot say what was set.
     """
-    threads = torch.get_num_threads()
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    flags = (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, products.allow_tf32)
     if device.type == "cpu":
         keep_freed_memory()
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
-    else:
-        cudnn.allow_tf32, products.allow_tf32 = False, False
-        cudnn.deterministic, cudnn.benchmark = True, False
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+        return
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    try:
+        flags = (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, products.allow_tf32)
+    except RuntimeError as error:
+        raise InputError(
+            "TF32 was set by fp32_precision, and torch does not mix that with allow_tf32, by which it is "
+            "switched off here and on again. Set it by allow_tf32 alone, or not at all: networks train in "
+            "float32 whatever is set."
+        ) from error
+    cudnn.allow_tf32, products.allow_tf32 = False, False
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
         cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, products.allow_tf32 = flags

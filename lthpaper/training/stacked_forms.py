@@ -106,7 +106,7 @@ def _on_tokens(node: fx.Node) -> Form:
     if own and name in tokens.SHAPES:
         return lambda c, *args, **how: tokens.SHAPES[name](*args, **how)
     if ((own or functional) and name in tokens.EQUAL_EVERYWHERE) or target in tokens.EQUAL_FUNCTIONS:
-        return lambda c, *args, **how: _called(node, tokens.aligned(args), how)
+        return lambda c, *args, **how: _called(node, *_aligned(args, how))
     if ((own or functional) and name in tokens.ROUNDED) or target in tokens.ROUNDED_FUNCTIONS:
         return lambda c, *args, **how: _alone(node, args, how)
     raise NotStackable(f"no pack form of {name}")
@@ -118,6 +118,12 @@ def _of_sizes(target: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return target(*args)
 
 
+def _aligned(args: tuple[Any, ...], how: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """`tokens.aligned` over all arguments, those by keyword too."""
+    every = tokens.aligned([*args, *how.values()])
+    return every[: len(args)], dict(zip(how, every[len(args) :], strict=True))
+
+
 def _called(node: fx.Node, args: Any, how: Mapping[str, Any]) -> Any:
     target: Any = node.target
     return getattr(args[0], target)(*args[1:], **how) if node.op == "call_method" else target(*args, **how)
@@ -127,7 +133,7 @@ def _alone(node: fx.Node, args: tuple[Any, ...], how: Mapping[str, Any]) -> Tens
     """A function of one network's tensors, which come first among its arguments."""
     inputs = [a for a in args if isinstance(a, Tensor)]
     rest = args[len(inputs) :]
-    if any(isinstance(a, Tensor) for a in rest):
+    if any(isinstance(a, Tensor) for a in (*rest, *how.values())):
         raise NotStackable(f"no pack form of {node.target} of these arguments")
     return tokens.alone(lambda *own: _called(node, [*own, *rest], how), *inputs)
 

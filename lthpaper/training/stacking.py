@@ -9,12 +9,14 @@ depend on who shares its pack. A network that cannot be stacked runs one by one 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from lthpaper import networks
 from lthpaper.training.stacked_forms import form_of
 from lthpaper.training.stacked_layers import Context, NotStackable, State
 from lthpaper.training.stacked_tokens import DRAWING
@@ -63,7 +65,7 @@ class Program:
             forms[node], is_image = form_of(node, modules, images)
             if is_image:
                 images.add(node)
-        self.draws = any(map(_draws, modules.values())) or any(n.target in DRAWING for n in graph.nodes)
+        self.draws = any(map(_draws, modules.values())) or any(map(_draws_there, graph.nodes))
         numbers = {node: i for i, node in enumerate(graph.nodes)}
         used: set[fx.Node] = set()
         steps = []
@@ -116,6 +118,15 @@ def _draws(module: nn.Module) -> bool:
     return (isinstance(module, nn.Dropout) and module.p > 0) or (
         isinstance(module, nn.MultiheadAttention) and module.dropout > 0
     )
+
+
+def _draws_there(node: fx.Node) -> bool:
+    """Whether a function of the network's own forward draws: one whose probability is not 0."""
+    if node.target not in DRAWING:
+        return False
+    place, name, usual = (1, "p", 0.5) if node.target is F.dropout else (4, "dropout_p", 0.0)
+    given = node.args[place] if len(node.args) > place else node.kwargs.get(name, usual)
+    return bool(given != 0)
 
 
 @dataclass
@@ -177,14 +188,28 @@ class OneByOne:
     network: nn.Module
     draws = True  # for all that is known
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Every tensor's name in every module that has it -> the one that it is kept under. A layer may stand
+        in several places, and layers may share weights."""
+        kept = {id(t): n for n, t in (*self.network.named_parameters(), *self.network.named_buffers())}
+        return {
+            f"{prefix}.{name}".lstrip("."): kept[id(tensor)]
+            for prefix, module in self.network.named_modules()
+            for name, tensor in (*module._parameters.items(), *module._buffers.items())
+            if tensor is not None
+        }
+
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
         """x: (K, B, ...) -> logits (K, B, classes). seeds: one a network, for what it draws (dropout)."""
         self.network.train(training)
         logits = []
         for i in range(x.shape[0]):
-            own = {name: value[i] for name, value in state.items()}
+            own = {name: state[kept][i] for name, kept in self.names.items()}
             with _seeded(seeds[i] if seeds else 0, x.device):
-                logits.append(torch.func.functional_call(self.network, own, (x[i],)))
+                # by all their names: torch would leave its tensors in a layer that stands in several places
+                found = torch.func.functional_call(self.network, own, (x[i],), tie_weights=False)
+                logits.append(found)
         return torch.stack(logits)
 
 
@@ -214,7 +239,9 @@ def program(
     example: a batch (B, C, H, W); the pack form must agree with the network itself on it, both in
     training and in evaluation, or it is not used. Raises what the network raises on its own.
     """
-    state = stack([dict(network.named_parameters()) | dict(network.named_buffers())] * 2)
+    own = networks.tensors(network)
+    # two networks that differ: a pack form that mixes equal ones computes the same
+    state = stack([own, {n: 1.1 * t if t.is_floating_point() else t for n, t in own.items()}])
     inputs = torch.stack([example, example.flip(-1)])
     alone = OneByOne(network)
     try:  # float64: a batch-norm over four vectors can take float32's rounding to any size

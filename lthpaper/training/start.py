@@ -25,7 +25,11 @@ def initial_weights(run: Run) -> Weights:
 def start(run: Run, load: Load | None, data: DataSet | None = None) -> Start:
     """θ ⊙ m from which a run trains; `load` gives its ancestors' weights and masks. data: the run's, for
     masks that are made from images."""
-    mask = None if run.mask is None else made_mask(run, load, data)
+    return under(run, None if run.mask is None else made_mask(run, load, data), load)
+
+
+def under(run: Run, mask: Mask | None, load: Load | None) -> Start:
+    """θ ⊙ m from which a run trains under a mask that was made already, such as a stored one."""
     weights = run.init.weights(run.task, mask, load)
     if mask is None:
         return Start(weights, None)

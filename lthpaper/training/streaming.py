@@ -46,7 +46,7 @@ def loaders() -> int:
 
 
 def order(items: Encoded, seed: int, epoch: int) -> Tensor:
-    """The order of an epoch, (N,) int64: any order is as likely as any other.
+    """The order of an epoch of photographs, (N,) int64: any order is as likely as any other.
 
     Images stored in groups that are only read together (parquet) are not: the groups come in random order,
     and images are shuffled among groups of some two thousand images that follow each other.
@@ -103,10 +103,13 @@ class StreamedFeed(Feed):
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         card = self.data.card
-        orders = [order(self.files.train, run.seed, epoch) for run in self.runs]
         drawn = [
             None if card.streams else draws(r.seed, epoch, self.images, card.pad, card.flip)
             for r in self.runs
+        ]
+        orders = [  # images of one size have the order that they have in memory
+            order(self.files.train, run.seed, epoch) if own is None else own[0]
+            for run, own in zip(self.runs, drawn, strict=True)
         ]
         batches = []
         for step in range(first_step, self.steps):

@@ -343,6 +343,26 @@ def test_statistics_are_the_mean_over_the_batches_they_are_given():
     assert not network.training
 
 
+@pytest.mark.parametrize("size", [4, 5], ids=["4 + 4 + 3", "5 + 5 + 1, which is joined"])
+def test_every_image_weighs_the_same_in_the_statistics(size):
+    images = torch.randn(11, 2, generator=torch.Generator().manual_seed(0))
+    images[-1] += 100
+    network = nn.Sequential(nn.BatchNorm1d(2))
+    estimate_statistics(network, images.split(size))
+    torch.testing.assert_close(network[0].running_mean, images.mean(0))
+
+
+def test_equal_batches_give_the_bits_of_torchs_own_average():
+    """Published barriers were computed with it."""
+    images = torch.randn(35, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    ours, torchs = nn.Sequential(nn.BatchNorm2d(3)), nn.BatchNorm2d(3, momentum=None)
+    estimate_statistics(ours, images.split(5))
+    for batch in images.split(5):
+        torchs(batch)
+    assert torch.equal(ours[0].running_mean, torchs.running_mean)
+    assert torch.equal(ours[0].running_var, torchs.running_var)
+
+
 class Branching(nn.Module):
     """Its forward looks at values, so torch.fx cannot follow it."""
 

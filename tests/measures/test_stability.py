@@ -11,6 +11,7 @@ from plain_loop import few_digits
 import lthpaper as lth
 from lthpaper import networks
 from lthpaper.data import load
+from lthpaper.data.augment import as_tested
 from lthpaper.figures import FIGURES
 from lthpaper.measures import stability
 from lthpaper.report.results_export import export
@@ -66,7 +67,7 @@ def test_batch_norm_statistics_are_estimated_anew_whatever_they_were():
     assert stability.errors(TASK, done.weights, FEW) == stability.errors(TASK, wrong, FEW)
     network = networks.build_seeded(0, **TASK.shape)
     network.load_state_dict(done.weights)
-    x = stability._normalised(FEW.images.train, FEW)
+    x = as_tested(FEW.images.train, FEW.card, torch.float32)
     right = (network.train()(x).argmax(1) == FEW.images.train_labels).sum()  # one batch: its own statistics
     found, _ = stability.errors(TASK, done.weights, FEW)
     assert found == pytest.approx(100 * (1 - int(right) / 40), abs=2.6)  # variances over n − 1 and n

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -312,3 +313,100 @@ def test_a_network_of_one_s_own_is_counted_even_if_it_reads_values_while_it_buil
 def test_a_network_that_cannot_be_built_says_why(name, width, size, said):
     with pytest.raises(InputError, match=said):
         networks.build(name, width=width, size=size)
+
+
+class Sharing(nn.Module):
+    """Two layers share a weight, and no state_dict has its buffer."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, num_classes)
+        self.second.weight = self.first.weight
+        self.register_buffer("shift", torch.zeros(3), persistent=False)
+
+    def forward(self, x):
+        return self.last(self.second(self.first(x + self.shift)))
+
+
+def test_shared_weights_and_buffers_outside_the_state_dict_are_loaded():
+    name, x = networks.local(Sharing), torch.ones(1, 3)
+    trained = networks.build_seeded(1, name, 10)
+    trained.shift += 2
+    weights = networks.tensors(trained)
+    assert "second.weight" not in weights
+    again = networks.loaded(weights, name, num_classes=10)
+    assert torch.equal(again(x), trained(x))
+    assert again.second.weight is again.first.weight
+    lacking = {n: w for n, w in weights.items() if n != "shift"}
+    for other in (lacking, weights | {"shift": torch.zeros(1)}):
+        with pytest.raises(InputError, match="do not fit the network 'local:Sharing': shift is on one side"):
+            networks.loaded(other, name, num_classes=10)
+
+
+FAILING = {  # a file of the user's own -> what is said
+    "syntax": ("def make(:", "its file failed .SyntaxError: .*syntax_file.py, line 1"),
+    "raising": ("1 / 0", "its file failed .ZeroDivisionError: division by zero, raising_file.py line 1"),
+    "leaving": ("import sys; sys.exit(3)", "its file failed .SystemExit: 3"),
+    "typo": (
+        "from torch import nn\ndef make(): return nn.Sequentail()",
+        "factory failed .*Sequentail.* line 2",
+    ),
+    "half": ("from torch import nn\ndef make(): return nn.Linear(3.5, 2)", "its factory failed .TypeError"),
+    "built": ("from torch import nn\nmake = nn.Linear(3, 2)", "is a Linear; name a function that builds"),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_errors_in_a_file_of_one_s_own_are_one_sentence(case, tmp_path, monkeypatch):
+    source, said = FAILING[case]
+    (tmp_path / f"{case}_file.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=said):
+        networks.skeleton(f"{case}_file:make", 10)
+
+
+def test_a_file_is_named_as_a_module():
+    with pytest.raises(InputError, match=r"drop the \.py, mynets:make"):
+        networks.factory("./mynets.py:make")
+
+
+def test_an_edited_base_class_is_another_architecture(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = "from torch import nn\nclass Base(nn.Linear):\n    def forward(self, x): return {}\n"
+    found = set()
+    for number, result in enumerate(("x", "2 * x")):
+        (tmp_path / f"bases{number}.py").write_text(source.format(result))
+        made = f"from bases{number} import Base\nclass Net(Base): pass\ndef make(): return Net(3, 2)\n"
+        (tmp_path / f"derived{number}.py").write_text(made)
+        found.add(networks.architecture(f"derived{number}:make", num_classes=2))
+    assert len(found) == 2
+
+
+def scaled_draw(num_classes: int = 10, scale: float = 1.0) -> nn.Module:
+    network = nn.Linear(3, num_classes)
+    network.weight.data.mul_(scale)
+    return network
+
+
+class Maker:
+    def __call__(self, num_classes: int = 10) -> nn.Module:
+        return nn.Linear(3, num_classes)
+
+
+def test_partials_and_objects_that_are_called_have_an_architecture_of_their_own():
+    makers = [partial(scaled_draw, scale=2.0), partial(scaled_draw, scale=3.0), scaled_draw, Maker()]
+    found = [networks.architecture(networks.local(make)) for make in makers]
+    assert len(set(found)) == len(makers)  # what they build looks the same
+    again = [networks.architecture(networks.local(make)) for make in (makers[0], Maker())]
+    assert again == [found[0], found[3]]
+
+
+def test_torchs_default_dtype_changes_no_draw():
+    expected = networks.build_seeded(3, "resnet8", 10).state_dict()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = networks.build_seeded(3, "resnet8", 10).state_dict()
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(found[n], expected[n]) and found[n].dtype == t.dtype for n, t in expected.items())

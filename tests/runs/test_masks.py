@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations, prune
 
 from lthpaper import networks
 from lthpaper.errors import InputError
-from lthpaper.runs.masks import Mask, dense_mask, global_magnitude, kept, prunable, sparsity
+from lthpaper.runs.masks import Mask, dense_mask, global_magnitude, kept, prunable
 from lthpaper.runs.pruning.imp import Imp
 from lthpaper.runs.pruning.omp import Omp
 from lthpaper.runs.recipe import Recipe
@@ -120,9 +120,13 @@ def test_global_magnitude_is_the_definition_ties_included(seed, sizes, levels, s
     seed=st.integers(0, 99),
 )
 def test_omp_prunes_exactly_the_rounded_number(sizes, s, seed):
-    weights = drawn(seed, tuple(sizes), levels=2)
-    mask = Omp(after=UNPRUNED, sparsity=s).prune(weights, everything(weights))
-    assert kept(mask) == sum(sizes) - round(s * sum(sizes))
+    weights, rule = drawn(seed, tuple(sizes), levels=2), Omp(after=UNPRUNED, sparsity=s)
+    left = sum(sizes) - round(s * sum(sizes))
+    if not left:
+        with pytest.raises(InputError, match=f"leaves none of the {sum(sizes)} prunable weights"):
+            rule.prune(weights, everything(weights))
+    else:
+        assert kept(rule.prune(weights, everything(weights))) == left
 
 
 @given(
@@ -134,6 +138,10 @@ def test_every_imp_round_removes_exactly_the_rounded_share_of_what_is_left(sizes
     weights = drawn(0, tuple(sizes))
     mask, left = everything(weights), sum(sizes)
     for _ in range(rounds):
+        if not round(rate * left):  # it would stay there, round after round
+            with pytest.raises(InputError, match=f"removes none of the {left} weights that are left"):
+                Imp(after=UNPRUNED, rate=rate).prune(weights, mask)
+            break
         mask = Imp(after=UNPRUNED, rate=rate).prune(weights, mask)
         left -= round(rate * left)
         assert kept(mask) == left
@@ -146,7 +154,7 @@ def test_after_k_rounds_the_density_is_the_kth_power_of_08():
     for k in range(1, 21):
         mask = Imp(after=UNPRUNED).prune(weights, mask)
         assert abs(kept(mask) - total * 0.8**k) <= 2.5  # half a weight a round, shrinking by 0.8 each
-    assert sparsity(mask) == pytest.approx(1 - 0.8**20, abs=1e-5)
+    assert 1 - kept(mask) / total == pytest.approx(1 - 0.8**20, abs=1e-5)
 
 
 @given(seed=st.integers(0, 999), rounds=st.integers(1, 8))
@@ -309,9 +317,12 @@ def test_a_weight_that_is_computed_from_others_is_refused_unless_patterns_leave_
 # --- how sparse ---
 
 
-def test_sparsity_is_the_share_of_prunable_weights_removed():
-    mask = {"a": torch.tensor([True, False, False, False]), "b": torch.ones(12, dtype=torch.bool)}
-    assert (kept(mask), sparsity(mask)) == (13, 3 / 16)
+def test_rules_that_would_leave_nothing_say_so():
+    weights = drawn(0, (1000,))
+    with pytest.raises(InputError, match=r"0\.9996 leaves none of the 1000 prunable weights"):
+        Omp(after=UNPRUNED, sparsity=0.9996).prune(weights, everything(weights))
+    with pytest.raises(InputError, match=r"rate 0\.2 removes none of the 2 weights that are left"):
+        Imp(after=UNPRUNED).prune(drawn(0, (2,)), everything(drawn(0, (2,))))
 
 
 @pytest.mark.parametrize("s", [1, 1.0, -0.1, 91.4, math.nan, math.inf, "0.9", None])

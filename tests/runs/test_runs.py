@@ -364,7 +364,7 @@ def hostile(*path_and_value) -> dict:
         ("seed", 5),
         ("init", "epoch", 5),
         ("mask", "rate", 0.3),
-        ("task", "width", 0.5),
+        ("task", "train_images", 100),
     ],
 )
 def test_a_changed_description_is_detected(path):
@@ -478,6 +478,25 @@ def test_a_seed_is_a_whole_number(seed):
         Fresh(seed)
     with pytest.raises(InputError, match="whole number"):
         Run(TASK, Recipe(), seed=seed)
+
+
+@pytest.mark.parametrize("part", [{"mask": Omp(DENSE, 0.5)}, {"init": Rewind(to=DENSE, epoch=4)}], ids=list)
+def test_masks_and_weights_of_another_network_are_refused(part):
+    for other in (TASK.with_(width=0.5), Task("resnet20", "digits")):
+        with pytest.raises(InputError, match=f"comes from {DENSE.name}.* the same network and width"):
+            Run(other, Recipe(), **part)
+    assert Run(TASK.with_(train_images=100), Recipe(), **part).parents == (DENSE,)
+    with pytest.raises(InputError, match="the same network and width"):
+        from_json(hostile("runs", TOP, "task", "width", 0.5))
+
+
+def test_a_mask_goes_to_other_data_and_weights_only_where_they_have_the_networks_shapes():
+    coloured = Task("resnet8", "cifar10")
+    assert Run(coloured, Recipe(), mask=Omp(DENSE, 0.5)).parents == (DENSE,)
+    with pytest.raises(InputError, match="as many channels and classes"):
+        Run(coloured, Recipe(), init=Rewind(to=DENSE, epoch=4))
+    small = Task("resnet8", "cifar10-16")
+    assert Run(small, Recipe(), init=Rewind(to=pretraining(coloured, Recipe()), epoch=4)).first_epoch == 4
 
 
 @pytest.mark.parametrize("epoch", [-1, 161, 4.0, True, None])

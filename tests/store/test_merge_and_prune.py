@@ -19,7 +19,7 @@ from lthpaper.runs.digest import digest
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.settings import lt_omp, pretraining, rewound
 from lthpaper.runs.task import Task
-from lthpaper.store import merge, prune
+from lthpaper.store import merge, prune, transfer
 from lthpaper.store.check import check_store
 from lthpaper.store.entry import FORMAT, MASK, RESULT, RUN, WEIGHTS, Unwritable, checksum, file_checksum
 from lthpaper.store.merge import bring
@@ -340,6 +340,23 @@ def test_weights_of_other_bits_come_with_their_own_result_and_the_old_one_is_kep
     assert_same(other.weights(SUB)[0], trained.weights)
     assert set(before.values()) <= set(everything_in(other).values())
     assert [p.name.rpartition("-")[0] for p in (other.folder / "replaced").iterdir()] == [SUB.name]
+
+
+def test_weights_of_other_bits_come_back_from_another_machine_too(store, other, tmp_path):
+    put(store, SUB)
+    list(bring(store.folder, other, weights=False))
+    trained = result_of(SUB, accuracy=60.0)
+    moved = {n: w + 1 if w.is_floating_point() else w for n, w in trained.weights.items()}
+    there = Store(tmp_path / "there")
+    there.put(dataclasses.replace(trained, weights=moved), "abc", {})
+    transfer.take_in(transfer.results([SUB], there.folder), other, [SUB])
+    assert_same(other.weights(SUB)[0], moved)
+    transfer.take_in(transfer.results([SUB], store.folder), other, [SUB])  # brings nothing that is missing
+    assert_same(other.weights(SUB)[0], moved)
+    assert all(SUB.name in path.name for path in (other.folder / "replaced").iterdir())
+    assert len(list((other.folder / "replaced").iterdir())) == 2
+    assert statuses(other) == {SUB.name: "good"}
+    assert not list(other.folder.glob(".draft*"))
 
 
 # --- prune ---

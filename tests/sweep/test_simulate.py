@@ -5,8 +5,10 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import parametrizations
 
-from lthpaper import data
+from lthpaper import data, networks
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining
@@ -140,6 +142,37 @@ def test_the_speed_of_every_recipe_can_be_measured():
     recipe = Recipe(epochs=1, batch_size=20, milestones=(), schedule="cosine", warmup_epochs=1)
     run = pretraining(TASK, recipe)
     assert measure.speeds([run], "cpu").of(run).epoch(run, 2) > 0
+
+
+def normed(num_classes: int = 10) -> nn.Module:
+    first = parametrizations.weight_norm(nn.Linear(64, 32))
+    layers = (nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 16), nn.Linear(16, num_classes))
+    return nn.Sequential(nn.Flatten(), first, *layers)
+
+
+def reads_as_it_builds(num_classes: int = 10) -> nn.Module:
+    assert torch.ones(()).item() == 1
+    return normed(num_classes)
+
+
+class ReadsAsItRuns(nn.Module):
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.body = normed(num_classes)
+
+    def forward(self, x):
+        return self.body(x if x.sum() >= 0 else -x)
+
+
+@pytest.mark.parametrize("factory", [normed, reads_as_it_builds, ReadsAsItRuns])
+def test_the_operations_of_any_network_that_trains_are_counted(factory):
+    task = Task(networks.local(factory), "digits")
+    first, rest = 64 * 32, 32 * 16 + 16 * 10
+    assert flops.per_image(task) == (2 * (2 * first + 3 * rest), 0)
+
+
+def test_a_network_whose_last_images_are_one_pixel_is_counted():
+    assert flops.layers(Task("vgg16", "cifar10-16")) == 14
 
 
 def test_what_there_is_no_time_to_measure_is_scaled_by_its_operations(monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lthpaper.runs.recipe import Recipe
-from lthpaper.runs.run import Run
+from lthpaper.runs.run import Rewind, Run
 from lthpaper.runs.settings import lt_omp, pretraining
 from lthpaper.runs.task import Task
 from lthpaper.store.locks import Locks
@@ -86,3 +86,11 @@ def test_the_lines_that_training_writes_are_the_lines_that_are_read(store):
         locks.take(dense(0))
         assert status(store).under_way[0].epoch == 5
         assert "epoch 5 of 20" in status(store)._repr_html_()
+
+
+def test_of_a_rewound_run_only_its_own_epochs_count(store):
+    late = dense(0).with_(init=Rewind(to=dense(0), epoch=8), seed=9)
+    write(store, late, (60, "cpu: 14 of 20 epochs, train loss 0.4"))
+    with Locks(store.folder) as locks:
+        locks.take(late)
+        assert status(store, [late]).network_epochs == 20 + (12 - 6)

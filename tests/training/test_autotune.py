@@ -120,6 +120,16 @@ def test_a_form_that_computes_something_else_is_left_out_in_every_size():
     assert not any(tried.startswith("one by one") for tried in choice.tried)
 
 
+def test_what_is_measured_is_one_forward_pass_and_named_so(monkeypatch):
+    monkeypatch.setattr(autotune, "_remembered", lambda run, name: run)
+    whole, parts = (
+        choose(pretraining(TASK, Recipe(batch_size=size, micro_batch=micro)), torch.device("cuda"))
+        for size, micro in ((64, 0), (1024, 64))
+    )
+    assert (parts.recipe.batch_size, parts.recipe.micro_batch) == (64, 0)
+    assert parts == whole  # one digest, so one choice is remembered for both
+
+
 @pytest.fixture
 def no_clock(monkeypatch):
     """A try on a CPU: it answers what a GPU would be asked."""

@@ -148,6 +148,22 @@ def test_in_float64_a_pack_trains_as_the_algorithm_does_by_hand(rule, recipe):
             torch.testing.assert_close(results[run].weights[name], weight.detach(), rtol=1e-6, atol=1e-9)
 
 
+def half_frozen(num_classes: int = 10) -> nn.Module:
+    layers = nn.Flatten(), nn.Linear(64, 12), nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, num_classes)
+    network = nn.Sequential(*layers)
+    network[2].weight.requires_grad_(False)
+    return network
+
+
+def test_the_mask_of_a_weight_that_the_network_has_frozen_stays():
+    task = Task(f"{__name__}:half_frozen", "digits")
+    run = sparse(rule="set", recipe=RECIPE.with_(epochs=2, milestones=()), s=0.5, task=task)
+    (result,) = train([run], FEW)
+    begun = start(run, None).mask
+    assert torch.equal(result.mask["2.weight"], begun["2.weight"])
+    assert not torch.equal(result.mask["3.weight"], begun["3.weight"])
+
+
 # --- every step ---
 
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from plain_loop import bits, few_digits, plain_training, same_bits
 from torch import nn
 
+from lthpaper import networks
 from lthpaper.networks import skeleton
 from lthpaper.networks.vit import Block
 from lthpaper.runs.masks import layers, prunable
@@ -105,6 +106,24 @@ NETWORKS = {
     "channels-last": ChannelsLast,
 }
 DROPPING = {name for name in NETWORKS if "dropout" in name} | {"channels-last"}
+
+
+class Fused(nn.Module):
+    """Attention by torch's own function, and a dropout of its own in the forward."""
+
+    def __init__(self, dropout: float, attention: float):
+        super().__init__()
+        self.head, self.dropout, self.attention = nn.Linear(64, 10), dropout, attention
+
+    def forward(self, x):
+        x = F.dropout(x.squeeze(1), self.dropout)
+        return self.head(F.scaled_dot_product_attention(x, x, x, None, self.attention).flatten(1))
+
+
+def test_a_forward_draws_only_where_a_probability_is_above_0():
+    for dropout, attention in ((0.0, 0.0), (0.1, 0.0), (0.0, 0.1)):
+        assert draws(Program(Fused(dropout, attention))) == (dropout + attention > 0)
+    assert not draws(Program(networks.build_seeded(0, "vit", 10, 0.1, 1, 8)))  # so its steps can be recorded
 
 
 def state_of(nets: list[nn.Module]) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from lthpaper.networks import NETWORKS
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.settings import pretraining
 from lthpaper.runs.task import Task
+from lthpaper.training import stacked_tokens
 from lthpaper.training.loop import train
 from lthpaper.training.pack import Pack
 from lthpaper.training.result import Start
@@ -179,11 +180,35 @@ class Normed(nn.Module):
         return self.last(self.hidden(self.norm(self.first(x.flatten(1))).relu()))
 
 
+class Repeated(nn.Module):
+    """One layer in three places."""
+
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(64, 64)] * 3)
+        self.last = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.layers:
+            x = layer(x).relu()
+        return self.last(x)
+
+
+class Squeezed(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.last = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        return self.last(x.flatten(1)).squeeze()
+
+
 def own(kind: type) -> Task:
     return Task(f"{__name__}:{kind.__name__}", "digits")
 
 
-STACKED = {Own: "", Frozen: "", Normalising: "", Dropping: ""}
+STACKED = {Own: "", Repeated: "", Frozen: "", Normalising: "", Dropping: ""}
 ONE_BY_ONE = {
     Noisy: "no pack form of randn_like",
     Tied: "fails",
@@ -209,6 +234,12 @@ def test_networks_of_ones_own_train_as_their_plain_loop_stacked_or_not(kind):
         assert result.curves["train_loss"] == pytest.approx(means, rel=1e-12)
         for key, weight in trained.named_parameters():
             torch.testing.assert_close(result.weights[key], weight.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_a_last_batch_of_one_image_whose_logits_lose_an_axis_is_refused():
+    run = pretraining(own(Squeezed), RECIPE.with_(batch_size=39), 0)
+    with pytest.raises(InputError, match=r"the last of 40 in batches of 39: it gives logits \(10,\)"):
+        list(train([run], FEW))
 
 
 def test_frozen_parameters_stay_as_they_are():
@@ -325,6 +356,35 @@ def test_a_pack_form_is_used_only_where_it_is_right(name):
     with torch.no_grad():
         found = forward(state_of([network, network]), x, training=False)
         torch.testing.assert_close(found[1], network.eval()(x[1]), rtol=1e-4, atol=1e-5)
+
+
+class Scaled(nn.Module):
+    """Two networks of two classes: without alignment a scale of each network meets the classes' axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.scale = nn.Linear(64, 2), nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return torch.mul(self.last(x.flatten(1)), other=self.scale)
+
+
+def test_a_tensor_given_by_keyword_is_each_networks_own():
+    network, x = Scaled(), torch.randn(2, 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    forward, why = program(network, x[0])
+    assert isinstance(forward, Program), why
+    state = state_of([network, network])
+    state["scale"] = torch.tensor([1.0, 5.0])
+    with torch.no_grad():
+        found, expected = (form(state, x, training=False) for form in (forward, OneByOne(network)))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_pack_form_that_mixes_networks_is_found_out_though_the_trial_has_one_network(monkeypatch):
+    monkeypatch.setattr(stacked_tokens, "aligned", list)
+    forward, why = program(Scaled(), torch.randn(4, 1, 8, 8))
+    assert isinstance(forward, OneByOne)
+    assert "something else" in why
 
 
 @pytest.mark.parametrize("channels", [3, 6, 16])

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import encoded, noise
+from pictures import encoded, noise, write_parquet
 from PIL import Image
 
 from benchmarks import loading
 from lthpaper import data, memory
-from lthpaper.data import Card, DataSet, Images, folders, own
+from lthpaper.data import Card, DataSet, Images, folders, own, parquet
 from lthpaper.data.augment import derived_seed, normalised
 from lthpaper.data.files import Files
 from lthpaper.errors import InputError
@@ -208,9 +208,21 @@ def test_what_the_host_cannot_hold_stays_in_its_files(three_ways, tmp_path, monk
     data._load.cache_clear()
     monkeypatch.delenv(memory.HOST)
     same = data.load(f"{module}:noise", tmp_path, train_images=40)
+    assert found.fingerprint == same.fingerprint  # one copy, whatever memory is free
     streamed, resident = (feed([run()], d, CPU, torch.float32) for d in (found, same))
     assert [type(each) for each in (streamed, resident)] == [StreamedFeed, ResidentFeed]
     assert_same(batches(streamed), batches(resident))
+
+
+def test_images_of_one_size_in_parquet_files_have_the_order_that_they_have_in_memory(tmp_path):
+    for part in ("train", "test"):
+        write_parquet(tmp_path / f"{part}-00000-of-00001.parquet", noise(40, 12), [0, 1] * 20, "label")
+    files = parquet.files(tmp_path, image="img")
+    images = files.decoded(12, 3)
+    card = replace(own.card_of(images), pad=2)
+    resident = ResidentFeed([run()], DataSet("set", card, images, ""), CPU, torch.float32)
+    streamed = StreamedFeed([run()], DataSet("set", card, files, ""), CPU, torch.float32)
+    assert_same(batches(resident), batches(streamed))
 
 
 @pytest.mark.parametrize("count", ["0", "1"])

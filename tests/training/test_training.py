@@ -4,6 +4,7 @@ import importlib
 import linecache
 import math
 import random
+import subprocess
 import sys
 
 import numpy as np
@@ -507,3 +508,28 @@ def test_a_network_of_ones_own_that_was_edited_is_another_task(tmp_path, monkeyp
     assert before.architecture != after.architecture
     with pytest.raises(InputError, match="has changed since"):
         next(train([Run(before, Recipe(epochs=1, milestones=()))], DIGITS))
+
+
+MIXED = """
+import torch
+from lthpaper.errors import InputError
+from lthpaper.training.pack import repeatable
+
+torch.backends.cuda.matmul.fp32_precision = "tf32"
+torch.backends.cudnn.conv.fp32_precision = "ieee"
+with repeatable(torch.device("cpu")):
+    print(torch.get_num_threads())
+try:
+    with repeatable(torch.device("cuda")):
+        pass
+except InputError as error:
+    print(error)
+"""
+
+
+def test_tf32_set_by_the_newer_names_stops_no_training_on_a_cpu_and_is_said_on_a_gpu():
+    done = subprocess.run([sys.executable, "-c", MIXED], capture_output=True, text=True)  # it is global
+    assert done.returncode == 0, done.stderr
+    threads, said = done.stdout.splitlines()
+    assert threads == "1"
+    assert "Set it by allow_tf32 alone" in said

@@ -147,6 +147,19 @@ def test_synflow_removes_the_weights_with_the_least_flow_round_by_round():
     assert int(once.sum()) == 6
 
 
+def test_synflow_takes_no_absolute_value_of_what_has_none():
+    def told() -> nn.Module:
+        network = Tiny()
+        network.register_buffer("alive", torch.ones(3, dtype=torch.bool))
+        return network
+
+    seen = Seen(Task(networks.local(told), "digits"), FEW)
+    weights = WEIGHTS | {"alive": torch.ones(3, dtype=torch.bool)}
+    rule = Synflow(Fresh(1), 0.8, rounds=3)
+    found = rule.prune_seeing(weights, EVERYTHING, seen)
+    assert torch.equal(found["b.weight"], rule.prune_seeing(WEIGHTS, EVERYTHING, SEEN)["b.weight"])
+
+
 def test_magnitude_at_theta_0_is_omp_of_theta_0():
     weights = Fresh(3).weights(DENSE.task)
     names = prunable(networks.skeleton(**DENSE.task.shape))
@@ -180,6 +193,27 @@ def test_the_batch_is_part_of_the_rule(name):
     masks = [torch.cat([m.flatten() for m in start(run, None, FEW).mask.values()]) for run in runs]
     assert len({run.digest for run in runs}) == 3
     assert not any(torch.equal(masks[i], masks[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+def dropping() -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 20), nn.Dropout(0.5), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 10)
+    )
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp"])
+def test_a_network_with_dropout_has_one_mask_whatever_was_drawn_before(name):
+    run = pretraining(Task(networks.local(dropping), "digits"), RECIPE).with_(mask=rule(name, 0.5))
+    masks = []
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            masks.append(start(run, None, FEW).mask)
+            assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(masks[0][n], m) for n, m in masks[1].items())
+    other = run.with_(mask=rule(name, 0.5, draw=1))
+    assert not all(torch.equal(masks[0][n], m) for n, m in start(other, None, FEW).mask.items())
 
 
 def test_a_batch_holds_no_image_twice_and_labels_that_are_its_images():

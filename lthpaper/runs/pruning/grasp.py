@@ -14,7 +14,7 @@ from lthpaper.runs.inits import check_init
 from lthpaper.runs.inits.fresh import check_seed
 from lthpaper.runs.masks import Mask, check_sparsity, down_to, prunable
 from lthpaper.runs.pruning import register
-from lthpaper.runs.pruning.seen import Seen
+from lthpaper.runs.pruning.seen import Seen, in_training
 from lthpaper.runs.pruning.snip import check_images
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Grasp:
         network = seen.network(weights).train()
         names = prunable(network, ("*",))
         thetas = [network.get_parameter(name) for name in names]
-        loss = F.cross_entropy(network(images) / self.temperature, labels)
+        logits = in_training(network, images, derived_seed("forward", self.seed, self.draw))
+        loss = F.cross_entropy(logits / self.temperature, labels)
         gradients = torch.autograd.grad(loss, thetas, create_graph=True)
         squares = ((g * g.detach()).sum() for g in gradients)
         flow = sum(squares, torch.zeros((), dtype=torch.float64))  # its gradient is Hg

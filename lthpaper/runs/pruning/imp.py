@@ -41,4 +41,11 @@ class Imp:
         return 1 - (1 - self.rate) * (1 - before)
 
     def prune(self, weights: Mask, mask: Mask) -> Mask:
-        return global_magnitude(weights, mask, round(self.rate * kept(mask)))
+        left = kept(mask)
+        count = round(self.rate * left)
+        require(
+            count > 0,
+            f"A round of IMP at rate {self.rate:g} removes none of the {left} weights that are left. Take "
+            "fewer rounds, a larger rate, or more prunable weights.",
+        )
+        return global_magnitude(weights, mask, count)

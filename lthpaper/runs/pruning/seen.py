@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lthpaper import networks
 from lthpaper.data import DataSet, Images
-from lthpaper.data.augment import normalised
+from lthpaper.data.augment import as_tested
 from lthpaper.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ class Seen:
 
     def network(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """The network with these parameters and buffers."""
-        network = networks.build_seeded(0, **self.task.shape)
-        network.load_state_dict(weights)
-        return network.double()
+        return networks.loaded(weights, **self.task.shape).double()
 
     def batch(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """`count` training images drawn by `seed`, none twice, normalised and neither cropped nor flipped:
@@ -47,7 +45,7 @@ class Seen:
         data = self.data
         if data is None:
             raise InputError("This mask is made from training images; give the data set.")
-        images, card = data.images, data.card
+        images = data.images
         if not isinstance(images, Images):
             raise InputError(
                 f"A mask at initialisation is made from images in memory; {data.name} stays in files."
@@ -55,12 +53,17 @@ class Seen:
         there = len(images.train)
         require(count <= there, f"The mask takes {count} images; {data.name} has {there} to train on.")
         index = torch.randperm(there, generator=torch.Generator().manual_seed(seed))[:count]
-        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (card.mean, card.std))
-        pixels = images.train[index].permute(0, 3, 1, 2)
-        return normalised(pixels, mean, std, torch.float64), images.train_labels[index]
+        return as_tested(images.train[index], data.card, torch.float64), images.train_labels[index]
 
     @property
     def ones(self) -> Tensor:
         """One image of ones, (1, C, H, W)."""
         shape = self.task.shape
         return torch.ones(1, shape["in_channels"], shape["size"], shape["size"], dtype=torch.float64)
+
+
+def in_training(network: nn.Module, images: Tensor, seed: int) -> Tensor:
+    """The logits of a network in training mode, what it draws (dropout) fixed by `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return network(images)

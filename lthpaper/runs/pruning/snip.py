@@ -14,7 +14,7 @@ from lthpaper.runs.inits import check_init
 from lthpaper.runs.inits.fresh import check_seed
 from lthpaper.runs.masks import Mask, check_sparsity, down_to
 from lthpaper.runs.pruning import register
-from lthpaper.runs.pruning.seen import Seen
+from lthpaper.runs.pruning.seen import Seen, in_training
 
 if TYPE_CHECKING:
     from lthpaper.runs.inits import Init
@@ -52,6 +52,7 @@ class Snip:
         images, labels = seen.batch(self.images, derived_seed("batch", self.seed, self.draw))
         network = seen.network(weights).train()
         thetas = [network.get_parameter(name) for name in mask]
-        gradients = torch.autograd.grad(F.cross_entropy(network(images), labels), thetas)
+        logits = in_training(network, images, derived_seed("forward", self.seed, self.draw))
+        gradients = torch.autograd.grad(F.cross_entropy(logits, labels), thetas)
         scores = {n: (t.detach() * g).abs() for n, t, g in zip(mask, thetas, gradients, strict=True)}
         return down_to(self.sparsity, scores, mask)

@@ -40,7 +40,8 @@ class Synflow:
         require(whole, f"rounds is {self.rounds!r}; it must be a whole number from 1 to 10000.")
 
     def prune_seeing(self, weights: dict[str, Tensor], mask: Mask, seen: Seen) -> Mask:
-        network = seen.network({name: tensor.abs() for name, tensor in weights.items()}).eval()
+        sizes = {n: t if t.dtype == torch.bool else t.abs() for n, t in weights.items()}
+        network = seen.network(sizes).eval()
         thetas = [network.get_parameter(name) for name in mask]
         for k in range(1, self.rounds + 1):
             for theta, kept in zip(thetas, mask.values(), strict=True):
