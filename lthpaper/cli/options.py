@@ -177,6 +177,7 @@ def fields(pairs: list[str] | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs or []:
         name, _, value = pair.partition("=")
+        # an empty value would silently mean the scale's own
         require(bool(value.strip()), f"{pair!r} is not FIELD=VALUE; for example --set seeds=5.")
         name = name.strip()
         require(name not in found, f"--set {name}=… is given twice; leave one out. A list is {name}=1,2.")
