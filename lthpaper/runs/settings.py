@@ -17,6 +17,8 @@ from lthpaper.runs.topology import Topology
 
 def pretraining(task: Task, recipe: Recipe, seed: int = 0) -> Run:
     """The dense network from θ0."""
+    require(isinstance(task, Task), f"The task is {task!r}; give a Task, such as Task('resnet8', 'digits').")
+    require(isinstance(recipe, Recipe), f"The recipe is {recipe!r}; give a Recipe, such as Recipe(lr=0.1).")
     return Run(task, recipe, Fresh(seed), seed=seed)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lthpaper.paper import Thresholds
+from lthpaper.runs.recipe import epochs_said
 from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, signed
@@ -56,9 +57,9 @@ def first(
     holds = NO if short or doubt else YES
     ours = UNDECIDED if doubt and not (short or sure) else holds
     length = (
-        f"T = {epochs} epochs (assumed sufficient: no number was stated)"
+        f"T = {epochs_said(epochs)} (assumed sufficient: no number was stated)"
         if sufficient is None and not doubt
-        else f"{epochs} epochs (needed: {sufficient or 'convergence'})"
+        else f"{epochs_said(epochs)} (needed: {sufficient or 'convergence'})"
     )
     sentence = (
         f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {length}"

@@ -56,6 +56,7 @@ from lthpaper.errors import require
 from lthpaper.paper import Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.runs.controls import BESIDE, settings_of
+from lthpaper.runs.recipe import epochs_said
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.conditions import Condition, condition, doubt, fails, first, imply
@@ -160,7 +161,7 @@ def verdict(
     second, third, fourth, fifth = comparisons(four, limits, level, bounds=not quick)
     why, sure = doubt(cells.unconverged(table), four[0], four[3], fourth, level)
     conditions = (first(s, epochs, limits, sufficient_epochs, why, sure), second, third, fourth, fifth)
-    assumed = f" (T = {epochs} epochs assumed sufficient)" if sufficient_epochs is None else ""
+    assumed = f" (T = {epochs_said(epochs)} assumed sufficient)" if sufficient_epochs is None else ""
     kind = _kind([c.holds for c in conditions], NO in [c.holds for c in conditions[:4]])
     kind_ours = kind_by_seeds(conditions, level)
     diverged = tuple(found for side in four for found in side.diverged)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def check_seed(what: str, value: Any) -> None:
     """Raises InputError unless it is a whole number from 0 that fits 63 bits."""
     require(
-        type(value) is int and 0 <= value < 2**63, f"{what} is {value!r}; it must be a whole number from 0."
+        type(value) is int and 0 <= value < 2**63,
+        f"{what} is {value!r}; it must be a whole number from 0, below 2**63.",
     )
 
 
