@@ -1,7 +1,8 @@
 """The sanity check for a network of your own, from a factory to the verdict (`lth.check`)."""
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,10 +36,10 @@ def check(
     *,
     recipe: Recipe | None = None,
     learning_rates: Sequence[float] | None = None,
-    prunable: Sequence[str] | None = None,
+    prunable: str | Sequence[str] | None = None,
     train_images: int | None = None,
     validation_images: int | None = None,
-    controls: Sequence[str] | None = None,
+    controls: str | Sequence[str] | None = None,
     store: str | Path | None = None,
     data_root: str | Path | None = None,
     out: str | Path | None = None,
@@ -57,11 +58,18 @@ def check(
     network: a name, a path `package.module:function`, or a function that returns an nn.Module; of
     num_classes, in_channels, width and size it is given those that it names. scale: gives the recipe, the
     learning rates (its grid), rounds and seeds, unless they are given here; fields: any field of it.
-    train_images: None for all. validation_images: held out of them; verdicts then choose learning rates on
-    these, not on the test images. controls: trained beside the paper's settings, by their names in
-    lthpaper.runs.controls without a mask: "LT-shuffled" asks ③m. Raises InputError for whatever cannot be
-    built, found or pruned.
+    prunable: a pattern, or several, of the weights to prune. train_images: None for all. validation_images:
+    held out of them; verdicts then choose learning rates on these, not on the test images. controls: trained
+    beside the paper's settings, by their names in lthpaper.runs.controls without a mask: "LT-shuffled" asks
+    ③m. Raises InputError for whatever cannot be built, found or pruned.
     """
+    require(
+        isinstance(network, str) or callable(network),
+        f"The network is {network!r}; it must be a name, package.module:function, or a function that returns "
+        "an nn.Module.",
+    )
+    _check_recipe(recipe, fields)
+    controls = [controls] if isinstance(controls, str) else controls
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
@@ -143,21 +151,21 @@ class SanityCheck:
         learning_rates: Sequence[float] = learning_rates,
         rounds: Sequence[int] = rounds,
         seeds: int = seeds,
-        prunable: Sequence[str] = (),
+        prunable: str | Sequence[str] = (),
         train_images: int = 0,
         validation_images: int = 0,
     ) -> "SanityCheck":
         """network: a name, a dotted path `package.module:function`, or a function that returns an nn.Module.
 
-        prunable: patterns of the weights to prune (empty: all convolutions and linear layers but the first
-        and the last). train_images: 0 for all; validation_images: held out of them. Raises InputError for
-        whatever cannot be built, found or pruned.
+        prunable: one or more patterns of the weights to prune (empty: all convolutions and linear layers but
+        the first and the last). train_images: 0 for all; validation_images: held out of them. Raises
+        InputError for whatever cannot be built, found or pruned.
         """
         name = network if isinstance(network, str) else networks.local(network)
         task = Task(
             name,
             data,
-            prunable=tuple(prunable),
+            prunable=(prunable,) if isinstance(prunable, str) else tuple(prunable),
             train_images=train_images,
             validation_images=validation_images,
         )
@@ -219,6 +227,21 @@ class SanityCheck:
         """The paper's for its data sets, the card's `similar` for others."""
         known = of_paper(self.task.data)
         return replace(known, similar=card(self.task.data).similar) if known.ours else known
+
+
+def _check_recipe(recipe: object, fields: Mapping[str, Any]) -> None:
+    """Raise InputError for what is no Recipe, and for fields of the scale that a recipe overrides."""
+    require(
+        recipe is None or isinstance(recipe, Recipe),
+        f"recipe is {recipe!r}; give a Recipe, such as lth.Recipe(epochs=60), or only its values: epochs=60.",
+    )
+    own = {field.name for field in dataclasses.fields(Recipe)} if recipe else set()
+    ignored = [name for name, value in fields.items() if name in own and value is not None]
+    require(
+        not ignored,
+        f"{' and '.join(ignored)} would have no effect beside recipe: put it into the recipe, or leave the "
+        "recipe out.",
+    )
 
 
 def _trials(check: Any) -> list[Trial]:

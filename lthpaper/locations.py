@@ -47,8 +47,16 @@ def data_folder(option: str | Path | None = None) -> Path:
 def figures_folder(
     scale: str, option: str | Path | None = None, changes: Mapping[str, object] | None = None
 ) -> Path:
-    """`--out`, else runs/figures/<scale>; a scale with changes gets its own folder beside it."""
-    return home() / (option or Path("runs/figures") / changed(scale, changes or {}))
+    """`--out`, else runs/figures/<scale>; a scale with changes gets its own folder beside it.
+
+    Raises InputError for an `--out` that cannot be written, before anything is trained for it.
+    """
+    folder = home() / (option or Path("runs/figures") / changed(scale, changes or {}))
+    there = next(f for f in (folder, *folder.parents) if os.path.lexists(f))
+    if option and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        what = "cannot be written" if there.is_dir() else "is not a folder"
+        raise InputError(f"Figures cannot be put into {folder}: {there} {what}. Name another place (--out).")
+    return folder
 
 
 def changed(scale: str, changes: Mapping[str, object]) -> str:
@@ -71,6 +79,8 @@ def device(option: str | None = None) -> str:
     if not option or option == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", option):  # torch knows others, on which nothing trains
+            raise RuntimeError
         chosen = torch.device(option)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:

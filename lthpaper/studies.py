@@ -29,7 +29,7 @@ from lthpaper.store.store import Result, Store, open_store
 from lthpaper.store.table import table
 from lthpaper.sweep.costs import costs, missing_data
 from lthpaper.sweep.execute import execute
-from lthpaper.sweep.plan import Plan, plan
+from lthpaper.sweep.plan import Plan, plan, worker_count
 from lthpaper.sweep.status import Status
 from lthpaper.sweep.status import status as store_status
 from lthpaper.sweep.stopping import Unfinished
@@ -61,6 +61,7 @@ def study(
     the project's (`lthpaper.locations`). train: with False it never trains and measures no speed, and the
     figure shows the results that exist. Raises InputError for an unknown figure, scale, field or value.
     """
+    require(isinstance(figure, str), f"The figure is {figure!r}; it must be a name such as 'fig1'.")
     spec = figure_named(figure)
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(**fields)
     folder = locations.figures_folder(chosen.name, out, changes(chosen))
@@ -95,6 +96,7 @@ class Study:
         self.data_root = locations.data_folder(data_root)
         self.device = locations.device(device)
         self.workers = workers or None
+        worker_count(self.device, self.workers)  # refuses what is no number of workers
         self.trains, self.thresholds = train, thresholds
 
     def __repr__(self) -> str:
@@ -166,18 +168,21 @@ class Study:
         budget: float | None = None,
         told: Callable[[str], None] = lambda sentence: None,
         quiet: bool = False,
+        time_limit: float | None = None,
     ) -> pd.DataFrame:
         """Train seeds until every verdict is decided, `most` are reached or the budget (seconds) is over.
 
         `expected_costs` says before what that takes. Returns `verdicts` at the level that repeated looks ask
-        for (`until_decided.decide`). Results stay in the store: the same call goes on.
+        for (`until_decided.decide`). Results stay in the store: the same call goes on. An interrupt or the
+        time limit (seconds) raises Unfinished, after the verdicts so far were `told`.
         """
         require(self.trains, "train is false, so that nothing is trained: leave it out to decide verdicts.")
         where = (self.data_root, self.device, self.workers)
         points = self.scale.curve_points
-        found = decide(self.question(most, level), *where, budget, told, quiet, points)
-        self.forget()
-        return found
+        try:
+            return decide(self.question(most, level), *where, budget, told, quiet, points, time_limit)
+        finally:
+            self.forget()
 
     def expected_costs(self, most: int = MOST_SEEDS) -> pd.DataFrame:
         """What `decide` costs: to begin with, expected, at most."""
@@ -263,18 +268,19 @@ def status(figure: str | None = None, scale: str | Scale = "laptop", **how: Any)
 
 
 def train(
-    runs: Iterable[Run],
+    runs: Run | Iterable[Run],
     store: Store | str | Path | None = None,
     data_root: str | Path | None = None,
     device: str | None = None,
     workers: int | None = None,
     quiet: bool = False,
 ) -> list[Result]:
-    """Train what a store lacks of some runs and their ancestors; the runs' results, in their order.
+    """Train what a store lacks of a run or several and their ancestors; the runs' results, in their order.
 
     store: a Store, its folder, or None for the project's. An interrupt is handled as in Study.train.
     """
-    runs, results = list(runs), store if isinstance(store, Store) else open_store(store)
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    results = store if isinstance(store, Store) else open_store(store)
     root, where = locations.data_folder(data_root), locations.device(device)
     execute_interruptibly(runs, results, root, where, workers, quiet=quiet)
     return [results.get(run) for run in runs]

@@ -7,6 +7,7 @@ when the time is over. What is trained stays in the store, so that the same call
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -99,16 +100,19 @@ def decide(
     told: Callable[[str], None] = lambda sentence: None,
     quiet: bool = False,
     curve_points: int = CURVE_POINTS,
+    time_limit: float | None = None,
 ) -> pd.DataFrame:
     """Train seeds until every verdict is decided, the most seeds are reached or the budget (seconds) is over.
 
     Returns the verdicts; attrs: seeds, how many the cells with most have; network_epochs, trained here;
-    finished, False if the budget ended it. told: is given a sentence a round.
+    finished, False if the budget ended it. told: is given a sentence a round, at the end the verdicts and
+    what they cost. Raises Unfinished after that if a signal or the time limit (seconds) ended it.
     """
-    until = None if budget is None else time.monotonic() + budget
+    ends = [time.monotonic() + (math.inf if s is None else s) for s in (budget, time_limit)]
     where: tuple[Any, ...] = (question.store, data_root, device, workers)
     trials: list[Trial] = []
     cost, reached, finished = 0, 0, True
+    stopped: Unfinished | None = None
     for seeds in question.looks:
         more = question.more(trials, seeds) if trials else list(question.trials_of(seeds))
         if not more:
@@ -117,19 +121,27 @@ def decide(
             open_ = len({_place(t) for t in more})
             told(f"{open_} cells are still open: up to {seeds} seeds for {'it' if open_ == 1 else 'them'}.")
         trials, reached = [*trials, *more], seeds
-        left = None if until is None else max(0.0, until - time.monotonic())
+        left = None if math.isinf(min(ends)) else max(0.0, min(ends) - time.monotonic())
         how: dict[str, Any] = {"quiet": quiet, "time_limit": left, "curve_points": curve_points}
         how |= {"signals": True}
         try:
             cost += execute([t.run for t in trials], *where, **how).network_epochs
         except Unfinished as why:
-            told(f"The budget ended it: {why}")
-            finished = False
+            cost, finished = cost + why.network_epochs, False
+            if why.asked or ends[1] < ends[0]:
+                stopped = why
+            else:
+                told(f"The budget ended it: {why}")
             break
     judged = question.verdicts(trials)
     for verdict in judged["verdict"] if finished else ():
         if sentence := deciding.too_close(verdict, question.most):
             told(sentence)
+    for verdict in judged["verdict"]:
+        told(str(verdict))
+    told(f"{cost:,} network-epochs, up to {reached} seeds a cell.")
+    if stopped is not None:
+        raise stopped
     judged.attrs |= {"seeds": reached, "network_epochs": cost, "finished": finished}
     return judged
 

@@ -100,6 +100,27 @@ def test_a_control_that_is_not_one_is_refused():
         FIGURES["fig3"].trials(scale("smoke", controls=["RR"]))
 
 
+def test_one_pattern_and_one_control_need_no_list():
+    one = check(perceptron, prunable="*1.weight", controls="LT-shuffled").scale
+    several = check(perceptron, prunable=["*1.weight"], controls=["LT-shuffled"]).scale
+    assert (one.task.prunable_weights, one.controls) == (several.task.prunable_weights, several.controls)
+
+
+@pytest.mark.parametrize(
+    ("network", "more", "sentence"),
+    [
+        (None, {}, "The network is None; it must be a name"),
+        ("mlp", {"recipe": {"epochs": 3}}, r"recipe is {'epochs': 3}; give a Recipe"),
+        ("mlp", {"recipe": RECIPE, "epochs": 60}, "epochs would have no effect beside recipe"),
+        ("mlp", {"workers": -1}, "The number of workers is -1"),
+        ("mlp", {"workers": 2.5}, "The number of workers is 2.5"),
+    ],
+)
+def test_what_would_be_ignored_or_fail_later_is_refused(network, more, sentence):
+    with pytest.raises(InputError, match=sentence):
+        check(network, **more)
+
+
 def test_a_dotted_path_is_the_same_network_as_the_function():
     named = SanityCheck.of(f"{__name__}:perceptron", "digits", RECIPE, **ONE)
     given = SanityCheck.of(perceptron, "digits", RECIPE, **ONE)

@@ -66,6 +66,7 @@ def test_from_a_run_to_its_curve_and_mask(tmp_path):
     store = lth.Store(tmp_path / "store")
     results = lth.train([ticket, dense], store, device="cpu", workers=1, quiet=True)
     assert [result.run for result in results] == [ticket, dense]
+    assert [result.run for result in lth.train(ticket, store)] == [ticket]  # one run, which is there
 
     curves = lth.curves(results)
     assert curves["setting"].unique().tolist() == ["LT-IMP", "pretraining"]

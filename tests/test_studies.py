@@ -47,6 +47,8 @@ def test_verdicts_are_kept_as_long_as_the_results_that_they_judge(drawn):
     ("figure", "fields", "sentence"),
     [
         ("fig9", {}, "Unknown figure 'fig9'"),
+        (None, {}, "The figure is None; it must be a name"),
+        ("fig1", {"out": __file__}, "test_studies.py is not a folder"),
         ("fig1", {"epoch": 3}, "A scale has no field 'epoch'"),
         ("fig1", {"epochs": "three"}, "epochs is 'three'"),
         ("fig1", {"network": "resnet9"}, "Unknown network 'resnet9'"),

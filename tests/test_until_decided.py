@@ -1,14 +1,17 @@
 """Rounds of seeds go to the cells that could still decide a verdict, for every experiment of a figure."""
 
+import signal
 from collections import Counter
 
 import pytest
+from torch import nn
 
 from lthpaper.checks import check
 from lthpaper.cli.main import main
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
 from lthpaper.studies import study
+from lthpaper.sweep.stopping import Unfinished
 from lthpaper.until_decided import decide, expected, replay
 
 RECIPE = Recipe(epochs=1, batch_size=30, milestones=())
@@ -98,6 +101,33 @@ def test_a_budget_that_is_over_reports_what_is_known(places, tmp_path):
     found = decide(fresh.question(), fresh.data_root, "cpu", 1, budget=0.0, told=said.append, quiet=True)
     assert not found.attrs["finished"]
     assert "The budget ended it" in said[0]
+    assert said[-1] == "0 network-epochs, up to 2 seeds a cell."
+
+
+def test_a_time_limit_is_no_budget_it_ends_the_command_with_the_verdicts_so_far(places, tmp_path):
+    fresh = study("fig3", "smoke", **TINY, **places | {"store": tmp_path})
+    said: list[str] = []
+    with pytest.raises(Unfinished, match="the time limit is reached: 0 runs were trained"):
+        fresh.decide(budget=600.0, time_limit=0.0, told=said.append, quiet=True)
+    assert "budget" not in " ".join(said)
+    assert "① sparsity" in said[0]
+
+
+def test_a_signal_ends_the_command_and_what_was_trained_is_counted(places, tmp_path):
+    def stopped_when_the_first_pack_is_done(num_classes: int) -> nn.Module:
+        heard = callable(signal.getsignal(signal.SIGTERM))
+        if heard and any((tmp_path / "store").glob("*/result.json")):
+            signal.raise_signal(signal.SIGTERM)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 8), nn.Linear(8, num_classes))
+
+    sizes = {"learning_rates": (0.1,), "rounds": (1,), "train_images": 60}
+    places = places | {"store": tmp_path / "store"}
+    mine = check(stopped_when_the_first_pack_is_done, recipe=RECIPE, **sizes, **places)
+    said: list[str] = []
+    with pytest.raises(Unfinished, match="SIGTERM asked for it: 2 runs were trained"):
+        mine.decide(budget=600.0, told=said.append, quiet=True)
+    assert "budget" not in " ".join(said)
+    assert said[-1] == "2 network-epochs, up to 2 seeds a cell."
 
 
 @pytest.mark.parametrize(
@@ -109,6 +139,9 @@ def test_a_budget_that_is_over_reports_what_is_known(places, tmp_path):
         (["run", "fig3", "--until-decided", "--max-seeds", "1"], "The most seeds is 1"),
         (["plan", "fig3", "--until-decided", "--on", "8xh100"], "leave --on out"),
         (["check", "mlp", "--budget", "1h"], "--budget belongs to --until-decided"),
+        (["check", "mlp", "--max-seeds", "-1"], "--max-seeds belongs to --until-decided"),
+        (["run", "fig1", "--max-seeds", "3"], "--max-seeds belongs to --until-decided"),
+        (["plan", "fig1", "--max-seeds", "3"], "--max-seeds belongs to --until-decided"),
     ],
 )
 def test_options_that_do_not_go_together_end_in_a_sentence(arguments, said, capsys, monkeypatch):

@@ -16,8 +16,9 @@ from lthpaper.cli.options import (
     TimeLimit,
     UntilDecided,
     Workers,
-    budget_left,
+    check_deciding,
     decide,
+    most,
     time_left,
 )
 from lthpaper.errors import require
@@ -39,7 +40,22 @@ def _numbers(option: str, text: str, kind: type, example: str) -> tuple[Any, ...
     return values
 
 
+def _folder(context: typer.Context) -> str:
+    """runs/check/NETWORK, with every option that changes what is checked in the name, and its value."""
+    from lthpaper import locations
+
+    given = context.params
+    changed = {
+        option.name: given[option.name]
+        for option in context.command.params
+        if getattr(option, "rich_help_panel", "") in (THE_CHECK, RECIPE)
+        and (given[option.name] or None) != (option.default or None)  # none of a list is [] or None
+    }
+    return f"runs/check/{locations.changed(given['network'], changed)}"
+
+
 def check(
+    context: typer.Context,
     network: Annotated[str, typer.Argument(help="A network's name, or package.module:function of your own.")],
     data: Annotated[
         str,
@@ -96,7 +112,7 @@ def check(
         ),
     ] = 0.0,
     precision: Annotated[
-        str, typer.Option("--precision", rich_help_panel=RECIPE, help="fp32 or bf16.")
+        str, typer.Option("--precision", rich_help_panel=RECIPE, help="fp32, bf16, or fp64 (for checks).")
     ] = "fp32",
     prunable: Annotated[
         list[str] | None,
@@ -125,7 +141,7 @@ def check(
         ),
     ] = None,
     until_decided: UntilDecided = False,
-    max_seeds: MaxSeeds = 20,
+    max_seeds: MaxSeeds = None,
     budget: Budget = "",
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Say what it will cost, and train nothing.")
@@ -140,7 +156,7 @@ def check(
         typer.Option(
             "--out",
             metavar="FOLDER",
-            help="Folder of the figure. Default: runs/check/NETWORK.",
+            help="Folder of the figure. Default: runs/check/NETWORK, and which options were changed.",
             rich_help_panel=FOLDERS,
         ),
     ] = "",
@@ -154,14 +170,14 @@ def check(
 
     for limit in (time_limit, budget):
         time_left(limit)  # refused before anything else
-    budget_left(until_decided, budget, time_limit)
+    check_deciding(until_decided, max_seeds, budget)
     given = {"epochs": epochs, "batch_size": batch_size, "momentum": momentum, "precision": precision}
     given |= {"weight_decay": weight_decay, "schedule": schedule, "optimizer": optimizer}
     given |= {"clip": clip, "decay_norms": decay_norms, "warmup_epochs": warmup_epochs}
     recipe = Recipe(**CIFAR.arguments(epochs) | given)
     grid = _numbers("--learning-rates", learning_rates, float, "0.01,0.1")
     counts = _numbers("--rounds", rounds, int, "4,8")
-    folder = locations.home() / (out or f"runs/check/{network.replace(':', '-')}")
+    folder = locations.home() / (out or _folder(context))
     sizes: dict[str, Any] = {
         "learning_rates": grid,
         "rounds": counts,
@@ -190,7 +206,7 @@ def check(
         console.print(f"note: {note}")
     for line in _small_dense(checked):
         console.print(line)
-    expected = checked.expected_costs(max_seeds)[""] if until_decided else None
+    expected = checked.expected_costs(*most(max_seeds))[""] if until_decided else None
     shown = costs(checked.plan, checked.device, checked.workers)[""] if expected is None else expected
     for name, value in shown.items():
         console.print(f"{name}: {value}")
@@ -199,8 +215,8 @@ def check(
     if plan_only:
         return
     if until_decided:
-        left = budget_left(until_decided, budget, time_limit)
-        drawn = checked.with_seeds(decide(checked, max_seeds, left, console.print, quiet=False))
+        seeds = decide(checked, max_seeds, budget, time_limit, console.print, quiet=False)
+        drawn = checked.with_seeds(seeds)
     else:
         drawn = checked
         where = (checked.store, checked.data_root, checked.device, checked.workers)

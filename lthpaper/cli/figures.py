@@ -202,4 +202,4 @@ def _report(outcomes: list[Any], options: list[str]) -> None:
     console.print(table)
     console.print("Run again with")  # not in the table: a wrapped command cannot be copied
     for outcome in failed:
-        console.print(f"  {shlex.join(['lthpaper', 'figures', outcome.name, *options])}")
+        console.print(f"  {shlex.join(['lthpaper', 'figures', outcome.name, *options])}", soft_wrap=True)

@@ -148,7 +148,8 @@ def main() -> None:
             app()
     except stopping.Unfinished as unfinished:
         if not together or torchrun.speaks():
-            print(f"lthpaper: {unfinished} Resume with\n  {_again()}", file=sys.stderr)
+            terminal.complain(f"lthpaper: {unfinished} Resume with")
+            print(f"  {_again()}", file=sys.stderr)  # on one line, to be copied
         raise SystemExit(stopping.STATUS) from None
     except (InputError, OSError, WorkFailed) as error:
         said, status = _sentence(error)
@@ -157,9 +158,9 @@ def main() -> None:
         if os.environ.get("LTHPAPER_DEBUG"):
             traceback.print_exc()
         if not together or torchrun.speaks():
-            print(f"lthpaper: {said}", file=sys.stderr)
+            terminal.complain(f"lthpaper: {said}")
         raise SystemExit(status) from None
     except SystemExit as ended:  # typer turns an interrupt into this
         if ended.code == 130:
-            print("lthpaper: stopped; finished results are kept, the same command resumes.", file=sys.stderr)
+            terminal.complain("lthpaper: stopped; finished results are kept, the same command resumes.")
         raise

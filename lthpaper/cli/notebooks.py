@@ -30,4 +30,4 @@ def copy(
     console.print(f"{len(written)} notebooks copied to {target}")
     if kept:
         console.print(f"{len(kept)} were there and are kept; --replace writes over them.")
-    console.print(f"Open them with: jupyter lab {folder}")
+    console.print(f"Open them with: jupyter lab {folder}", soft_wrap=True)

@@ -116,11 +116,11 @@ UntilDecided = Annotated[
     ),
 ]
 MaxSeeds = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--max-seeds",
         metavar="N",
-        help="The most seeds a cell, with --until-decided.",
+        help="The most seeds a cell, with --until-decided. Default: 20.",
         rich_help_panel=DECIDED,
     ),
 ]
@@ -135,23 +135,29 @@ Budget = Annotated[
 ]
 
 
-def budget_left(until_decided: bool, budget: str, time_limit: str) -> float | None:
-    """Seconds that --budget, or --time-limit, leaves for --until-decided; None if there is no limit."""
+def check_deciding(until_decided: bool, max_seeds: int | None, budget: str = "") -> None:
+    """Raise InputError for options that have no effect without --until-decided."""
     require(
         until_decided or not budget,
         "--budget belongs to --until-decided; give that too, or --time-limit instead.",
     )
-    return time_left(budget or time_limit)
+    require(
+        until_decided or max_seeds is None,
+        "--max-seeds belongs to --until-decided; give that too, or a number of seeds instead.",
+    )
 
 
-def decide(study: Any, max_seeds: int, budget: float | None, say: Callable[[str], None], quiet: bool) -> int:
+def decide(
+    study: Any, max_seeds: int | None, budget: str, time_limit: str, say: Callable[[str], None], quiet: bool
+) -> int:
     """Train a study until its verdicts are decided, and say them; the seeds that the cells with most have."""
-    found = study.decide(max_seeds, budget=budget, told=say, quiet=quiet)
-    for verdict in found["verdict"]:
-        say(str(verdict))
-    used = found.attrs
-    say(f"{used['network_epochs']:,} network-epochs, up to {used['seeds']} seeds a cell.")
-    return int(used["seeds"])
+    limits = {"budget": time_left(budget), "time_limit": time_left(time_limit)}
+    return int(study.decide(*most(max_seeds), told=say, quiet=quiet, **limits).attrs["seeds"])
+
+
+def most(max_seeds: int | None) -> tuple[int, ...]:
+    """--max-seeds as an argument of `Study.decide` and `expected_costs`; none if it was not given."""
+    return () if max_seeds is None else (max_seeds,)
 
 
 def store_at(folder: str) -> "Store":
@@ -168,10 +174,15 @@ def time_left(limit: str) -> float | None:
 
 def fields(pairs: list[str] | None) -> dict[str, str]:
     """["a=1"] -> {"a": "1"}."""
+    found: dict[str, str] = {}
     for pair in pairs or []:
-        value = pair.partition("=")[2].strip()  # an empty value would silently mean the scale's own
-        require(bool(value), f"{pair!r} is not FIELD=VALUE; for example --set seeds=5.")
-    return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs or [])}
+        name, _, value = pair.partition("=")
+        # an empty value would silently mean the scale's own
+        require(bool(value.strip()), f"{pair!r} is not FIELD=VALUE; for example --set seeds=5.")
+        name = name.strip()
+        require(name not in found, f"--set {name}=… is given twice; leave one out. A list is {name}=1,2.")
+        found[name] = value
+    return found
 
 
 def studies_of(

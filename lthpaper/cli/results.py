@@ -73,7 +73,7 @@ def list_(
             f"network-epochs; {sum(f['bytes'] for f in about['files'].values()) / 1e6:.1f} MB"
         )
         for what in ("data", "devices", "revisions", "torch", "measurements", "licence"):
-            console.print(f"  {what}: {printable(_said(about.get(what)))}", soft_wrap=True)
+            console.print(f"  {what}: {printable(_said(about.get(what)))}")
         if name not in SCALES:
             continue
         table = Table("figure", "runs", "of", "seeds", "network-epochs", "measured", box=None)
@@ -154,7 +154,7 @@ def verify(scale: OneScale = "", results: Folder = "") -> None:
     for name, one in found.scales.items():
         said = list(faults(one))
         for fault in said:
-            console.print(f"{name}: {printable(fault)}", soft_wrap=True)
+            console.print(f"{name}: {printable(fault)}")
         if not said:
             console.print(f"{name}: {len(one)} runs, {len(one.names)} kinds of measurements: all good")
         wrong += len(said)
@@ -213,7 +213,7 @@ def audit(
     if report.also:
         console.print(f"Of {len(report.also)} ancestors, trained on the way, {also} have the published bits.")
     verdict = auditing.verdict(report)
-    console.print(verdict.sentence, soft_wrap=True)
+    console.print(verdict.sentence)
     if not verdict.consistent:
         raise typer.Exit(1)
 

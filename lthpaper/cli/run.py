@@ -23,9 +23,10 @@ from lthpaper.cli.options import (
     TimeLimit,
     UntilDecided,
     Workers,
-    budget_left,
+    check_deciding,
     decide,
     fields,
+    most,
     store_at,
     studies_of,
     time_left,
@@ -53,7 +54,7 @@ def plan(
         str, typer.Option("--speed", metavar="FILE", help="Speeds measured on that device, with --on.")
     ] = "",
     until_decided: UntilDecided = False,
-    max_seeds: MaxSeeds = 20,
+    max_seeds: MaxSeeds = None,
 ) -> None:
     """Say what is left to train for some figures, and what it will cost. This trains nothing.
 
@@ -70,6 +71,7 @@ def plan(
         simulate.parse(on)
 
     require(not (on and until_decided), "--until-decided trains on this machine: leave --on out.")
+    check_deciding(until_decided, max_seeds)
     studies = studies_of(figures, scale, fields(changes), store, data, device, workers)
     if until_decided:
         _expected(studies, figures, max_seeds)
@@ -106,7 +108,7 @@ def run(
     ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")] = False,
     until_decided: UntilDecided = False,
-    max_seeds: MaxSeeds = 20,
+    max_seeds: MaxSeeds = None,
     budget: Budget = "",
 ) -> None:
     """Train what some figures still lack. What is in the store is never trained again.
@@ -116,7 +118,7 @@ def run(
     """
     for limit in (time_limit, budget):
         time_left(limit)  # refused before torch is imported
-    budget_left(until_decided, budget, time_limit)
+    check_deciding(until_decided, max_seeds, budget)
     require(not (on and until_decided), "--until-decided trains on this machine: leave --on out.")
     from lthpaper.sweep.execute import execute
 
@@ -124,7 +126,7 @@ def run(
     if until_decided:
         _expected(studies, figures, max_seeds)
         for study in studies:
-            decide(study, max_seeds, budget_left(True, budget, time_limit), console.print, quiet)
+            decide(study, max_seeds, budget, time_limit, console.print, quiet)
         return
     runs, keep = union(studies)
     first = studies[0]
@@ -139,10 +141,10 @@ def run(
     console.print(f"{len(done.todo)} runs trained, {len(done.runs)} in the store {first.store.folder}")
 
 
-def _expected(studies: list[Any], figures: list[str] | None, max_seeds: int) -> None:
+def _expected(studies: list[Any], figures: list[str] | None, max_seeds: int | None) -> None:
     """Say what --until-decided is expected to cost. Raises InputError for figures without verdicts."""
     require(bool(figures), "Name the figures to decide: `lthpaper run fig3 --until-decided`.")
-    expected = [study.expected_costs(max_seeds)[""] for study in studies]
+    expected = [study.expected_costs(*most(max_seeds))[""] for study in studies]
     for study, costs in zip(studies, expected, strict=True):
         for name, value in costs.items():
             console.print(f"{study.name}, {name}: {value}")

@@ -35,6 +35,7 @@ def verify(
     Exits with status 1 if something is damaged or cannot be read by this version.
     """
     from lthpaper.store import check
+    from lthpaper.store.entry import repairing
 
     own = store_at(store)
     folder = check.existing(own.folder)
@@ -48,9 +49,7 @@ def verify(
         console.print(table)
     console.print(f"{_counted(counts) or 'nothing'} in {folder}")
     if counts[check.DAMAGED] or counts[check.FOREIGN]:
-        console.print(
-            "`lthpaper store repair` sets damaged entries aside; --foreign those of other versions."
-        )
+        console.print(f"`{repairing(folder)}` sets damaged entries aside; --foreign those of other versions.")
         raise typer.Exit(1)
 
 

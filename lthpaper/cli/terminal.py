@@ -1,15 +1,44 @@
 """The console that commands print to: as wide as the terminal; without one, wide enough for every name."""
 
+import shutil
 import sys
+import textwrap
+from typing import Any
 
 from rich.console import Console
 
 WIDE = 300  # columns of a pipe or a file: a digest cut short cannot be searched for
 
 
+class _Words(Console):
+    """In a terminal, lines of text are broken between words. With soft_wrap=True they are not, so that a
+    command can be copied."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        if self.is_terminal and "soft_wrap" not in how:
+            objects = tuple(words(o, self.width) if isinstance(o, str) else o for o in objects)
+        super().print(*objects, **how)
+
+
 def console() -> Console:
     """A console for tables and lines; [ ] and : : in names and errors are printed as they are."""
-    return Console(width=None if sys.stdout.isatty() else WIDE, soft_wrap=True, markup=False, emoji=False)
+    return _Words(width=None if sys.stdout.isatty() else WIDE, soft_wrap=True, markup=False, emoji=False)
+
+
+def words(text: str, width: int) -> str:
+    """The text with its lines broken between words, never in one: a path stays whole."""
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        how: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+        lines += textwrap.wrap(line, width, subsequent_indent=indent, **how) or [""]
+    return "\n".join(lines)
+
+
+def complain(text: str) -> None:
+    """Print to stderr, in a terminal with lines broken between words."""
+    shown = words(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text
+    print(shown, file=sys.stderr)
 
 
 def show_anything() -> None:

@@ -59,12 +59,12 @@ def cost(
     found = tickets.ticket(tickets.find(results, run), results)
     about = found.about()
     console.print(f"{about['setting']}, {about['run']}, sparsity {about['sparsity']:.4f}")
-    console.print(f"{'':{FORMS}}{'parameters':>24}{'FLOPs an image':>28}{'bytes':>24}")
+    console.print(f"{'':{FORMS}}{'parameters':>24}{'FLOPs an image':>28}{'bytes':>24}", soft_wrap=True)
     for row in counted(found).to_dict("records"):
         cells = (
             f"{row[what]:,} ({row[f'{what} of dense']:.3f})" for what in ("parameters", "flops", "bytes")
         )
-        console.print("{:{}}{:>24}{:>28}{:>24}".format(row["form"], FORMS, *cells))
+        console.print("{:{}}{:>24}{:>28}{:>24}".format(row["form"], FORMS, *cells), soft_wrap=True)
     console.print("In brackets: of the dense network. FLOPs of bitmask, CSR and 2:4: with kept weights only.")
     if repeats:
         timed = speeds(found, images, repeats)

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shlex
 import stat
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lthpaper import locations
 from lthpaper.errors import InputError, printable
 from lthpaper.runs.masks import Mask
 from lthpaper.training.result import Weights
@@ -63,12 +65,21 @@ class Unwritable(InputError):
 
 
 def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
-    """The error that names what is damaged and says what to do."""
+    """The error that names what is damaged and says what to do. path: an entry, or what lies in one."""
+    store = path.parent if ENTRY.fullmatch(path.name) else path.parent.parent
     sentence = (
-        f"The store entry {printable(f'{path} {how}')}, and cannot be trusted. Move it away (`lthpaper store "
-        "repair`) or delete it, and run the same command again: only that entry is trained again."
+        f"The store entry {printable(f'{path} {how}')}, and cannot be trusted. Move it away "
+        f"(`{repairing(store)}`) or delete it, and run the same command again: only that entry is trained "
+        "again."
     )
     return kind.about(path, how, sentence)
+
+
+def repairing(store: Path) -> str:
+    """The command that sets a store's damaged entries aside."""
+    if store.resolve() == locations.store_folder().resolve():
+        return "lthpaper store repair"
+    return f"lthpaper store repair --store {shlex.quote(printable(str(store)))}"
 
 
 @contextmanager

@@ -200,11 +200,13 @@ class _Execution:
                 raise scheduler.failed[0]
             return
         failed = f" {len(scheduler.failed)} failed: {scheduler.failed[0]}" if scheduler.failed else ""
-        raise Unfinished(
+        unfinished = Unfinished(
             f"Stopped cleanly, since {self.stopping.why or 'too little time is left'}: "
             f"{len(scheduler.done)} runs were trained, {len(remaining)} remain "
             f"({scheduler.remaining_epochs:,} network-epochs).{failed}"
         )
+        unfinished.asked, unfinished.network_epochs = self.stopping.asked, self.bar.trained
+        raise unfinished
 
     def _choose_executor(self) -> Executor:
         """A cluster's workers, processes, or this process if one worker is enough."""

@@ -11,6 +11,7 @@ On a CPU it goes over all shapes several times: a shared machine is slow for sec
 import json
 import math
 import statistics
+import sys
 import tempfile
 import time
 import uuid
@@ -71,6 +72,8 @@ def speeds(runs: Iterable[Run], device: torch.device | str, processes: int = 1) 
     known = read(calibration_file())
     missing = [run for key, run in shapes.items() if entry_key(name, run, processes) not in known]
     if missing or start_key(name, processes) not in known:
+        long = "about a minute" if torch.device(device).type == "cpu" else "some minutes"
+        print(f"lthpaper: Measuring how fast this machine trains, {long} …", file=sys.stderr, flush=True)
         measured = measure(sorted(missing, key=_importance(runs)), device, processes)
         known = read(calibration_file()) | measured
         write(known)

@@ -83,10 +83,15 @@ class Bar:
         self._show()
 
     @property
+    def trained(self) -> int:
+        """Network-epochs done here, without those of checkpoints."""
+        return self.network_epochs - self._skipped
+
+    @property
     def per_hour(self) -> float:
         """Network-epochs an hour since the beginning."""
-        trained, seconds = self.network_epochs - self._skipped, time.monotonic() - self.began
-        return max(0.0, 3600 * trained / seconds) if seconds > 0 else 0.0
+        seconds = time.monotonic() - self.began
+        return max(0.0, 3600 * self.trained / seconds) if seconds > 0 else 0.0
 
     @property
     def left(self) -> str:

@@ -220,11 +220,12 @@ def _is_time(value: object) -> bool:
 
 
 def given(file: str | Path) -> dict[str, dict[str, Any]]:
-    """A file of speeds named by the user. Raises InputError if it holds none."""
+    """A file of speeds named by the user. Raises InputError if it is missing or holds none."""
     known = read(Path(file))
+    fault = "holds no measured speeds" if Path(file).exists() else "does not exist"
     require(
         any("sizes" in entry for entry in known.values()),
-        f"{file} holds no measured speeds; name the speed.json that `lthpaper plan` wrote on the device "
+        f"{file} {fault}; name the speed.json that `lthpaper plan` wrote on the device "
         f"(here it would be {calibration_file()}).",
     )
     return known

@@ -17,7 +17,13 @@ DURATION = re.compile(rf"(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s)?|{NUMBER}", r
 
 
 class Unfinished(Sentence, Exception):
-    """An execution ended cleanly before everything was trained."""
+    """An execution ended cleanly before everything was trained.
+
+    asked: by a signal, not by a time limit. network_epochs: trained until then.
+    """
+
+    asked = False
+    network_epochs = 0
 
 
 class Stopping:
@@ -27,6 +33,7 @@ class Stopping:
         self.until: float | None = None  # time.time() at which to stop
         self.reserve = 0.0
         self.why = ""
+        self.asked = False  # by a signal
         if time_limit is not None:
             self.reserve = min(RESERVE, time_limit / 10)
             self.until = time.time() + time_limit - self.reserve
@@ -62,6 +69,7 @@ class Stopping:
     def _asked(self, number: int, frame: object) -> None:
         if number == signal.SIGINT and self.why:
             raise KeyboardInterrupt
+        self.asked = self.asked or not self.why
         self.why = self.why or f"{signal.Signals(number).name} asked for it"
 
 

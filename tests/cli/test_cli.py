@@ -2,14 +2,16 @@
 
 import errno
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from lthpaper.cli import lists
+from lthpaper.cli import check, lists, terminal
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.store.entry import RESULT
@@ -168,6 +170,43 @@ def test_check_says_sdts_count_before_training_and_gives_a_verdict_after(command
     assert files(project / "kept") == kept
 
 
+def test_checks_that_differ_in_what_is_checked_draw_into_different_folders():
+    command = typer.main.get_command(cli.app).commands["check"]
+
+    def folder(*words: str) -> str:
+        return check._folder(command.make_context("check", ["mynets:cnn", *words]))
+
+    assert folder() == "runs/check/mynets-cnn"
+    assert folder("--seeds", "3", "--store", "kept", "--device", "cpu") == folder()
+    assert folder("--on", "mydata:tiny", "--epochs", "1") == "runs/check/mynets-cnn,data=mydata-tiny,epochs=1"
+    assert (
+        folder("--no-decay-norms", "--prunable", "a") == "runs/check/mynets-cnn,decay_norms=False,prunable=a"
+    )
+
+
+def test_a_terminal_breaks_lines_between_words_and_a_pipe_none(monkeypatch, capsys):
+    path = "/somewhere/with-hyphens/" + "x" * 40
+    text = f"The figure of the network is in {path}\n  ① holds by the means, but one seed shows no spread"
+    monkeypatch.setenv("COLUMNS", "30")
+    terminal.console().print(text)
+    terminal.complain(text)
+    out, err = capsys.readouterr()
+    assert out == err == f"{text}\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    terminal.console().print(text)
+    terminal.complain(text)
+    out, err = (re.sub(r"\x1b\[[0-9;]*m", "", said) for said in capsys.readouterr())
+    broken = [
+        "The figure of the network is",
+        "in",
+        path,
+        "  ① holds by the means, but",
+        "  one seed shows no spread",
+    ]
+    assert out.splitlines() == err.splitlines() == broken
+
+
 # --- bad input ---
 
 BAD_PLANS = {
@@ -191,7 +230,9 @@ BAD_PLANS = {
     "precision": (["fig1", "--set", "precision=fp8"], "precision is 'fp8'"),
     "seeds": (["fig1", "--set", "seeds=0"], "seeds is 0"),
     "device": (["fig1", "--device", "cuda:99"], "There is no device 'cuda:99' here"),
+    "device that only torch knows": (["fig1", "--device", "meta"], "There is no device 'meta' here"),
     "store": (["fig1", "--store", "own_cli.py"], "is a file; it must be a folder"),
+    "a field twice": (["fig1", "--set", "seeds=2", "--set", "seeds=3"], "--set seeds=… is given twice"),
 }
 
 
@@ -224,6 +265,8 @@ BAD_CHECKS = {
     "clip": (["mlp", "--clip", "-1"], "clip is -1.0"),
     "pattern": (["mlp", "--prunable", "conv*"], "matches conv*"),
     "images": (["mlp", "--train-images", "100000"], "train_images is 100000"),
+    "figure's folder": (["mlp", "--out", "own_cli.py"], "own_cli.py is not a folder"),
+    "below a file": (["mlp", "--out", "own_cli.py/drawn"], "own_cli.py is not a folder"),
     "control": (["mlp", "--control", "LT-shufled"], "Did you mean 'LT-shuffled'?"),
 }
 

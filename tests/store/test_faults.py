@@ -38,6 +38,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def test_what_is_damaged_names_the_store_that_is_to_be_repaired(tmp_path, monkeypatch):
+    path = tmp_path / "käse store" / DENSE.name / RESULT
+    said = f"`lthpaper store repair --store '{tmp_path / 'käse store'}'`"
+    assert said in str(entry.damaged(path, "is missing"))
+    assert said in str(entry.damaged(path.parent, "is missing"))
+    monkeypatch.setenv("LTHPAPER_STORE", "käse store")
+    assert "`lthpaper store repair`" in str(entry.damaged(path, "is missing"))
+
+
 def laid_out(files: dict[str, bytes], folder: Path) -> Store:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

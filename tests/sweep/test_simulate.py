@@ -226,6 +226,9 @@ def test_measurements_that_are_none_are_not_read(change):
     file.write_text(json.dumps(document))
     with pytest.raises(InputError, match="holds no measured speeds"):
         cost.given(file)
+    file.unlink()
+    with pytest.raises(InputError, match="does not exist"):
+        cost.given(file)
 
 
 def test_a_home_that_cannot_be_written_stops_no_plan(tmp_path, monkeypatch):
@@ -234,9 +237,11 @@ def test_a_home_that_cannot_be_written_stops_no_plan(tmp_path, monkeypatch):
     assert measure.speeds([DENSE], "cpu").sources == {"measured"}
 
 
-def test_measuring_speed_leaves_the_global_generator_alone():
+def test_measuring_speed_is_said_once_and_leaves_the_global_generator_alone(capsys):
     before = torch.get_rng_state()
-    measure.speeds([DENSE], "cpu")
+    for _ in range(2):
+        measure.speeds([DENSE], "cpu")
+    assert capsys.readouterr().err == "lthpaper: Measuring how fast this machine trains, about a minute …\n"
     assert torch.equal(torch.get_rng_state(), before)
 
 
