@@ -43,8 +43,8 @@ COLOURS = {
     "LT-SynFlow": "#FDAD63",
     "random-erk": "#0DE9ED",
 }
-TALL = Path([(-0.3, -0.5), (0.3, -0.5), (0.3, 0.5), (-0.3, 0.5), (0, 0)], closed=True)
-WIDE = Path(TALL.vertices[:, ::-1], TALL.codes)
+CORNERS = ((-0.3, -0.5), (0.3, -0.5), (0.3, 0.5), (-0.3, 0.5), (0, 0))  # the last one closes the path
+TALL, WIDE = Path(CORNERS, closed=True), Path([(y, x) for x, y in CORNERS], closed=True)
 MARKERS: dict[str, Any] = {
     "pretraining": "D",
     "LT-IMP": "o",

@@ -92,7 +92,9 @@ def ticket_swatch(kind: str, alpha: float = SURE) -> Patch:
 
 def ticket_swatches(axes: Iterable[Axes]) -> list[Patch]:
     """One of each kind whose band is drawn, as pale as the surest band."""
-    bands = [(band.get_label(), band.get_alpha()) for ax in axes for band in ax.collections]
+    bands: list[tuple[Any, Any]] = [
+        (band.get_label(), band.get_alpha()) for ax in axes for band in ax.collections
+    ]
     drawn = {
         kind: [alpha for label, alpha in bands if label == f"{kind} ticket"]
         for kind in (SECONDARY, EITHER, JACKPOT)
