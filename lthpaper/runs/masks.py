@@ -53,8 +53,8 @@ def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, .
         chosen = [n for n in there[1:-1] if n not in named or id(named[n]) not in ends]
         require(
             bool(chosen),
-            f"The network has {len(there)} layer{'s' * (len(there) != 1)} with weights (convolutions, linear); without "
-            "the first and the last nothing is left to prune. Name the prunable weights by patterns.",
+            f"The network has {len(there)} convolution or linear layer{'s' * (len(there) != 1)}; without the "
+            "first and the last nothing is left to prune. Name the prunable weights by patterns.",
         )
     computed = [n for n in chosen if n not in named]
     require(
