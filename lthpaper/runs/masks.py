@@ -75,7 +75,7 @@ def check_patterns(network: nn.Module, patterns: tuple[str, ...]) -> None:
 
 def _unmatched(patterns: tuple[str, ...], there: tuple[str, ...]) -> str:
     return (
-        f"No convolution or linear weight matches {', '.join(map(repr, patterns))}; "
+        f"No convolution or linear weight matches {', '.join(p or repr(p) for p in patterns)}; "
         f"the network has {', '.join(there) or 'none'}."
     )
 

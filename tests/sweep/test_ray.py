@@ -28,7 +28,7 @@ from lthpaper.store.logs import log_of  # noqa: E402
 from lthpaper.store.store import Store  # noqa: E402
 from lthpaper.sweep import ray_driver as on_ray  # noqa: E402
 from lthpaper.sweep.execute import execute, perform  # noqa: E402
-from lthpaper.sweep.executor import Job, WorkFailed  # noqa: E402
+from lthpaper.sweep.executor import Job  # noqa: E402
 from lthpaper.sweep.plan import plan  # noqa: E402
 from lthpaper.sweep.ray_address import device_of  # noqa: E402
 from lthpaper.sweep.ray_driver import RayWorkers  # noqa: E402
@@ -127,7 +127,7 @@ def test_the_same_bits_as_without_ray_and_a_run_that_fails_is_reported_with_its_
     nodes, store, without_ray
 ):
     failing = pretraining(Task("bad_networks:failing", "digits"), RECIPE)
-    with pytest.raises(WorkFailed, match="LookupError: no such layer"):
+    with pytest.raises(InputError, match="LookupError: no such layer"):
         on(store, lt_imp(failing, 1), *GRAPH)
     assert bits(store, *GRAPH) == bits(without_ray, *GRAPH)
     assert math.isnan(store.get(GRAPH[-1]).accuracy)  # and there

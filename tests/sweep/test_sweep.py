@@ -21,7 +21,6 @@ from lthpaper.store.entry import RESULT, WEIGHTS, Unwritable
 from lthpaper.store.store import Store
 from lthpaper.sweep import execute as sweep
 from lthpaper.sweep.execute import execute
-from lthpaper.sweep.executor import WorkFailed
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.stopping import Stopping
@@ -102,7 +101,7 @@ def test_two_workers_give_the_same_bits_as_one_process_whatever_fails_and_dies_b
     monkeypatch.setenv("LTHPAPER_TEST_DEADLY", str(token))
     monkeypatch.setenv("LTHPAPER_TEST_PROCESS", str(os.getpid()))  # which stays alive
     deadly_once = pretraining(Task(f"{__name__}:deadly", "digits", train_images=60), RECIPE)
-    with pytest.raises(WorkFailed, match="LookupError: a network that cannot be built"):
+    with pytest.raises(InputError, match="LookupError: a network that cannot be built"):
         execute([lt_imp(failing_dense(), 2), deadly_once, *GRAPH], store, workers=2)
     assert not token.exists()
     found = contents(store)
@@ -169,7 +168,7 @@ def test_every_run_is_trained_exactly_once(store, monkeypatch):
 def test_a_failing_run_stops_only_what_depends_on_it_and_is_raised_at_the_end(store):
     bad = failing_dense()
     good = [lt_imp(DENSE, 1), lt_omp(DENSE, 0.5)]
-    with pytest.raises(WorkFailed, match="LookupError: a network that cannot be built"):
+    with pytest.raises(InputError, match="LookupError: a network that cannot be built"):
         execute([lt_imp(bad, 2), *good], store, workers=1, quiet=True)
     assert {result.run for result in store} == {DENSE, *good}
 
@@ -216,7 +215,7 @@ def test_the_bar_reaches_its_total(store, monkeypatch, capsys):
 
 def test_the_bar_reaches_its_total_where_some_runs_fail(store, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "Bar", Counted)
-    with pytest.raises(WorkFailed):
+    with pytest.raises(InputError):
         execute([lt_imp(failing_dense(), 2), DENSE], store, workers=1)
     assert Counted.last.network_epochs == Counted.last.total == 2
 

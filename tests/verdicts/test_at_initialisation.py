@@ -70,13 +70,13 @@ EVERYTHING = dense_mask(WEIGHTS, ("b.weight",))
 
 
 def removed_in_order(of) -> list[int]:
-    """The prunable weights in the order in which a one-shot rule removes them, from thirty masks."""
+    """The prunable weights in the order in which a one-shot rule removes them, from 29 masks."""
     gone: list[int] = []
-    for count in range(1, 31):
-        mask = of(min(count / 30, 0.9999)).prune_seeing(WEIGHTS, EVERYTHING, SEEN)["b.weight"].flatten()
+    for count in range(1, 30):
+        mask = of(count / 30).prune_seeing(WEIGHTS, EVERYTHING, SEEN)["b.weight"].flatten()
         left = [i for i in range(30) if not mask[i] and i not in gone]
         gone += left
-    return gone
+    return gone + [i for i in range(30) if i not in gone]
 
 
 def batch(images: int = 20):
