@@ -52,7 +52,7 @@ def said_of(v: Verdict, rows: pd.DataFrame) -> str:
     if v.kind in TICKETS:
         return f"{SHORT.get(v.kind, v.kind)}{'?' * (v.kind_ours != v.kind)}"
     if v.kind_ours == NONE:
-        return no_ticket(v[1].holds)
+        return no_ticket(v[1].holds_ours)
     begun = rows["seed"].isin(
         rows.loc[trained(rows), "seed"]
     )  # seeds of which there is nothing are planned ones

@@ -152,9 +152,11 @@ def test_a_lost_node_and_a_killed_process_lose_nothing_and_results_come_back(nod
         os.kill(process, signal.SIGKILL)
     training.join(1800)
     assert bits(store, *runs) == bits(without_ray, *runs)
-    assert all(ended(store, run) == 1 for run in plan(runs, Store("nowhere")).runs)
+    killed = "The process that trained on"
+    for run in plan(runs, Store("nowhere")).runs:  # killed after its last epoch, one comes to it again
+        assert ended(store, run) == 1 or killed in log_of(store.folder, run).read_text()
     assert begun(store, LONG) > 1
-    assert "The process that trained on" in log_of(store.folder, LONG).read_text()
+    assert killed in log_of(store.folder, LONG).read_text()
     assert store.get(LONG).provenance["resumed"]
     assert not list(store.folder.glob(".checkpoints/*"))
 
