@@ -69,7 +69,9 @@ def imported(name: str, kind: str, what: str) -> Any:
 def failed(what: str, error: BaseException) -> str:
     """That something of the user's own failed, of what and in which line of which file."""
     where = traceback.extract_tb(error.__traceback__)
-    line = f", {os.path.basename(where[-1].filename)} line {where[-1].lineno}" if where else ""
+    others = ("site-packages", os.path.dirname(__file__))  # torch's own line says little to its user
+    own = [frame for frame in where if not any(folder in frame.filename for folder in others)] or where
+    line = f", {os.path.basename(own[-1].filename)} line {own[-1].lineno}" if own else ""
     said = str(error) if isinstance(error, SyntaxError) else f"{error}{line}"
     return f"{what} failed ({type(error).__name__}: {said}); --debug shows where."
 
