@@ -99,13 +99,13 @@ def _may_be_best(side: Side) -> set[float]:
 
 def _may_hold(lt: Side, dense: Side, fourth: Condition, level: float) -> set[float]:
     """Learning rates at which ④ does not fail with confidence `level`."""
-    pairs = _pairs(lt.cells, dense.cells)
+    pairs = pairs_of(lt.cells, dense.cells)
     test = uncertainty.paired(pairs)
     below = test.below(fourth.threshold) if test.spread else [1.0] * len(pairs)
     return {a.lr for (a, _), p in zip(pairs, below, strict=True) if p > 1 - level}
 
 
-def _pairs(ours: Iterable[Cell], theirs: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
+def pairs_of(ours: Iterable[Cell], theirs: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
     """Those at the same learning rate."""
     theirs = list(theirs)
     return [(a, b) for a in ours for b in theirs if a.lr == b.lr]
@@ -159,7 +159,7 @@ def condition(
         else:
             torn = [c for c in lt.torn if beyond(c.mean - found.against.mean, threshold, strict)]
         return _judged(number, found, threshold, open_, level, validated, torn)
-    pairs = _pairs(lt.cells, other.cells)
+    pairs = pairs_of(lt.cells, other.cells)
     if not pairs:
         return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
     found = uncertainty.best_pair(pairs, threshold, strict, level, bounds)
@@ -174,9 +174,9 @@ def condition(
 
 def _torn_pairs(lt: Side, dense: Side, threshold: float) -> list[Cell]:
     """The torn cells with which ④ would hold, by the seeds that converged."""
-    pairs = _pairs((*lt.cells, *lt.torn), (*dense.cells, *dense.torn))
+    pairs = pairs_of((*lt.cells, *lt.torn), (*dense.cells, *dense.torn))
     near = [pair for pair in pairs if beyond(pair[0].mean - pair[1].mean, threshold, strict=False)]
-    return [cell for pair in near for cell in pair if cell in (*lt.torn, *dense.torn)]
+    return list(dict.fromkeys(cell for pair in near for cell in pair if cell in (*lt.torn, *dense.torn)))
 
 
 def _chosen(at: Comparison, among: Comparison, level: float) -> Comparison:

@@ -29,12 +29,12 @@ from scipy import special
 from lthpaper.errors import require
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import Condition
+from lthpaper.verdicts.conditions import Condition, pairs_of
 from lthpaper.verdicts.evidence import UNDECIDED, YES, signed
 from lthpaper.verdicts.luck import Paired, Rivals, contending, typical_error
 from lthpaper.verdicts.scatter import Cells
 from lthpaper.verdicts.tickets import EITHER, Verdict, control_sides, sides, verdict
-from lthpaper.verdicts.uncertainty import Cell, arrays, paired
+from lthpaper.verdicts.uncertainty import arrays, paired
 
 LOOKS = (2, 3, 4, 6, 8, 11, 15, 20)  # seeds
 BEST = 1.5  # a cell that many typical standard errors below its side's best may be the best
@@ -261,12 +261,8 @@ def _seeds(side: Side) -> int:
 def _test(number: int, lt: Side, other: Side) -> Rivals | Paired | None:
     if number != 4:
         return Rivals(arrays(lt.cells), arrays(other.cells))
-    pairs = _pairs(lt, other)
+    pairs = pairs_of(lt.cells, other.cells)
     return paired(pairs) if pairs else None
-
-
-def _pairs(lt: Side, dense: Side) -> list[tuple[Cell, Cell]]:
-    return [(a, b) for a in lt.cells for b in dense.cells if a.lr == b.lr]
 
 
 def _places(contest: Contest, lt: Side, other: Side) -> Places:
@@ -274,7 +270,7 @@ def _places(contest: Contest, lt: Side, other: Side) -> Places:
     ours, theirs = contest.cells
     of_lt, of_other = lt.cells, other.cells
     if isinstance(contest.test, Paired):
-        of_lt, of_other = zip(*_pairs(lt, other), strict=True)
+        of_lt, of_other = zip(*pairs_of(lt.cells, other.cells), strict=True)
     cells = [*zip(of_lt, ours, strict=True), *zip(of_other, theirs, strict=True)]
     return frozenset((cell.setting, cell.lr) for cell, needed in cells if needed)
 
