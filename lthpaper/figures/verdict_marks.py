@@ -148,10 +148,18 @@ def _where(there: Mapping[str | None, Condition]) -> str:
     return masks + ("nowhere" if set(ran.values()) == {NO} else "undecided")
 
 
+def _supported(condition: Condition) -> Sequence[float]:
+    """Learning rates at which the seeds support a condition: that of its difference; without one, all."""
+    if condition.holds_ours != YES:
+        return ()
+    best = condition.best[1] if condition.best else None
+    return (best,) if best in condition.lrs else condition.lrs
+
+
 def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
     """A row each of ③, ④ and ⑤, and ③m where it is asked: a mask's marker at each rate at which it holds.
 
-    Filled if the seeds support that the condition holds, open if only the means say so.
+    Filled where the seeds support it, which they do of the condition at its best rate; else open.
     """
     judged = {v.pruning: {c.symbol: c for c in v.judged} for v in found}
     rows = [s for s in ROWS if s != "③m" or any(s in conditions for conditions in judged.values())]
@@ -163,15 +171,11 @@ def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
             if condition is None:
                 continue
             colour, marker = COLOURS[f"LT-{pruning}"], MARKERS[f"LT-{pruning}"]
-            fill = colour if condition.holds_ours == YES else "white"
-            look: dict[str, Any] = {
-                "color": colour,
-                "markerfacecolor": fill,
-                "markeredgewidth": 0.7,
-                "markersize": 3,
-            }
-            heights = [row + lift] * len(condition.lrs)
-            ax.plot(condition.lrs, heights, linestyle="", marker=marker, **look)
+            look: dict[str, Any] = {"color": colour, "markeredgewidth": 0.7, "markersize": 3}
+            sure = _supported(condition)
+            for fill, rates in ((colour, sure), ("white", [lr for lr in condition.lrs if lr not in sure])):
+                heights = [row + lift] * len(rates)
+                ax.plot(rates, heights, linestyle="", marker=marker, markerfacecolor=fill, **look)
         there = {p: condition for p, condition in asked.items() if condition}
         if there and not any(condition.lrs for condition in there.values()):
             ax.text(
