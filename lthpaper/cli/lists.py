@@ -47,11 +47,16 @@ def _where(store: "Store") -> str:
 
 
 def _figures() -> dict[str, str]:
-    """In the paper's order, by their notebooks: to import what draws them takes seconds."""
+    """In the paper's order, by their notebooks: to import what draws them takes seconds. A notebook that does
+    not study a figure of its own name is no figure that `plan` and `run` know."""
     from lthpaper import locations
     from lthpaper.report import notebooks
 
-    return {name: notebooks.title(path) for name, path in notebooks.find(locations.notebook_folder()).items()}
+    return {
+        name: notebooks.title(path)
+        + ("" if rf"study(\"{name}\"" in path.read_text(errors="replace") else " (notebook only)")
+        for name, path in notebooks.find(locations.notebook_folder()).items()
+    }
 
 
 def _scales() -> dict[str, str]:
