@@ -51,7 +51,7 @@ ifeq ($(UV),)
 	this is " + sys.version.split()[0] + ". Name another one: PYTHON=python3.12 make install")'
 	@$(PYTHON) -m venv .venv
 else
-	@$(UV) venv --quiet --python $(PYTHON) .venv
+	@$(UV) venv --quiet --seed --python $(PYTHON) .venv # with pip, which `make docs` and the pages call
 endif
 
 # torch comes with the lock's exact pin: an open range would take whatever build is newest
