@@ -1,4 +1,4 @@
-"""R_p, how far two sets of weights agree on which weights are large (§4, Figure 6).
+"""R_p, how far two sets of weights agree on which weights are large (§3.1, Figure 6; defined in Appendix G).
 
 R_p(θ, θ′) is the fraction of the top p·100 % largest-magnitude positions of θ that are also in the top
 p·100 % of θ′, over the positions that a mask leaves. There are two ways to pool the layers:

@@ -30,19 +30,23 @@ class Quote:
 
 
 def _accuracies(place: str, epochs: int, pretraining: float, lt: float, rr: float) -> tuple[Quote, ...]:
-    rows = (("pretraining", 0.0, pretraining), ("LT-IMP", 0.914, lt), ("RR-IMP", 0.914, rr))
+    rows = (
+        ("pretraining", "", 0.0, pretraining),
+        ("LT-IMP", ", s = 0.914", 0.914, lt),
+        ("RR-IMP", ", s = 0.914", 0.914, rr),
+    )
     return tuple(
         Quote(
             place,
             "resnet20",
-            f"{setting} reaches {accuracy} after {epochs} epochs at learning rate 0.005, s = 0.914",
+            f"{setting} reaches {accuracy} after {epochs} epochs at learning rate 0.005{where}",
             setting=setting,
             lr=0.005,
             sparsity=sparsity,
             epochs=epochs,
             accuracy=accuracy,
         )
-        for setting, sparsity, accuracy in rows
+        for setting, where, sparsity, accuracy in rows
     )
 
 
@@ -78,8 +82,8 @@ QUOTES = (
     Quote(
         "§3.1",
         "resnet20",
-        "at s = 0.914 the best LT is more than 0.5 below the best pretraining",
-        setting="LT",
+        "at s = 0.914 the best LT-IMP is more than 0.5 below the best pretraining",
+        setting="LT-IMP",
         minus="pretraining",
         sparsity=0.914,
         relation="<",
