@@ -188,7 +188,7 @@ def rate(statistic: Statistic, truth: Truth, seeds: int, tables: int, level: flo
 
 
 def rates(truths: tuple[Truth, ...], tables: int, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
-    """Percent of tables in which the answer is called: a row a truth, before and now by number of seeds."""
+    """Percent of tables that call the answer: one row per truth, before and now by number of seeds."""
     rows = []
     for truth in truths:
         if truth.more_of_ours + min(seeds) < 2:

@@ -11,7 +11,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
-FOLDER = os.environ.get("LTHPAPER_PHASES", "")  # a file a process
+FOLDER = os.environ.get("LTHPAPER_PHASES", "")  # one file per process
 PHASES = {  # module -> name in it -> phase
     "lthpaper.sweep.plan": {"plan": "planning"},
     "lthpaper.sweep.measure": {"speeds": "calibration"},

@@ -228,7 +228,7 @@ def check(
 
 
 def _small_dense(checked: Any) -> list[str]:
-    """A line a sparsity: SDT's number of parameters beside the subnetwork's non-zeros."""
+    """One line per sparsity: SDT's number of parameters beside the subnetwork's non-zeros."""
     from lthpaper.runs.settings import nonzeros
 
     wanted = {trial.sparsity: nonzeros(trial.run) for trial in checked.trials if trial.setting == "LT-OMP"}

@@ -110,7 +110,7 @@ KINDS = {
 
 
 def _list_runs(folder: str) -> None:
-    """A row a run; where these would be pages, a row for all runs of a network, length and setting."""
+    """One row per run; where these would be pages, a row for all runs of a network, length and setting."""
     from lthpaper.runs.run import setting
 
     store = store_at(folder)
@@ -138,7 +138,7 @@ def _list_runs(folder: str) -> None:
     if len(results) > MOST_ROWS:
         option = f" --store {shlex.quote(folder)}" if folder else ""
         console.print(
-            f"A row a run, with its digest: lthpaper store table{option}; --csv FILE writes that to a file."
+            f"One row per run, with its digest: lthpaper store table{option}; --csv FILE writes it to a file."
         )
 
 

@@ -53,7 +53,7 @@ def _starts(table: pd.DataFrame, pruning: str) -> list[tuple[str, str, pd.DataFr
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """One row a start and pruning: the best accuracy over the learning rates, against LT, and the ticket
+    """One row per start and pruning: the best accuracy over the learning rates, against LT, and the ticket
     by the means and by the seeds, as text."""
     rows = []
     best_lt = {p: _best(table[table["setting"] == f"LT-{p}"]) for p in PRUNINGS}
@@ -79,7 +79,7 @@ def _best(rows: pd.DataFrame) -> float:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A panel a learning rate, each with its own range; accuracy against where the subnetwork starts,
+    """One panel per learning rate, each with its own range; accuracy against where the subnetwork starts,
     pretraining as a level line."""
     rates = sorted(table["lr"].unique())
     with paper_style():

@@ -62,7 +62,7 @@ LABEL = 0.3  # inches between the middles of two learning rates' labels
 
 
 def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
-    """A logarithmic x axis with a tick a learning rate, labelled where labels do not touch."""
+    """A logarithmic x axis with one tick per learning rate, labelled where labels do not touch."""
     lrs = sorted(set(lrs))
     ax.set_xscale("log")
     low, high = min(lrs) / 1.45, max(lrs) * 1.45

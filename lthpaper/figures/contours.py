@@ -180,7 +180,7 @@ def _describe(fig: Figure, measured: pd.DataFrame, summary: pd.DataFrame, scale:
 
 
 def scene(measured: pd.DataFrame) -> list[dict[str, Any]]:
-    """The surfaces as plain lists, for a viewer that turns them: one dict a run, in the order of the table.
+    """The surfaces as plain lists, for a viewer that turns them: one dict per run, in the order of the table.
 
     x, y: (points,) in ‖θT‖; loss: (y, x) nats, None where it is not finite; path: x, y, loss and epoch of the
     snapshots; about: panel, setting, lr, seed, accuracy.

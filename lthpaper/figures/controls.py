@@ -1,4 +1,4 @@
-"""Controls: what a ticket is made of. Differences of accuracy with their intervals, a panel a mask."""
+"""Controls: what a ticket is made of. Differences of accuracy with their intervals, one panel per mask."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def trials(scale: Scale) -> list[Trial]:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A forest plot: one group a comparison, in it one line a learning rate, small rates at the top."""
+    """A forest plot: one group per comparison, in it one line per learning rate, small rates at the top."""
     found = controls.differences(table, INTERVAL)
     rates = sorted(table["lr"].unique())
     colours = rate_colours(rates)
@@ -118,7 +118,7 @@ def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """A row a comparison and mask, a column a learning rate: "+2.3 ± 0.6" (half the 95 % interval)."""
+    """Rows: comparisons and masks; columns: learning rates. "+2.3 ± 0.6" (half the 95 % interval)."""
     found = controls.differences(table, INTERVAL)
     if found.empty:
         return pd.DataFrame()

@@ -11,7 +11,7 @@ CROSS = "×: a seed diverged"
 
 
 def spread(table: pd.DataFrame, by: str | Sequence[str], value: str = "accuracy") -> pd.DataFrame:
-    """One row a group: mean, std over seeds (ddof 1; NaN for one seed), n, and whether a seed diverged.
+    """One row per group: mean, std over seeds (ddof 1; NaN for one seed), n, and whether a seed diverged.
 
     A group with a diverged seed has a NaN mean and std, as verdicts rule it out: those that survived are
     not what the setting reaches. A run that is not trained yet counts for nothing.

@@ -1,4 +1,4 @@
-"""How figures look: sizes, one colour and one marker a setting, one pair of tickets, symbols.
+"""How figures look: sizes, one colour and one marker per setting, one pair of tickets, symbols.
 
 A page of this field is 5.5 inches wide, a column 3.25; no text is smaller than 6 points there. Colours
 differ in lightness, so they stay apart in greyscale, and under deuteranopia (tests measure both).

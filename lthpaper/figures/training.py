@@ -1,4 +1,4 @@
-"""Training curves: loss and test accuracy by epoch, every setting, a column a learning rate."""
+"""Training curves: loss and test accuracy by epoch, every setting, one column per learning rate."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,7 +31,7 @@ def trials(scale: Scale) -> list[Trial]:
 def measure(
     trials: Iterable[Trial], store: Store, scale: Scale, data_root: str | Path | None = None
 ) -> pd.DataFrame:
-    """One row a run and epoch, in the columns COLUMNS; test_accuracy is NaN at an epoch without a test. A
+    """One row per run and epoch, in the columns COLUMNS; test_accuracy is NaN at an epoch without a test. A
     run that is not there, that diverged or whose mask's did, has one row without an epoch."""
     results, frames = reader(store), []
     for trial in trials:

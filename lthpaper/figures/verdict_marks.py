@@ -24,7 +24,7 @@ SHORT = {EITHER: "secondary or Jackpot", SECONDARY: "secondary prize", NONE: "no
 
 
 def words(ax: Axes, found: Sequence[Verdict], rows: pd.DataFrame) -> None:
-    """Above the panel, a line a mask: its marker, and the verdict on the ticket's colour."""
+    """Above the panel, one line per mask: its marker, and the verdict on the ticket's colour."""
     for line, v in enumerate(reversed(found)):
         name = f"LT-{v.pruning}"
         at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}

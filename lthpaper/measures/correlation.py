@@ -56,7 +56,7 @@ def top_count(n: int, p: float) -> int:
 def chance_band(n: int | Iterable[int], p: float, level: float = 0.95) -> tuple[float, float]:
     """The band that holds R_p of independent weights with probability `level` or more.
 
-    n: surviving positions; of one layer, or one number a layer for `overlap_within_layers`. Exact: the
+    n: surviving positions; of one layer, or one number per layer for `overlap_within_layers`. Exact: the
     number of common positions is hypergeometric (n positions, k marked, k drawn), over layers a sum of
     such. Each tail outside the band has at most (1 - level) / 2. Raises InputError on p, level or n.
     """

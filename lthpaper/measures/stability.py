@@ -89,10 +89,10 @@ def barrier(errors_: pd.Series) -> float:
 def barriers(
     trials: Sequence[Trial], store: Store, data: Callable[[], DataSet] | None = None, points: int = POINTS
 ) -> pd.DataFrame:
-    """One row a pair of siblings, in the columns BARRIERS, of those whose line was kept or published. A line
-    that was not is worked out where both weights are there, on the images that `data` loads, and kept; None
-    leaves such pairs out. seed: the pretraining's. train, test: barriers of the errors, points; NaN where a
-    sibling diverged."""
+    """One row per pair of siblings, in the columns BARRIERS, of those whose line was kept or published. A
+    line that was not is worked out where both weights are there, on the images that `data` loads, and kept;
+    None leaves such pairs out. seed: the pretraining's. train, test: barriers of the errors, points; NaN
+    where a sibling diverged."""
     rows = []
     for first, second in pairs(trial.run for trial in trials):
         if first not in store or second not in store:
@@ -145,8 +145,8 @@ BARRIERS = ("network", "data", "epochs", "lr", "seed", "k", *PARTS)
 
 
 def intervals(table: pd.DataFrame, part: str = "test", level: float = 0.95) -> pd.DataFrame:
-    """One row a learning rate and k: mean barrier, low and high (Student's interval over seeds, NaN for one),
-    n, and how many pairs diverged, which the others leave out. table: of `barriers`."""
+    """One row per learning rate and k: mean barrier, low and high (Student's interval over seeds, NaN for
+    one), n, and how many pairs diverged, which the others leave out. table: of `barriers`."""
     rows = []
     for (lr, k), cell in table.groupby(["lr", "k"]):
         found = cell[part].dropna()

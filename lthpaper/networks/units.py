@@ -204,7 +204,7 @@ class _Follower(TorchDispatchMode):
         group = self._label(x)
         known = self._names.get(_storage(weight))
         if group is None or known is None or x.ndim != 2 or x.shape[0] != IMAGES:
-            raise _refused("a matrix product is not that of one vector an image and a weight")
+            raise _refused("a matrix product is not that of one vector per image and a weight")
         turned = (weight.shape, weight.stride()) == (known[1].t().shape, known[1].t().stride())
         inputs = 1 if turned or name == "linear" else 0  # of a weight (in, out) the first axis
         self._own(known[1], inputs, group, "a linear layer", reads=True)

@@ -1,4 +1,4 @@
-"""Accuracies as a person reads them: a row a place in the figure, a column a setting, mean ± deviation."""
+"""Accuracies to read: one row per place in the figure, one column per setting, mean ± deviation."""
 
 import pandas as pd
 

@@ -147,7 +147,7 @@ def named(beside: Iterable[str]) -> tuple[str, ...]:
 
 
 def settings_of(name: str, masks: Iterable[str]) -> list[str]:
-    """The settings of a control: one a mask where it is made of one."""
+    """The settings of a control: one per mask where it is made of one."""
     return [f"{name}-{mask}" for mask in masks] if name in OF_A_SUBNETWORK else [name]
 
 

@@ -2,7 +2,7 @@
 
 <results>/<scale>/
     manifest.json    the files' checksums, counts, fingerprints of data sets, versions, the licence
-    runs.parquet     a row a run (SCHEMA): its description, curves, what its mask left, provenance, checksums
+    runs.parquet     one row per run (SCHEMA): description, curves, what its mask left, provenance, checksums
     <name>.parquet   the measurements of a name: the columns `digest` and `key`, then their own
 
 A run names its ancestors by digest, and these are rows too. Curves hold the epochs that were tested; losses

@@ -166,7 +166,7 @@ class RayWorkers:
         return self._limits[key]
 
     def _measured(self, run: Run) -> tuple[int, int]:
-        """A run's limits, measured by a node, by another if the first dies; one run a pack if all fail."""
+        """A run's limits, measured by a node, by another if the first dies; one run per pack if all fail."""
         exceptions = self.ray.exceptions
         for _ in range(ATTEMPTS_TO_MEASURE):
             node = self._free_node(run.task.data)

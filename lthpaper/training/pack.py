@@ -266,8 +266,8 @@ def _share(team: Alone, micro_batch: int, whole: int) -> Tensor:
 def repeatable(device: torch.device) -> Iterator[None]:
     """Arithmetic that is the same every time, while packs train; what was set before comes back.
 
-    On a CPU one thread a pack: sums are then always split alike, and a worker a core is faster. On a GPU
-    float32 is float32 (not TF32), and cuDNN takes only algorithms that give the same bits twice. Raises
+    On a CPU one thread per pack: sums are then always split alike, and one worker per core is faster. On a
+    GPU float32 is float32 (not TF32), and cuDNN takes only algorithms that give the same bits twice. Raises
     InputError there if torch cannot say what was set.
     """
     if device.type == "cpu":

@@ -8,7 +8,7 @@ from lthpaper.verdicts.evidence import signed
 
 
 def places(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """One row a rule, start, learning rate and sparsity: less its mask shuffled (controls.differences).
+    """One row per rule, start, learning rate and sparsity: less its mask shuffled (controls.differences).
     The starts are θ0, and θ0 at ordinary norms."""
     compared = [
         (f"{start}-{name}", f"LT-shuffled-{name}", "what its places are worth")

@@ -35,7 +35,7 @@ COMPARED = (  # (ours, against, the question); "-" stands for the mask where a s
 def differences(
     table: pd.DataFrame, level: float = 0.95, compared: Sequence[tuple[str, str, str]] = COMPARED
 ) -> pd.DataFrame:
-    """One row a mask, comparison and learning rate: mean difference of test accuracies, in points.
+    """One row per mask, comparison and learning rate: mean difference of test accuracies, in points.
 
     Seeds are paired: a subnetwork and its control share data order, and whatever of θ0 and the mask they
     have in common. low, high: Student's interval of the paired differences, NaN for one seed. n: pairs.
@@ -110,7 +110,7 @@ def beats(
         max_η A_ticket(η) − max_η A_control(η) > γ
 
     in both readings, as `tickets.verdict` judges ③. table: tidy, of one network, data set, number of epochs
-    and sparsity, with one run a learning rate and seed of either setting.
+    and sparsity, with one run per learning rate and seed of either setting.
     """
     table = cells.checked(table)
     cells.one_experiment(table)
@@ -135,7 +135,7 @@ JUDGED = (  # (ticket, control) of `verdicts`
 
 
 def verdicts(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """One row a mask and control: does the ticket beat it (`beats`), by the means and by the seeds?"""
+    """One row per mask and control: does the ticket beat it (`beats`), by the means and by the seeds?"""
     rows = []
     for mask in MASKS:
         for pair in JUDGED:
@@ -158,8 +158,8 @@ def verdicts(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def seen(table: pd.DataFrame, level: float = 0.95) -> str:
-    """What the controls say, a sentence a comparison: by how much, and at which learning rates the interval
-    lies clear of 0; before them, how many would by luck."""
+    """What the controls say, one sentence per comparison: by how much, and at which learning rates the
+    interval lies clear of 0; before them, how many would by luck."""
     found = differences(table, level)
     lines = []
     for ours, against, question in COMPARED:

@@ -57,7 +57,7 @@ class Guideline:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row an advice."""
+        """One row per advice."""
         rows = {
             a.question: {"try": a.answer, "why": a.evidence, "place": a.place, "our results": a.ours}
             for a in self.advice

@@ -91,7 +91,7 @@ def prefer(first: Side, second: Side, gap: float, level: float = 0.95) -> Prefer
 
 
 def observations(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """One row a network, data set, number of epochs and sparsity of a tidy table.
+    """One row per network, data set, number of epochs and sparsity of a tidy table.
 
     Columns: these four; kind_IMP, kind_IMP_ours, kind_OMP, kind_OMP_ours (of `verdicts.tickets`, "not
     run" where runs that decide are missing); for each question of QUESTIONS its answer, and with

@@ -12,8 +12,8 @@ prior over curves:
 So neighbouring learning rates inform each other, one that is missing is predicted, and the best of seven is
 not taken for better than it is. The posterior is drawn from DRAWS times with a generator of its own, always
 the same: the same table gives the same numbers. In each draw ② to ⑤ either hold or not, and the
-probabilities count the draws. ① is known. A setting that has not run, or that has one seed a cell everywhere,
-leaves no probability.
+probabilities count the draws. ① is known. A setting that has not run, or that has one seed per cell
+everywhere, leaves no probability.
 
 Calibrated in simulation where the curves are like the prior's: docs/statistics.md has the diagram.
 """

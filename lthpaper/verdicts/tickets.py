@@ -100,7 +100,7 @@ class Verdict:
         return self.conditions[number - 1]
 
     def __str__(self) -> str:
-        """The verdict in a sentence, and a line a condition."""
+        """The verdict in a sentence, and one line per condition."""
         return "\n".join((self.sentence, *(f"  {c.sentence}" for c in self.judged)))
 
     def _repr_html_(self) -> str:
@@ -201,7 +201,7 @@ def verdicts(
     sufficient_epochs: int | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """One row a network, data set, number of epochs, sparsity and pruning (those found unless given).
+    """One row per network, data set, number of epochs, sparsity and pruning (those found unless given).
 
     Columns: these five, kind, kind_ours, lrs, reason; p_jackpot, p_secondary, p_none (NaN where there are
     none); for n = 2 … 5 difference_n and confidence_n, for n = 1 … 5 holds_n and ours_n, the same with
