@@ -185,7 +185,7 @@ class SanityCheck:
 
     @property
     def curve_points(self) -> int:
-        """Tests of a network on its way, at most."""
+        """At most this many tests during one training."""
         return CURVE_POINTS
 
     @property

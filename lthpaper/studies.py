@@ -158,7 +158,7 @@ class Study:
         return other
 
     def question(self, most: int = MOST_SEEDS, level: float = 0.95) -> Question:
-        """The study's verdicts as what `decide` is to decide. Raises InputError if it has none."""
+        """The verdicts that `decide` has to settle. Raises InputError if the study has none."""
         return Question(lambda n: self.with_seeds(n).trials, self.store, self.thresholds, most, level)
 
     def decide(
@@ -185,7 +185,7 @@ class Study:
             self.forget()
 
     def expected_costs(self, most: int = MOST_SEEDS) -> pd.DataFrame:
-        """What `decide` costs: to begin with, expected, at most."""
+        """What `decide` costs: first round, expected, maximum."""
         device = self.device if self.trains else ""
         return pd.DataFrame({"": expected(self.question(most), device, self.workers)})
 

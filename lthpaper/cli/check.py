@@ -156,7 +156,7 @@ def check(
         typer.Option(
             "--out",
             metavar="FOLDER",
-            help="Folder of the figure. Default: runs/check/NETWORK, and which options were changed.",
+            help="Folder of the figure. Default: runs/check/NETWORK plus the changed options.",
             rich_help_panel=FOLDERS,
         ),
     ] = "",
