@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.sizes import SIZES, Size
-from lthpaper import data
+from lthpaper import data, locations
 from lthpaper.errors import InputError
 from lthpaper.runs.settings import pretraining
 from lthpaper.store.checkpoints import Checkpoints
@@ -71,7 +71,7 @@ def loading(name: str) -> float | None:
     """Seconds to load a data set into memory; None if it is unavailable."""
     began = time.perf_counter()
     try:
-        data._load.__wrapped__(name, data.data_root().resolve(), 0, 0)  # not what this process remembers
+        data._load.__wrapped__(name, locations.data_folder().resolve(), 0, 0)  # as if for the first time
     except InputError:
         return None
     return time.perf_counter() - began

@@ -110,6 +110,7 @@ def decide(
     """
     ends = [time.monotonic() + (math.inf if s is None else s) for s in (budget, time_limit)]
     where: tuple[Any, ...] = (question.store, data_root, device, workers)
+    how: dict[str, Any] = {"quiet": quiet, "curve_points": curve_points, "signals": True}
     trials: list[Trial] = []
     cost, reached, finished = 0, 0, True
     stopped: Unfinished | None = None
@@ -122,10 +123,8 @@ def decide(
             told(f"{open_} cells are still open: up to {seeds} seeds for {'it' if open_ == 1 else 'them'}.")
         trials, reached = [*trials, *more], seeds
         left = None if math.isinf(min(ends)) else max(0.0, min(ends) - time.monotonic())
-        how: dict[str, Any] = {"quiet": quiet, "time_limit": left, "curve_points": curve_points}
-        how |= {"signals": True}
         try:
-            cost += execute([t.run for t in trials], *where, **how).network_epochs
+            cost += execute([t.run for t in trials], *where, time_limit=left, **how).network_epochs
         except Unfinished as why:
             cost, finished = cost + why.network_epochs, False
             if why.asked or ends[1] < ends[0]:

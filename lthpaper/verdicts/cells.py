@@ -21,10 +21,10 @@ import pandas as pd
 from lthpaper import data
 from lthpaper.errors import InputError, require
 from lthpaper.runs.convergence import converged
+from lthpaper.training.result import VALIDATION
 from lthpaper.verdicts.uncertainty import Cell
 
 NEEDED = ("setting", "network", "data", "epochs", "lr", "sparsity", "seed", "accuracy")
-VALIDATION = "validation_accuracy"
 SAME_DENSITY = 0.03  # 0.914 and 1 − 0.8^11 are one sparsity; IMP rounds differ by 20 % of the density
 
 

@@ -120,13 +120,6 @@ def beats(
     return condition(3, ours, theirs, limits.gap, level)
 
 
-def beats_shuffled(
-    table: pd.DataFrame, mask: str = "IMP", thresholds: Thresholds | None = None, level: float = 0.95
-) -> Condition:
-    """③m: does the ticket beat every random mask of equal layer counts? Arguments: of `beats`."""
-    return beats(table, f"LT-shuffled-{mask}", f"LT-{mask}", thresholds, level).marked("m")
-
-
 JUDGED = (  # (ticket, control) of `verdicts`
     *(("LT-", against) for against in ("RR-", "RR@LTnorms-", "RR@LTsigns-", "LT-shuffled-", "RR-permuted-")),
     ("LT@RRnorms-", "RR-"),

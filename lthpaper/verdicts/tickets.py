@@ -65,7 +65,6 @@ from lthpaper.verdicts.probabilities import Probabilities, probabilities
 
 JACKPOT, SECONDARY, NONE = "Jackpot", "secondary prize", "none"
 EITHER = "secondary prize or Jackpot"  # a ticket, ⑤ being open
-KINDS = (NONE, UNDECIDED, SECONDARY, EITHER, JACKPOT)  # in rising order
 SUBNETWORKS = ("LT", "WR", "FT")
 SHUFFLED = "LT-shuffled"
 
