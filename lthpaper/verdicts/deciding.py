@@ -194,14 +194,13 @@ def contested(
     prunings: Iterable[str | None],
     level: float,
     most: int = LOOKS[-1],
-    subnetwork: str = "LT",
 ) -> Places:
     """(setting, learning rate) of the cells that need more seeds, of one sparsity; empty if all verdicts are
     decided at `level`, or hopeless."""
     found: set[tuple[str, float]] = set()
     for pruning in prunings:
-        judged = verdict(table, thresholds, pruning, subnetwork, level=level, quick=True)
-        four = sides(table, pruning, subnetwork)
+        judged = verdict(table, thresholds, pruning, level=level, quick=True)
+        four = sides(table, pruning, "LT")
         if judged.kind_ours in OPEN:
             contests = _contests(judged.conditions[1:], four, level, most)
             if contests.hope >= HOPELESS:
