@@ -16,7 +16,7 @@ from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import controls
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.evidence import signed
+from lthpaper.verdicts.evidence import always_signed
 
 trials = runs_of.of_scale
 HEIGHT = 0.46  # inches a comparison
@@ -47,7 +47,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         _limits(axes[0], found)
         for ax in axes:  # the smallest rates differ by tens of points, the others by tenths
             ax.set_xscale("symlog", linthresh=3)
-            ax.set_xticks(TICKS, [signed(tick, 0) if tick else "0" for tick in TICKS])
+            ax.set_xticks(TICKS, [always_signed(tick, 0) if tick else "0" for tick in TICKS])
             ax.set_xticks(BETWEEN, [], minor=True)
             ax.set_xlabel("difference of accuracies (points)")
         marks = [Line2D([], [], color=colours[lr], marker="o", markersize=3, label=f"{lr:g}") for lr in rates]

@@ -30,7 +30,7 @@ from lthpaper.errors import require
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.conditions import Condition, pairs_of
-from lthpaper.verdicts.evidence import UNDECIDED, YES, signed
+from lthpaper.verdicts.evidence import UNDECIDED, YES, always_signed
 from lthpaper.verdicts.luck import Paired, Rivals, contending, typical_error
 from lthpaper.verdicts.scatter import Cells
 from lthpaper.verdicts.tickets import EITHER, Verdict, control_sides, sides, verdict
@@ -216,8 +216,8 @@ def contested(
 def too_close(judged: Verdict, most: int) -> str:
     """Why no more seeds are worth it, in a sentence; "" for a verdict that is decided, or lacks runs."""
     between = "; ".join(
-        f"{c.symbol} is between {signed(c.low)} and {signed(c.high)} points, its threshold "
-        f"{signed(c.threshold)}"
+        f"{c.symbol} is between {always_signed(c.low)} and {always_signed(c.high)} points, its threshold "
+        f"{always_signed(c.threshold)}"
         for c in judged.conditions[1:]
         if c.holds_ours == UNDECIDED and c.low is not None and c.high is not None
     )
