@@ -122,9 +122,9 @@ def decide(
             open_ = len({_place(t) for t in more})
             told(f"{open_} cells are still open: up to {seeds} seeds for {'it' if open_ == 1 else 'them'}.")
         trials, reached = [*trials, *more], seeds
-        left = None if math.isinf(min(ends)) else max(0.0, min(ends) - time.monotonic())
+        how["time_limit"] = None if math.isinf(min(ends)) else max(0.0, min(ends) - time.monotonic())
         try:
-            cost += execute([t.run for t in trials], *where, time_limit=left, **how).network_epochs
+            cost += execute([t.run for t in trials], *where, **how).network_epochs
         except Unfinished as why:
             cost, finished = cost + why.network_epochs, False
             if why.asked or ends[1] < ends[0]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from lthpaper.figures.marks import PLACE
 from lthpaper.verdicts.cells import trained
 
 CROSS = "×: a seed diverged"
@@ -25,12 +26,9 @@ def spread(table: pd.DataFrame, by: str | Sequence[str]) -> pd.DataFrame:
     return found.reset_index()
 
 
-CELL = ("network", "data", "epochs", "setting", "lr", "pretraining_lr", "sparsity", "rewind")
-
-
 def converged(table: pd.DataFrame) -> pd.DataFrame:
     """The trained rows of cells of which no seed diverged: what means and error bars are taken over."""
-    keys = [key for key in CELL if key in table]
+    keys = [key for key in PLACE if key in table]
     lost = (trained(table) & table["accuracy"].isna()).groupby([table[k] for k in keys], dropna=False)
     return table[~lost.transform("any") & table["accuracy"].notna()]
 
