@@ -135,11 +135,11 @@ def distance(truth: Truth) -> float:
     return float(min(*over, fifth) if min(over) > 0 else -min(over))
 
 
-def by_distance(tables: int, seed: int = 2) -> Iterator[tuple[str, Truth]]:
+def by_distance(tables: int) -> Iterator[tuple[str, Truth]]:
     """(class of distance, truth): equally many of each class, from `truths` with wider tops."""
     each = -(-tables // (len(DISTANCES) - 1))
     left = dict.fromkeys(range(len(DISTANCES) - 1), each)
-    for truth in truths(1000 * tables, seed, wider=1.33):
+    for truth in truths(1000 * tables, seed=2, wider=1.33):
         where = int(np.searchsorted(DISTANCES, distance(truth), side="right")) - 1
         if left.get(where):
             left[where] -= 1
@@ -192,10 +192,10 @@ def deciding(tables: int, tried: Sequence[Way]) -> pd.DataFrame:
     )
 
 
-def on_threshold(tables: int, seed: int = 3) -> Iterator[Truth]:
+def on_threshold(tables: int) -> Iterator[Truth]:
     """Truths whose LT beats RR by exactly what ③ asks for, while ② and ④ hold by a point and ⑤ is as far off:
     to call it a ticket is wrong, and so is to call it none."""
-    for truth in truths(1000 * tables, seed, wider=1.33):
+    for truth in truths(1000 * tables, seed=3, wider=1.33):
         lt, rr, sdt, dense = truth.curves
         apart = lt.max() - sdt.max() - LIMITS.gap, (lt - dense).max() + LIMITS.similar
         if min(*apart, abs(lt.max() - dense.max() + LIMITS.similar)) < 1:

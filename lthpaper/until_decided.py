@@ -110,6 +110,7 @@ def decide(
     """
     ends = [time.monotonic() + (math.inf if s is None else s) for s in (budget, time_limit)]
     where: tuple[Any, ...] = (question.store, data_root, device, workers)
+    how: dict[str, Any] = {"quiet": quiet, "curve_points": curve_points, "signals": True}
     trials: list[Trial] = []
     cost, reached, finished = 0, 0, True
     stopped: Unfinished | None = None
@@ -121,9 +122,7 @@ def decide(
             open_ = len({_place(t) for t in more})
             told(f"{open_} cells are still open: up to {seeds} seeds for {'it' if open_ == 1 else 'them'}.")
         trials, reached = [*trials, *more], seeds
-        left = None if math.isinf(min(ends)) else max(0.0, min(ends) - time.monotonic())
-        how: dict[str, Any] = {"quiet": quiet, "time_limit": left, "curve_points": curve_points}
-        how |= {"signals": True}
+        how["time_limit"] = None if math.isinf(min(ends)) else max(0.0, min(ends) - time.monotonic())
         try:
             cost += execute([t.run for t in trials], *where, **how).network_epochs
         except Unfinished as why:

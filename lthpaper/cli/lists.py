@@ -1,5 +1,6 @@
 """The command list: what names there are, and what the store holds."""
 
+import dataclasses
 import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
@@ -60,8 +61,6 @@ def _figures() -> dict[str, str]:
 
 
 def _scales() -> dict[str, str]:
-    import dataclasses
-
     from lthpaper.runs.scales import SCALES
 
     return {

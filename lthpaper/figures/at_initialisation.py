@@ -29,6 +29,7 @@ RULES = (
     *("LT-magnitude", "LT-SNIP", "LT-GraSP", "LT-SynFlow"),  # at initialisation
     "random-erk",
 )
+trials = runs_of.of_scale
 DODGE = 0.86  # of a sparsity's place, which is 1 wide
 
 
@@ -38,11 +39,6 @@ def shuffled(rule: str) -> str:
 
 
 CASES = {s: Case(rule, hollow=s != rule) for rule in RULES for s in (rule, shuffled(rule))}
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """All rules at the smallest and the largest of Figure 1's learning rates, at its sparsities."""
-    return runs_of.of_scale(scale)
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:

@@ -15,12 +15,8 @@ from lthpaper.store.store import Store
 from lthpaper.verdicts import claims
 from lthpaper.verdicts.claims.outcome import EVIDENCE
 
+trials = claims.trials
 RENAMED = {"ours": "value", "by the means": "means"}  # of claims.evidence; a claim's board has these too
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """The runs of all claims."""
-    return claims.trials(scale)
 
 
 def keep(scale: Scale) -> Mapping[Run, frozenset[int]]:

@@ -14,20 +14,15 @@ from lthpaper.figures.means import CROSS
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, symbols
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial
 from lthpaper.verdicts import controls
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.evidence import signed
+from lthpaper.verdicts.evidence import always_signed
 
+trials = runs_of.of_scale
 HEIGHT = 0.46  # inches a comparison
 INTERVAL = 0.95
 NOT_RUN: dict[str, Any] = {"ha": "center", "va": "center", "color": PALE, "fontsize": 6}
 TICKS, BETWEEN = (-10, -3, 0, 3, 10), (-30, -1, 1, 30)  # points, with and without a label
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """All controls of the scale's network over its grid, at the middle one of its panels' sparsities."""
-    return runs_of.of_scale(scale)
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -52,7 +47,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         _limits(axes[0], found)
         for ax in axes:  # the smallest rates differ by tens of points, the others by tenths
             ax.set_xscale("symlog", linthresh=3)
-            ax.set_xticks(TICKS, [signed(tick, 0) if tick else "0" for tick in TICKS])
+            ax.set_xticks(TICKS, [always_signed(tick, 0) if tick else "0" for tick in TICKS])
             ax.set_xticks(BETWEEN, [], minor=True)
             ax.set_xlabel("difference of accuracies (points)")
         marks = [Line2D([], [], color=colours[lr], marker="o", markersize=3, label=f"{lr:g}") for lr in rates]

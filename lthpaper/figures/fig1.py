@@ -22,7 +22,7 @@ from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.scales import Scale
 
 trials = experiments.preliminary
-SETTINGS = ("pretraining", "LT-IMP", "RR-IMP")
+SETTINGS = experiments.PRELIMINARY
 DODGE = 0.66  # of a learning rate's place, which is 1 wide
 
 

@@ -222,5 +222,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-SPEC = FigureSpec("The principles: conditions on sketched curves", trials, plot, tabulate=tabulate, says=says)
-register("fig2", SPEC)
+register(
+    "fig2",
+    FigureSpec("The principles: conditions on sketched curves", trials, plot, tabulate=tabulate, says=says),
+)

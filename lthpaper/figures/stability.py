@@ -21,12 +21,8 @@ from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 
+trials = siblings.of_scale  # LT-IMP is not drawn, but judged beside the siblings
 PARTS = {"test": "test", "train": "training"}  # column -> which error
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """Siblings at Figure 1's learning rates; its LT-IMP, which is not drawn, is judged beside them."""
-    return siblings.of_scale(scale)
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:

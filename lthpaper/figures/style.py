@@ -19,7 +19,7 @@ from lthpaper.verdicts.tickets import EITHER, JACKPOT, SECONDARY
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
-COLUMN, PAGE = 3.25, 5.5  # inches: width of a paper's column and of its page
+PAGE = 5.5  # inches: width of a paper's page
 
 THETA0, THETA0_NEW, THETA_T = r"$\theta_0$", r"$\theta_0^\prime$", r"$\theta_T$"
 R_P, MASKED = "$R_p$", r"$\odot\,m$"

@@ -173,5 +173,7 @@ def says(table: pd.DataFrame, scale: Scale) -> list[str]:
     return said
 
 
-SPEC = FigureSpec("Networks and data, counted", trials, plot, tabulate=tabulate, measure=measure, says=says)
-register("table2", SPEC)
+register(
+    "table2",
+    FigureSpec("Networks and data, counted", trials, plot, tabulate=tabulate, measure=measure, says=says),
+)

@@ -18,7 +18,7 @@ from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY, Verdict
 
 ROWS = ("⑤", "④", "③m", "③")  # conditions, from the foot of the strip up
-HALF = 6.5  # points, of half a ticket's band
+HALF = 6.5  # points, of half a ticket's band (about: the layout may still stretch the panel)
 LINE = 8.5  # points, of a line of words
 SHORT = {EITHER: "secondary or Jackpot", SECONDARY: "secondary prize", NONE: "no ticket"}
 
@@ -102,19 +102,14 @@ def ticket_swatches(axes: Iterable[Axes]) -> list[Patch]:
     return [ticket_swatch(kind, max(alphas)) for kind, alphas in drawn.items() if alphas]
 
 
-def ticket_band(
-    ax: Axes, x: Sequence[float], y: Sequence[float], kind: str, sure: bool = True, half: float = HALF
-) -> None:
-    """A hatched band along a curve where the ticket is. x, y: data; call it when limits and scales stand.
-
-    half: half its height, points (about: the layout may still stretch the panel).
-    """
+def ticket_band(ax: Axes, x: Sequence[float], y: Sequence[float], kind: str, sure: bool = True) -> None:
+    """A hatched band along a curve where the ticket is. x, y: data; call it when limits and scales stand."""
     colour, hatch = TICKETS[kind]
     points = ax.transAxes.inverted().transform(ax.transData.transform(np.column_stack([x, y])))
     (left, first), (right, last) = points[0], points[-1]
     xs = [left - 0.03, *points[:, 0], right + 0.03]  # a single learning rate is a band too
     ys = np.array([first, *points[:, 1], last])
-    half = half / 72 * ax.figure.dpi / ax.bbox.height
+    half = HALF / 72 * ax.figure.dpi / ax.bbox.height
     look: dict[str, Any] = {
         "facecolor": colour,
         "edgecolor": "white",

@@ -22,7 +22,6 @@ from torch.utils._pytree import tree_leaves
 from lthpaper import networks
 from lthpaper.errors import InputError, require
 
-aten = torch.ops.aten
 BATCH_NORMS = ("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training")
 POOLS = ("max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d")
 REDUCTIONS = ("mean", "sum", "amax")

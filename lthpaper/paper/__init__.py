@@ -52,7 +52,8 @@ ROUNDS = tuple(SPARSITIES.values())
 class PaperRecipe:
     """A training recipe's numbers; `ours` names the fields that neither the text nor the authors' code gives.
 
-    The fields are those of `lthpaper.runs.recipe.Recipe`, without the learning rate.
+    Each is a field of `lthpaper.runs.recipe.Recipe`, where the learning rate and what the paper does not name
+    stand beside them.
     """
 
     epochs: int
@@ -68,7 +69,7 @@ class PaperRecipe:
     ours: tuple[str, ...] = ()
 
     def arguments(self, epochs: int = 0) -> dict[str, Any]:
-        """Arguments for `lthpaper.runs.recipe.Recipe`, all but the learning rate.
+        """Arguments for `lthpaper.runs.recipe.Recipe`: these fields.
 
         epochs: another length (0: the stated one); milestones, rounded down, and warm-up scale with it.
         """

@@ -275,10 +275,10 @@ def _fault(table: pa.Table) -> str:
         return "holds names that no run can have"
     if len({name[-16:] for name in names}) < len(names):
         return "holds a run twice"
-    column = {name: _column(table[name]) for name in ("epochs", *CURVES)}
+    column = {name: _column(table[name]) for name in ("epochs", *CURVE_COLUMNS)}
     validated = _column(table[VALIDATION]) if VALIDATION in table.column_names else lambda row: []
     for row in range(len(names)):
-        epochs, loss, tested, test_loss, accuracy = (column[name](row) for name in ("epochs", *CURVES))
+        epochs, loss, tested, test_loss, accuracy = (column[name](row) for name in ("epochs", *CURVE_COLUMNS))
         if (
             len(loss) not in (0, epochs)
             or len(test_loss) not in (0, len(tested))
@@ -290,7 +290,7 @@ def _fault(table: pa.Table) -> str:
     return ""
 
 
-CURVES = ("train_loss", "tested", "test_loss", "test_accuracy")
+CURVE_COLUMNS = ("train_loss", "tested", "test_loss", "test_accuracy")
 
 
 def _curves(at: dict[str, Any]) -> dict[str, list[float]]:

@@ -238,16 +238,6 @@ class Pack:
         """Run i's mask, as it is now."""
         return self.masks[i] if self.growth is None else self.growth.mask(self.optimizer, i)
 
-    @property
-    def velocity(self) -> Tensor:
-        """The optimizer's, of every single weight."""
-        return self.optimizer.velocity
-
-    @property
-    def pruned(self) -> Tensor:
-        """Of every single weight, whether it is pruned."""
-        return self.optimizer.pruned
-
 
 def _parts(whole: int, micro_batch: int) -> list[slice]:
     """The micro-batches of a batch of `whole` images."""

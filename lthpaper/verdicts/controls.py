@@ -12,7 +12,7 @@ from lthpaper.paper import thresholds as of_paper
 from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.conditions import Condition, condition
-from lthpaper.verdicts.evidence import signed
+from lthpaper.verdicts.evidence import always_signed
 
 COMPARED = (  # (ours, against, the question); "-" stands for the mask where a setting has one
     ("LT-", "RR-", "start: a ticket against a random start"),
@@ -120,13 +120,6 @@ def beats(
     return condition(3, ours, theirs, limits.gap, level)
 
 
-def beats_shuffled(
-    table: pd.DataFrame, mask: str = "IMP", thresholds: Thresholds | None = None, level: float = 0.95
-) -> Condition:
-    """③m: does the ticket beat every random mask of equal layer counts? Arguments: of `beats`."""
-    return beats(table, f"LT-shuffled-{mask}", f"LT-{mask}", thresholds, level).marked("m")
-
-
 JUDGED = (  # (ticket, control) of `verdicts`
     *(("LT-", against) for against in ("RR-", "RR@LTnorms-", "RR@LTsigns-", "LT-shuffled-", "RR-permuted-")),
     ("LT@RRnorms-", "RR-"),
@@ -184,7 +177,7 @@ def _told(cell: pd.DataFrame, level: float) -> str:
     there = cell[~cell["diverged"].astype(bool)].sort_values("lr")
     if there.empty:
         return "a seed diverged at every learning rate"
-    ends = [signed(end, 1) for end in (there["difference"].min(), there["difference"].max())]
+    ends = [always_signed(end, 1) for end in (there["difference"].min(), there["difference"].max())]
     said = [" … ".join(dict.fromkeys(ends))]
     for words, clear in (("above", there["low"] > 0), ("below", there["high"] < 0)):
         if clear.any():

@@ -25,7 +25,7 @@ from lthpaper.paper import thresholds as of_paper
 from lthpaper.verdicts import cells as ticket_cells
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, Evidence, least, signed
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, Evidence, always_signed, least
 from lthpaper.verdicts.tickets import verdict
 from lthpaper.verdicts.uncertainty import Comparison, best_against_best, beyond
 
@@ -40,7 +40,7 @@ def lead(question: str, answer: str, difference: float | None) -> str:
     the means."""
     if difference is None or pd.isna(difference):
         return ""
-    return f" ({signed(abs(difference) if answer in QUESTIONS[question] else difference, 1)})"
+    return f" ({always_signed(abs(difference) if answer in QUESTIONS[question] else difference, 1)})"
 
 
 @dataclass(frozen=True)
