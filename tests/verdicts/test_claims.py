@@ -693,7 +693,7 @@ def test_a_seed_that_is_not_trained_yet_takes_no_learning_rate_out_of_the_best()
     diverged = table.assign(accuracy=table["accuracy"].mask(one))
     for rest, ours, n in ((unfinished, -0.975, 2), (diverged, 1.0, 3)):
         found = paper_beside_ours.relations(rest, scale("paper"), "§3.1").set_index(["network", "what", "lr"])
-        of_best = found.loc[("resnet20", "LT − pretraining", "best")]
+        of_best = found.loc[("resnet20", "LT-IMP − pretraining", "best")]
         assert (of_best["ours"], of_best["n"]) == (pytest.approx(ours), n)
 
 
