@@ -274,15 +274,18 @@ def train(
     device: str | None = None,
     workers: int | None = None,
     quiet: bool = False,
+    weights: bool = False,
 ) -> list[Result]:
     """Train what a store lacks of a run or several and their ancestors; the runs' results, in their order.
 
-    store: a Store, its folder, or None for the project's. An interrupt is handled as in Study.train.
+    store: a Store, its folder, or None for the project's. weights: train a run again, too, whose weights and
+    mask the store lacks, as it does those of published results. An interrupt is handled as in Study.train.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     results = store if isinstance(store, Store) else open_store(store)
     root, where = locations.data_folder(data_root), locations.device(device)
-    execute_interruptibly(runs, results, root, where, workers, quiet=quiet)
+    keep = {run: frozenset({run.recipe.epochs}) for run in runs} if weights else None
+    execute_interruptibly(runs, results, root, where, workers, keep=keep, quiet=quiet)
     return [results.get(run) for run in runs]
 
 

@@ -31,6 +31,8 @@ from lthpaper.store.merge import bring
 from lthpaper.store.published import MANIFEST, RUNS
 from lthpaper.store.results_check import faults
 from lthpaper.store.store import Store
+from lthpaper.store.table import layers
+from lthpaper.studies import train
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.plan import plan
 
@@ -154,6 +156,17 @@ def test_nothing_published_is_trained_again_and_a_childs_ancestors_are(layer):
     execute([child], layer, workers=1, quiet=True)
     assert layer.has_weights(dense)
     assert layer.get(dense).folder == layer.path(dense)  # the store's own comes first
+
+
+def test_weights_that_were_not_published_can_be_had_and_layers_need_none(trained, layer):
+    dense = runs_of()[0]
+    masked = next(run for run in runs_of() if run.mask is not None)
+    for run in (dense, masked):
+        assert layers(run, layer).equals(layers(run, trained))
+    train(dense, layer, workers=1, quiet=True)
+    assert not layer.has_weights(dense)
+    train(dense, layer, workers=1, quiet=True, weights=True)
+    assert layer.weights(dense)[1] is None
 
 
 def test_published_entries_come_before_published_tables(trained, layer):

@@ -75,7 +75,7 @@ def test_none_means_as_the_scale_has_it_and_no_other_value_does(tmp_path):
 def test_costs_say_what_is_left_and_drawing_needs_no_training(tmp_path):
     page = tiny(tmp_path)
     costs = page.costs()[""]
-    assert (costs["runs"], costs["in the store"], costs["to train"]) == ("3", "0", "3")
+    assert (costs["runs"], costs["need no training"], costs["to train"]) == ("3", "0", "3")
     pyplot.close(page.draw())
     assert page.table["accuracy"].isna().all()
     assert page.provenance["results"] == 0

@@ -210,4 +210,19 @@ def _channels(fig: Figure, rows: pd.DataFrame) -> None:
     fig.suptitle(f"the largest layer, {name}, seed 0", fontsize=6.5)
 
 
-register("masks", FigureSpec("Masks by layer: shares, norms, channels", trials, plot, measure=measure))
+def says(measured: pd.DataFrame, scale: Scale) -> list[str]:
+    """Which layers a mask thins out most and least, and the ratio of norms where it is known."""
+    said = []
+    for setting, rows in measured[measured["kind"] == LAYER].groupby("setting"):
+        means = rows.groupby("layer")[["kept", "norm_ratio"]].mean()
+        kept, ratios = 100 * means["kept"], means["norm_ratio"].dropna()
+        norms = f"; θ0 has {ratios.min():.2f} to {ratios.max():.2f} times the norm of θ0′ there"
+        said.append(
+            f"{setting[3:]}'s masks keep from {kept.min():.0f} % of {kept.idxmin()} to {kept.max():.0f} % of "
+            f"{kept.idxmax()}{norms if len(ratios) else ''} (means over learning rates and seeds)."
+        )
+    return said
+
+
+SPEC = FigureSpec("Masks by layer: shares, norms, channels", trials, plot, measure=measure, says=says)
+register("masks", SPEC)

@@ -12,11 +12,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
-from lthpaper.runs import experiments
+from lthpaper.runs import convergence, experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
 from lthpaper.store.store import Store
 from lthpaper.store.table import mask_diverged, reader
+from lthpaper.verdicts.cells import unconverged
 
 DRAWN = {"train_loss": "training loss (nats)", "test_accuracy": ACCURACY}
 COLUMNS = ["setting", "network", "data", "lr", "sparsity", "seed", "epoch", *DRAWN, "digest"]
@@ -109,4 +110,26 @@ def _title(table: pd.DataFrame, there: pd.DataFrame) -> str:
     )
 
 
-register("training", FigureSpec("Training curves of every setting", trials, plot, measure=measure))
+def says(table: pd.DataFrame, scale: Scale) -> list[str]:
+    """At which learning rates pretraining has converged, which ① asks, in the mean over seeds."""
+    there = table[(table["setting"] == "pretraining") & table["epoch"].notna()].sort_values("epoch")
+    if there.empty:
+        return []
+    losses = there.groupby(["lr", "seed"])["train_loss"].agg(list).items()
+    left = unconverged(
+        pd.DataFrame(
+            {
+                "setting": "pretraining",
+                "lr": lr,
+                "loss_left": convergence.loss_left(loss),
+                "loss_falling": convergence.loss_falling(loss, scale.recipe),
+            }
+            for (lr, _), loss in losses
+        )
+    )
+    yes = ", ".join(f"{lr:g}" for lr in sorted(set(there["lr"]) - set(left))) or "no learning rate"
+    no = ", ".join(f"{lr:g} ({100 * share:.0f} % of its training loss is left)" for lr, share in left.items())
+    return [f"Pretraining has converged, as ① asks, at {yes}{f', not at {no}' if no else ''}."]
+
+
+register("training", FigureSpec("Training curves of every setting", trials, plot, measure=measure, says=says))

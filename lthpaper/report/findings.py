@@ -59,7 +59,7 @@ def findings(
     """
     found = [Finding(sentence) for sentence in (*_there(results), *spec.says(table, scale))]
     if name == "claims":
-        found += [_of_board(row) for row in table.drop_duplicates("claim").to_dict("records")]
+        found += [_of_board(rows) for _, rows in table.groupby("claim", sort=False)]
     else:
         found += [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
     planned = set(results["setting"])
@@ -107,9 +107,13 @@ def _of_claim(outcome: Outcome) -> Finding:
     return Finding(head, outcome.sentence + ours, tuple(details))
 
 
-def _of_board(row: dict[str, Any]) -> Finding:
+def _of_board(rows: pd.DataFrame) -> Finding:
+    """A claim of the scoreboard, with the sentences of its comparisons. rows: claims_board.joined."""
+    row, judged = rows.iloc[0], rows[rows["measured"].notna() & (rows["means"] != NOT_RUN)]
+    details = (f"{settled}: {said}" for settled, said in judged[["by the seeds", "sentence"]].to_numpy())
     means = f" (by the means {row['by the means']})" if row["by the means"] != row["status"] else ""
-    return Finding(f"Claim {row['claim']}, {row['words']}: {row['status']}{means}.", str(row["evidence"]))
+    head = f"Claim {row['claim']}, {row['words']}: {row['status']}{means}."
+    return Finding(head, str(row["evidence"]), tuple(details))
 
 
 def _verdicts(judged: list[Verdict]) -> list[Finding]:

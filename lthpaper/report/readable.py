@@ -8,7 +8,7 @@ import pandas as pd
 RATES = {"lr", "pretraining_lr", "best_lr", "lrs", "learning rate", "small", "large"}
 SPARSITIES = {"sparsity", "s", "width", "p"}
 COUNTS = {"n", "count", "seed", "seeds", "epochs", "epoch", "rewind", "rounds", "runs"}
-COUNTS |= {"parameters", "weights", "residual connections"}
+COUNTS |= {"claim", "parameters", "weights", "residual connections"}
 
 
 class Readable(pd.DataFrame):

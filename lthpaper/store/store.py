@@ -304,13 +304,15 @@ class Store:
             raise KeyError(f"{run} is not in {self.folder}")
         folder = self.entry(run)
         if not folder.exists():
-            raise KeyError(f"{run} is published without its weights: train the run again")
+            raise KeyError(
+                f"{run} is published without its weights: lth.train(run, store, weights=True) trains it again"
+            )
         result = read_result(folder)
         files = result["files"]
         if gone := left_out(folder, result):
             raise KeyError(
                 f"{' and '.join(gone)} of {run} were left out of {folder}: merge a store that has them, or "
-                "train the run again"
+                "train the run again with lth.train(run, store, weights=True)"
             )
         mask = load_mask(folder, files) if MASK in files else None
         if epoch is None or epoch == run.recipe.epochs:

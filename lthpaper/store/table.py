@@ -9,6 +9,7 @@ import pandas as pd
 from lthpaper.runs import convergence
 from lthpaper.runs.run import Rewind, Run, pretrained, runs_in, setting
 from lthpaper.runs.settings import Trial, nonzeros
+from lthpaper.store.entry import MASK
 from lthpaper.store.store import Result, Store
 from lthpaper.training.result import VALIDATION
 
@@ -123,10 +124,12 @@ def curves(results: Iterable[Result]) -> pd.DataFrame:
 def layers(run: Run, store: Store) -> pd.DataFrame:
     """One row per prunable layer of a trained run: its weights, those that the mask keeps, its sparsity.
 
-    Raises KeyError if the run, or its mask, is not in the store.
+    Raises KeyError if the run, or what its mask keeps, is not in the store.
     """
-    _, mask = store.weights(run)
-    sizes = run.task.prunable_weights
-    kept = {name: int(mask[name].sum()) if mask else count for name, count in sizes.items()}
+    kept, sizes = store.layers(run), run.task.prunable_weights
+    if not kept:
+        if MASK in store.get(run).files:
+            store.weights(run)  # of an early version, without the mask: says what to do
+        kept = sizes
     rows = [(name, count, kept[name], 1 - kept[name] / count) for name, count in sizes.items()]
     return pd.DataFrame(rows, columns=["layer", "weights", "kept", "sparsity"])

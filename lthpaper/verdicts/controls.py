@@ -164,11 +164,12 @@ def seen(table: pd.DataFrame, level: float = 0.95) -> str:
     if not lines:
         return "Nothing has run yet."
     count = int(np.isfinite(found["low"].astype(float)).sum())
-    by_luck = f"if no difference were real, about {(1 - level) * count:.0f} would exclude 0"
-    luck = (
-        f"Differences of accuracy, in points, over paired seeds. Each of the {count} intervals has "
-        f"{100 * level:g} % confidence by itself: {by_luck}."
+    by_luck = (
+        f"Each of the {count} intervals has {100 * level:g} % confidence by itself: if no difference were "
+        f"real, about {(1 - level) * count:.0f} would exclude 0."
     )
+    luck = "Differences of accuracy, in points, over paired seeds. "
+    luck += by_luck if count else "No interval is there yet: it takes two seeds."
     return "\n".join([luck, *lines])
 
 

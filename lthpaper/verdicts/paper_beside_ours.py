@@ -69,17 +69,19 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
     """One row per stated difference between two settings, and one per stated bound on a prize's sparsity.
 
     paper: what the text says; ours: the same of our means (at the stated learning rate, else of the
-    bests over ours), NaN where it was not run; holds: whether ours agrees ("≈": within half a point), "not
-    tried" for a bound on a sparsity above any that ours judged.
+    bests over ours), NaN where it was not run; n: how many seeds the smaller of the two has, None of a bound;
+    holds: whether ours agrees ("≈": within half a point), "not tried" for a bound on a sparsity above any
+    that ours judged.
     `same`, `epochs`, table, place: as in `beside`.
     """
     rows = []
     for quote in QUOTES:
         if place not in quote.place:
             continue
-        tried = 1.0
+        tried, n = 1.0, None
         if quote.minus:
-            ours = _best(quote, quote.setting, table, scale) - _best(quote, quote.minus, table, scale)
+            sides = [_best(quote, setting, table, scale) for setting in (quote.setting, quote.minus)]
+            ours, n = sides[0][0] - sides[1][0], min(seeds for _, seeds in sides)
             what, paper = f"{quote.setting} − {quote.minus}", quote.difference
         elif quote.sparsity and not quote.setting and quote.network:
             ours, tried = _largest_prize(quote, table, scale)
@@ -97,6 +99,7 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
                 "sparsity": quote.sparsity,
                 "paper": _said(quote, paper),
                 "ours": ours,
+                "n": n,
                 "difference": ours - paper if _about(quote, table, scale)["same"] else float("nan"),
                 "holds": _holds(ours, quote, paper, tried),
                 **_about(quote, table, scale),
@@ -149,11 +152,13 @@ def _near(table: pd.DataFrame, sparsity: float | None) -> pd.Series:
 
 
 def _rows(quote: Quote, table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Of our counterpart, over all settings, sparsities and learning rates."""
+    """Of our counterpart, over all settings, sparsities and learning rates; not what is not trained yet. A
+    run that diverged is in it, and counts against its learning rate."""
     network, data = _counterpart(quote, table, scale)
     table = cells.checked(table)
     epochs = _epochs(quote, scale)
-    return table[(table["network"] == network) & (table["data"] == data) & (table["epochs"] == epochs)]
+    ours = (table["network"] == network) & (table["data"] == data) & (table["epochs"] == epochs)
+    return table[ours & cells.trained(table)]
 
 
 def _settings(setting: str) -> tuple[str, ...]:
@@ -171,10 +176,11 @@ def _cell(quote: Quote, setting: str, table: pd.DataFrame, scale: Scale) -> pd.D
     return rows[near & rows["setting"].isin(_settings(setting))]
 
 
-def _best(quote: Quote, setting: str, table: pd.DataFrame, scale: Scale) -> float:
-    """The best mean over learning rates at which no seed diverged or is missing."""
+def _best(quote: Quote, setting: str, table: pd.DataFrame, scale: Scale) -> tuple[float, int]:
+    """The best mean over learning rates at which no seed diverged, and its number of seeds."""
     groups = _cell(quote, setting, table, scale).groupby(["setting", "lr"])["accuracy"]
-    return float(groups.agg(lambda a: a.mean(skipna=False)).max())
+    means = groups.agg(lambda a: a.mean(skipna=False)).dropna()
+    return (float(means.max()), int(groups.size()[means.idxmax()])) if len(means) else (float("nan"), 0)
 
 
 def _largest_prize(quote: Quote, table: pd.DataFrame, scale: Scale) -> tuple[float, float]:
@@ -183,7 +189,6 @@ def _largest_prize(quote: Quote, table: pd.DataFrame, scale: Scale) -> tuple[flo
     The first is 0 if there is no prize; both are NaN if no verdict could be reached.
     """
     rows = _rows(quote, table, scale)
-    rows = rows[cells.trained(rows)]  # a run that diverged counts against its learning rate
     found = verdicts(rows) if rows["setting"].str.startswith("LT-").any() else rows.assign(kind=UNDECIDED)
     judged = found[found["kind"] != UNDECIDED]
     prizes = judged.loc[judged["kind"].isin(PRIZES), "sparsity"]

@@ -128,6 +128,19 @@ def test_an_epoch_without_a_test_is_left_out_of_the_accuracy_alone(trained):
     assert {len(line.get_xdata()) for line in fig.axes[1].lines} == {1}
 
 
+def test_where_pretraining_has_converged_is_said():
+    curves = {0.001: [2.0, 1.8, 1.6], 0.1: [2.0, 0.8, 0.4]}
+    table = pd.DataFrame(
+        {"setting": "pretraining", "lr": lr, "seed": seed, "epoch": epoch, "train_loss": loss}
+        for lr, losses in curves.items()
+        for seed in range(2)
+        for epoch, loss in enumerate(losses, 1)
+    )
+    said = "Pretraining has converged, as ① asks, at 0.1, not at 0.001 (80 % of its training loss is left)."
+    assert training.says(table, TINY) == [said]
+    assert training.says(table.assign(epoch=math.nan), TINY) == []
+
+
 def test_curves_of_what_has_not_run_say_so():
     table = training.measure(training.trials(TINY), NOWHERE, TINY)
     assert table["epoch"].isna().all()
@@ -178,6 +191,23 @@ def test_channels_add_up_to_their_layer(trained):
         assert kept == pytest.approx(whole[key])
     fig = masks.plot(table, TINY)
     assert sum(len(ax.images) for ax in fig.findobj(plt.Axes)) == 2
+
+
+def test_what_masks_keep_is_said_with_norms_where_they_are_known():
+    row = {"kind": "layer", "setting": "LT-OMP", "lr": 0.1, "seed": 0}
+    table = pd.DataFrame(
+        [
+            row | {"layer": "a", "kept": 0.1, "norm_ratio": 1.5},
+            row | {"layer": "b", "kept": 0.4, "norm_ratio": 1.2},
+        ]
+    )
+    kept, norms = (
+        "OMP's masks keep from 10 % of a to 40 % of b",
+        "; θ0 has 1.20 to 1.50 times the norm of θ0′ there",
+    )
+    means = " (means over learning rates and seeds)."
+    assert masks.says(table, TINY) == [kept + norms + means]
+    assert masks.says(table.assign(norm_ratio=math.nan), TINY) == [kept + means]
 
 
 def test_masks_of_what_has_not_run_are_empty_panels():

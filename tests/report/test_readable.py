@@ -46,6 +46,10 @@ def test_more_places_where_they_are_asked_for_and_none_of_it_changes_the_table()
     pd.testing.assert_frame_equal(TABLE, before)
 
 
+def test_a_claims_number_is_whole_and_its_name_stays():
+    assert readable(pd.DataFrame({"claim": [1, "F1"]}), digits=3)["claim"].tolist() == ["1", "F1"]
+
+
 def test_a_series_and_an_empty_table_are_tables_too():
     assert readable(TABLE["accuracy"])["accuracy"].tolist() == ["91.4", ""]
     assert readable(TABLE.iloc[:0]).empty

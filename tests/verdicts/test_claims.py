@@ -25,6 +25,7 @@ from hand_made import (
 from lthpaper.figures import FIGURES, claims_board, claims_picture
 from lthpaper.paper import CLAIMS
 from lthpaper.paper.follow_ups import FOLLOW_UPS
+from lthpaper.report.findings import findings
 from lthpaper.runs.experiments import rewinding_epochs
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import imp_sparsity
@@ -678,6 +679,32 @@ def test_a_diverged_seed_makes_no_prize_of_those_that_survive():
     assert bounds(diverged).loc["resnet20", "ours"] == 0
     untrained = diverged.assign(fingerprint=table["fingerprint"].mask(lt, ""))
     assert bounds(untrained).loc["resnet20", "ours"] == pytest.approx(S11)  # two seeds are there
+
+
+def test_a_seed_that_is_not_trained_yet_takes_no_learning_rate_out_of_the_best():
+    about = {"network": "resnet20", "data": "cifar10", "epochs": 160}
+    table = results(
+        rows("pretraining", {0.01: 90.0, 0.1: 92.0}, **about), rows("LT-IMP", {0.01: 91.0}, S11, **about)
+    ).table
+    one = (table["setting"] == "pretraining") & (table["lr"] == 0.1) & (table["seed"] == 2)
+    unfinished = table.assign(
+        accuracy=table["accuracy"].mask(one), fingerprint=table["fingerprint"].mask(one, "")
+    )
+    diverged = table.assign(accuracy=table["accuracy"].mask(one))
+    for rest, ours, n in ((unfinished, -0.975, 2), (diverged, 1.0, 3)):
+        found = paper_beside_ours.relations(rest, scale("paper"), "§3.1").set_index(["network", "what", "lr"])
+        of_best = found.loc[("resnet20", "LT-IMP − pretraining", "best")]
+        assert (of_best["ours"], of_best["n"]) == (pytest.approx(ours), n)
+
+
+def test_a_claim_of_the_board_unfolds_to_its_comparisons():
+    outcomes = claims.judge(results(*TYPICAL, of=ONLY_ABOVE))
+    board, nothing = claims_board.joined(outcomes), results(*TYPICAL).table.iloc[:0]
+    said = findings("claims", FIGURES["claims"], ONLY_ABOVE, board, nothing, nothing)
+    for outcome, finding in zip(outcomes, said, strict=True):
+        assert finding.head.startswith(f"Claim {outcome.claim.id},")
+        assert len(finding.details) == sum(part.by_means != NOT_RUN for part in outcome.parts)
+        assert all(part.sentence in str(finding) for part in outcome.parts if part.by_means != NOT_RUN)
 
 
 def test_numbers_of_nothing_are_not_run(smoke_table):

@@ -561,6 +561,13 @@ def test_verdicts_and_sentences_follow_the_table():
     assert compared.seen(table[:0]) == "Nothing has run yet."
 
 
+def test_one_seed_has_no_interval_to_speak_of():
+    one = results(LT_IMP=90, RR_IMP=88).query("seed == 0")
+    luck, start = compared.seen(one).splitlines()
+    assert luck.endswith("No interval is there yet: it takes two seeds.")
+    assert start.endswith("IMP: +2.0, nowhere clear of 0, n = 1.")
+
+
 def test_the_sentences_say_where_a_difference_is_sure_of_how_many_and_how_much_is_luck():
     table = results(LT_IMP=90, RR_IMP=88, LT_OMP=90, RR_OMP=90, SDT=95)
     noisy = (table["setting"] == "RR-IMP") & (table["lr"] == 0.1)
