@@ -27,6 +27,7 @@ class Job:
     device: str
     left: float | None = None  # seconds from its start after which it must stop
     curve_points: int = CURVE_POINTS
+    fingerprint: str = ""  # of the command's images; "": any
 
 
 class Do(Protocol):

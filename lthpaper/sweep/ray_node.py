@@ -17,6 +17,7 @@ import torch
 from lthpaper import data
 from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.run import Run, from_json
+from lthpaper.runs.task import Task
 from lthpaper.store import transfer
 from lthpaper.store.transfer import Parcel
 from lthpaper.sweep.executor import Do, Job, as_failure
@@ -93,14 +94,11 @@ def work(
     if other:
         return Unfit(EVERYTHING, f"it has {' and '.join(other)}; the driver has {about}"), {}
     runs = [from_json(document) for document in job.runs]
-    task = runs[0].task
-    if job.data_root is not None and not Path(job.data_root).is_dir():
-        job = replace(job, data_root=None)  # its own LTHPAPER_DATA
     try:
-        data.load(task.data, job.data_root, *task.division)
+        job = replace(job, data_root=_images_root(job, runs[0].task))
     except InputError as why:
         return Unfit(
-            task.data, f"{why} On a cluster, --data or LTHPAPER_DATA must be valid on each node."
+            runs[0].task.data, f"{why} On a cluster, --data or LTHPAPER_DATA must be valid on each node."
         ), {}
     if torch.device(job.device).type == "cuda":
         job = replace(job, device="cuda")  # the one that Ray has given
@@ -113,6 +111,23 @@ def work(
         with Watch(number, board, Path(folder), runs) as watch:
             error = _error(replace(job, store=folder, published=None), do, watch)
         return error, transfer.results(runs, Path(folder))
+
+
+def _images_root(job: Job, task: Task) -> str | None:
+    """The folder of the command's images on this node: the command's own, else this node's LTHPAPER_DATA
+    (None). Raises InputError if neither has them."""
+    why = ""
+    there = job.data_root is not None and Path(job.data_root).is_dir()
+    for root in (job.data_root, None) if there else (None,):
+        try:
+            found = data.load(task.data, root, *task.division).fingerprint
+        except InputError as error:
+            why = str(error)
+            continue
+        if job.fingerprint in ("", found):
+            return root
+        why = f"Its {task.data} is another copy (fingerprint {found}; the driver's has {job.fingerprint})."
+    raise InputError(why)
 
 
 def _error(job: Job, do: Do, watch: "Watch") -> Exception | None:

@@ -241,3 +241,18 @@ def test_results_on_another_copy_of_the_data_are_not_built_upon(store, monkeypat
     with pytest.raises(InputError, match="another copy of digits"):
         execute([lt_omp(DENSE, 0.9)], store, workers=1, quiet=True)
     assert lt_omp(DENSE, 0.9) not in store
+
+
+def test_a_process_that_reads_another_copy_of_the_data_trains_nothing(store, monkeypatch):
+    load, perform = sweep.data.load, sweep.perform
+
+    def elsewhere(*args):
+        monkeypatch.setattr(
+            sweep.data, "load", lambda *args: replace(load(*args), fingerprint="another copy")
+        )
+        perform(*args)
+
+    monkeypatch.setattr(sweep, "perform", elsewhere)
+    with pytest.raises(InputError, match="another copy than the command's"):
+        execute([DENSE], store, workers=1, quiet=True)
+    assert DENSE not in store
