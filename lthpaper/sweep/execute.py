@@ -20,7 +20,7 @@ from lthpaper.store.locks import Locks
 from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import Store
 from lthpaper.sweep import ray_address, torchrun
-from lthpaper.sweep.executor import Executor, Job, WorkerDied
+from lthpaper.sweep.executor import Executor, Job, WorkerDied, WorkFailed
 from lthpaper.sweep.plan import Keep, Plan, plan, process_count, worker_count
 from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.progress import Bar
@@ -292,6 +292,8 @@ class _Execution:
         self.scheduler.ended(number, error)
         if len(self.scheduler.failed) > failures:  # a pack of one, which is not tried again
             log = log_of(self.store.folder, pack[0])
+            if isinstance(failed := self.scheduler.failed[-1], WorkFailed):
+                failed.log = str(log)
             self.bar.say(f"lthpaper: {pack[0]} failed, and what needs it is left out; its log is {log}")
         self._show()
 

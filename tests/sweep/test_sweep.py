@@ -21,6 +21,7 @@ from lthpaper.store.entry import RESULT, WEIGHTS, Unwritable
 from lthpaper.store.store import Store
 from lthpaper.sweep import execute as sweep
 from lthpaper.sweep.execute import execute
+from lthpaper.sweep.executor import WorkFailed
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.stopping import Stopping
@@ -256,3 +257,13 @@ def test_a_process_that_reads_another_copy_of_the_data_trains_nothing(store, mon
     with pytest.raises(InputError, match="another copy than the command's"):
         execute([DENSE], store, workers=1, quiet=True)
     assert DENSE not in store
+
+
+def test_the_error_of_a_run_that_failed_names_its_log(store, monkeypatch):
+    def failing(*args):
+        raise LookupError("no such layer")
+
+    monkeypatch.setattr(sweep, "train", failing)
+    with pytest.raises(WorkFailed) as raised:
+        execute([DENSE], store, workers=1, quiet=True)
+    assert "no such layer" in Path(raised.value.log).read_text()
