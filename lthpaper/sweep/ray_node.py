@@ -16,14 +16,16 @@ import torch
 
 from lthpaper import data
 from lthpaper.errors import InputError, Stopped
+from lthpaper.provenance import git_revision
 from lthpaper.runs.run import Run, from_json
 from lthpaper.runs.task import Task
 from lthpaper.store import transfer
 from lthpaper.store.transfer import Parcel
-from lthpaper.sweep.executor import Do, Job, as_failure
+from lthpaper.sweep.executor import Do, Job, as_failure, ends_process
 from lthpaper.training.autotune import pack_limits
 
 EVERYTHING = ""  # instead of a data set: the node cannot train anything
+FOLDER = "/"  # instead of a data set: the node needs the driver's files with each task
 SECONDS_BETWEEN_QUESTIONS = 0.5  # between checks for a stop and for new checkpoints to send
 
 
@@ -78,7 +80,8 @@ class Board:
 
 def about_here() -> dict[str, str]:
     """Versions that must be equal on all nodes, since the same run could else give other bits."""
-    return {"lthpaper": version("lthpaper"), "torch": torch.__version__.partition("+")[0]}
+    versions = {"lthpaper": version("lthpaper"), "torch": torch.__version__.partition("+")[0]}
+    return versions | {"revision": git_revision()}  # "" without a checkout
 
 
 def limits_there(document: dict[str, Any]) -> tuple[int, int]:
@@ -86,11 +89,15 @@ def limits_there(document: dict[str, Any]) -> tuple[int, int]:
 
 
 def work(
-    number: int, job: Job, do: Do, parcel: Parcel, marker: str, board: Any, about: dict[str, str]
+    number: int, job: Job, do: Do, parcel: Parcel | None, marker: str, board: Any, about: dict[str, str]
 ) -> tuple[Exception | Unfit | None, Parcel]:
-    """Do a job on this node; its error, and the files that the driver's store does not have."""
+    """Do a job on this node; its error, and the files that the driver's store does not have.
+
+    parcel: the driver's files; None if they were not sent, since this node may share the store's folder.
+    """
     sys.path.insert(0, os.getcwd())  # for custom networks and data sets, as in the command itself
-    other = [f"{name} {value}" for name, value in about_here().items() if about[name] != value]
+    here = {name: value for name, value in about_here().items() if value and about[name]}
+    other = [f"{name} {value}" for name, value in here.items() if about[name] != value]
     if other:
         return Unfit(EVERYTHING, f"it has {' and '.join(other)}; the driver has {about}"), {}
     runs = [from_json(document) for document in job.runs]
@@ -106,6 +113,8 @@ def work(
     if (Path(job.store) / marker).exists() and same_layer:
         with Watch(number, board) as watch:
             return _error(job, do, watch), {}
+    if parcel is None:
+        return Unfit(FOLDER, "it does not share the store's folder"), {}
     with tempfile.TemporaryDirectory(prefix="lthpaper-") as folder:
         transfer.unpack(parcel, Path(folder), runs)
         with Watch(number, board, Path(folder), runs) as watch:
@@ -137,6 +146,8 @@ def _error(job: Job, do: Do, watch: "Watch") -> Exception | None:
     try:
         do(job, watch.on_epoch, watch.stop)
     except Exception as error:
+        if ends_process(error):  # Ray starts another process for what is left
+            raise SystemExit(1) from error
         failure = as_failure(error)
         return InputError(str(failure)) if isinstance(failure, InputError) else failure
     return None

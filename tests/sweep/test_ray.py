@@ -31,7 +31,7 @@ from lthpaper.store.store import Store  # noqa: E402
 from lthpaper.sweep import ray_driver as on_ray  # noqa: E402
 from lthpaper.sweep import ray_node  # noqa: E402
 from lthpaper.sweep.execute import execute, perform  # noqa: E402
-from lthpaper.sweep.executor import Job  # noqa: E402
+from lthpaper.sweep.executor import Job, WorkerDied  # noqa: E402
 from lthpaper.sweep.plan import plan  # noqa: E402
 from lthpaper.sweep.ray_address import device_of  # noqa: E402
 from lthpaper.sweep.ray_driver import RayWorkers  # noqa: E402
@@ -204,6 +204,17 @@ def finished(workers: RayWorkers) -> list[tuple[int, Exception | None]]:
             return answers
 
 
+def lose_gpu(job: Job, on_epoch: Callable, stop: Callable[[], bool]) -> None:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_an_error_after_which_a_gpu_cannot_be_used_ends_the_process_on_its_node(nodes, store):
+    with RayWorkers("ray") as workers:
+        workers.submit(1, Job((to_json(DENSE),), ((),), str(store.folder), None, None, "cpu"), lose_gpu)
+        ((_, error),) = finished(workers)
+    assert isinstance(error, WorkerDied)
+
+
 def test_images_that_no_node_has_cost_the_runs_on_them_and_no_others(nodes, store, monkeypatch):
     monkeypatch.setenv("IMAGES_ARE_HERE", "1")  # to the driver; the nodes were started without
     task = Task("resnet8", "far_images:images", width=0.25)
@@ -231,6 +242,15 @@ def test_a_node_reads_its_own_images_where_the_commands_folder_has_none_or_anoth
     )
     assert unfit.what == "digits"
     assert "another copy (fingerprint ours; the driver's has others)" in unfit.why
+
+
+def test_a_node_with_another_revision_is_not_used_and_one_without_a_checkout_is(tmp_path, monkeypatch):
+    job = Job((to_json(DENSE),), ((),), str(tmp_path / "not there"), None, None, "cpu")
+    for here, there, what in (("one", "other", ray_node.EVERYTHING), ("", "other", ray_node.FOLDER)):
+        monkeypatch.setattr(ray_node, "git_revision", lambda here=here: here)
+        about = ray_node.about_here() | {"revision": there}
+        unfit, _ = ray_node.work(1, job, perform, None, "a marker", None, about)
+        assert unfit.what == what
 
 
 def test_what_no_node_can_measure_or_train_is_an_error_of_its_run(nodes, store, monkeypatch):
