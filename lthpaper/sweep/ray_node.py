@@ -16,7 +16,6 @@ import torch
 
 from lthpaper import data
 from lthpaper.errors import InputError, Stopped
-from lthpaper.provenance import git_revision
 from lthpaper.runs.run import Run, from_json
 from lthpaper.runs.task import Task
 from lthpaper.store import transfer
@@ -80,8 +79,7 @@ class Board:
 
 def about_here() -> dict[str, str]:
     """Versions that must be equal on all nodes, since the same run could else give other bits."""
-    versions = {"lthpaper": version("lthpaper"), "torch": torch.__version__.partition("+")[0]}
-    return versions | {"revision": git_revision()}  # "" without a checkout
+    return {"lthpaper": version("lthpaper"), "torch": torch.__version__.partition("+")[0]}
 
 
 def limits_there(document: dict[str, Any]) -> tuple[int, int]:
@@ -96,8 +94,7 @@ def work(
     parcel: the driver's files; None if they were not sent, since this node may share the store's folder.
     """
     sys.path.insert(0, os.getcwd())  # for custom networks and data sets, as in the command itself
-    here = {name: value for name, value in about_here().items() if value and about[name]}
-    other = [f"{name} {value}" for name, value in here.items() if about[name] != value]
+    other = [f"{name} {value}" for name, value in about_here().items() if about[name] != value]
     if other:
         return Unfit(EVERYTHING, f"it has {' and '.join(other)}; the driver has {about}"), {}
     runs = [from_json(document) for document in job.runs]

@@ -244,13 +244,10 @@ def test_a_node_reads_its_own_images_where_the_commands_folder_has_none_or_anoth
     assert "another copy (fingerprint ours; the driver's has others)" in unfit.why
 
 
-def test_a_node_with_another_revision_is_not_used_and_one_without_a_checkout_is(tmp_path, monkeypatch):
+def test_a_node_without_the_stores_folder_asks_for_the_files(tmp_path):
     job = Job((to_json(DENSE),), ((),), str(tmp_path / "not there"), None, None, "cpu")
-    for here, there, what in (("one", "other", ray_node.EVERYTHING), ("", "other", ray_node.FOLDER)):
-        monkeypatch.setattr(ray_node, "git_revision", lambda here=here: here)
-        about = ray_node.about_here() | {"revision": there}
-        unfit, _ = ray_node.work(1, job, perform, None, "a marker", None, about)
-        assert unfit.what == what
+    unfit, _ = ray_node.work(1, job, perform, None, "a marker", None, ray_node.about_here())
+    assert unfit.what == ray_node.FOLDER
 
 
 def test_what_no_node_can_measure_or_train_is_an_error_of_its_run(nodes, store, monkeypatch):
