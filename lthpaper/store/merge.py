@@ -67,8 +67,9 @@ def _bring_measurements(source: Path, target: Store, digests: set[str]) -> None:
 
     for path in sorted(source.glob(f"{measurements.FOLDER}/*/*.parquet")):
         match, there = measurements.FILE.fullmatch(path.name), path.relative_to(source)
-        own = match and match[1] in digests and path.resolve() == source.resolve() / there
-        if own and not (target.folder / there).exists():
+        if not match or match[1] not in digests or path.resolve() != source.resolve() / there:
+            continue
+        if not (target.folder / there).exists():
             with suppress(Damaged):
                 tables.write(target.folder / there, tables.content_at(path, match[3]))
 
