@@ -61,7 +61,8 @@ def check(
     prunable: a pattern, or several, of the weights to prune. train_images: None for all. validation_images:
     held out of them; verdicts then choose learning rates on these, not on the test images. controls: trained
     beside the paper's settings, by their names in lthpaper.runs.controls without a mask: "LT-shuffled" asks
-    ③m. Raises InputError for whatever cannot be built, found or pruned.
+    ③m. data_root: of a custom data set it is put into LTHPAPER_DATA too, as `--data` is, and holds for this
+    process. Raises InputError for whatever cannot be built, found or pruned.
     """
     require(
         isinstance(network, str) or callable(network),
@@ -69,6 +70,8 @@ def check(
         "an nn.Module.",
     )
     _check_recipe(recipe, fields)
+    if data_root and ":" in str(data):
+        locations.look_for_data_in(data_root)
     controls = [controls] if isinstance(controls, str) else controls
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)

@@ -44,6 +44,12 @@ def data_folder(option: str | Path | None = None) -> Path:
     return home() / (option or os.environ.get("LTHPAPER_DATA") or "data")
 
 
+def look_for_data_in(folder: str | Path) -> None:
+    """Put a data folder into LTHPAPER_DATA, for this process and its children: custom data sets are loaded in
+    many places, since only their images tell how many classes and channels a network needs."""
+    os.environ["LTHPAPER_DATA"] = str(data_folder(folder).resolve())
+
+
 def figures_folder(
     scale: str, option: str | Path | None = None, changes: Mapping[str, object] | None = None
 ) -> Path:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from plain_loop import few_digits
 from safetensors.torch import load_file
+from torch import nn
 from torch.nn.utils import prune
 from typer.testing import CliRunner
 
@@ -131,6 +132,36 @@ def test_the_module_carries_pytorchs_own_masks_and_its_pruned_weights_stay_zero(
         layer = module.get_submodule(owner)
         prune.remove(layer, parameter)
         assert not getattr(layer, parameter)[~mask].any()
+
+
+class Tied(nn.Module):
+    """Two layers that share their weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third, self.last = (
+            nn.Linear(i, o) for i, o in ((64, 20), (20, 20), (20, 20), (20, 10))
+        )
+        self.third.weight = self.second.weight
+
+    def forward(self, x):
+        return self.last(self.third(self.second(self.first(x.flatten(1)).relu()).relu()))
+
+
+def test_a_weight_that_layers_share_stays_pruned_in_all_of_them(store):
+    dense = pretraining(Task(networks.local(Tied), "digits"), Recipe(epochs=1, batch_size=20, milestones=()))
+    for run in (dense, lt_omp(dense, 0.5)):
+        for done in train([run], few_digits(train=20, test=20), store.weights):
+            store.put(done, "", {})
+    found = ticket_export.ticket(run, store)
+    module = found.module().train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    module(torch.randn(4, 1, 8, 8)).square().sum().backward()
+    optimizer.step()
+    module(torch.zeros(1, 1, 8, 8))  # a forward pass makes the weights of pruned layers
+    (mask,) = found.mask.values()
+    for layer in (module.second, module.third):
+        assert not layer.weight[~mask].any()
 
 
 def test_a_dense_network_has_no_mask(results, tmp_path):

@@ -79,6 +79,12 @@ def test_the_data_option_reaches_a_data_function_of_ones_own(mine):
     assert "to train: 6" in said
 
 
+def test_data_root_reaches_a_data_function_of_ones_own(mine, store, monkeypatch):
+    monkeypatch.setenv("LTHPAPER_DATA", "")  # check sets it
+    found = check("mlp", "own_home:arrays", recipe=RECIPE, data_root="elsewhere", store=store.folder, **ONE)
+    assert len(found.plan.todo) == 6
+
+
 def test_images_may_be_arrays_and_labels_of_any_width(mine):
     data = load("own_home:arrays", mine)
     assert data.card.num_classes == 3

@@ -1,6 +1,5 @@
 """Options that several commands share, and what they mean."""
 
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,12 +69,11 @@ StoreFolder = Annotated[
 
 
 def _look_for_data_in(folder: str) -> str:
-    """Put `--data` into the environment, for this process and its children: custom data sets are loaded in
-    many places, since only their images tell how many classes and channels a network needs."""
+    """Have custom data sets looked for in `--data` too."""
     if folder:
         from lthpaper import locations
 
-        os.environ["LTHPAPER_DATA"] = str(locations.data_folder(folder).resolve())
+        locations.look_for_data_in(folder)
     return folder
 
 

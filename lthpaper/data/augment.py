@@ -14,7 +14,11 @@ from lthpaper.data import Card
 
 
 def derived_seed(*parts: object) -> int:
-    """A 63-bit seed that depends on all parts: independent streams from one run's seed."""
+    """A 63-bit seed that depends on all parts: independent streams from one run's seed.
+
+    torch's generators on the CPU (MT19937) use its lowest 32 bits alone: among n streams any two are equal
+    with a probability of n²/2³³, 3e-4 for ten seeds of 160 epochs.
+    """
     text = "/".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -25,12 +25,14 @@ def loss_left(train_loss: Sequence[float]) -> float:
     return _over(train_loss[-1], train_loss[0])
 
 
-def loss_falling(train_loss: Sequence[float], recipe: Recipe) -> float:
+def loss_falling(train_loss: Sequence[float], recipe: Recipe, first_epoch: int = 0) -> float:
     """How much the loss fell, over the first epoch's, in the tenth of T that ends at the first milestone:
-    mean of its second half against its first. NaN where that is less than four epochs."""
+    mean of its second half against its first. NaN where that is less than four epochs.
+
+    first_epoch: of the schedule, at which a rewound run begins; T counts from the schedule's start."""
     drops = recipe.milestones if recipe.schedule == "step" else ()
-    end = min((*drops, len(train_loss)))
-    long = max(len(train_loss) // TENTH, 4)
+    end = min((*(drop - first_epoch for drop in drops), len(train_loss)))
+    long = max((first_epoch + len(train_loss)) // TENTH, 4)
     if end < long:
         return math.nan
     half = long // 2

@@ -84,7 +84,9 @@ def check_store(store: Store) -> Iterator[Checked]:
     for path in sorted(folder.glob(".draft-*")):
         yield Checked(path.name, DRAFT, "left by a killed process, or in use by a running one", (path,))
     for path in sorted(folder.glob("surfaces/*.npz")):
-        if not any(name.endswith(path.name[:16]) for name in there):
+        digest = path.name[:16]
+        here = any(name.endswith(digest) for name in there)
+        if not here and not (store.published and digest in store.tables):
             yield Checked(
                 f"surfaces/{path.name}", ORPHAN, "the loss surface of a run that is not here", (path,)
             )

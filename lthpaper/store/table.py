@@ -89,7 +89,9 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
     if result is not None and not mask_diverged(run, results):
         row |= reached(result) | {
             "loss_left": convergence.loss_left(result.curves["train_loss"]),
-            "loss_falling": convergence.loss_falling(result.curves["train_loss"], run.recipe),
+            "loss_falling": convergence.loss_falling(
+                result.curves["train_loss"], run.recipe, run.first_epoch
+            ),
             "validation_accuracy": result.curves.get(VALIDATION, [math.nan])[-1],
         }
     if result is not None:

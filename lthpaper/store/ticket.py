@@ -68,8 +68,10 @@ class Ticket:
         """
         network = networks.loaded(self.weights if trained else self.start, **self.run.task.shape)
         for name, mask in self.mask.items() if pruned else ():
-            owner, _, parameter = name.rpartition(".")
-            prune.custom_from_mask(network.get_submodule(owner), parameter, mask)
+            weight = network.get_parameter(name)
+            for owner in network.modules():  # several, where layers share a weight
+                for own in [n for n, p in owner.named_parameters(recurse=False) if p is weight]:
+                    prune.custom_from_mask(owner, own, mask)
         return network.eval()
 
     def about(self) -> dict[str, Any]:

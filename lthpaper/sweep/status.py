@@ -173,7 +173,8 @@ def _per_hour(texts: Iterable[str]) -> float:
         recent = [epoch for age, epoch in seen if age <= WINDOW]
         before = [epoch for age, epoch in seen if age > WINDOW]
         if recent:
-            epochs += max(0, recent[-1] - (before[-1] if before else 0))
+            # a log's first line comes after one epoch, which in a rewound run is a later one
+            epochs += max(0, recent[-1] - (before[-1] if before else recent[0] - 1))
     return 3600 * epochs / WINDOW
 
 

@@ -33,6 +33,13 @@ def test_a_loss_that_stays_large_but_had_stopped_falling_has_converged():
     assert converged(loss_left(losses), loss_falling(losses, STEP))
 
 
+def test_a_rewound_loss_is_looked_at_before_the_same_milestone():
+    losses = curve(2.0, 1.2, 1.1)
+    late = loss_falling(losses[16:], STEP, first_epoch=16)
+    assert late * losses[16] == pytest.approx(loss_falling(losses, STEP) * losses[0])
+    assert math.isnan(loss_falling(losses[90:], STEP, first_epoch=90))  # it begins at a lower rate
+
+
 def test_cosine_looks_at_the_last_tenth():
     falling = [3.0 - 2 * i / 159 for i in range(160)]
     recipe = Recipe(epochs=160, schedule="cosine")

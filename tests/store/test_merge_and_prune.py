@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -444,6 +445,15 @@ def test_drafts_of_an_hour_and_files_of_no_run_can_be_pruned_and_nothing_else_is
         str(p.relative_to(store.folder)) for p in (orphan, stray)
     }
     assert (old.exists(), young.exists(), foreign.exists()) == (False, True, True)
+
+
+def test_the_surface_of_a_published_run_belongs_to_a_run(store):
+    layered = Store(store.folder, Path(__file__).parents[2] / "results")
+    published = next(iter(layered.tables.scales["desktop"].rows))
+    (store.folder / "surfaces").mkdir(parents=True)
+    for of in (published, SUB.digest):
+        (store.folder / "surfaces" / f"{of}-0123.npz").write_text("")
+    assert statuses(layered) == {f"surfaces/{SUB.digest}-0123.npz": "orphan"}
 
 
 def test_entries_are_deleted_only_by_name(store, monkeypatch, capsys):

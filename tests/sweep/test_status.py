@@ -94,3 +94,11 @@ def test_of_a_rewound_run_only_its_own_epochs_count(store):
     with Locks(store.folder) as locks:
         locks.take(late)
         assert status(store, [late]).network_epochs == 20 + (12 - 6)
+
+
+def test_the_speed_of_a_rewound_run_counts_none_of_the_epochs_before_it_began(store):
+    late = dense(0).with_(init=Rewind(to=dense(0), epoch=8), seed=9)
+    write(
+        store, late, (60, "cpu: 9 of 20 epochs, train loss 0.4"), (30, "cpu: 14 of 20 epochs, train loss 0.3")
+    )
+    assert status(store).per_hour == pytest.approx(6 * 6)

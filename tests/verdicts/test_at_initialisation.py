@@ -122,6 +122,23 @@ def test_grasp_removes_the_weights_whose_removal_lets_most_gradient_flow():
     assert removed_in_order(lambda s: Grasp(Fresh(1), s, images=20)) == expected
 
 
+def test_grasp_sees_through_attention(monkeypatch):
+    task = Task("vit", "digits", width=0.25)
+    weights = Fresh(1).weights(task)
+    everything = dense_mask(weights, tuple(task.prunable_weights))
+
+    def removed():
+        return Grasp(Fresh(1), 0.5, images=20).prune_seeing(weights, everything, Seen(task, FEW))
+
+    def written_out(q, k, v):
+        return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+
+    fused = removed()
+    monkeypatch.setattr(F, "scaled_dot_product_attention", written_out)
+    assert kept(fused) == round(kept(everything) / 2)
+    assert all(torch.equal(mask, fused[name]) for name, mask in removed().items())
+
+
 def paths(mask) -> list[float]:
     """For each prunable weight the sum, over all paths from an input to a logit through it, of the product of
     the absolute weights on the path."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lthpaper.data.augment import derived_seed
 from lthpaper.errors import require
@@ -54,7 +55,8 @@ class Grasp:
         network = seen.network(weights).train()
         names = prunable(network, ("*",))
         thetas = [network.get_parameter(name) for name in names]
-        logits = in_training(network, images, derived_seed("forward", self.seed, self.draw))
+        with sdpa_kernel(SDPBackend.MATH):  # torch's fused attention has no second derivative
+            logits = in_training(network, images, derived_seed("forward", self.seed, self.draw))
         loss = F.cross_entropy(logits / self.temperature, labels)
         gradients = torch.autograd.grad(loss, thetas, create_graph=True)
         squares = ((g * g.detach()).sum() for g in gradients)
