@@ -45,13 +45,14 @@ help:
 
 install: $(READY)
 
+# --seed: with pip, which `make docs` and the pages call
 $(BIN)/python:
 ifeq ($(UV),)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lthpaper needs Python 3.11 or newer; \
 	this is " + sys.version.split()[0] + ". Name another one: PYTHON=python3.12 make install")'
 	@$(PYTHON) -m venv .venv
 else
-	@$(UV) venv --quiet --python $(PYTHON) .venv
+	@$(UV) venv --quiet --seed --python $(PYTHON) .venv
 endif
 
 # torch comes with the lock's exact pin: an open range would take whatever build is newest

@@ -60,7 +60,7 @@ def run_bench(
     quick: bool = False,
     effort: Effort | None = None,
 ) -> pd.DataFrame:
-    """One row a contender, in the columns COLUMNS.
+    """One row per contender, in the columns COLUMNS.
 
     images_per_s: network-images a second, training steps only (median over rounds; spread_low,
     spread_high: the slowest and fastest round); ratio: to the faster ordinary loop of the same round;

@@ -6,15 +6,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.sizes import SIZES, Size
-from lthpaper import data
+from lthpaper import data, locations
 from lthpaper.errors import InputError
 from lthpaper.runs.settings import pretraining
 from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
+from lthpaper.training.pack import Pack, repeatable
 from lthpaper.training.result import CURVES, Checkpoint
 from lthpaper.training.start import start
 
@@ -34,11 +36,6 @@ print(time.monotonic())
 
 def first_step(images: data.DataSet, device: object) -> None:
     """One optimizer step of the engine at digits size, with all its preparation."""
-    from dataclasses import replace
-
-    from lthpaper.training.pack import Pack, repeatable
-    from lthpaper.training.start import start
-
     size = SIZES["digits"]
     few = replace(
         images,
@@ -71,13 +68,13 @@ def loading(name: str) -> float | None:
     """Seconds to load a data set into memory; None if it is unavailable."""
     began = time.perf_counter()
     try:
-        data._load.__wrapped__(name, data.data_root().resolve(), 0, 0)  # not what this process remembers
+        data._load.__wrapped__(name, locations.data_folder().resolve(), 0, 0)  # as if for the first time
     except InputError:
         return None
     return time.perf_counter() - began
 
 
-def checkpoint(size: Size, pack: int, times: int = 5) -> float:
+def checkpoint(size: Size, pack: int) -> float:
     """Seconds to keep the checkpoints of a pack of a size, their sync to the disk included; the median."""
     runs = [pretraining(size.task, size.recipe("fp32"), seed) for seed in range(pack)]
     starts = [start(run, None) for run in runs]
@@ -85,7 +82,7 @@ def checkpoint(size: Size, pack: int, times: int = 5) -> float:
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         kept = Checkpoints(folder)
-        for step in range(times):
+        for step in range(5):
             began = time.perf_counter()
             for run, begin in zip(runs, starts, strict=True):
                 weights, velocity = ({n: t.clone() for n, t in begin.weights.items()} for _ in range(2))

@@ -16,7 +16,7 @@ from lthpaper.until_decided import MOST_SEEDS, Question, replay
 
 
 def shares(figure: str, scale: str, orders: int) -> pd.DataFrame:
-    """One row an order of the seeds; a column a look: the part of all cells' cost that it trains."""
+    """One row per order of the seeds; one column per look: the part of all cells' cost that it trains."""
     study = studies.study(figure, scale, train=False)
     have = study.scale.seeds
     found = []

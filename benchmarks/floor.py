@@ -16,10 +16,10 @@ from benchmarks.sizes import Size
 from lthpaper.sweep import flops
 
 
-def _fastest(action: Callable[[], object], device: torch.device, times: int = 5) -> float:
-    """Seconds of the fastest of several calls."""
+def _fastest(action: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of five calls."""
     found = []
-    for _ in range(times):
+    for _ in range(5):
         began = time.perf_counter()
         action()
         if device.type == "cuda":

@@ -38,7 +38,7 @@ def rows(
     rounds: int = 5,
     counts: tuple[int, ...] | None = None,
 ) -> Iterator[dict[str, object]]:
-    """Rows of the bench's table, two for each number of processes (None: one a core).
+    """Rows of the bench's table, two for each number of processes (None: one per core).
 
     photographs: a folder of class folders, whose images are repeated to `images` (None: pictures of
     500×375 are drawn). Raises InputError if it is no such folder.

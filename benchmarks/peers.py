@@ -257,7 +257,7 @@ def bench_peers(
     rounds: int = 7,
     device: str = "cpu",
 ) -> pd.DataFrame:
-    """A row a size and contender: network-images a second, the median ratio to the plain module's and its
+    """One row per size and contender: network-images a second, the median ratio to the plain module's and its
     range over rounds, and the largest difference of a weight in float64."""
     where, rows = torch.device(device), []
     clock = time.process_time if where.type == "cpu" else time.perf_counter

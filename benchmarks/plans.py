@@ -33,7 +33,7 @@ COLUMNS += ["work predicted, s", "work, s", "error of work", "cores got"]
 def compare(
     plans: Iterable[tuple[str, str, dict[str, object]]] = PLANS, workers: int = WORKERS
 ) -> pd.DataFrame:
-    """A row a plan: predicted and real makespan in seconds, error as a share of the real one.
+    """One row per plan: predicted and real makespan in seconds, error as a share of the real one.
 
     work: processor seconds of all workers, which other programs on the machine change little. cores got:
     work over what the workers' cores could have done meanwhile; what is missing, other programs took or

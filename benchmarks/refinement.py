@@ -32,7 +32,7 @@ def compared(loss: np.ndarray, error: float) -> dict[str, float]:
 
 
 def table(surfaces: Iterable[np.ndarray]) -> pd.DataFrame:
-    """One row an error: means of computed and within, the largest of all else. Finite surfaces only."""
+    """One row per error: means of computed and within, the largest of all else. Finite surfaces only."""
     whole = [loss.astype(float) for loss in surfaces if np.isfinite(loss).all()]
     rows = pd.DataFrame([compared(loss, error) for loss in whole for error in ERRORS])
     most = rows.groupby("error").max().drop(columns="within").rename(columns={"computed": "most_computed"})

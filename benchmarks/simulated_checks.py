@@ -83,7 +83,7 @@ def sides(truth: Truth, n: int) -> list[Side]:
 
 
 def table(truth: Truth, have: dict[tuple[str, float], int]) -> pd.DataFrame:
-    """A tidy table with so many seeds a cell."""
+    """A tidy table with so many seeds per cell."""
     about = {"network": "simulated", "data": "cifar10", "epochs": 160}
     return pd.DataFrame(
         about
@@ -96,7 +96,7 @@ def table(truth: Truth, have: dict[tuple[str, float], int]) -> pd.DataFrame:
 
 
 def calibration(tables: int, out: str) -> pd.DataFrame:
-    """One row a bin of predicted probability, over all kinds and n = 3 and 5: how often it came true."""
+    """One row per bin of predicted probability, over all kinds and n = 3 and 5: how often it came true."""
     rows = []
     for truth in truths(tables):
         for n in (3, 5):
@@ -135,11 +135,11 @@ def distance(truth: Truth) -> float:
     return float(min(*over, fifth) if min(over) > 0 else -min(over))
 
 
-def by_distance(tables: int, seed: int = 2) -> Iterator[tuple[str, Truth]]:
+def by_distance(tables: int) -> Iterator[tuple[str, Truth]]:
     """(class of distance, truth): equally many of each class, from `truths` with wider tops."""
     each = -(-tables // (len(DISTANCES) - 1))
     left = dict.fromkeys(range(len(DISTANCES) - 1), each)
-    for truth in truths(1000 * tables, seed, wider=1.33):
+    for truth in truths(1000 * tables, seed=2, wider=1.33):
         where = int(np.searchsorted(DISTANCES, distance(truth), side="right")) - 1
         if left.get(where):
             left[where] -= 1
@@ -184,7 +184,7 @@ def parts() -> list[Way]:
 
 
 def deciding(tables: int, tried: Sequence[Way]) -> pd.DataFrame:
-    """One row a check and way: class of distance, wrong, decided, trainings, seeds of the cells with most."""
+    """One row per check and way: class of distance, wrong, decided, trainings, most seeds of a cell."""
     return pd.DataFrame(
         {"distance": name, "way": way.name} | outcome(truth, way)
         for name, truth in by_distance(tables)
@@ -192,10 +192,10 @@ def deciding(tables: int, tried: Sequence[Way]) -> pd.DataFrame:
     )
 
 
-def on_threshold(tables: int, seed: int = 3) -> Iterator[Truth]:
+def on_threshold(tables: int) -> Iterator[Truth]:
     """Truths whose LT beats RR by exactly what ③ asks for, while ② and ④ hold by a point and ⑤ is as far off:
     to call it a ticket is wrong, and so is to call it none."""
-    for truth in truths(1000 * tables, seed, wider=1.33):
+    for truth in truths(1000 * tables, seed=3, wider=1.33):
         lt, rr, sdt, dense = truth.curves
         apart = lt.max() - sdt.max() - LIMITS.gap, (lt - dense).max() + LIMITS.similar
         if min(*apart, abs(lt.max() - dense.max() + LIMITS.similar)) < 1:
@@ -273,7 +273,7 @@ def needed(contests: Contests) -> np.ndarray:
 
 
 def contests_of(truth: Truth, have: np.ndarray, level: float, most: int) -> Contests:
-    """② to ⑤ with so many seeds a cell, have: (4, 7); as `verdicts.deciding` makes them of a table."""
+    """② to ⑤ with so many seeds per cell, have: (4, 7); as `verdicts.deciding` makes them of a table."""
     sides_ = [_cells(truth.seeds[i], have[i]) for i in range(4)]
     of = {}
     for number, other in OTHER.items():

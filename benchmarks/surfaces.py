@@ -2,7 +2,7 @@
 
 Their line and our packs take turns, round after round; a ratio compares blocks of the same round, so
 that a machine that slows down slows both. Medians over rounds. Their package uses torch's own threads,
-as it does when a user calls it; ours one thread a core.
+as it does when a user calls it; ours one thread per core.
 """
 
 import statistics
@@ -36,7 +36,7 @@ REACH = 0.5  # of a filter-normalised direction: from the weights half-way to no
 def bench_surface(
     sizes: Sequence[str] = ("digits", "cifar"), quick: bool = False, device: str = "cpu"
 ) -> pd.DataFrame:
-    """One row a size and contender, in the columns COLUMNS.
+    """One row per size and contender, in the columns COLUMNS.
 
     seconds_a_point: median over rounds (spread_low, spread_high: the fastest and slowest); ratio: their
     seconds over the contender's, of the same round; largest_difference: of a loss from theirs, in nats.

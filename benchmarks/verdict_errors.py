@@ -181,21 +181,21 @@ def before(truth: Truth, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 Statistic = Callable[[Truth, np.ndarray, np.ndarray], np.ndarray]
 
 
-def rate(statistic: Statistic, truth: Truth, seeds: int, tables: int, level: float = 0.95) -> float:
+def rate(statistic: Statistic, truth: Truth, seeds: int, tables: int) -> float:
     """How often the answer is called. Each truth and number of seeds has draws of its own."""
     ours, theirs = draw(truth, tables, seeds, np.random.default_rng([DRAWS, seeds, *truth.name.encode()]))
-    return float((statistic(truth, ours, theirs) <= 1 - level).mean())
+    return float((statistic(truth, ours, theirs) <= 0.05).mean())
 
 
-def rates(truths: tuple[Truth, ...], tables: int, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
-    """Percent of tables in which the answer is called: a row a truth, before and now by number of seeds."""
+def rates(truths: tuple[Truth, ...], tables: int) -> pd.DataFrame:
+    """Percent of tables that call the answer: one row per truth, before and now by number of seeds."""
     rows = []
     for truth in truths:
-        if truth.more_of_ours + min(seeds) < 2:
+        if truth.more_of_ours + min(SEEDS) < 2:
             continue
         row = {"truth": truth.name}
         for name, statistic in (("before", before), ("now", now)):
-            row |= {f"{name}, n = {n}": 100 * rate(statistic, truth, n, tables) for n in seeds}
+            row |= {f"{name}, n = {n}": 100 * rate(statistic, truth, n, tables) for n in SEEDS}
         rows.append(row)
         print(f"{truth.name:48s}" + " ".join(f"{v:.1f}" for k, v in row.items() if k != "truth"), flush=True)
     return pd.DataFrame(rows)

@@ -78,7 +78,7 @@ def check(
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
     value = SanityCheck.of(network, data, how, *sizes, train_images or 0, validation_images or 0)
     value = replace(value, controls=tuple(controls or ()))
-    spec = FigureSpec("The sanity check of one network, a panel a sparsity", _trials, _plot)
+    spec = FigureSpec("The sanity check of one network, one panel per sparsity", _trials, _plot)
     places: dict[str, Any] = {
         "store": store,
         "data_root": data_root,
@@ -106,7 +106,7 @@ class Check(Study):
 
     @property
     def prunable(self) -> pd.DataFrame:
-        """One row a parameter: its shape, number of weights, and whether it is prunable."""
+        """One row per parameter: its shape, number of weights, and whether it is prunable."""
         return self.scale.prunable()
 
     @property
@@ -188,7 +188,7 @@ class SanityCheck:
 
     @property
     def curve_points(self) -> int:
-        """Tests of a network on its way, at most."""
+        """At most this many tests during one training."""
         return CURVE_POINTS
 
     @property
@@ -208,7 +208,7 @@ class SanityCheck:
         ]
 
     def prunable(self) -> pd.DataFrame:
-        """One row a parameter: its shape, number of weights, and whether it is prunable."""
+        """One row per parameter: its shape, number of weights, and whether it is prunable."""
         network = networks.skeleton(**self.task.shape)
         chosen = self.task.prunable_weights
         rows = [(n, tuple(p.shape), p.numel(), n in chosen) for n, p in network.named_parameters()]
@@ -253,5 +253,5 @@ def _trials(check: Any) -> list[Trial]:
 
 
 def _plot(table: pd.DataFrame, check: Any) -> Figure:
-    """Accuracy against learning rate, a panel a sparsity, tickets marked. check: a SanityCheck."""
+    """Accuracy against learning rate, one panel per sparsity, tickets marked. check: a SanityCheck."""
     return appendix_f.plot(table, check, check.thresholds())

@@ -54,7 +54,7 @@ def study(
         study = lth.study("fig1", scale="laptop", seeds=5)
         study.plan      # what is left to train; study.costs() says how long that takes
         study.train()   # train it
-        study.table     # one row a run
+        study.table     # one row per run
         study.draw()    # the figure, written to study.folder too
 
     fields: any field of the scale; None means the scale's value. store, data_root, out: folders; None means
@@ -158,7 +158,7 @@ class Study:
         return other
 
     def question(self, most: int = MOST_SEEDS, level: float = 0.95) -> Question:
-        """The study's verdicts as what `decide` is to decide. Raises InputError if it has none."""
+        """The verdicts that `decide` has to settle. Raises InputError if the study has none."""
         return Question(lambda n: self.with_seeds(n).trials, self.store, self.thresholds, most, level)
 
     def decide(
@@ -185,7 +185,7 @@ class Study:
             self.forget()
 
     def expected_costs(self, most: int = MOST_SEEDS) -> pd.DataFrame:
-        """What `decide` costs: to begin with, expected, at most."""
+        """What `decide` costs: first round, expected, maximum."""
         device = self.device if self.trains else ""
         return pd.DataFrame({"": expected(self.question(most), device, self.workers)})
 
@@ -198,7 +198,7 @@ class Study:
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        """One row a run, in the columns of store.table; NaN for results that the store lacks."""
+        """One row per run, in the columns of store.table; NaN for results that the store lacks."""
         return table(self.trials, self.store)
 
     @cached_property
@@ -208,7 +208,7 @@ class Study:
 
     @property
     def accuracies(self) -> pd.DataFrame:
-        """The results for reading: a column a setting, mean ± standard deviation over seeds, percent."""
+        """The results for reading: one column per setting, mean ± standard deviation over seeds, percent."""
         return accuracies(self.results)
 
     def draw(self) -> Figure:
@@ -231,7 +231,7 @@ class Study:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """One row a network, data set, sparsity and pruning: is it a winning ticket (tickets.COLUMNS)?"""
+        """One row per network, data set, sparsity and pruning: is it a winning ticket (tickets.COLUMNS)?"""
         subnetworks = self.results["setting"].str.startswith(("LT", "RR"))
         judged = self.results if subnetworks.any() else self.results.iloc[:0]
         return tickets.verdicts(judged, self.thresholds)

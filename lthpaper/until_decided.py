@@ -105,11 +105,12 @@ def decide(
     """Train seeds until every verdict is decided, the most seeds are reached or the budget (seconds) is over.
 
     Returns the verdicts; attrs: seeds, how many the cells with most have; network_epochs, trained here;
-    finished, False if the budget ended it. told: is given a sentence a round, at the end the verdicts and
+    finished, False if the budget ended it. told: is given one sentence per round, at the end the verdicts and
     what they cost. Raises Unfinished after that if a signal or the time limit (seconds) ended it.
     """
     ends = [time.monotonic() + (math.inf if s is None else s) for s in (budget, time_limit)]
     where: tuple[Any, ...] = (question.store, data_root, device, workers)
+    how: dict[str, Any] = {"quiet": quiet, "curve_points": curve_points, "signals": True}
     trials: list[Trial] = []
     cost, reached, finished = 0, 0, True
     stopped: Unfinished | None = None
@@ -121,9 +122,7 @@ def decide(
             open_ = len({_place(t) for t in more})
             told(f"{open_} cells are still open: up to {seeds} seeds for {'it' if open_ == 1 else 'them'}.")
         trials, reached = [*trials, *more], seeds
-        left = None if math.isinf(min(ends)) else max(0.0, min(ends) - time.monotonic())
-        how: dict[str, Any] = {"quiet": quiet, "time_limit": left, "curve_points": curve_points}
-        how |= {"signals": True}
+        how["time_limit"] = None if math.isinf(min(ends)) else max(0.0, min(ends) - time.monotonic())
         try:
             cost += execute([t.run for t in trials], *where, **how).network_epochs
         except Unfinished as why:
@@ -139,7 +138,7 @@ def decide(
             told(sentence)
     for verdict in judged["verdict"]:
         told(str(verdict))
-    told(f"{cost:,} network-epochs, up to {reached} seeds a cell.")
+    told(f"{cost:,} network-epochs, up to {reached} seeds per cell.")
     if stopped is not None:
         raise stopped
     judged.attrs |= {"seeds": reached, "network_epochs": cost, "finished": finished}
@@ -166,9 +165,9 @@ def expected(question: Question, device: str = "", workers: int | None = None) -
 
     first, last = question.looks[0], question.looks[-1]
     return {
-        f"to begin with, {first} seeds a cell": said(epochs[0]),
+        f"to begin with, {first} seeds per cell": said(epochs[0]),
         "expected in all": said(total),
-        f"at most, {last} seeds a cell": said(epochs[-1]),
+        f"at most, {last} seeds per cell": said(epochs[-1]),
     }
 
 

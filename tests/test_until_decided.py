@@ -78,7 +78,7 @@ def test_what_it_will_cost_lies_between_the_first_look_and_the_last(places, tmp_
     fresh = study("fig3", "smoke", **TINY, **TWO, **places | {"store": tmp_path})
     costs = expected(fresh.question(most=20))
     begin, mean, most = (float(text.split()[0].replace(",", "")) for text in costs.values())
-    assert list(costs) == ["to begin with, 2 seeds a cell", "expected in all", "at most, 20 seeds a cell"]
+    assert list(costs) == ["to begin with, 2 seeds per cell", "expected in all", "at most, 20 seeds per cell"]
     assert begin < mean <= most
     assert begin == fresh.with_seeds(2).plan.network_epochs
     assert most == fresh.with_seeds(20).plan.network_epochs
@@ -101,7 +101,7 @@ def test_a_budget_that_is_over_reports_what_is_known(places, tmp_path):
     found = decide(fresh.question(), fresh.data_root, "cpu", 1, budget=0.0, told=said.append, quiet=True)
     assert not found.attrs["finished"]
     assert "The budget ended it" in said[0]
-    assert said[-1] == "0 network-epochs, up to 2 seeds a cell."
+    assert said[-1] == "0 network-epochs, up to 2 seeds per cell."
 
 
 def test_a_time_limit_is_no_budget_it_ends_the_command_with_the_verdicts_so_far(places, tmp_path):
@@ -127,7 +127,7 @@ def test_a_signal_ends_the_command_and_what_was_trained_is_counted(places, tmp_p
     with pytest.raises(Unfinished, match="SIGTERM asked for it: 2 runs were trained"):
         mine.decide(budget=600.0, told=said.append, quiet=True)
     assert "budget" not in " ".join(said)
-    assert said[-1] == "2 network-epochs, up to 2 seeds a cell."
+    assert said[-1] == "2 network-epochs, up to 2 seeds per cell."
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def run(arguments: Sequence[str], folder: Path) -> int:
-    """Run `lthpaper` with these arguments; `folder` gets a file a process. Returns its exit status."""
+    """Run `lthpaper` with these arguments; `folder` gets one file per process. Returns its exit status."""
     paths = [str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {
         "LTHPAPER_PHASES": str(folder),
@@ -27,7 +27,7 @@ def run(arguments: Sequence[str], folder: Path) -> int:
 
 
 def table(folder: Path) -> pd.DataFrame:
-    """A row a phase, most expensive first: processor seconds by kind of process, their sum and share.
+    """One row per phase, most expensive first: processor seconds by kind of process, their sum and share.
 
     Left out is what a process does after its last phase, and the interpreter's own start.
     """

@@ -11,7 +11,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
-FOLDER = os.environ.get("LTHPAPER_PHASES", "")  # a file a process
+FOLDER = os.environ.get("LTHPAPER_PHASES", "")  # one file per process
 PHASES = {  # module -> name in it -> phase
     "lthpaper.sweep.plan": {"plan": "planning"},
     "lthpaper.sweep.measure": {"speeds": "calibration"},
@@ -26,14 +26,14 @@ PHASES = {  # module -> name in it -> phase
     "lthpaper.store.checkpoints": {"Checkpoints.save": "checkpoints"},
     "lthpaper.store.store": {"Store.put": "writing results", "Store.get": "reading results"},
     "lthpaper.store.published": {"Published.__init__": "reading results"},
-    "lthpaper.measures.surfaces": {"Evaluator.__init__": "surfaces", "Evaluator.losses": "surfaces"},
+    "lthpaper.measures.surfaces": {"Evaluator.__init__": "surfaces", "Evaluator.__call__": "surfaces"},
     "lthpaper.measures.overlaps": {"measure": "measuring weights"},
     "lthpaper.measures.contours": {"measure": "measuring weights"},
-    "lthpaper.measures.stability": {"measure": "measuring weights"},
+    "lthpaper.measures.stability": {"barriers": "measuring weights"},
     "lthpaper.report.findings": {"findings": "verdicts and findings"},
     "lthpaper.verdicts.tickets": {"verdicts": "verdicts and findings"},
     "lthpaper.figures.publish": {"publish": "writing the picture", "sources": "provenance"},
-    "lthpaper.studies": {"Study.draw": "drawing", "Study._repr_html_": "drawing"},
+    "lthpaper.studies": {"Study.draw": "drawing"},
     "matplotlib.figure": {"Figure.draw": "drawing"},
     "matplotlib.backend_bases": {"FigureCanvasBase.print_figure": "drawing"},
     "papermill": {"execute_notebook": "papermill"},
@@ -116,8 +116,7 @@ def wrap(name: str) -> None:
     for path, phase in PHASES.pop(name).items():
         owner, _, last = path.rpartition(".")
         where = getattr(module, owner) if owner else module
-        if last in vars(where):
-            setattr(where, last, counted(vars(where)[last], phase))
+        setattr(where, last, counted(vars(where)[last], phase))
 
 
 if FOLDER:

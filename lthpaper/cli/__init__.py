@@ -1,1 +1,1 @@
-"""The command `lthpaper`: one file a group of commands, the options that several take, the terminal."""
+"""The command `lthpaper`: one file per group of commands, the options that several take, the terminal."""

@@ -156,7 +156,7 @@ def check(
         typer.Option(
             "--out",
             metavar="FOLDER",
-            help="Folder of the figure. Default: runs/check/NETWORK, and which options were changed.",
+            help="Folder of the figure. Default: runs/check/NETWORK plus the changed options.",
             rich_help_panel=FOLDERS,
         ),
     ] = "",
@@ -228,7 +228,7 @@ def check(
 
 
 def _small_dense(checked: Any) -> list[str]:
-    """A line a sparsity: SDT's number of parameters beside the subnetwork's non-zeros."""
+    """One line per sparsity: SDT's number of parameters beside the subnetwork's non-zeros."""
     from lthpaper.runs.settings import nonzeros
 
     wanted = {trial.sparsity: nonzeros(trial.run) for trial in checked.trials if trial.setting == "LT-OMP"}

@@ -1,5 +1,6 @@
 """The command list: what names there are, and what the store holds."""
 
+import dataclasses
 import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
@@ -47,16 +48,19 @@ def _where(store: "Store") -> str:
 
 
 def _figures() -> dict[str, str]:
-    """In the paper's order, by their notebooks: to import what draws them takes seconds."""
+    """In the paper's order, by their notebooks: to import what draws them takes seconds. A notebook that does
+    not study a figure of its own name is no figure that `plan` and `run` know."""
     from lthpaper import locations
     from lthpaper.report import notebooks
 
-    return {name: notebooks.title(path) for name, path in notebooks.find(locations.notebook_folder()).items()}
+    return {
+        name: notebooks.title(path)
+        + ("" if rf"study(\"{name}\"" in path.read_text(errors="replace") else " (notebook only)")
+        for name, path in notebooks.find(locations.notebook_folder()).items()
+    }
 
 
 def _scales() -> dict[str, str]:
-    import dataclasses
-
     from lthpaper.runs.scales import SCALES
 
     return {
@@ -105,7 +109,7 @@ KINDS = {
 
 
 def _list_runs(folder: str) -> None:
-    """A row a run; where these would be pages, a row for all runs of a network, length and setting."""
+    """One row per run; where these would be pages, a row for all runs of a network, length and setting."""
     from lthpaper.runs.run import setting
 
     store = store_at(folder)
@@ -133,7 +137,7 @@ def _list_runs(folder: str) -> None:
     if len(results) > MOST_ROWS:
         option = f" --store {shlex.quote(folder)}" if folder else ""
         console.print(
-            f"A row a run, with its digest: lthpaper store table{option}; --csv FILE writes that to a file."
+            f"One row per run, with its digest: lthpaper store table{option}; --csv FILE writes it to a file."
         )
 
 

@@ -118,7 +118,7 @@ MaxSeeds = Annotated[
     typer.Option(
         "--max-seeds",
         metavar="N",
-        help="The most seeds a cell, with --until-decided. Default: 20.",
+        help="Most seeds per cell, with --until-decided. Default: 20.",
         rich_help_panel=DECIDED,
     ),
 ]

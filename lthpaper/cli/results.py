@@ -1,5 +1,6 @@
 """`lthpaper results …`: list, extend, check and retrain the published results of every scale."""
 
+import secrets
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -188,8 +189,6 @@ def audit(
     Every run can be chosen; the more network-epochs it and its ancestors take, the less likely it is. Exits
     with status 1 if what was trained here contradicts what is published.
     """
-    import secrets
-
     from lthpaper import locations
     from lthpaper.runs.run import ancestors
     from lthpaper.sweep import audit as auditing

@@ -1,4 +1,4 @@
-"""Commands that plan and train: plan, run, bench."""
+"""Commands that plan and train: plan, run, status, bench."""
 
 import sys
 import time

@@ -47,7 +47,7 @@ class Card:
     std: tuple[float, ...]
     pad: int = 4  # random crops are cut from the image padded with this many zeros
     flip: bool = True  # random horizontal flips
-    similar: float = 0.5  # accuracy within this many points is "similar" (§2.2)
+    similar: float = 0.5  # accuracy within this many points is "similar" (§2.2); paper.THRESHOLDS goes first
     # above 0: photographs of any size. The shorter side of a test image is resized to this, and its middle
     # cropped to `size`; training takes random resized crops of `size` and ignores `pad`
     resize: int = field(default=0, repr=False)
@@ -168,11 +168,6 @@ def card(name: str) -> Card:
     return source(name).card
 
 
-def data_root(root: str | Path | None = None) -> Path:
-    """The folder in which data sets are looked for (see above)."""
-    return locations.data_folder(root)
-
-
 def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
     """Raise InputError unless images, labels and classes have the number and type that the card says."""
     where = f"{name} ({images.origin}, below {root})"
@@ -201,7 +196,7 @@ def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
                 f"The {part} labels of {where} are {labels.dtype} {tuple(labels.shape)}; expected int64 "
                 f"{(count,)}."
             )
-        if count and not 0 <= int(labels.min()) <= int(labels.max()) < about.num_classes:
+        if not 0 <= int(labels.min()) <= int(labels.max()) < about.num_classes:
             raise InputError(
                 f"The {part} labels of {where} run from {int(labels.min())} to {int(labels.max())}; "
                 f"expected 0 to {about.num_classes - 1}."
@@ -259,12 +254,12 @@ def load(
     validation_images: how many of these to hold out for validation.
     Raises InputError if the files are missing, damaged or of another layout.
     """
-    return _load(name, data_root(root).resolve(), train_images, validation_images)
+    return _load(name, locations.data_folder(root).resolve(), train_images, validation_images)
 
 
 def look_for(name: str, root: str | Path | None = None) -> None:
     """Raise InputError, as `load` does, unless the data set is there; decodes no image."""
-    root = data_root(root).resolve()
+    root = locations.data_folder(root).resolve()
     source(name, root).load(root)
 
 
@@ -276,4 +271,4 @@ def download(name: str, root: str | Path | None = None) -> None:
     fetch = source(name).download
     if fetch is None:
         raise InputError(f"{name} cannot be downloaded from here; data/README.md says how to get it.")
-    fetch(data_root(root).resolve())
+    fetch(locations.data_folder(root).resolve())

@@ -1,4 +1,4 @@
-"""Random crops and flips of whole batches, in one gather on the device (§3.1's augmentation).
+"""Random crops and flips of whole batches, in one gather on the device, those of the authors' code.
 
 The random draws depend on a seed and an epoch only, and are made on the CPU. So they are the same on every
 device, whatever shares the pack, and whether or not the training was stopped and resumed.

@@ -12,7 +12,6 @@ CARD = Card(
     test=10_000,
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2023, 0.1994, 0.2010),  # the mean of the images' stds, as the authors use; over pixels it is 0.247
-    similar=0.5,
 )
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10 = cifar.Cifar(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from lthpaper import cache, data
+from lthpaper import cache, data, locations
 from lthpaper.data import Card
 from lthpaper.data.decode import photograph, pixels
 from lthpaper.data.files import Encoded, Files
@@ -91,8 +91,9 @@ def every_image(name: str, root: str | Path | None = None, processes: int = 1) -
     Raises InputError if the data set is unknown, missing or incomplete.
     """
     source = data.source(name, None if root is None else Path(root))
-    found, card = source.load(data.data_root(root).resolve()), source.card
-    data.check(name, card, found, data.data_root(root))
+    folder, card = locations.data_folder(root), source.card
+    found = source.load(folder.resolve())
+    data.check(name, card, found, folder)
     if not isinstance(found, Files):
         return  # all of it was decoded already
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:

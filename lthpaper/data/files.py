@@ -66,7 +66,7 @@ class Chosen(Encoded):
 
 
 class Paths(Encoded):
-    """One file an image. The names, below a folder, are one array instead of a million strings."""
+    """One file per image. The names, below a folder, are one array instead of a million strings."""
 
     def __init__(self, folder: Path, names: Sequence[str], sizes: Sequence[int]):
         self.folder = str(folder)

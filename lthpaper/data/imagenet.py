@@ -28,7 +28,7 @@ from lthpaper.data.own import PHOTOGRAPHS
 from lthpaper.errors import InputError, require
 from lthpaper.torchvision_compat import torchvision
 
-CARD = replace(PHOTOGRAPHS, num_classes=1000, train=1_281_167, test=50_000, similar=0.5)
+CARD = replace(PHOTOGRAPHS, num_classes=1000, train=1_281_167, test=50_000)
 KIT = "ILSVRC2012_devkit_t12"
 
 

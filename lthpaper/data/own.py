@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lthpaper.data import Card, Images, Source, check, data_root
+from lthpaper import locations
+from lthpaper.data import Card, Images, Source, check
 from lthpaper.data.files import Files
 from lthpaper.errors import InputError, failed, imported, require
 
@@ -84,5 +85,5 @@ def own_source(name: str, root: Path | None = None) -> Source:
         return found
     if not callable(found):
         raise InputError(f"Data set {name!r} is a {type(found).__name__}, not a Source or a function.")
-    images = _called(name, found, data_root(root).resolve())
+    images = _called(name, found, locations.data_folder(root).resolve())
     return Source(card_of(images), lambda root: _called(name, found, root))

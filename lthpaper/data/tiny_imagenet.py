@@ -23,7 +23,6 @@ CARD = Card(
     test=10_000,
     mean=(0.4802, 0.4481, 0.3975),
     std=(0.2770, 0.2691, 0.2821),
-    similar=1.0,
 )
 FOLDER = "tiny-imagenet-200"
 ZIP = f"{FOLDER}.zip"

@@ -16,7 +16,7 @@ trials = experiments.all_rounds
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A column a learning rate, with its own range: accuracy against sparsity, pretraining's as a level
+    """One column per learning rate, with its own range: accuracy against sparsity, pretraining's as a level
     line; below, LT less RR with its interval."""
     rates = sorted(table["lr"].unique())
     # equal steps for equal factors of density: every round is as wide as every other

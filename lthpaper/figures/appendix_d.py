@@ -20,11 +20,10 @@ from lthpaper.figures.means import diverged_note, seeds_note, spread
 from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent, symbols
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import MASKS
 from lthpaper.verdicts.tickets import Verdict, verdict
 
 trials = experiments.rewinding
-
-PRUNINGS = ("IMP", "OMP")
 
 
 def verdicts(table: pd.DataFrame) -> list[tuple[str, str, Verdict]]:
@@ -33,7 +32,7 @@ def verdicts(table: pd.DataFrame) -> list[tuple[str, str, Verdict]]:
     By the generalised principles (`lthpaper.verdicts.tickets`): what starts from θt stands in LT's place.
     """
     found = []
-    for pruning in PRUNINGS:
+    for pruning in MASKS:
         others = ~table["setting"].str.startswith(("WR-", "FT-"))
         for start, setting, rows in _starts(table, pruning):
             if setting.startswith("LT-"):
@@ -53,11 +52,11 @@ def _starts(table: pd.DataFrame, pruning: str) -> list[tuple[str, str, pd.DataFr
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """One row a start and pruning: the best accuracy over the learning rates, against LT, and the ticket
+    """One row per start and pruning: the best accuracy over the learning rates, against LT, and the ticket
     by the means and by the seeds, as text."""
     rows = []
-    best_lt = {p: _best(table[table["setting"] == f"LT-{p}"]) for p in PRUNINGS}
-    by_start = {(s, p): rows for p in PRUNINGS for s, _, rows in _starts(table, p)}
+    best_lt = {p: _best(table[table["setting"] == f"LT-{p}"]) for p in MASKS}
+    by_start = {(s, p): rows for p in MASKS for s, _, rows in _starts(table, p)}
     for start, pruning, v in verdicts(table):
         best = _best(by_start[start, pruning])
         above = "" if start == "θ0" else f"{best - best_lt[pruning]:+.2f}".replace("-", "−")
@@ -79,7 +78,7 @@ def _best(rows: pd.DataFrame) -> float:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A panel a learning rate, each with its own range; accuracy against where the subnetwork starts,
+    """One panel per learning rate, each with its own range; accuracy against where the subnetwork starts,
     pretraining as a level line."""
     rates = sorted(table["lr"].unique())
     with paper_style():
@@ -99,7 +98,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                     marker=MARKERS[f"{what}-{p}"],
                     label=f"{symbols(label)}-{p}",
                 )
-                for p in PRUNINGS
+                for p in MASKS
             ]
         fig.legend(handles=marks, loc="outside lower center", ncols=5)
         there = table[table["accuracy"].notna()]
@@ -117,7 +116,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
 def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
     level(ax, table)
     names = ["θ0′"]
-    for pruning, shift in zip(PRUNINGS, (-0.13, 0.13), strict=True):
+    for pruning, shift in zip(MASKS, (-0.13, 0.13), strict=True):
         starts = _starts(table, pruning)
         starts = [("θ0′", f"RR-{pruning}", table[table["setting"] == f"RR-{pruning}"]), *starts]
         names = [name for name, *_ in starts]

@@ -14,8 +14,8 @@ trials = experiments.all_sparsities
 
 
 def plot(table: pd.DataFrame, scale: Scale, thresholds: Thresholds | None = None) -> Figure:
-    """A row an experiment with one range of accuracies, a column a sparsity. thresholds: the paper's for
-    each data set unless given."""
+    """One row per experiment with one range of accuracies, one column per sparsity. thresholds: the paper's
+    for each data set unless given."""
     parts = sanity_panels.experiments(table, scale)
     across = max(len(by_sparsity(rows)) for *_, rows in parts)
     with paper_style():

@@ -29,6 +29,7 @@ RULES = (
     *("LT-magnitude", "LT-SNIP", "LT-GraSP", "LT-SynFlow"),  # at initialisation
     "random-erk",
 )
+trials = runs_of.of_scale
 DODGE = 0.86  # of a sparsity's place, which is 1 wide
 
 
@@ -38,11 +39,6 @@ def shuffled(rule: str) -> str:
 
 
 CASES = {s: Case(rule, hollow=s != rule) for rule in RULES for s in (rule, shuffled(rule))}
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """All rules at the smallest and the largest of Figure 1's learning rates, at its sparsities."""
-    return runs_of.of_scale(scale)
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
@@ -60,7 +56,7 @@ def _collapsed(run: Run, store: Store) -> float:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A panel a learning rate, each rule (filled) beside its own mask shuffled (open), at every sparsity.
+    """One panel per learning rate, each rule (filled) beside its own mask shuffled (open), at every sparsity.
 
     Starts at ordinary norms are in the table alone.
     """
@@ -116,7 +112,7 @@ RING: dict[str, Any] = {
 
 
 def _legend(table: pd.DataFrame) -> list[Line2D]:
-    """A mark a rule; what open marks and rings are, if there are any."""
+    """One mark per rule; what open marks and rings are, if there are any."""
     marks = [
         swatch("pretraining", marker="", label="pretraining (mean)"),
         *(swatch(rule, linestyle="", markersize=5) for rule in RULES),
@@ -129,7 +125,7 @@ def _legend(table: pd.DataFrame) -> list[Line2D]:
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """A row a learning rate and setting, a column a sparsity: mean ± standard deviation, emptied layers."""
+    """Rows: learning rates and settings; columns: sparsities. Mean ± standard deviation, emptied layers."""
     found = table[table["accuracy"].notna()]
     if found.empty:
         return pd.DataFrame()

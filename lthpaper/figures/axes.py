@@ -62,7 +62,7 @@ LABEL = 0.3  # inches between the middles of two learning rates' labels
 
 
 def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
-    """A logarithmic x axis with a tick a learning rate, labelled where labels do not touch."""
+    """A logarithmic x axis with one tick per learning rate, labelled where labels do not touch."""
     lrs = sorted(set(lrs))
     ax.set_xscale("log")
     low, high = min(lrs) / 1.45, max(lrs) * 1.45
@@ -78,10 +78,10 @@ def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
     ax.set_xticks([lr for lr in lrs if lr not in labelled], [], minor=True)
 
 
-def sparsity_axis(ax: Axes, sparsities: pd.Series, most: int = 5) -> None:
-    """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; `most` are labelled."""
+def sparsity_axis(ax: Axes, sparsities: pd.Series) -> None:
+    """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; at most five are labelled."""
     shown = sorted(s for s in sparsities.unique() if s > 0)
-    ticks = shown[:: -max(1, -(-len(shown) // most))][::-1]
+    ticks = shown[:: -max(1, -(-len(shown) // 5))][::-1]
     ax.set_xscale("log")
     ax.set_xticks([1 / (1 - s) for s in ticks], [percent(s) for s in ticks])
     ax.minorticks_off()

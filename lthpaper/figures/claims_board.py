@@ -1,4 +1,4 @@
-"""The paper's claims and later ones as a table, a row a comparison; `claims_picture` draws it."""
+"""The paper's claims and later ones as a table, one row per comparison; `claims_picture` draws it."""
 
 import functools
 from collections.abc import Mapping
@@ -15,12 +15,8 @@ from lthpaper.store.store import Store
 from lthpaper.verdicts import claims
 from lthpaper.verdicts.claims.outcome import EVIDENCE
 
+trials = claims.trials
 RENAMED = {"ours": "value", "by the means": "means"}  # of claims.evidence; a claim's board has these too
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """The runs of all claims."""
-    return claims.trials(scale)
 
 
 def keep(scale: Scale) -> Mapping[Run, frozenset[int]]:
@@ -50,19 +46,19 @@ def _reading(scale: Scale) -> dict[Run, list[FigureSpec]]:
 def measure(
     trials: list[Trial], store: Store, scale: Scale, data_root: str | Path | None = None
 ) -> pd.DataFrame:
-    """One row a comparison: claims.board's columns of its claim, and its own of claims.evidence. The loss
+    """One row per comparison: claims.board's columns of its claim, and its own of claims.evidence. The loss
     surfaces of runs that are there are evaluated."""
     return joined(claims.outcomes(scale, store, data_root, surfaces=True))
 
 
 def joined(outcomes: list) -> pd.DataFrame:
-    """claims.board and claims.evidence as one table, a row a comparison; a claim without any has one row."""
+    """claims.board and claims.evidence as one table: one row per comparison, or for a claim without any."""
     board, evidence = claims.board(outcomes), claims.evidence(outcomes)
     return board.merge(evidence.rename(columns=RENAMED), on="claim", how="left")
 
 
 def evidence_of(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a comparison: the columns of claims.evidence, without its sentences."""
+    """One row per comparison: the columns of claims.evidence, without its sentences."""
     names = {RENAMED.get(name, name): name for name in EVIDENCE if name != "sentence"}
     return table.dropna(subset="measured")[list(names)].rename(columns=names).reset_index(drop=True)
 

@@ -48,7 +48,7 @@ TOGETHER = (
 
 
 def board_of(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a claim: the columns of claims.board."""
+    """One row per claim: the columns of claims.board."""
     return table.drop_duplicates("claim").reset_index(drop=True)
 
 
@@ -93,7 +93,7 @@ def bounds(needed: object) -> tuple[float, float] | None:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """Claims in groups, a line a comparison. Pale: where it holds; small ticks: all of its kind; the mark
+    """Claims in groups, one line per comparison. Pale: where it holds; small ticks: all of its kind; the mark
     with its interval: the one that decides; diamond: from the paper's numbers."""
     lines, rows = _lines(table)
     tall, foot, top = ROW * rows, 0.92, 0.62

@@ -33,9 +33,9 @@ trials = experiments.all_sparsities
 
 
 def effects(verdicts: Iterable[Verdict]) -> pd.DataFrame:
-    """One row a verdict and condition, "②" to "⑤" and "③m" where it is asked: difference, low, high in points
-    (each bound at 95 %), the threshold, holds (by the means), holds_ours (by the seeds); of the verdict kind
-    and kind_ours, and first: whether ① holds."""
+    """One row per verdict and condition, "②" to "⑤" and "③m" where it is asked: difference, low, high in
+    points (each bound at 95 %), the threshold, holds (by the means), holds_ours (by the seeds); of the
+    verdict kind and kind_ours, and first: whether ① holds."""
     rows = []
     for v in verdicts:
         about = {"network": v.network, "data": v.data, "epochs": v.epochs, "sparsity": v.sparsity}
@@ -50,7 +50,7 @@ def effects(verdicts: Iterable[Verdict]) -> pd.DataFrame:
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """One row a network, sparsity and mask: each condition's difference and bounds, the verdict, as text."""
+    """One row per network, sparsity and mask: each condition's difference, bounds, the verdict, as text."""
     found = effects(_longest(table))
     rows = []
     for (network, data, s, pruning), of_one in found.groupby(
@@ -64,7 +64,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A row a network, sparsity and mask, a column a condition."""
+    """One row per network, sparsity and mask, one column per condition."""
     have = table[table["accuracy"].notna()]
     note = seeds(have) if len(have) else "nothing has run yet"
     return draw(_longest(table), f"{note}{unfinished_note(table)}")

@@ -5,19 +5,22 @@ batch-norm changes neither its function nor its picture. One window, θT in its 
 loss for both figures, so that every panel can be compared with every other.
 """
 
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, LogNorm
+from matplotlib.colors import Colormap, LogNorm, to_hex
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lthpaper.figures import FigureSpec
 from lthpaper.figures.style import MASKED, PAGE, PALE, THETA0, THETA_T, paper_style, percent
-from lthpaper.measures.contours import HALF, WITHIN, grids, numbers
+from lthpaper.measures.contours import HALF, MEASUREMENT, WITHIN, grids, is_measured, measure, numbers
+from lthpaper.runs import experiments
 from lthpaper.runs.experiments import PANELS
 from lthpaper.runs.scales import Scale
 
@@ -26,6 +29,19 @@ LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # nats
 # inches: a panel's side, what stands beside it, from row to row, below the last row, left of a panel
 SIDE, BESIDE, DOWN, FOOT, LEFT, HEIGHT = 1.52, 0.46, 2.0, 1.12, 0.42, 5.3
 PATH, OFF = "#F4801F", "#8A3B00"  # orange stands out on every shade of mako
+
+
+def spec(title: str, residual: bool) -> FigureSpec:
+    """Figure 4, or 5 without residual connections."""
+    return FigureSpec(
+        title,
+        partial(experiments.contours, residual=residual),
+        plot,
+        partial(experiments.contour_snapshots, residual=residual),
+        measure=measure,
+        measurement=MEASUREMENT,
+        is_measured=is_measured,
+    )
 
 
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
@@ -73,8 +89,6 @@ def _colours() -> Colormap:
 
 def shades(count: int) -> list[str]:
     """The colours of the loss as #rrggbb, from the smallest of LEVELS to the largest that the still shows."""
-    from matplotlib.colors import to_hex
-
     top = LogNorm(LEVELS[0], LEVELS[-1])(RIM)
     return [to_hex(_colours()(top * i / (count - 1))) for i in range(count)]
 
@@ -180,7 +194,7 @@ def _describe(fig: Figure, measured: pd.DataFrame, summary: pd.DataFrame, scale:
 
 
 def scene(measured: pd.DataFrame) -> list[dict[str, Any]]:
-    """The surfaces as plain lists, for a viewer that turns them: one dict a run, in the order of the table.
+    """The surfaces as plain lists, for a viewer that turns them: one dict per run, in the order of the table.
 
     x, y: (points,) in ‖θT‖; loss: (y, x) nats, None where it is not finite; path: x, y, loss and epoch of the
     snapshots; about: panel, setting, lr, seed, accuracy.

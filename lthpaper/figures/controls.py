@@ -1,4 +1,4 @@
-"""Controls: what a ticket is made of. Differences of accuracy with their intervals, a panel a mask."""
+"""Controls: what a ticket is made of. Differences of accuracy with their intervals, one panel per mask."""
 
 from typing import Any
 
@@ -14,24 +14,19 @@ from lthpaper.figures.means import CROSS
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, symbols
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial
 from lthpaper.verdicts import controls
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.evidence import signed
+from lthpaper.verdicts.evidence import always_signed
 
+trials = runs_of.of_scale
 HEIGHT = 0.46  # inches a comparison
 INTERVAL = 0.95
 NOT_RUN: dict[str, Any] = {"ha": "center", "va": "center", "color": PALE, "fontsize": 6}
 TICKS, BETWEEN = (-10, -3, 0, 3, 10), (-30, -1, 1, 30)  # points, with and without a label
 
 
-def trials(scale: Scale) -> list[Trial]:
-    """All controls of the scale's network over its grid, at the middle one of its panels' sparsities."""
-    return runs_of.of_scale(scale)
-
-
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A forest plot: one group a comparison, in it one line a learning rate, small rates at the top."""
+    """A forest plot: one group per comparison, in it one line per learning rate, small rates at the top."""
     found = controls.differences(table, INTERVAL)
     rates = sorted(table["lr"].unique())
     colours = rate_colours(rates)
@@ -52,7 +47,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         _limits(axes[0], found)
         for ax in axes:  # the smallest rates differ by tens of points, the others by tenths
             ax.set_xscale("symlog", linthresh=3)
-            ax.set_xticks(TICKS, [signed(tick, 0) if tick else "0" for tick in TICKS])
+            ax.set_xticks(TICKS, [always_signed(tick, 0) if tick else "0" for tick in TICKS])
             ax.set_xticks(BETWEEN, [], minor=True)
             ax.set_xlabel("difference of accuracies (points)")
         marks = [Line2D([], [], color=colours[lr], marker="o", markersize=3, label=f"{lr:g}") for lr in rates]
@@ -118,7 +113,7 @@ def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """A row a comparison and mask, a column a learning rate: "+2.3 ± 0.6" (half the 95 % interval)."""
+    """Rows: comparisons and masks; columns: learning rates. "+2.3 ± 0.6" (half the 95 % interval)."""
     found = controls.differences(table, INTERVAL)
     if found.empty:
         return pd.DataFrame()

@@ -153,13 +153,13 @@ def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | N
         ax.plot(x, [0.01] * len(x), linestyle="", **look, **where)
 
 
-def level(ax: Axes, table: pd.DataFrame, setting: str = "pretraining", **style: Any) -> None:
-    """A level line at the mean accuracy of a setting's rows (of one learning rate); × if a seed diverged."""
-    for cell in spread(table[table["setting"] == setting], "lr").itertuples():
+def level(ax: Axes, table: pd.DataFrame, **style: Any) -> None:
+    """A level line at pretraining's mean accuracy (of one learning rate); × if a seed diverged."""
+    for cell in spread(table[table["setting"] == "pretraining"], "lr").itertuples():
         if cell.diverged:
-            crosses(ax, [0.015], setting, ax.transAxes)
+            crosses(ax, [0.015], "pretraining", ax.transAxes)
         elif math.isfinite(cell.mean):
-            look: dict[str, Any] = {"color": COLOURS[setting], "linewidth": 1}
+            look: dict[str, Any] = {"color": COLOURS["pretraining"], "linewidth": 1}
             ax.axhline(cell.mean, **look | style)
 
 

@@ -13,7 +13,7 @@ from lthpaper.verdicts.uncertainty import Cell, best_against_best
 
 
 def between(table: pd.DataFrame, ours: str, theirs: str, by: Sequence[str]) -> pd.DataFrame:
-    """One row a group of `by`: difference of the means, points, its bounds low and high, each at 95 % (NaN
+    """One row per group of `by`: difference of the means, points, its bounds low and high, each at 95 % (NaN
     for one seed). Groups that lack a setting, or of which a seed diverged, are left out."""
     rows = []
     there = converged(table)

@@ -27,17 +27,16 @@ def draw_table(
     table: pd.DataFrame,
     title: str = "",
     notes: Sequence[str] = (),
-    split: str = "; ",
     rules: Sequence[int] = (),
 ) -> Figure:
-    """The table with its index as first column. Cells break at `split`.
+    """The table with its index as first column. Cells break at semicolons.
 
     rules: rows below which a thin line is drawn. Text shrinks to fit a page's width, down to 6 points; then
     long cells are broken into lines.
     """
     head = [str(table.index.name or ""), *map(str, table.columns)]
     body = [[str(i), *map(str, values)] for i, values in zip(table.index, table.to_numpy(), strict=True)]
-    cells = [[cell.replace(split, "\n") for cell in row] for row in (head, *body)]
+    cells = [[cell.replace("; ", "\n") for cell in row] for row in (head, *body)]
     with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
         cells = _fitting(cells)
         size, widths = _sizes(cells)

@@ -22,13 +22,13 @@ from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.scales import Scale
 
 trials = experiments.preliminary
-SETTINGS = ("pretraining", "LT-IMP", "RR-IMP")
+SETTINGS = experiments.PRELIMINARY
 DODGE = 0.66  # of a learning rate's place, which is 1 wide
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A column a sparsity: above, accuracies; below, LT less RR with its interval. Filled: sufficient, open:
-    insufficient epochs; a star is what the paper states."""
+    """One column per sparsity: above, accuracies; below, LT less RR with its interval. Filled: sufficient,
+    open: insufficient epochs; a star is what the paper states."""
     sparsities = sorted(s for s in table["sparsity"].unique() if s > 0)
     lengths = epochs_fill(table["epochs"].unique())
     cases = {
@@ -136,7 +136,7 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
 
 
 def legend(table: pd.DataFrame) -> list[Line2D]:
-    """A mark a setting, a fill a length of training, the clear gap; the paper's star where it is drawn."""
+    """One mark per setting, one fill per length of training, the clear gap; the paper's star if drawn."""
     marks = [style.swatch(s, linestyle="") for s in SETTINGS]
     for epochs, fill in sorted(epochs_fill(table["epochs"].unique()).items(), reverse=True):
         look: dict[str, Any] = {

@@ -166,7 +166,7 @@ def _ticket(ax: Axes, rows: pd.DataFrame, found: Verdict) -> None:
 
 
 def _strip(ax: Axes, found: Verdict) -> None:
-    """A row a condition: a bar over the learning rates at which it holds."""
+    """One row per condition: a bar over the learning rates at which it holds."""
     for row, n in enumerate((5, 4, 3)):
         lrs = found[n].lrs
         if lrs:
@@ -217,10 +217,12 @@ def says(table: pd.DataFrame, scale: Scale) -> list[str]:
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """A row a sketch, a column a condition, and the ticket."""
+    """One row per sketch, one column per condition, and the ticket."""
     rows = {n: {c.symbol: c.holds for c in v.conditions} | {"ticket": v.kind} for n, v in judged().items()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-SPEC = FigureSpec("The principles: conditions on sketched curves", trials, plot, tabulate=tabulate, says=says)
-register("fig2", SPEC)
+register(
+    "fig2",
+    FigureSpec("The principles: conditions on sketched curves", trials, plot, tabulate=tabulate, says=says),
+)

@@ -1,4 +1,4 @@
-"""Figure 3: accuracy against learning rate, a curve a setting, a panel an experiment, tickets marked."""
+"""Figure 3: accuracy against learning rate, one panel per experiment, one curve per setting, with tickets."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,7 +12,7 @@ trials = experiments.sanity_checks
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A panel an experiment, at the highest sparsity that the table has of it."""
+    """One panel per experiment, at the highest sparsity that the table has of it."""
     parts = sanity_panels.experiments(table, scale)
     across = len(parts) if len(parts) <= 3 else 3 if len(parts) in (5, 6, 9) else 4
     with paper_style():
@@ -26,5 +26,6 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
 
 
 register(
-    "fig3", FigureSpec("Accuracy against learning rate, a panel an experiment, tickets marked", trials, plot)
+    "fig3",
+    FigureSpec("Accuracy against learning rate, one panel per experiment, tickets marked", trials, plot),
 )

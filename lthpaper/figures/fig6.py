@@ -42,8 +42,8 @@ DISTANCE = r"$\Vert\theta_T-\theta_0\Vert\,/\,\Vert\theta_0\Vert$"
 
 
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
-    """A row a network: R_p against learning rate with the chance band, for each p, and by layer. Below, each
-    run's R_p against the distance that training moved its weights."""
+    """One row per network: R_p against learning rate with the chance band, for each p, and by layer. Below,
+    each run's R_p against the distance that training moved its weights."""
     names = list(measured["network"].unique())
     far = bool(measured["distance"].notna().any())
     with paper_style():
@@ -134,8 +134,8 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
 
 
 def against_distance(ax: Axes, table: pd.DataFrame) -> str:
-    """A point a run: R_p(θ0, θT) against ‖θT − θ0‖ / ‖θ0‖, coloured by learning rate. Returns how many runs
-    are shown: a distance that was never measured needs weights that are in the store.
+    """One point per run: R_p(θ0, θT) against ‖θT − θ0‖ / ‖θ0‖, coloured by learning rate. Returns how many
+    runs are shown: a distance that was never measured needs weights that are in the store.
 
     table: of one network and p, pooled within layers.
     """

@@ -21,7 +21,7 @@ LINEAR = 1.0  # the axis is linear up to this many points, and logarithmic beyon
 
 
 def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None) -> None:
-    """A mark an effect, filled where it is decided, with its interval.
+    """One mark per effect, filled where it is decided, with its interval.
 
     rows: columns y, effect, low, high (NaN where there is none), state and, for `markers`, mark.
     """
@@ -59,7 +59,7 @@ def rows_axis(ax: Axes, labels: list[str]) -> None:
 
 
 def legend(words: dict[str, str]) -> list[Line2D]:
-    """A mark a state; words: state -> what it is called here."""
+    """One mark per state; words: state -> what it is called here."""
     marks = []
     for state, said in words.items():
         fill = STATES[state] if state in (YES, NO) else "white"

@@ -28,14 +28,14 @@ BOX, QUESTION = "#EEF2F4", "#FFFFFF"
 
 
 def guidelines(table: pd.DataFrame, scale: Scale) -> list[Guideline]:
-    """One an experiment of the scale; rates from its grid, evidence from the table."""
+    """One per experiment of the scale; rates from its grid, evidence from the table."""
     return [
         guideline(t.network, t.data, table, scale.grid_for(t.data), scale.train_images) for t in scale.tasks
     ]
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Two rows an experiment: what the guideline says, what our results say; a column a question."""
+    """Two rows an experiment: what the guideline says, what our results say; one column per question."""
     rows = []
     for g in guidelines(table, scale):
         about = g.about

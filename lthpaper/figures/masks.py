@@ -115,8 +115,8 @@ def _rows(trial: Trial, store: Store) -> Iterator[dict[str, object]]:
 
 
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
-    """A column a learning rate: what layers keep, the ratio of norms; below, one layer channel by channel.
-    Without the masks themselves there is what layers keep."""
+    """One column per learning rate: what layers keep, the ratio of norms; below, one layer channel by
+    channel. Without the masks themselves there is what layers keep."""
     rates = sorted(measured["lr"].unique())
     layers, channels = measured[measured["kind"] == LAYER], measured[measured["kind"] == CHANNELS]
     values = ["kept", "norm_ratio"] if layers["norm_ratio"].notna().any() else ["kept"]

@@ -5,39 +5,37 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from lthpaper.figures.marks import PLACE
 from lthpaper.verdicts.cells import trained
 
 CROSS = "×: a seed diverged"
 
 
-def spread(table: pd.DataFrame, by: str | Sequence[str], value: str = "accuracy") -> pd.DataFrame:
-    """One row a group: mean, std over seeds (ddof 1; NaN for one seed), n, and whether a seed diverged.
+def spread(table: pd.DataFrame, by: str | Sequence[str]) -> pd.DataFrame:
+    """One row per group: mean, std over seeds (ddof 1; NaN for one seed), n, and whether a seed diverged.
 
     A group with a diverged seed has a NaN mean and std, as verdicts rule it out: those that survived are
     not what the setting reaches. A run that is not trained yet counts for nothing.
     """
     keys = [by] if isinstance(by, str) else list(by)
-    lost = (trained(table) & table[value].isna()).groupby([table[key] for key in keys]).any()
-    groups = table.groupby(keys)[value]
+    lost = (trained(table) & table["accuracy"].isna()).groupby([table[key] for key in keys]).any()
+    groups = table.groupby(keys)["accuracy"]
     found = pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=1), "n": groups.count()})
     found["diverged"] = lost.astype(bool)
     found.loc[found["diverged"], ["mean", "std"]] = math.nan
     return found.reset_index()
 
 
-CELL = ("network", "data", "epochs", "setting", "lr", "pretraining_lr", "sparsity", "rewind")
-
-
-def converged(table: pd.DataFrame, value: str = "accuracy") -> pd.DataFrame:
+def converged(table: pd.DataFrame) -> pd.DataFrame:
     """The trained rows of cells of which no seed diverged: what means and error bars are taken over."""
-    keys = [key for key in CELL if key in table]
-    lost = (trained(table) & table[value].isna()).groupby([table[k] for k in keys], dropna=False)
-    return table[~lost.transform("any") & table[value].notna()]
+    keys = [key for key in PLACE if key in table]
+    lost = (trained(table) & table["accuracy"].isna()).groupby([table[k] for k in keys], dropna=False)
+    return table[~lost.transform("any") & table["accuracy"].notna()]
 
 
-def diverged(table: pd.DataFrame, by: Sequence[str], value: str = "accuracy") -> pd.DataFrame:
+def diverged(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The cells of which a seed diverged, one row each, with the columns `by`."""
-    return table.loc[trained(table) & table[value].isna(), list(by)].drop_duplicates()
+    return table.loc[trained(table) & table["accuracy"].isna(), list(by)].drop_duplicates()
 
 
 def seeds(table: pd.DataFrame) -> str:

@@ -123,7 +123,7 @@ def publish(
         fig.savefig(base.with_suffix(".png"), dpi=DPI, metadata=png)
         fig.savefig(base.with_suffix(".pdf"), metadata=pdf)
         fig.savefig(base.with_suffix(".svg"), metadata=svg)
-        lines = [json.dumps(mark) for mark in marks(fig, table)]  # a mark a line
+        lines = [json.dumps(mark) for mark in marks(fig, table)]  # one mark per line
     table.to_csv(base.with_suffix(".csv"), index=False)
     text = json.dumps(about | {"marks": []}, indent=1, sort_keys=True)
     text = text.replace('"marks": []', '"marks": [\n  ' + ",\n  ".join(lines) + "\n ]") if lines else text

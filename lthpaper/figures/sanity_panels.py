@@ -54,7 +54,7 @@ def panel(
     thresholds: Thresholds | None = None,
     limits: tuple[float, float] | None = None,
 ) -> None:
-    """Accuracy against learning rate, a curve a setting, and the verdict on it.
+    """Accuracy against learning rate, one curve per setting, and the verdict on it.
 
     rows: tidy, of one network, data set and sparsity, pretraining included. thresholds: of the verdicts
     and the grey band, the paper's for the data set unless given. limits: of the accuracies shown.

@@ -1,4 +1,4 @@
-"""Accuracy against sparsity: all settings, a panel an experiment and learning rate."""
+"""Accuracy against sparsity: all settings, one panel per experiment and learning rate."""
 
 import matplotlib.pyplot as plt
 import pandas as pd

@@ -21,12 +21,8 @@ from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 
+trials = siblings.of_scale  # LT-IMP is not drawn, but judged beside the siblings
 PARTS = {"test": "test", "train": "training"}  # column -> which error
-
-
-def trials(scale: Scale) -> list[Trial]:
-    """Siblings at Figure 1's learning rates; its LT-IMP, which is not drawn, is judged beside them."""
-    return siblings.of_scale(scale)
 
 
 def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
@@ -35,7 +31,7 @@ def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Pat
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """Mean barrier and standard deviation over seeds; one line a learning rate."""
+    """Mean barrier and standard deviation over seeds; one line per learning rate."""
     with paper_style():
         fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True, sharey=True)
         for letter, ax, (part, error) in zip("ab", axes, PARTS.items(), strict=True):
@@ -93,7 +89,7 @@ def _note(table: pd.DataFrame, scale: Scale) -> str:
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """A row a learning rate, a column an epoch k: barrier of the test error, mean ± standard deviation."""
+    """Rows: learning rates; columns: epochs k. Barrier of the test error, mean ± standard deviation."""
     if table.empty:
         return pd.DataFrame()
     cells = table.groupby(["lr", "k"])["test"].agg(["mean", "std"]).reset_index()

@@ -1,4 +1,4 @@
-"""How figures look: sizes, one colour and one marker a setting, one pair of tickets, symbols.
+"""How figures look: sizes, one colour and one marker per setting, one pair of tickets, symbols.
 
 A page of this field is 5.5 inches wide, a column 3.25; no text is smaller than 6 points there. Colours
 differ in lightness, so they stay apart in greyscale, and under deuteranopia (tests measure both).
@@ -19,7 +19,7 @@ from lthpaper.verdicts.tickets import EITHER, JACKPOT, SECONDARY
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
-COLUMN, PAGE = 3.25, 5.5  # inches: width of a paper's column and of its page
+PAGE = 5.5  # inches: width of a paper's page
 
 THETA0, THETA0_NEW, THETA_T = r"$\theta_0$", r"$\theta_0^\prime$", r"$\theta_T$"
 R_P, MASKED = "$R_p$", r"$\odot\,m$"

@@ -37,7 +37,7 @@ def trials(scale: Scale) -> list[Trial]:
 
 
 def measure(trials: list[Trial], store: Store, scale: Scale, data_root: str | Path | None) -> pd.DataFrame:
-    """One row a network and data set: the paper's, then those of the scale's experiments it lacks.
+    """One row per network and data set: the paper's, then those of the scale's experiments it lacks.
 
     Columns: network, data, in_paper, registered (is the data set?), train, test, classes, size;
     parameters, prunable and residual of our network with the data set's own head; printed, the paper's
@@ -104,7 +104,7 @@ def agreement(count: int, printed: float) -> str:
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """As text, one row a network and data set."""
+    """As text, one row per network and data set."""
     return pd.DataFrame(list(_lines(table))).set_index("network")
 
 
@@ -173,5 +173,7 @@ def says(table: pd.DataFrame, scale: Scale) -> list[str]:
     return said
 
 
-SPEC = FigureSpec("Networks and data, counted", trials, plot, tabulate=tabulate, measure=measure, says=says)
-register("table2", SPEC)
+register(
+    "table2",
+    FigureSpec("Networks and data, counted", trials, plot, tabulate=tabulate, measure=measure, says=says),
+)

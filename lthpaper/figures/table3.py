@@ -1,4 +1,4 @@
-"""Table 3: the observations over all experiments, one column a network and data set.
+"""Table 3: the observations over all experiments, one column per network and data set.
 
 What its rows ask is in `lthpaper.verdicts.observations`. The body of the paper's table is not at
 hand: the rows follow §3.1's questions.
@@ -37,7 +37,7 @@ trials = experiments.all_sparsities
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """One column "network; data", one row an observation and reading, as text.
+    """One column "network; data", one row per observation and reading, as text.
 
     Tickets are over all sparsities of the table; the other rows at the sparsity of Figure 3's panel, or
     the table's last where it has no such sparsity.

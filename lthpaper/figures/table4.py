@@ -27,7 +27,7 @@ RANGE = 5.0  # points below the best that colours tell apart; a rate that fails 
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting, pretraining_lr and lr: mean, std, n and diverged of accuracy (spread)."""
+    """One row per setting, pretraining_lr and lr: mean, std, n and diverged of accuracy (spread)."""
     return spread(table[table["setting"] != "pretraining"], ["setting", "pretraining_lr", "lr"])
 
 
@@ -48,7 +48,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """A row a pretraining rate, a column a subnetwork rate; the frame marks equal rates, bold the best."""
+    """Rows: pretraining rates; columns: subnetwork rates. The frame marks equal rates, bold the best."""
     found = cells(table)
     with paper_style():
         rows = found["pretraining_lr"].nunique()

@@ -1,4 +1,4 @@
-"""Training curves: loss and test accuracy by epoch, every setting, a column a learning rate."""
+"""Training curves: loss and test accuracy by epoch, every setting, one column per learning rate."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,8 +18,8 @@ from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
 from lthpaper.store.store import Store
 from lthpaper.store.table import mask_diverged, reader
 
-CURVES = {"train_loss": "training loss (nats)", "test_accuracy": ACCURACY}
-COLUMNS = ["setting", "network", "data", "lr", "sparsity", "seed", "epoch", *CURVES, "digest"]
+DRAWN = {"train_loss": "training loss (nats)", "test_accuracy": ACCURACY}
+COLUMNS = ["setting", "network", "data", "lr", "sparsity", "seed", "epoch", *DRAWN, "digest"]
 
 
 def trials(scale: Scale) -> list[Trial]:
@@ -31,7 +31,7 @@ def trials(scale: Scale) -> list[Trial]:
 def measure(
     trials: Iterable[Trial], store: Store, scale: Scale, data_root: str | Path | None = None
 ) -> pd.DataFrame:
-    """One row a run and epoch, in the columns COLUMNS; test_accuracy is NaN at an epoch without a test. A
+    """One row per run and epoch, in the columns COLUMNS; test_accuracy is NaN at an epoch without a test. A
     run that is not there, that diverged or whose mask's did, has one row without an epoch."""
     results, frames = reader(store), []
     for trial in trials:
@@ -41,7 +41,7 @@ def measure(
         if result is None or result.accuracy != result.accuracy or mask_diverged(run, results):
             frames.append(pd.DataFrame([about]))
             continue
-        curves = {name: result.curves[name] for name in CURVES}
+        curves = {name: result.curves[name] for name in DRAWN}
         epochs = range(run.first_epoch + 1, run.first_epoch + 1 + len(curves["train_loss"]))
         frames.append(pd.DataFrame(curves).assign(epoch=list(epochs), **about))
     return pd.concat(frames, ignore_index=True).reindex(columns=COLUMNS)
@@ -57,7 +57,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         fig, axes = plt.subplots(2, len(rates), figsize=(PAGE, 3.6), sharex=True, sharey="row", squeeze=False)
         if len(there):
             axes[0][0].set_yscale("log")  # before drawing: means and bands are then geometric, above 0
-        for (name, label), line in zip(CURVES.items(), axes, strict=True):
+        for (name, label), line in zip(DRAWN.items(), axes, strict=True):
             for ax, lr in zip(line, rates, strict=True):
                 rows = there[there["lr"] == lr].dropna(subset=name)
                 if rows.empty:

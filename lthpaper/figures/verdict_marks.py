@@ -18,13 +18,13 @@ from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY, Verdict
 
 ROWS = ("⑤", "④", "③m", "③")  # conditions, from the foot of the strip up
-HALF = 6.5  # points, of half a ticket's band
+HALF = 6.5  # points, of half a ticket's band (about: the layout may still stretch the panel)
 LINE = 8.5  # points, of a line of words
 SHORT = {EITHER: "secondary or Jackpot", SECONDARY: "secondary prize", NONE: "no ticket"}
 
 
 def words(ax: Axes, found: Sequence[Verdict], rows: pd.DataFrame) -> None:
-    """Above the panel, a line a mask: its marker, and the verdict on the ticket's colour."""
+    """Above the panel, one line per mask: its marker, and the verdict on the ticket's colour."""
     for line, v in enumerate(reversed(found)):
         name = f"LT-{v.pruning}"
         at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
@@ -102,19 +102,14 @@ def ticket_swatches(axes: Iterable[Axes]) -> list[Patch]:
     return [ticket_swatch(kind, max(alphas)) for kind, alphas in drawn.items() if alphas]
 
 
-def ticket_band(
-    ax: Axes, x: Sequence[float], y: Sequence[float], kind: str, sure: bool = True, half: float = HALF
-) -> None:
-    """A hatched band along a curve where the ticket is. x, y: data; call it when limits and scales stand.
-
-    half: half its height, points (about: the layout may still stretch the panel).
-    """
+def ticket_band(ax: Axes, x: Sequence[float], y: Sequence[float], kind: str, sure: bool = True) -> None:
+    """A hatched band along a curve where the ticket is. x, y: data; call it when limits and scales stand."""
     colour, hatch = TICKETS[kind]
     points = ax.transAxes.inverted().transform(ax.transData.transform(np.column_stack([x, y])))
     (left, first), (right, last) = points[0], points[-1]
     xs = [left - 0.03, *points[:, 0], right + 0.03]  # a single learning rate is a band too
     ys = np.array([first, *points[:, 1], last])
-    half = half / 72 * ax.figure.dpi / ax.bbox.height
+    half = HALF / 72 * ax.figure.dpi / ax.bbox.height
     look: dict[str, Any] = {
         "facecolor": colour,
         "edgecolor": "white",
@@ -148,10 +143,18 @@ def _where(there: Mapping[str | None, Condition]) -> str:
     return masks + ("nowhere" if set(ran.values()) == {NO} else "undecided")
 
 
+def _supported(condition: Condition) -> Sequence[float]:
+    """Learning rates at which the seeds support a condition: that of its difference; without one, all."""
+    if condition.holds_ours != YES:
+        return ()
+    best = condition.best[1] if condition.best else None
+    return (best,) if best in condition.lrs else condition.lrs
+
+
 def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
     """A row each of ③, ④ and ⑤, and ③m where it is asked: a mask's marker at each rate at which it holds.
 
-    Filled if the seeds support that the condition holds, open if only the means say so.
+    Filled where the seeds support it, which they do of the condition at its best rate; else open.
     """
     judged = {v.pruning: {c.symbol: c for c in v.judged} for v in found}
     rows = [s for s in ROWS if s != "③m" or any(s in conditions for conditions in judged.values())]
@@ -163,15 +166,11 @@ def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
             if condition is None:
                 continue
             colour, marker = COLOURS[f"LT-{pruning}"], MARKERS[f"LT-{pruning}"]
-            fill = colour if condition.holds_ours == YES else "white"
-            look: dict[str, Any] = {
-                "color": colour,
-                "markerfacecolor": fill,
-                "markeredgewidth": 0.7,
-                "markersize": 3,
-            }
-            heights = [row + lift] * len(condition.lrs)
-            ax.plot(condition.lrs, heights, linestyle="", marker=marker, **look)
+            look: dict[str, Any] = {"color": colour, "markeredgewidth": 0.7, "markersize": 3}
+            sure = _supported(condition)
+            for fill, rates in ((colour, sure), ("white", [lr for lr in condition.lrs if lr not in sure])):
+                heights = [row + lift] * len(rates)
+                ax.plot(rates, heights, linestyle="", marker=marker, markerfacecolor=fill, **look)
         there = {p: condition for p, condition in asked.items() if condition}
         if there and not any(condition.lrs for condition in there.values()):
             ax.text(

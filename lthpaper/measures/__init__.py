@@ -1,1 +1,1 @@
-"""What is measured on trained weights: correlation (R_p), planes, loss surfaces and how rugged they are."""
+"""What is measured on trained weights: R_p, distance, loss surfaces, stability, a ticket's cost and speed."""

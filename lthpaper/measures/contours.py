@@ -193,7 +193,7 @@ def grids(measured: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray, np
 
 
 def numbers(measured: pd.DataFrame, within: float = WITHIN) -> pd.DataFrame:
-    """One row a run: how large its basin, how rough and how far from convex its surface (ruggedness.py).
+    """One row per run: how large its basin, how rough and how far from convex its surface (ruggedness.py).
 
     basin: share of the window within `within` nats of its minimum; basin_area: the same in squared
     weight units; basin_relative: in squares of side ‖θT‖, comparable between networks; basin_by_filter: in

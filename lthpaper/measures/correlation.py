@@ -1,4 +1,4 @@
-"""R_p, how far two sets of weights agree on which weights are large (§4, Figure 6).
+"""R_p, how far two sets of weights agree on which weights are large (§3.1, Figure 6; defined in Appendix G).
 
 R_p(θ, θ′) is the fraction of the top p·100 % largest-magnitude positions of θ that are also in the top
 p·100 % of θ′, over the positions that a mask leaves. There are two ways to pool the layers:
@@ -56,7 +56,7 @@ def top_count(n: int, p: float) -> int:
 def chance_band(n: int | Iterable[int], p: float, level: float = 0.95) -> tuple[float, float]:
     """The band that holds R_p of independent weights with probability `level` or more.
 
-    n: surviving positions; of one layer, or one number a layer for `overlap_within_layers`. Exact: the
+    n: surviving positions; of one layer, or one number per layer for `overlap_within_layers`. Exact: the
     number of common positions is hypergeometric (n positions, k marked, k drawn), over layers a sum of
     such. Each tail outside the band has at most (1 - level) / 2. Raises InputError on p, level or n.
     """

@@ -39,9 +39,9 @@ def image_shape(ticket: Ticket) -> tuple[int, int, int]:
 
 
 def cost(ticket: Ticket) -> pd.DataFrame:
-    """One row a form (COLUMNS): parameters stored, floating-point operations of a forward pass over one image
-    (a multiplication and an addition are two), bytes of parameters and buffers; and each as a share of the
-    dense network's."""
+    """One row per form (COLUMNS): parameters stored, floating-point operations of a forward pass over one
+    image (a multiplication and an addition are two), bytes of parameters and buffers; and each as a share of
+    the dense network's."""
     network, mask = ticket.module(pruned=False), ticket.mask
     everything, with_kept = flops(network, image_shape(ticket), mask)
     numbers, pruned = _numbers(network), sum(int((~m).sum()) for m in mask.values())

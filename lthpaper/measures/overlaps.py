@@ -39,7 +39,7 @@ COLUMNS = [
 def measure(
     trials: Iterable[Trial], store: Store, scale: Scale, data_root: str | Path | None = None
 ) -> pd.DataFrame:
-    """One row a run, pair of weights, p and way of pooling, in the columns COLUMNS.
+    """One row per run, pair of weights, p and way of pooling, in the columns COLUMNS.
 
     pooled "within layers": the top p of each layer, counts summed (claim 10 reads this); "layers
     together": all positions ranked at once; "": one layer by itself, `layer` its name and `depth` its
@@ -101,7 +101,7 @@ def _measured(trial: Trial, store: Store, results: Callable[[Run], Result | None
 
 
 def _work_out(run: Run, dense: Run, store: Store) -> pd.DataFrame | None:
-    """One row a pair, p and way of pooling; None where weights or the mask were left out."""
+    """One row per pair, p and way of pooling; None where weights or the mask were left out."""
     if not (store.has_weights(run) and store.has_weights(dense)):
         return None
     trained, mask = store.weights(dense)[0], store.weights(run)[1]

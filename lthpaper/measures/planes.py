@@ -1,4 +1,4 @@
-"""Planes through trained weights: where a loss surface is looked at (Li et al. 2018, §4 of the paper).
+"""Planes through trained weights: where a loss surface is looked at (Li et al. 2018, §4 and §7.2).
 
 A plane is θT + x·u + y·v. What moves is convolution and linear weights alone: biases, batch-norm
 parameters and running statistics stay at θT's everywhere on the plane, pruned weights stay zero.
@@ -56,14 +56,6 @@ class Plane:
             for n in self.names
         }
         return {n: moved.get(n, w) for n, w in self.origin.items()}
-
-    def project(self, weights: Weights) -> tuple[float, float, float]:
-        """(x, y, distance off the plane) of the plane's point nearest to weights, u and v oblique or not."""
-        difference = {n: weights[n].double() - self.origin[n].double() for n in self.names}
-        gram = np.array([[_dot(a, b) for b in (self.u, self.v)] for a in (self.u, self.v)])
-        x, y = np.linalg.solve(gram, [_dot(difference, self.u), _dot(difference, self.v)])
-        rest = {n: d - x * self.u[n] - y * self.v[n] for n, d in difference.items()}
-        return float(x), float(y), float(np.sqrt(_dot(rest, rest)))
 
 
 def moving_weights(weights: Weights, parameters: Sequence[str]) -> tuple[str, ...]:
@@ -162,20 +154,6 @@ def filter_lengths(plane: Plane) -> tuple[float, float]:
 def _filter_norms(weight: Tensor) -> Tensor:
     """(filters, ...) -> (filters,), float64."""
     return weight.cpu().double().flatten(1).norm(dim=1)
-
-
-def window(plane: Plane, points: int, margin: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
-    """The grid's x and y, (points,) each: a square around the trajectory, `margin` of its side beyond.
-
-    Both axes have one unit, so that shapes are not distorted; a random plane's window is [-1, 1]².
-    Raises InputError for fewer than two points a side.
-    """
-    require(points >= 2, f"The grid has {points} points a side; it needs two or more.")
-    low, high = plane.coordinates.min(0), plane.coordinates.max(0)
-    half = (high - low).max() / 2 * (1 + 2 * margin) or 1.0
-    centre = (low + high) / 2
-    x, y = (np.linspace(c - half, c + half, points) for c in centre)
-    return x, y
 
 
 def _masked(tensor: Tensor, mask: Mask | None, name: str) -> Tensor:

@@ -9,19 +9,20 @@ from functools import partial
 import numpy as np
 
 FLAT = 1e-3  # nats: losses that differ by less over a window are one plateau, neither rough nor concave
+STEPS = 8  # between two grid points, in which the share of a basin is counted
 
 
-def basin_share(loss: np.ndarray, within: float = 0.5, fine: int = 8) -> float:
+def basin_share(loss: np.ndarray, within: float = 0.5) -> float:
     """Share of the surface's area whose loss is at most the minimum + `within` nats, in [0, 1].
 
-    Between grid points the loss is interpolated linearly along both axes, `fine` steps a cell.
+    Between grid points the loss is interpolated linearly along both axes, in steps.
     """
     filled = np.where(np.isfinite(loss), loss, np.inf)
     if not np.isfinite(filled).any():
         return float("nan")
     top = filled.min() + within
     for axis, n in enumerate(filled.shape):
-        centres = (np.arange((n - 1) * fine) + 0.5) / fine
+        centres = (np.arange((n - 1) * STEPS) + 0.5) / STEPS
         filled = np.apply_along_axis(partial(_interpolated, centres), axis, filled)
     return float((filled <= top).mean())
 

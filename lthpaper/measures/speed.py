@@ -54,8 +54,8 @@ def forms(ticket: Ticket) -> dict[str, nn.Module]:
 def speeds(
     ticket: Ticket, images: int = 128, repeats: int = 20, clock: Callable[[], float] = time.perf_counter
 ) -> pd.DataFrame:
-    """One row a form (COLUMNS): median milliseconds of a forward pass over `images` images, its ratio to the
-    dense network's with quartiles, n: rounds. On the CPU, with as many threads as torch has here."""
+    """One row per form (COLUMNS): median milliseconds of a forward pass over `images` images, its ratio to
+    the dense network's with quartiles, n: rounds. On the CPU, with as many threads as torch has here."""
     require(type(images) is int and images >= 1, f"images is {images!r}; it must be a whole number from 1.")
     require(
         type(repeats) is int and repeats >= 1, f"repeats is {repeats!r}; it must be a whole number from 1."

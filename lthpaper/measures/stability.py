@@ -87,12 +87,12 @@ def barrier(errors_: pd.Series) -> float:
 
 
 def barriers(
-    trials: Sequence[Trial], store: Store, data: Callable[[], DataSet] | None = None, points: int = POINTS
+    trials: Sequence[Trial], store: Store, data: Callable[[], DataSet] | None = None
 ) -> pd.DataFrame:
-    """One row a pair of siblings, in the columns BARRIERS, of those whose line was kept or published. A line
-    that was not is worked out where both weights are there, on the images that `data` loads, and kept; None
-    leaves such pairs out. seed: the pretraining's. train, test: barriers of the errors, points; NaN where a
-    sibling diverged."""
+    """One row per pair of siblings, in the columns BARRIERS, of those whose line was kept or published. A
+    line that was not is worked out where both weights are there, on the images that `data` loads, and kept;
+    None leaves such pairs out. seed: the pretraining's. train, test: barriers of the errors, points; NaN
+    where a sibling diverged."""
     rows = []
     for first, second in pairs(trial.run for trial in trials):
         if first not in store or second not in store:
@@ -105,9 +105,9 @@ def barriers(
 
         def work_out(first: Run = first, second: Run = second) -> pd.DataFrame | None:
             there = store.has_weights(first) and store.has_weights(second)
-            return connection(first, second, store, data(), points) if data is not None and there else None
+            return connection(first, second, store, data()) if data is not None and there else None
 
-        along = measured(store, first, MEASUREMENT, _key(first, second, store, points), work_out)
+        along = measured(store, first, MEASUREMENT, _key(first, second, store), work_out)
         if along is not None:
             rows.append(about | {part: barrier(along[f"{part}_error"]) for part in PARTS})
     return pd.DataFrame(rows, columns=list(BARRIERS))
@@ -117,10 +117,10 @@ def _diverged(first: Run, second: Run, store: Store) -> bool:
     return any(math.isnan(store.get(run).accuracy) for run in (first, second))
 
 
-def _key(first: Run, second: Run, store: Store, points: int) -> str:
+def _key(first: Run, second: Run, store: Store) -> str:
     """A hash of what a line depends on: the weights at its ends, the images, the number of points."""
     ends = [store.get(run) for run in (first, second)]
-    return key_of([end.files.get(WEIGHTS, "") for end in ends], ends[0].fingerprint, points)
+    return key_of([end.files.get(WEIGHTS, "") for end in ends], ends[0].fingerprint, POINTS)
 
 
 def is_measured(run: Run, store: Store, scale: Scale | None = None) -> bool:
@@ -129,7 +129,7 @@ def is_measured(run: Run, store: Store, scale: Scale | None = None) -> bool:
         if first not in store or second not in store:
             return False
         if not _diverged(first, second, store):
-            key = _key(first, second, store, POINTS)
+            key = _key(first, second, store)
             if store.measurement(first, MEASUREMENT, key) is None:
                 return False
     return True
@@ -144,26 +144,27 @@ def keep(scale: Scale) -> dict[Run, frozenset[int]]:
 BARRIERS = ("network", "data", "epochs", "lr", "seed", "k", *PARTS)
 
 
-def intervals(table: pd.DataFrame, part: str = "test", level: float = 0.95) -> pd.DataFrame:
-    """One row a learning rate and k: mean barrier, low and high (Student's interval over seeds, NaN for one),
-    n, and how many pairs diverged, which the others leave out. table: of `barriers`."""
+def intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per learning rate and k: mean barrier of the test error, low and high (Student's 95 % interval
+    over seeds, NaN for one), n, and how many pairs diverged, which the others leave out. table: of
+    `barriers`."""
     rows = []
     for (lr, k), cell in table.groupby(["lr", "k"]):
-        found = cell[part].dropna()
+        found = cell["test"].dropna()
         n, mean = len(found), float(found.mean())
-        half = stats.t.ppf((1 + level) / 2, n - 1) * found.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+        half = stats.t.ppf(0.975, n - 1) * found.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
         row = {"lr": lr, "k": k, "mean": mean, "low": max(mean - half, 0.0), "high": mean + half, "n": n}
         rows.append(row | {"diverged": len(cell) - n})
     return pd.DataFrame(rows, columns=["lr", "k", "mean", "low", "high", "n", "diverged"])
 
 
-def seen(table: pd.DataFrame, stable: float = STABLE) -> str:
+def seen(table: pd.DataFrame) -> str:
     """From which k on a training is stable, by the means and with 95 % confidence, and the barriers, in a
     sentence a learning rate. table: of `barriers`."""
     lines = []
     for lr, rows in intervals(table).groupby("lr"):
-        by_means = _onwards(rows["k"], rows["mean"] < stable)
-        surely = _onwards(rows["k"], rows["high"] < stable)
+        by_means = _onwards(rows["k"], rows["mean"] < STABLE)
+        surely = _onwards(rows["k"], rows["high"] < STABLE)
         said = f"is stable from epoch {by_means} on" if by_means is not None else "is stable at no k tried"
         if surely is not None:
             said += f", with 95 % confidence from {surely} on"

@@ -1,7 +1,7 @@
 """Losses on a plane, many grid points at once: packs of networks in evaluation over the same images.
 
 Batch-norm is folded into the convolutions, no graph is kept for gradients, and on a CPU images lie
-channels last, one thread a pack. In float32 the losses are the plain network's to about 1e-5 of their
+channels last, one thread per pack. In float32 the losses are the plain network's to about 1e-5 of their
 size (rounding); "bf16" computes convolutions in bfloat16 and is within about 2 % of a loss above 0.1.
 """
 
@@ -156,7 +156,7 @@ def losses(
 
     wanted: (P,) bool, which points (None: all); others have NaN, or what the file has. file: partial results,
     written every few seconds beside and renamed, and taken up again if they carry the same `key` and points.
-    workers: threads, one pack each (one a core on a CPU).
+    workers: threads, one pack each (one per core on a CPU).
     """
     found, done = _resume(file, key, points)
     todo = np.flatnonzero(~done if wanted is None else wanted & ~done)

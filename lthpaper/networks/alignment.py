@@ -22,7 +22,7 @@ LEAST = 1e-9  # of the likeness: a smaller rise is rounding
 
 
 def matched(own: Weights, other: Weights, groups: Sequence[Group]) -> list[Tensor]:
-    """Orders for which `units.taken(own, groups, orders)` is most like `other`; int64, one a group.
+    """Orders for which `units.taken(own, groups, orders)` is most like `other`; int64, one per group.
 
     own, other: the parameters of two networks of one architecture. A NaN counts as 0.
     """

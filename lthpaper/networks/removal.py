@@ -41,7 +41,7 @@ def without_idle_units(network: nn.Module, shape: tuple[int, ...]) -> tuple[nn.M
 
 
 def taken_out(network: nn.Module, groups: Sequence[Group], gone: Sequence[Tensor]) -> nn.Module:
-    """A copy without these units. gone: bool, one tensor a group."""
+    """A copy without these units. gone: bool, one tensor per group."""
     orders = [(~unit).nonzero().squeeze(1) for unit in gone]
     smaller = copy.deepcopy(network)
     changed = {at.name for group in groups for at in group.axes}

@@ -4,7 +4,7 @@ Stages of n blocks of two 3×3 convolutions; a shortcut that changes shape is a 
 batch-norm. ResNet-20 is n=3 with widths 16, 32, 64; the paper's ResNet-32 is n=5, twice as wide;
 ResNet-18 is n=2 with four stages of 64 to 512.
 
-ResNet-32-noskip ("ResNet-32-like", §3.2) has the same convolutions and nothing added to their output.
+ResNet-32-noskip ("ResNet-32-like", §3.1) has the same convolutions and nothing added to their output.
 The two projection shortcuts go with the additions: without an addition nothing would receive what they
 compute. That leaves 1,849,898 of 1,860,522 parameters: 10,624 fewer (10,240 of them prunable), 0.6 %.
 """

@@ -22,7 +22,6 @@ from torch.utils._pytree import tree_leaves
 from lthpaper import networks
 from lthpaper.errors import InputError, require
 
-aten = torch.ops.aten
 BATCH_NORMS = ("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training")
 POOLS = ("max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d")
 REDUCTIONS = ("mean", "sum", "amax")
@@ -204,7 +203,7 @@ class _Follower(TorchDispatchMode):
         group = self._label(x)
         known = self._names.get(_storage(weight))
         if group is None or known is None or x.ndim != 2 or x.shape[0] != IMAGES:
-            raise _refused("a matrix product is not that of one vector an image and a weight")
+            raise _refused("a matrix product is not that of one vector per image and a weight")
         turned = (weight.shape, weight.stride()) == (known[1].t().shape, known[1].t().stride())
         inputs = 1 if turned or name == "linear" else 0  # of a weight (in, out) the first axis
         self._own(known[1], inputs, group, "a linear layer", reads=True)

@@ -52,7 +52,8 @@ ROUNDS = tuple(SPARSITIES.values())
 class PaperRecipe:
     """A training recipe's numbers; `ours` names the fields that neither the text nor the authors' code gives.
 
-    The fields are those of `lthpaper.runs.recipe.Recipe`, without the learning rate.
+    Each is a field of `lthpaper.runs.recipe.Recipe`, where the learning rate and what the paper does not name
+    stand beside them.
     """
 
     epochs: int
@@ -68,7 +69,7 @@ class PaperRecipe:
     ours: tuple[str, ...] = ()
 
     def arguments(self, epochs: int = 0) -> dict[str, Any]:
-        """Arguments for `lthpaper.runs.recipe.Recipe`, all but the learning rate.
+        """Arguments for `lthpaper.runs.recipe.Recipe`: these fields.
 
         epochs: another length (0: the stated one); milestones, rounded down, and warm-up scale with it.
         """
@@ -156,6 +157,8 @@ class Experiment:
         return f"{self.network}/{self.data}"
 
 
+# Table 2 has MobileNet-v1 on both CIFARs, but the text speaks of it on CIFAR-10 alone, and does not say which
+# experiments Figure 3 shows. So MobileNet-v1 on CIFAR-100 is left out here, which is ours.
 EXPERIMENTS = (
     Experiment("resnet20", "cifar10", shown=SPARSITIES[0.914], ours=("rounds",)),  # §3.1
     Experiment("resnet32", "cifar10"),
@@ -193,7 +196,10 @@ def grid_of(data: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Figure 6: the networks, their data set, IMP rounds of the masks, share p. The text states all of it."""
+    """Figure 6: the networks, their data set, IMP rounds of the masks, share p.
+
+    The text names the networks, the sparsity and p; that the data are CIFAR-10 and the masks IMP's is ours.
+    """
 
     networks: tuple[str, ...] = ("resnet20", "vgg16")
     data: str = "cifar10"

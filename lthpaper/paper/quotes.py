@@ -29,20 +29,24 @@ class Quote:
     note: str = ""
 
 
-def _accuracies(place: str, epochs: int, pretraining: float, lt: float, rr: float) -> tuple[Quote, ...]:
-    rows = (("pretraining", 0.0, pretraining), ("LT-IMP", 0.914, lt), ("RR-IMP", 0.914, rr))
+def _accuracies(epochs: int, pretraining: float, lt: float, rr: float) -> tuple[Quote, ...]:
+    rows = (
+        ("pretraining", "", 0.0, pretraining),
+        ("LT-IMP", ", s = 0.914", 0.914, lt),
+        ("RR-IMP", ", s = 0.914", 0.914, rr),
+    )
     return tuple(
         Quote(
-            place,
+            "§2.1, Fig. 1c",
             "resnet20",
-            f"{setting} reaches {accuracy} after {epochs} epochs at learning rate 0.005, s = 0.914",
+            f"{setting} reaches {accuracy} after {epochs} epochs at learning rate 0.005{where}",
             setting=setting,
             lr=0.005,
             sparsity=sparsity,
             epochs=epochs,
             accuracy=accuracy,
         )
-        for setting, sparsity, accuracy in rows
+        for setting, where, sparsity, accuracy in rows
     )
 
 
@@ -64,8 +68,8 @@ def _contours(place: str, network: str, *reached: tuple[str, float, float]) -> t
 _LARGE = tuple((n, d) for d in ("tiny-imagenet", "imagenet") for n in ("resnet18", "resnet50"))
 
 QUOTES = (
-    *_accuracies("§2.1, Fig. 1c", 78, 88.0, 87.1, 80.3),
-    *_accuracies("§2.1, Fig. 1c", 160, 89.6, 87.4, 82.9),
+    *_accuracies(78, 88.0, 87.1, 80.3),
+    *_accuracies(160, 89.6, 87.4, 82.9),
     Quote(
         "§2.1",
         "resnet20",
@@ -78,8 +82,8 @@ QUOTES = (
     Quote(
         "§3.1",
         "resnet20",
-        "at s = 0.914 the best LT is more than 0.5 below the best pretraining",
-        setting="LT",
+        "at s = 0.914 the best LT-IMP is more than 0.5 below the best pretraining",
+        setting="LT-IMP",
         minus="pretraining",
         sparsity=0.914,
         relation="<",

@@ -1,1 +1,1 @@
-"""Notebooks in batch: executed by papermill, several at once, each in a process."""
+"""Results for their readers: notebooks in batch, findings, sliders, the report, exports."""

@@ -1,9 +1,10 @@
-"""Accuracies as a person reads them: a row a place in the figure, a column a setting, mean ± deviation."""
+"""Accuracies to read: one row per place in the figure, one column per setting, mean ± deviation."""
 
 import pandas as pd
 
 from lthpaper.report.readable import readable
 from lthpaper.runs.settings import SETTINGS
+from lthpaper.verdicts.cells import trained
 
 PLACE = ("network", "data", "epochs", "rewind", "lr", "sparsity")
 
@@ -13,7 +14,7 @@ def accuracies(results: pd.DataFrame) -> pd.DataFrame:
 
     results: store.table.COLUMNS. "†": a seed diverged, or has its mask from a run that did.
     """
-    ran = results[results["accuracy"].notna() | (results["fingerprint"].fillna("") != "")]
+    ran = results[trained(results)]
     place = [name for name in PLACE if ran[name].nunique(dropna=False) > 1 or name in ("lr", "sparsity")]
     without = [name for name in place if name != "sparsity"]
     dense = ran[ran["setting"] == "pretraining"].drop(columns="sparsity")

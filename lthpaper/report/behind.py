@@ -12,7 +12,7 @@ from lthpaper.store.store import Result, Store
 
 
 def points(results: pd.DataFrame) -> list[dict[str, Any]]:
-    """One dict a point of a figure: its place, the mean and the deviation over seeds, and the runs' digests.
+    """One dict per point of a figure: its place, mean and deviation over seeds, and the runs' digests.
 
     results: store.table.COLUMNS. A run that is not there is counted in "missing".
     """

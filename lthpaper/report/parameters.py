@@ -19,8 +19,9 @@ def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters in a notebook's `globals()`, with None for each that is not given.
 
     Where the parameters cell declares types, as in every notebook here, only what is declared there counts: a
-    variable of a later cell that happens to be called `grid` is none. Raises InputError for a parameter that
-    papermill was given and that is not declared, since papermill only warns and goes on without it.
+    variable of a later cell that happens to be called `grid` is not a parameter. Raises InputError for a
+    parameter that papermill was given and that is not declared, since papermill only warns and goes on
+    without it.
     """
     declared = namespace.get("__annotations__") or namespace
     for name in _from_papermill(namespace.get("In", ())):

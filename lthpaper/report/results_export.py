@@ -38,7 +38,6 @@ class Exported:
     runs: int
     new: int
     measurements: dict[str, int]
-    new_measurements: int
     lacking: int
     left_out: tuple[Run, ...]
     bytes: int
@@ -95,7 +94,7 @@ def export(
     if there is not None:
         _check_conflicts([results[run] for run in ours], there)
     _measure(results, scale, own, data_root)
-    rows = {} if there is None else {row["name"]: row for row in _rows_of(there)}
+    rows = {} if there is None else {row["name"]: row for row in there.table.to_pylist()}
     new = [run for run in ours if run.name not in rows]
     rows |= {run.name: to_row(results[run], own.layers(run)) for run in new}
     kept = {} if there is None else _measurements_of(there)
@@ -117,7 +116,6 @@ def export(
         runs=len(rows),
         new=len(new),
         measurements=dict(sorted(Counter(name for name, *_ in kept | noted).items())),
-        new_measurements=len(noted),
         lacking=sum(run not in results and run.name not in rows for run in runs),
         left_out=tuple(run for run in results if run not in ours),
         bytes=sum(map(len, content.values())),
@@ -176,10 +174,6 @@ def _measure(runs: Container[Run], scale: Scale, store: Noting, data_root: str |
             here = [trial for trial in spec.trials(scale) if trial.run in runs]
             if here:
                 spec.measure(here, store, scale, data_root)
-
-
-def _rows_of(there: published.Scale) -> list[dict[str, Any]]:
-    return there.table.to_pylist()
 
 
 def _measurements_of(there: published.Scale) -> dict[tuple[str, str, str], pa.Table]:

@@ -115,8 +115,8 @@ def thresholds(study: Measured) -> Sliders:
 
     return Sliders(
         draw,
-        similar=("similar: ε, points", _steps(0.1, 3.0, usual.similar), usual.similar),
-        gap=("clear gap: γ, points", _steps(0.1, 3.0, usual.gap), usual.gap),
+        similar=("similar: ε, points", _steps(usual.similar), usual.similar),
+        gap=("clear gap: γ, points", _steps(usual.gap), usual.gap),
     )
 
 
@@ -136,7 +136,7 @@ def basin(study: Measured) -> Sliders:
         ax.invert_yaxis()
         return fig, readable(means, digits=3), said
 
-    return Sliders(draw, within=("within, nats", _steps(0.1, 3.0, contours.WITHIN), contours.WITHIN))
+    return Sliders(draw, within=("within, nats", _steps(contours.WITHIN), contours.WITHIN))
 
 
 def share(study: Measured) -> Sliders:
@@ -178,10 +178,9 @@ def sparsity(study: Stored) -> Sliders:
     return Sliders(draw, s=("sparsity", list(rounds), usual))
 
 
-def _steps(least: float, most: float, default: float) -> list[float]:
-    """Tenths from least to most, and the default."""
-    tenths = range(round(10 * least), round(10 * most) + 1)
-    return sorted({*(tenth / 10 for tenth in tenths), default})
+def _steps(default: float) -> list[float]:
+    """Tenths from 0.1 to 3, and the default."""
+    return sorted({*(tenth / 10 for tenth in range(1, 31)), default})
 
 
 def _as_html(fig: Figure | None, table: pd.DataFrame, said: str) -> str:

@@ -64,7 +64,7 @@ lthSurfaces("{name}", {text});</script></div>"""
 
 
 def surface_viewer(study: Measured) -> SurfaceViewer:
-    """The surfaces of Figure 4 or 5, to be turned."""
+    """Interactive surfaces of Figure 4 or 5."""
     return SurfaceViewer(contours.scene(study.table))
 
 

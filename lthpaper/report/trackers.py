@@ -1,4 +1,4 @@
-"""Results for an experiment tracker: curves a run, and verdicts with their differences and confidences.
+"""Results for an experiment tracker: curves per run, and verdicts with their differences and confidences.
 
 A tracker is a module with `init(project=, name=, group=, config=)`, `log(metrics, step=)` and `finish()`:
 trackio (local unless told otherwise) and wandb have them; TensorBoard's event files are written through the
@@ -23,7 +23,7 @@ TRACKERS = ("trackio", "wandb", "tensorboard")
 
 
 class TensorBoard:
-    """Event files below a folder, a folder a run."""
+    """Event files below a folder, one folder per run."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)

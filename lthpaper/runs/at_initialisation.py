@@ -56,14 +56,7 @@ def early(dense: Run, sparsity: float, epoch: int | None = None) -> Run:
 
 
 MADE = {"magnitude": magnitude, "SNIP": snip, "GraSP": grasp, "SynFlow": synflow, "early": early}
-AT_THETA0 = tuple(name for name in MADE if name != "early")
-SETTINGS = (
-    *("pretraining", "LT-IMP", "LT-OMP"),
-    *(f"LT-{name}" for name in MADE),
-    *(f"LT-shuffled-{name}" for name in MADE),
-    *(f"LT@RRnorms-{name}" for name in AT_THETA0),
-    "random-erk",
-)
+AT_THETA0 = tuple(name for name in MADE if name != "early")  # rules that see no training
 
 
 def at_initialisation(

@@ -73,9 +73,9 @@ def permuted(run: Run) -> Run:
     return random_reinit(run).with_(mask=Permuted(of=run.mask, dense=dense, onto=random_reinit(dense)))
 
 
-def random_mask(dense: Run, sparsity: float, layers: str = "erk", draw: int = 0) -> Run:
+def random_mask(dense: Run, sparsity: float, layers: str = "erk") -> Run:
     """The dense run's start under a random mask that no training was needed for."""
-    return dense.with_(mask=Random(sparsity, layers, dense.seed, draw))
+    return dense.with_(mask=Random(sparsity, layers, dense.seed))
 
 
 OF_A_SUBNETWORK: OfASubnetwork = {
@@ -147,7 +147,7 @@ def named(beside: Iterable[str]) -> tuple[str, ...]:
 
 
 def settings_of(name: str, masks: Iterable[str]) -> list[str]:
-    """The settings of a control: one a mask where it is made of one."""
+    """The settings of a control: one per mask where it is made of one."""
     return [f"{name}-{mask}" for mask in masks] if name in OF_A_SUBNETWORK else [name]
 
 

@@ -57,7 +57,7 @@ def all_rounds(scale: Scale) -> list[Trial]:
 
 
 def sanity_checks(scale: Scale) -> list[Trial]:
-    """Figure 3: every setting over the whole grid, one sparsity an experiment."""
+    """Figure 3: every setting over the whole grid, one sparsity per experiment."""
     return [t for task in scale.tasks for t in checked(task, scale, (shown_rounds(task, scale),))]
 
 

@@ -38,10 +38,10 @@ def layers(network: nn.Module) -> tuple[str, ...]:
 def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Names of the prunable parameters, in the network's order.
 
-    Without patterns: all `layers` but the first and the last (§3.1; never a bias or a batch-norm), and but
-    those that share a weight with either. With patterns (shell style, `blocks.*.weight`): those that match
-    one. A weight that several layers share has the name of the first. Raises InputError if nothing is left
-    to prune, or a weight is no parameter.
+    Without patterns: all `layers` but the first and the last, as in the authors' code (never a bias or a
+    batch-norm), and but those that share a weight with either. With patterns (shell style,
+    `blocks.*.weight`): those that match one. A weight that several layers share has the name of the first.
+    Raises InputError if nothing is left to prune, or a weight is no parameter.
     """
     there = layers(network)
     named = dict(network.named_parameters(remove_duplicate=False))

@@ -33,8 +33,8 @@ class Scale:
     does not fit. surface_points, surface_images: of Figures 4 and 5, points a side of the grid and training
     images behind each loss. surface_error: a grid point that interpolation gives to within this share of its
     loss is not computed (0: all are). contour_network: of Figures 4 and 5, which take "-noskip" of it too;
-    correlation_networks: of Figure 6. curve_points: tests of a network on its way, at most; this changes no
-    result.
+    correlation_networks: of Figure 6. curve_points: at most this many tests during one training; this changes
+    no result.
     optimizer, clip, decay_norms: of every training, as a Recipe has them.
     controls: trained beside the paper's settings in Figure 3, Appendix F and what shows Appendix F's runs
     (Table 3, the conditions, the guideline), by their names in lthpaper.runs.controls without a mask:

@@ -97,8 +97,8 @@ def dynamic_sparse(
     until: float = 0.75,
     layers: str = "erk",
 ) -> Run:
-    """Dynamic sparse training from the dense run's θ0, with its recipe: what a ticket has to beat that costs
-    the FLOPs of one sparse training. The mask is random at first; rule, every, drop, until: of a Topology."""
+    """Dynamic sparse training from the dense run's θ0, with its recipe: a rival to the ticket that costs one
+    sparse training. The mask is random at first; rule, every, drop, until: of a Topology."""
     mask = Random(sparsity, layers, dense.seed)
     return dense.with_(mask=mask, topology=Topology(rule, every, drop, until))
 

@@ -22,9 +22,9 @@ def siblings(run: Run, epoch: int) -> tuple[Run, Run]:
     return first, second
 
 
-def epochs_of(recipe: Recipe, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
-    """The epochs k at these shares of a recipe, each once."""
-    return tuple(sorted({min(round(share * recipe.epochs), recipe.epochs - 1) for share in shares}))
+def epochs_of(recipe: Recipe) -> tuple[int, ...]:
+    """The epochs k at SHARES of a recipe, each once."""
+    return tuple(sorted({min(round(share * recipe.epochs), recipe.epochs - 1) for share in SHARES}))
 
 
 def stability(task: Task, recipe: Recipe, learning_rates: Sequence[float], seeds: int) -> Iterator[Trial]:

@@ -1,4 +1,4 @@
-"""Checkpoints of runs under way: one file a run, whole or absent, with its own checksum.
+"""Checkpoints of runs under way: one file per run, whole or absent, with its own checksum.
 
 <store>/.checkpoints/<network>-<data>-<digest>.safetensors
 

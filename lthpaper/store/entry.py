@@ -281,7 +281,7 @@ def load_mask(folder: Path, files: dict[str, str]) -> Mask:
             described = f.metadata()
             if set(described) == {SHAPES}:
                 described = json.loads(described[SHAPES])
-            else:  # the first format: one item a tensor
+            else:  # the first format: one item per tensor
                 described = {name: json.loads(shape) for name, shape in described.items()}
             return {name: _unpacked(f.get_tensor(name), shape) for name, shape in described.items()}
     except NO_TENSORS as error:

@@ -1,8 +1,8 @@
 """Download and upload published results from and to the Hugging Face hub, with their checksums verified.
 
-A dataset repository holds what `results/` holds: a folder a scale, each with a manifest.json that lists its
-files and their SHA-256. Only such files are downloaded, and only if their checksums match; nothing that is
-downloaded is ever executed. Needs the extra `hub`.
+A dataset repository holds what `results/` holds: one folder per scale, each with a manifest.json that lists
+its files and their SHA-256. Only such files are downloaded, and only if their checksums match; nothing that
+is downloaded is ever executed. Needs the extra `hub`.
 """
 
 import shutil
@@ -35,7 +35,7 @@ class Moved:
 def pull(
     repo: str, folder: str | Path, revision: str = "main", endpoint: str | None = None, replace: bool = False
 ) -> Moved:
-    """Download the published results of a repository into a folder, one folder a scale.
+    """Download the published results of a repository into a folder, one folder per scale.
 
     They are downloaded to a temporary folder, checked against their manifests, and only then installed. A
     scale that is there already and differs is refused; replace: it is replaced. Raises InputError if the hub

@@ -19,7 +19,7 @@ WRITERS = {".csv": "to_csv", ".parquet": "to_parquet"}
 
 
 def table(results: Iterable[Result]) -> pd.DataFrame:
-    """One row a run, in the columns COLUMNS. Accuracies in percent after the last (and the best) epoch."""
+    """One row per run, in the columns COLUMNS. Accuracies in percent after the last (and the best) epoch."""
     frame = pd.DataFrame([_row(result) for result in results], columns=COLUMNS)
     return frame.sort_values(["network", "data", "setting", "sparsity", "lr", "seed"], ignore_index=True)
 

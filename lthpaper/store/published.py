@@ -2,7 +2,7 @@
 
 <results>/<scale>/
     manifest.json    the files' checksums, counts, fingerprints of data sets, versions, the licence
-    runs.parquet     a row a run (SCHEMA): its description, curves, what its mask left, provenance, checksums
+    runs.parquet     one row per run (SCHEMA): description, curves, what its mask left, provenance, checksums
     <name>.parquet   the measurements of a name: the columns `digest` and `key`, then their own
 
 A run names its ancestors by digest, and these are rows too. Curves hold the epochs that were tested; losses
@@ -275,10 +275,10 @@ def _fault(table: pa.Table) -> str:
         return "holds names that no run can have"
     if len({name[-16:] for name in names}) < len(names):
         return "holds a run twice"
-    column = {name: _column(table[name]) for name in ("epochs", *CURVES)}
+    column = {name: _column(table[name]) for name in ("epochs", *CURVE_COLUMNS)}
     validated = _column(table[VALIDATION]) if VALIDATION in table.column_names else lambda row: []
     for row in range(len(names)):
-        epochs, loss, tested, test_loss, accuracy = (column[name](row) for name in ("epochs", *CURVES))
+        epochs, loss, tested, test_loss, accuracy = (column[name](row) for name in ("epochs", *CURVE_COLUMNS))
         if (
             len(loss) not in (0, epochs)
             or len(test_loss) not in (0, len(tested))
@@ -290,7 +290,7 @@ def _fault(table: pa.Table) -> str:
     return ""
 
 
-CURVES = ("train_loss", "tested", "test_loss", "test_accuracy")
+CURVE_COLUMNS = ("train_loss", "tested", "test_loss", "test_accuracy")
 
 
 def _curves(at: dict[str, Any]) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""Results by digest: a folder a run, with description and checksums, whole or absent. No pickle is read.
+"""Results by digest: one folder per run, with description and checksums, whole or absent. No pickle is read.
 
 <store>/<network>-<data>-<digest>/
     run.json              the run and its ancestors (runs.run.to_json)
@@ -330,7 +330,7 @@ class Store:
             yield self._read(found[name]) if name in found else self.tables.get(listed[name])
 
     def table(self) -> "pd.DataFrame":
-        """One row a run (listing.COLUMNS): setting, learning rate, sparsity, seed, accuracy, …"""
+        """One row per run (listing.COLUMNS): setting, learning rate, sparsity, seed, accuracy, …"""
         from lthpaper.store import listing  # it is built on this module
 
         return listing.table(self)

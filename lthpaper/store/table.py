@@ -1,4 +1,4 @@
-"""The tidy table: one row a trial, with what the store holds of its run."""
+"""The tidy table: one row per trial, with what the store holds of its run."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ COLUMNS = [
 
 
 def table(trials: Iterable[Trial], store: Store) -> pd.DataFrame:
-    """One row a trial, in the columns COLUMNS; NaN for results that the store lacks.
+    """One row per trial, in the columns COLUMNS; NaN for results that the store lacks.
 
     lr: of this training; pretraining_lr: of the run that its mask came from; rewind: the epoch whose
     weights it started from; accuracies in percent after the last (and the best) epoch; parameters:
@@ -103,7 +103,7 @@ def _row(trial: Trial, results: Callable[[Run], Result | None]) -> dict[str, obj
 
 
 def curves(results: Iterable[Result]) -> pd.DataFrame:
-    """One row a run and epoch: train_loss, test_loss, test_accuracy in percent, and validation_accuracy of
+    """One row per run and epoch: train_loss, test_loss, test_accuracy in percent, and validation_accuracy of
     runs that hold images out; NaN where not tested."""
     frames = []
     for result in results:
@@ -121,7 +121,7 @@ def curves(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def layers(run: Run, store: Store) -> pd.DataFrame:
-    """One row a prunable layer of a trained run: its weights, those that the mask keeps, its sparsity.
+    """One row per prunable layer of a trained run: its weights, those that the mask keeps, its sparsity.
 
     Raises KeyError if the run, or its mask, is not in the store.
     """

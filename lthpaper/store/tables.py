@@ -74,13 +74,13 @@ def write(path: Path, content: bytes) -> None:
             draft.write_bytes(content)
 
 
-def content_at(path: Path, expected: str, largest: int = LARGEST) -> bytes:
+def content_at(path: Path, expected: str) -> bytes:
     """The bytes of a file whose SHA-256 begins with `expected`. Raises Damaged if it does not."""
     if not is_file(path):
         raise unreadable(path, "is not a file" if os.path.lexists(path) else "is missing")
     try:
-        if path.lstat().st_size > largest:
-            raise unreadable(path, f"is larger than {largest:,} bytes")
+        if path.lstat().st_size > LARGEST:
+            raise unreadable(path, f"is larger than {LARGEST:,} bytes")
         content = path.read_bytes()
     except OSError as error:
         raise unreadable(path, f"cannot be read ({error})") from error

@@ -128,7 +128,7 @@ def _compared(here: Result, scale: Scale, cells: pd.DataFrame) -> Audited:
 
 
 def spread_of_cells(scale: Scale) -> pd.DataFrame:
-    """One row a published run, indexed by digest. Columns, over the runs that differ from it in their seeds
+    """One row per published run, indexed by digest. Columns, over the runs that differ from it in their seeds
     alone: spread (standard deviation of the accuracy, NaN for one seed), seeds, diverges (some did)."""
     same = _cells(scale.runs.values())
     rows = [(d, same[d], scale.get(run).accuracy) for d, run in scale.runs.items()]

@@ -26,7 +26,7 @@ from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
 from lthpaper.sweep.stopping import Stopping, Unfinished
-from lthpaper.sweep.throughput import Rates
+from lthpaper.sweep.throughput import Throughput
 from lthpaper.training.autotune import pack_limits
 from lthpaper.training.loop import train
 from lthpaper.training.process_group import ALONE, Alone
@@ -166,7 +166,8 @@ class _Execution:
         self.counted: dict[int, int] = {}  # network-epochs of a pack that the bar shows
         self.curve_points, self.copies = curve_points, copies or {}
         self.left_out = 0  # network-epochs that the bar shows as left out
-        self.locks, self.rates = Locks(store.folder), Rates(self.device, workers, not on)
+        self.locks = Locks(store.folder)
+        self.throughput = Throughput(self.device, workers, not on)
         self.executor = self._choose_executor()
         position = Checkpoints(store.folder).position
         self.scheduler = Scheduler(todo, self._limits, position, self._claim, self.locks.leave, self._seconds)
@@ -248,7 +249,7 @@ class _Execution:
         return THERE if there else OURS
 
     def _seconds(self, pack: Sequence[Run]) -> float | None:
-        return self.rates.seconds(pack, sum(self.scheduler.left(run) for run in pack))
+        return self.throughput.seconds(pack, sum(self.scheduler.left(run) for run in pack))
 
     def _begin(self, idle: int) -> tuple[int, Job] | None:
         """The next pack's number and job."""
@@ -262,7 +263,7 @@ class _Execution:
         number, pack = begun
         self.counted[number] = sum(self.scheduler.done_epochs(run) for run in pack)
         self.bar.advance(self.counted[number], trained=False)
-        self.rates.begin(number, pack, sum(self.scheduler.left(run) for run in pack))
+        self.throughput.begin(number, pack, sum(self.scheduler.left(run) for run in pack))
         self._show()
         keep = tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack)
         root = None if self.root is None else str(self.root)
@@ -287,7 +288,7 @@ class _Execution:
         if not isinstance(error, Stopped):
             self._count(number, done - self.counted[number])
         del self.counted[number]
-        self.rates.end(number, error)
+        self.throughput.end(number, error)
         pack, failures = self.scheduler.training[number], len(self.scheduler.failed)
         self.scheduler.ended(number, error)
         if len(self.scheduler.failed) > failures:  # a pack of one, which is not tried again

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the command imports the errors below before it loads torch
 
 # in torch's messages
 MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cublas_status_alloc_failed")
+MOMENT = 0.2  # seconds for which `done` waits
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Executor(Protocol):
     def reports(self) -> Iterator[tuple[int, int]]:
         """(number, network-epochs) of the progress that `done` has received since the last call."""
 
-    def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
-        """(number, its error) of jobs that ended; waits for one for a moment."""
+    def done(self) -> Iterator[tuple[int, Exception | None]]:
+        """(number, its error) of jobs that ended; waits for one for a MOMENT."""
 
     def stop(self) -> None:
         """Ask every job to end cleanly; each that does so ends with errors.Stopped."""

@@ -96,7 +96,7 @@ def process_count(todo: Plan, device: torch.device | str, workers: int | None = 
 
 
 def worker_count(device: torch.device | str, workers: int | None = None) -> int:
-    """One process a core on a CPU, one on a GPU, unless told otherwise."""
+    """One process per core on a CPU, one on a GPU, unless told otherwise."""
     if workers is not None:
         require(
             type(workers) is int and workers >= 1,

@@ -24,7 +24,7 @@ from multiprocessing.connection import wait as wait_for_any
 from typing import Any, Self
 
 from lthpaper.errors import InputError
-from lthpaper.sweep.executor import Do, OnThisMachine, WorkerDied, as_failure, ends_process
+from lthpaper.sweep.executor import MOMENT, Do, OnThisMachine, WorkerDied, as_failure, ends_process
 
 SECONDS_TO_CLEAN_UP = 5
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
@@ -62,10 +62,10 @@ class InThisProcess(OnThisMachine):
         """Nothing, since `tell` was called."""
         return iter(())
 
-    def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
+    def done(self) -> Iterator[tuple[int, Exception | None]]:
         """Do the jobs now; (number, its error) of each. An interrupt is raised."""
         if not self._jobs:
-            time.sleep(seconds)
+            time.sleep(MOMENT)
         while self._jobs:
             number, job, do = self._jobs.pop(0)
             yield number, self._done(job, do, lambda progress, n=number: self._tell(n, len(progress.runs)))
@@ -132,7 +132,7 @@ class Workers(OnThisMachine):
         told, self._reports = self._reports, []
         return iter(told)
 
-    def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
+    def done(self) -> Iterator[tuple[int, Exception | None]]:
         """(number, its error) of jobs that ended; waits for one for a moment.
 
         The error of a job whose worker died is WorkerDied; another worker replaces it. Raises WorkerDied if
@@ -141,8 +141,8 @@ class Workers(OnThisMachine):
         busy: dict[object, _Worker] = {w.connection: w for w in self._workers if w.number is not None}
         connections = [worker.connection for worker in busy.values()]
         if not busy:
-            time.sleep(seconds)
-        for connection in wait_for_any(connections, seconds) if busy else ():
+            time.sleep(MOMENT)
+        for connection in wait_for_any(connections, MOMENT) if busy else ():
             worker = busy[connection]
             for what, value in worker.messages():
                 number = worker.number

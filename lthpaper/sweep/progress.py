@@ -1,4 +1,4 @@
-"""Show the progress of an execution over all its workers: a bar for a person, a line a minute for a log."""
+"""Show an execution's progress over all workers: a bar for a person, one line per minute for a log."""
 
 import shutil
 import sys
@@ -23,8 +23,8 @@ class Bar:
     """One view of all workers: the time left, the runs done, training, waiting and failed, the speed.
 
     In a terminal or notebook it is a bar with as much text as fits, the time left first. If output goes to a
-    file, it is a line at the beginning, one a minute and one at the end. Epochs from checkpoints are counted
-    separately.
+    file, it is a line at the beginning, one per minute and one at the end. Epochs from checkpoints are
+    counted separately.
     """
 
     def __init__(self, todo: Plan, quiet: bool):

@@ -21,7 +21,7 @@ from lthpaper.runs.run import Run, from_json, to_json
 from lthpaper.runs.shape import shape_key
 from lthpaper.store import transfer
 from lthpaper.store.store import Store
-from lthpaper.sweep.executor import Do, OutOfMemory, WorkerDied, as_failure
+from lthpaper.sweep.executor import MOMENT, Do, OutOfMemory, WorkerDied, as_failure
 from lthpaper.sweep.ray_address import address_of, join
 from lthpaper.sweep.ray_node import EVERYTHING, FOLDER, Board, Unfit, about_here, limits_there, ray, work
 from lthpaper.training.autotune import pack_limits
@@ -118,7 +118,7 @@ class RayWorkers:
         told, self._reports = self._reports, []
         return iter(told)
 
-    def done(self, seconds: float = 0.2) -> Iterator[tuple[int, Exception | None]]:
+    def done(self) -> Iterator[tuple[int, Exception | None]]:
         """(number, its error) of jobs that ended; waits for one for a moment.
 
         The error of a job whose process or node died is WorkerDied.
@@ -126,10 +126,10 @@ class RayWorkers:
         refused, self._refused = self._refused, []
         yield from refused
         if not self._tasks:
-            time.sleep(0.0 if refused else seconds)
+            time.sleep(0.0 if refused else MOMENT)
             return
         self._listen()
-        ready, _ = self.ray.wait(list(self._tasks), timeout=seconds)
+        ready, _ = self.ray.wait(list(self._tasks), timeout=MOMENT)
         for reference in ready:
             task = self._tasks.pop(reference)
             try:
@@ -167,7 +167,7 @@ class RayWorkers:
         return self._limits[key]
 
     def _measured(self, run: Run) -> tuple[int, int]:
-        """A run's limits, measured by a node, by another if the first dies; one run a pack if all fail."""
+        """A run's limits, measured by a node, by another if the first dies; one run per pack if all fail."""
         exceptions = self.ray.exceptions
         for _ in range(ATTEMPTS_TO_MEASURE):
             node = self._free_node(run.task.data)

@@ -86,11 +86,6 @@ class Speeds:
         sizes = self.of(run).sizes
         return sizes[0], sizes[-1]
 
-    @property
-    def sources(self) -> set[str]:
-        """Where the numbers come from: measured, scaled, estimated."""
-        return {speed.source for speed in self.by_shape.values()}
-
 
 def speed_key(run: Run) -> tuple:
     """Runs with equal keys train equally fast in packs of equal size."""

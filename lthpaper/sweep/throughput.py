@@ -10,7 +10,7 @@ from lthpaper.runs.run import Run
 from lthpaper.sweep import speeds
 
 
-class Rates:
+class Throughput:
     """Seconds a network-epoch, over the packs that ended well, else as `lthpaper plan` measured them.
 
     here: whether this machine trains; its measurements say nothing about a cluster's nodes.

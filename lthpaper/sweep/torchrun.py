@@ -46,11 +46,6 @@ def take_part(command: Callable[[], None]) -> None:
         raise SystemExit(1) from None
 
 
-def joined() -> bool:
-    """Whether this process belongs to a team."""
-    return _joined is not None
-
-
 def speaks() -> bool:
     """Whether this process should say why all end: the first of a team that asks."""
     return _joined is None or _joined.is_first()

@@ -42,8 +42,8 @@ def train(
 
     keep: epochs after which a run's weights are kept as snapshots (0 is the start); asking never
     changes a result. checkpoints: where runs are kept on the way, and go on from. stop: asked before every
-    step; when it says so, Stopped is raised and the checkpoints are as late as can be. curve_points: tests of
-    a run on its way, at most; they change its curves and nothing else. A pack that the
+    step; when it says so, Stopped is raised and the checkpoints are as late as can be. curve_points: at
+    most this many tests during one training; they change its curves and nothing else. A pack that the
     device's memory does not hold is halved. Raises ValueError if the runs cannot share a pack, InputError
     if one has nothing left to train or its network fails on the images.
     """

@@ -238,16 +238,6 @@ class Pack:
         """Run i's mask, as it is now."""
         return self.masks[i] if self.growth is None else self.growth.mask(self.optimizer, i)
 
-    @property
-    def velocity(self) -> Tensor:
-        """The optimizer's, of every single weight."""
-        return self.optimizer.velocity
-
-    @property
-    def pruned(self) -> Tensor:
-        """Of every single weight, whether it is pruned."""
-        return self.optimizer.pruned
-
 
 def _parts(whole: int, micro_batch: int) -> list[slice]:
     """The micro-batches of a batch of `whole` images."""
@@ -266,8 +256,8 @@ def _share(team: Alone, micro_batch: int, whole: int) -> Tensor:
 def repeatable(device: torch.device) -> Iterator[None]:
     """Arithmetic that is the same every time, while packs train; what was set before comes back.
 
-    On a CPU one thread a pack: sums are then always split alike, and a worker a core is faster. On a GPU
-    float32 is float32 (not TF32), and cuDNN takes only algorithms that give the same bits twice. Raises
+    On a CPU one thread per pack: sums are then always split alike, and one worker per core is faster. On a
+    GPU float32 is float32 (not TF32), and cuDNN takes only algorithms that give the same bits twice. Raises
     InputError there if torch cannot say what was set.
     """
     if device.type == "cpu":

@@ -19,7 +19,7 @@ class Context:
     """One forward pass of a pack.
 
     training: batch-norm uses and updates batch statistics, dropout drops. x: the input. layout: of images.
-    generators: one a network, for what the pass draws; none if nothing is drawn.
+    generators: one per network, for what the pass draws; none if nothing is drawn.
     """
 
     k: int

@@ -79,7 +79,7 @@ class Program:
         self.steps = steps[::-1]
 
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
-        """x: (K, B, C, H, W) -> logits (K, B, classes). seeds: one a network, for what it draws (dropout):
+        """x: (K, B, C, H, W) -> logits (K, B, classes). seeds: one per network, for what it draws (dropout):
         the same as it would draw alone."""
         k = x.shape[0]
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
@@ -155,7 +155,7 @@ class Separately:
 
 @dataclass
 class InParallel(Separately):
-    """The same on CUDA streams, one a network: kernels too small to fill a GPU run beside other networks'.
+    """The same on CUDA streams, one per network: kernels too small to fill a GPU run beside other networks'.
 
     Nothing is done for the backward pass: autograd runs each operation on the stream of its forward one,
     and the stream that split the weights waits for all their gradients. No tensor is recorded for another
@@ -201,7 +201,7 @@ class OneByOne:
         }
 
     def __call__(self, state: State, x: Tensor, training: bool, seeds: Sequence[int] | None = None) -> Tensor:
-        """x: (K, B, ...) -> logits (K, B, classes). seeds: one a network, for what it draws (dropout)."""
+        """x: (K, B, ...) -> logits (K, B, classes). seeds: one per network, for what it draws (dropout)."""
         self.network.train(training)
         logits = []
         for i in range(x.shape[0]):

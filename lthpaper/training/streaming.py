@@ -31,7 +31,7 @@ MIXED = 2048  # images, stored in groups, that are shuffled among each other
 
 
 def loaders() -> int:
-    """Number of loader processes: LTHPAPER_LOADERS, else one a core, shared with the other processes of a
+    """Number of loader processes: LTHPAPER_LOADERS, else one per core, shared with the other processes of a
     team on this machine. 0: none, images are decoded by the training process.
 
     Raises InputError if the variable is not a whole number.

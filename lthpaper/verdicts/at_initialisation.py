@@ -4,11 +4,11 @@ import pandas as pd
 
 from lthpaper.runs.at_initialisation import MADE
 from lthpaper.verdicts import controls
-from lthpaper.verdicts.evidence import signed
+from lthpaper.verdicts.evidence import always_signed
 
 
 def places(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """One row a rule, start, learning rate and sparsity: less its mask shuffled (controls.differences).
+    """One row per rule, start, learning rate and sparsity: less its mask shuffled (controls.differences).
     The starts are θ0, and θ0 at ordinary norms."""
     compared = [
         (f"{start}-{name}", f"LT-shuffled-{name}", "what its places are worth")
@@ -30,7 +30,7 @@ def seen(table: pd.DataFrame, level: float = 0.95) -> str:
             for words, clear in (("help", cells["low"] > 0), ("hurt", cells["high"] < 0))
             if clear.any()
         ]
-        ends = [signed(end, 1) for end in (cells["difference"].min(), cells["difference"].max())]
+        ends = [always_signed(end, 1) for end in (cells["difference"].min(), cells["difference"].max())]
         lines.append(
             f"{name} less {against}: {' … '.join(dict.fromkeys(ends))} points; its places "
             f"{' and '.join(said) or 'neither help nor hurt for sure'}."

@@ -21,10 +21,10 @@ import pandas as pd
 from lthpaper import data
 from lthpaper.errors import InputError, require
 from lthpaper.runs.convergence import converged
+from lthpaper.training.result import VALIDATION
 from lthpaper.verdicts.uncertainty import Cell
 
 NEEDED = ("setting", "network", "data", "epochs", "lr", "sparsity", "seed", "accuracy")
-VALIDATION = "validation_accuracy"
 SAME_DENSITY = 0.03  # 0.914 and 1 − 0.8^11 are one sparsity; IMP rounds differ by 20 % of the density
 
 
@@ -90,12 +90,12 @@ def trained(table: pd.DataFrame) -> pd.Series:
     return table["accuracy"].notna() | (table["fingerprint"].fillna("") != "")
 
 
-def unconverged(table: pd.DataFrame, setting: str = "pretraining") -> dict[float, float]:
-    """Learning rate -> the part of its training loss that is left, where the setting's training has not
-    converged in the mean over seeds (lthpaper.runs.convergence). Empty where the table does not say."""
+def unconverged(table: pd.DataFrame) -> dict[float, float]:
+    """Learning rate -> the part of its training loss that is left, where pretraining has not converged in the
+    mean over seeds (lthpaper.runs.convergence). Empty where the table does not say."""
     if not {"loss_left", "loss_falling"} <= set(table.columns):
         return {}
-    rows = table[(table["setting"] == setting) & table["loss_left"].notna()]
+    rows = table[(table["setting"] == "pretraining") & table["loss_left"].notna()]
     means = rows.groupby("lr")[["loss_left", "loss_falling"]].mean()
     found = {float(lr): (left, falling) for lr, left, falling in means.itertuples()}
     return {lr: left for lr, (left, falling) in found.items() if not converged(left, falling)}

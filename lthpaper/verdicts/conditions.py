@@ -7,7 +7,7 @@ from lthpaper.paper import Thresholds
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, signed
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, always_signed
 from lthpaper.verdicts.luck import contending
 from lthpaper.verdicts.uncertainty import Cell, Comparison, arrays, beyond
 
@@ -262,12 +262,12 @@ def _judged(
     """torn: cells that would overturn the answer if the seeds that diverged were left out."""
     holds = YES if found.holds else NO
     a, b = found.best, found.against
-    needed = f"{'more than' if number in (2, 3) else 'at least'} {signed(threshold)}"
+    needed = f"{'more than' if number in (2, 3) else 'at least'} {always_signed(threshold)}"
     where = "at the same learning rate" if number == 4 else f"at its best, {b.lr:g}"
     where += " on validation images" * validated
     sentence = (
         f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) minus {b.setting} "
-        f"{where} ({b.mean:.2f}): {signed(found.difference)}, needed {needed}: "
+        f"{where} ({b.mean:.2f}): {always_signed(found.difference)}, needed {needed}: "
         f"{'holds' if found.holds else 'fails'}{_doubt(found, level)}{_unfinished(open_)}{_survived(torn)}"
     )
     judged = Condition(

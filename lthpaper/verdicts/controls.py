@@ -12,7 +12,7 @@ from lthpaper.paper import thresholds as of_paper
 from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.conditions import Condition, condition
-from lthpaper.verdicts.evidence import signed
+from lthpaper.verdicts.evidence import always_signed
 
 COMPARED = (  # (ours, against, the question); "-" stands for the mask where a setting has one
     ("LT-", "RR-", "start: a ticket against a random start"),
@@ -35,7 +35,7 @@ COMPARED = (  # (ours, against, the question); "-" stands for the mask where a s
 def differences(
     table: pd.DataFrame, level: float = 0.95, compared: Sequence[tuple[str, str, str]] = COMPARED
 ) -> pd.DataFrame:
-    """One row a mask, comparison and learning rate: mean difference of test accuracies, in points.
+    """One row per mask, comparison and learning rate: mean difference of test accuracies, in points.
 
     Seeds are paired: a subnetwork and its control share data order, and whatever of θ0 and the mask they
     have in common. low, high: Student's interval of the paired differences, NaN for one seed. n: pairs.
@@ -110,7 +110,7 @@ def beats(
         max_η A_ticket(η) − max_η A_control(η) > γ
 
     in both readings, as `tickets.verdict` judges ③. table: tidy, of one network, data set, number of epochs
-    and sparsity, with one run a learning rate and seed of either setting.
+    and sparsity, with one run per learning rate and seed of either setting.
     """
     table = cells.checked(table)
     cells.one_experiment(table)
@@ -118,13 +118,6 @@ def beats(
     grid = set(table["lr"])
     ours, theirs = (cells.side(name, [name], table, grid) for name in (ticket, control))
     return condition(3, ours, theirs, limits.gap, level)
-
-
-def beats_shuffled(
-    table: pd.DataFrame, mask: str = "IMP", thresholds: Thresholds | None = None, level: float = 0.95
-) -> Condition:
-    """③m: does the ticket beat every random mask of equal layer counts? Arguments: of `beats`."""
-    return beats(table, f"LT-shuffled-{mask}", f"LT-{mask}", thresholds, level).marked("m")
 
 
 JUDGED = (  # (ticket, control) of `verdicts`
@@ -135,7 +128,7 @@ JUDGED = (  # (ticket, control) of `verdicts`
 
 
 def verdicts(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """One row a mask and control: does the ticket beat it (`beats`), by the means and by the seeds?"""
+    """One row per mask and control: does the ticket beat it (`beats`), by the means and by the seeds?"""
     rows = []
     for mask in MASKS:
         for pair in JUDGED:
@@ -158,8 +151,8 @@ def verdicts(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def seen(table: pd.DataFrame, level: float = 0.95) -> str:
-    """What the controls say, a sentence a comparison: by how much, and at which learning rates the interval
-    lies clear of 0; before them, how many would by luck."""
+    """What the controls say, one sentence per comparison: by how much, and at which learning rates the
+    interval lies clear of 0; before them, how many would by luck."""
     found = differences(table, level)
     lines = []
     for ours, against, question in COMPARED:
@@ -184,7 +177,7 @@ def _told(cell: pd.DataFrame, level: float) -> str:
     there = cell[~cell["diverged"].astype(bool)].sort_values("lr")
     if there.empty:
         return "a seed diverged at every learning rate"
-    ends = [signed(end, 1) for end in (there["difference"].min(), there["difference"].max())]
+    ends = [always_signed(end, 1) for end in (there["difference"].min(), there["difference"].max())]
     said = [" … ".join(dict.fromkeys(ends))]
     for words, clear in (("above", there["low"] > 0), ("below", there["high"] < 0)):
         if clear.any():

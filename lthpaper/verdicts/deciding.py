@@ -30,7 +30,7 @@ from lthpaper.errors import require
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.conditions import Condition, pairs_of
-from lthpaper.verdicts.evidence import UNDECIDED, YES, signed
+from lthpaper.verdicts.evidence import UNDECIDED, YES, always_signed
 from lthpaper.verdicts.luck import Paired, Rivals, contending, typical_error
 from lthpaper.verdicts.scatter import Cells
 from lthpaper.verdicts.tickets import EITHER, Verdict, control_sides, sides, verdict
@@ -194,14 +194,13 @@ def contested(
     prunings: Iterable[str | None],
     level: float,
     most: int = LOOKS[-1],
-    subnetwork: str = "LT",
 ) -> Places:
     """(setting, learning rate) of the cells that need more seeds, of one sparsity; empty if all verdicts are
     decided at `level`, or hopeless."""
     found: set[tuple[str, float]] = set()
     for pruning in prunings:
-        judged = verdict(table, thresholds, pruning, subnetwork, level=level, quick=True)
-        four = sides(table, pruning, subnetwork)
+        judged = verdict(table, thresholds, pruning, level=level, quick=True)
+        four = sides(table, pruning, "LT")
         if judged.kind_ours in OPEN:
             contests = _contests(judged.conditions[1:], four, level, most)
             if contests.hope >= HOPELESS:
@@ -217,8 +216,8 @@ def contested(
 def too_close(judged: Verdict, most: int) -> str:
     """Why no more seeds are worth it, in a sentence; "" for a verdict that is decided, or lacks runs."""
     between = "; ".join(
-        f"{c.symbol} is between {signed(c.low)} and {signed(c.high)} points, its threshold "
-        f"{signed(c.threshold)}"
+        f"{c.symbol} is between {always_signed(c.low)} and {always_signed(c.high)} points, its threshold "
+        f"{always_signed(c.threshold)}"
         for c in judged.conditions[1:]
         if c.holds_ours == UNDECIDED and c.low is not None and c.high is not None
     )

@@ -25,7 +25,7 @@ class Evidence:
         return self.confidence is not None and self.confidence >= level and not self.open
 
 
-def signed(points: float, digits: int = 2) -> str:
+def always_signed(points: float, digits: int = 2) -> str:
     """A difference in points with its sign, and a minus that is one."""
     return f"{points:+.{digits}f}".replace("-", "−")
 

@@ -57,7 +57,7 @@ class Guideline:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row an advice."""
+        """One row per advice."""
         rows = {
             a.question: {"try": a.answer, "why": a.evidence, "place": a.place, "our results": a.ours}
             for a in self.advice
@@ -97,7 +97,7 @@ def guideline(
         _rate(about, rates, found),
         _pruning(about, found),
         _sparsity(about, above, up_to, found),
-        _start(about, small, found),
+        _start(small, found),
     )
     return Guideline(about, rates, pruning, (above, up_to), advice)
 
@@ -169,7 +169,7 @@ def _sparsity(about: Characteristics, above: float, up_to: float | None, found: 
     return Advice("sparsity", answer, why, place, _prizes(found))
 
 
-def _start(about: Characteristics, small: bool, found: pd.DataFrame) -> Advice:
+def _start(small: bool, found: pd.DataFrame) -> Advice:
     if small:
         answer, why = (
             "θ0: keep it",
@@ -230,11 +230,11 @@ def _prizes(found: pd.DataFrame) -> str:
     return "; ".join(said) or ("no ticket" if judged else NOTHING_YET)
 
 
-def by_name(*networks: str, data: str = "cifar10") -> pd.DataFrame:
-    """What the rules give for networks by name alone, without results: facts, and the first three answers."""
+def by_name(*networks: str) -> pd.DataFrame:
+    """What the rules give by name alone, without results, on CIFAR-10: facts, and the first three answers."""
     rows = []
     for network in networks:
-        found = guideline(network, data)
+        found = guideline(network, "cifar10")
         facts = (found.about.network, found.about.residual_connections, found.about.redundancy)
         rows.append((*facts, *(advice.answer for advice in found.advice[:3])))
     columns = ["network", "residual connections", "redundancy", "learning rate", "pruning", "sparsity"]

@@ -2,7 +2,7 @@
 
 Given how much each cell scatters (`lthpaper.verdicts.scatter`), these are probabilities of a mixture of
 normals. Why they answer the question is argued in `lthpaper.verdicts.uncertainty`. All arrays may have
-leading axes, one entry a table.
+leading axes, one entry per table.
 """
 
 from dataclasses import dataclass
@@ -193,7 +193,7 @@ def _scatter(
     others: Cells,
     their_near: np.ndarray,
 ) -> Scatter:
-    """Of one side; where it has one seed a cell, the other side's seeds stand for it."""
+    """Of one side; where it has one seed per cell, the other side's seeds stand for it."""
     wider = widening(skew, cells.seeds)
     if ((cells.seeds - 1) * near).sum(-1).min() > 0:
         return scatter(cells, near, noisy, wider)

@@ -25,7 +25,7 @@ from lthpaper.paper import thresholds as of_paper
 from lthpaper.verdicts import cells as ticket_cells
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, Evidence, least, signed
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, Evidence, always_signed, least
 from lthpaper.verdicts.tickets import verdict
 from lthpaper.verdicts.uncertainty import Comparison, best_against_best, beyond
 
@@ -40,7 +40,7 @@ def lead(question: str, answer: str, difference: float | None) -> str:
     the means."""
     if difference is None or pd.isna(difference):
         return ""
-    return f" ({signed(abs(difference) if answer in QUESTIONS[question] else difference, 1)})"
+    return f" ({always_signed(abs(difference) if answer in QUESTIONS[question] else difference, 1)})"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def prefer(first: Side, second: Side, gap: float, level: float = 0.95) -> Prefer
 
 
 def observations(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """One row a network, data set, number of epochs and sparsity of a tidy table.
+    """One row per network, data set, number of epochs and sparsity of a tidy table.
 
     Columns: these four; kind_IMP, kind_IMP_ours, kind_OMP, kind_OMP_ours (of `verdicts.tickets`, "not
     run" where runs that decide are missing); for each question of QUESTIONS its answer, and with

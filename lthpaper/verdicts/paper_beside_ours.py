@@ -33,7 +33,7 @@ def stated(
 
 
 def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
-    """One row a stated accuracy: the paper's, ours (mean ± standard deviation, n) and the difference.
+    """One row per stated accuracy: the paper's, ours (mean ± standard deviation, n) and the difference.
 
     table: store.table.COLUMNS. place: only statements of places that contain it ("Fig. 1"). Where our
     network, data or epochs are not the paper's, ours stands for the same cell of the smaller
@@ -66,7 +66,7 @@ def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
 
 
 def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
-    """One row a stated difference between two settings, and one a stated bound on a prize's sparsity.
+    """One row per stated difference between two settings, and one per stated bound on a prize's sparsity.
 
     paper: what the text says; ours: the same of our means (at the stated learning rate, else of the
     bests over ours), NaN where it was not run; holds: whether ours agrees ("≈": within half a point), "not

@@ -10,10 +10,10 @@ prior over curves:
     LT under IMP's and OMP's mask          correlated by what each has in common with pretraining
 
 So neighbouring learning rates inform each other, one that is missing is predicted, and the best of seven is
-not taken for better than it is. The posterior is drawn from DRAWS times with a generator of its own, always
+not taken for better than it is. The posterior is drawn from 4000 times with a generator of its own, always
 the same: the same table gives the same numbers. In each draw ② to ⑤ either hold or not, and the
-probabilities count the draws. ① is known. A setting that has not run, or that has one seed a cell everywhere,
-leaves no probability.
+probabilities count the draws. ① is known. A setting that has not run, or that has one seed per cell
+everywhere, leaves no probability.
 
 Calibrated in simulation where the curves are like the prior's: docs/statistics.md has the diagram.
 """
@@ -32,7 +32,6 @@ LENGTH = 1.0  # decades: the likeliest on the published curves (`benchmarks/smoo
 AMPLITUDES = (0.3, 1.0, 3.0, 10.0, 30.0)  # points
 LEVELS = 100.0  # points: sd of the constant
 SCATTERS, EACH = 40, 100  # draws of the scatter, and of the curves for each
-DRAWS = SCATTERS * EACH
 UNKNOWN = 1e6  # points²: of a cell that has not run
 CORRELATIONS = np.linspace(0, 0.95, 96)  # of LT's and pretraining's seeds
 
@@ -61,7 +60,7 @@ def probabilities(
     if not first:
         return Probabilities(0.0, 0.0, 1.0)
     curves = _Curves.of(sides)
-    drawn = curves.draw(np.random.default_rng(0))  # (DRAWS, cells)
+    drawn = curves.draw(np.random.default_rng(0))  # (SCATTERS · EACH, cells)
     best = [drawn[:, curves.of_side == i].max(1) for i in range(4)]
     pairs = curves.pairs
     if not len(pairs):
@@ -112,7 +111,7 @@ class _Curves:
         )
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """(DRAWS, cells) of the expected accuracies."""
+        """(SCATTERS · EACH, cells) of the expected accuracies."""
         found = scatter(self.cells, ~self.missing, NOISY)
         typical = self._noise(np.where(self.missing, UNKNOWN, found.variances / self.cells.seeds))
         priors = [self._amplitudes(curve, typical) for curve in range(self.curve.max() + 1)]

@@ -65,7 +65,6 @@ from lthpaper.verdicts.probabilities import Probabilities, probabilities
 
 JACKPOT, SECONDARY, NONE = "Jackpot", "secondary prize", "none"
 EITHER = "secondary prize or Jackpot"  # a ticket, ⑤ being open
-KINDS = (NONE, UNDECIDED, SECONDARY, EITHER, JACKPOT)  # in rising order
 SUBNETWORKS = ("LT", "WR", "FT")
 SHUFFLED = "LT-shuffled"
 
@@ -100,7 +99,7 @@ class Verdict:
         return self.conditions[number - 1]
 
     def __str__(self) -> str:
-        """The verdict in a sentence, and a line a condition."""
+        """The verdict in a sentence, and one line per condition."""
         return "\n".join((self.sentence, *(f"  {c.sentence}" for c in self.judged)))
 
     def _repr_html_(self) -> str:
@@ -196,12 +195,10 @@ def kind_by_seeds(conditions: Sequence[Condition], level: float) -> str:
 def verdicts(
     table: pd.DataFrame,
     thresholds: Thresholds | None = None,
-    prunings: Sequence[str | None] | None = None,
-    subnetwork: str = "LT",
     sufficient_epochs: int | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """One row a network, data set, number of epochs, sparsity and pruning (those found unless given).
+    """One row per network, data set, number of epochs, sparsity and pruning.
 
     Columns: these five, kind, kind_ours, lrs, reason; p_jackpot, p_secondary, p_none (NaN where there are
     none); for n = 2 … 5 difference_n and confidence_n, for n = 1 … 5 holds_n and ours_n, the same with
@@ -216,8 +213,7 @@ def verdicts(
             assumed = sufficient_epochs is None and epochs == most
             enough = None if assumed else sufficient_epochs or most
             for _, rest in cells.by_sparsity(same):
-                found = prunings if prunings is not None else prunings_of(rest, subnetwork)
-                rows += [verdict(rest, thresholds, p, subnetwork, enough, level) for p in found]
+                rows += [verdict(rest, thresholds, p, "LT", enough, level) for p in prunings_of(rest)]
     return pd.DataFrame([_row(v) for v in rows], columns=list(COLUMNS))
 
 

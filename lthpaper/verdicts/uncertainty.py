@@ -46,7 +46,7 @@ FAR = 1e3  # points: no bound lies further away
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracies (percent) of one setting at one learning rate, one a seed, all finite.
+    """Accuracies (percent) of one setting at one learning rate, one per seed, all finite.
 
     numbers: the seeds, in the same order; 0, 1, … unless given. grain: points that one test image is worth.
     """
@@ -102,7 +102,7 @@ class Comparison:
     """Best of one side against another, against a margin.
 
     difference: of the means, points. holds: is it beyond the margin? winners: every cell that is by
-    itself. confidence: that `holds` is right, in [0, 1]; None where a side has one seed a cell.
+    itself. confidence: that `holds` is right, in [0, 1]; None where a side has one seed per cell.
     low, high: bounds on the true difference, each at `level`. more_seeds: for each setting, to reach
     `level` with a chance of 80 % if the difference is as it seems (normal approximation); 0 if it is
     reached, None if the difference sits on the margin or there is no spread to go by.

@@ -14,6 +14,7 @@ import typer
 from lthpaper.cli import check, lists, terminal
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
+from lthpaper.figures import FIGURES
 from lthpaper.store.entry import RESULT
 from lthpaper.sweep.executor import WorkFailed
 
@@ -138,6 +139,12 @@ def test_list_names_what_other_commands_take(command):
     assert {"fig1", "table4", "smoke", "paper", "resnet20", "cifar10", "digits", "imp", "omp"} <= set(
         out.split()
     )
+
+
+def test_list_marks_the_notebooks_that_plan_and_run_do_not_know():
+    named = lists._figures()
+    assert {n for n, title in named.items() if "(notebook only)" not in title} == set(FIGURES)
+    assert set(named) - set(FIGURES) == {"explore", "lesson", "own-network"}
 
 
 CHECK = ["--epochs", "1", "--rounds", "1", "--seeds", "1", "--learning-rates", "0.1", "--train-images", "60"]

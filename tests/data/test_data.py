@@ -8,7 +8,7 @@ import pytest
 import torch
 from pictures import noise, write_parquet
 
-from lthpaper import data
+from lthpaper import data, locations
 from lthpaper.data import own
 from lthpaper.errors import InputError
 from lthpaper.torchvision_compat import torchvision
@@ -22,8 +22,6 @@ def _environment(monkeypatch):
 
 def test_every_card_fits_the_paper():
     known = {name: source.card for name, source in data.SOURCES.items()}
-    assert {known[name].similar for name in ("cifar100", "tiny-imagenet")} == {1.0}
-    assert known["cifar10"].similar == 0.5
     assert [known["tiny-imagenet"].num_classes, known["tiny-imagenet"].size] == [200, 64]
     for card in known.values():
         assert len(card.mean) == len(card.std) == card.channels
@@ -31,16 +29,16 @@ def test_every_card_fits_the_paper():
 
 
 def test_the_argument_goes_before_the_environment_and_that_before_the_folder_data(monkeypatch):
-    assert data.data_root() == Path.cwd() / "data"
+    assert locations.data_folder() == Path.cwd() / "data"
     monkeypatch.setenv("LTHPAPER_DATA", "elsewhere")
-    assert data.data_root() == Path.cwd() / "elsewhere"
-    assert data.data_root("here") == Path.cwd() / "here"
+    assert locations.data_folder() == Path.cwd() / "elsewhere"
+    assert locations.data_folder("here") == Path.cwd() / "here"
 
 
 def test_a_notebook_looks_for_data_where_the_project_has_them(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
-    assert data.data_root() == tmp_path / "data"
+    assert locations.data_folder() == tmp_path / "data"
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "tiny-imagenet"])

@@ -13,7 +13,7 @@ from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PAGE, SURE
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import PAPER, SMOKE
 from lthpaper.runs.settings import SETTINGS
-from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
+from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.observations import ALIKE, NO_SMALLER, observations
 from lthpaper.verdicts.tickets import verdict
 
@@ -82,9 +82,11 @@ def marks(ax, marker):
 
 
 def held(strip):
-    """Condition -> learning rates at which IMP's marker stands in the strip."""
+    """Condition -> learning rates at which IMP's marker stands in the strip, those filled and those open."""
     circles = [line for line in strip.lines if line.get_marker() == MARKERS["LT-IMP"]]
-    return {n: sorted(line.get_xdata()) for n, line in zip((5, 4, 3), circles, strict=True)}
+    assert [line.get_markerfacecolor() != "white" for line in circles] == [True, False] * 3
+    rates = [sorted(line.get_xdata()) for line in circles]
+    return dict(zip((5, 4, 3), zip(rates[::2], rates[1::2], strict=True), strict=True))
 
 
 # --- Figure 3 and Appendix F ---
@@ -148,7 +150,20 @@ def test_the_strip_says_at_which_learning_rates_each_condition_holds():
     v = verdict(tidy())
     assert v[3].lrs
     assert v[4].lrs
-    assert held(fig3.plot(tidy(), SMOKE).axes[1]) == {n: sorted(v[n].lrs) for n in (5, 4, 3)}
+    shown = held(fig3.plot(tidy(), SMOKE).axes[1])
+    assert {n: sorted(filled + open_) for n, (filled, open_) in shown.items()} == {
+        n: sorted(v[n].lrs) for n in (5, 4, 3)
+    }
+
+
+def test_a_mark_is_filled_only_at_the_learning_rate_whose_difference_the_seeds_support():
+    """At 0.005 LT equals pretraining by the means alone: its seeds scatter by points."""
+    table = tidy(SECONDARY | {"LT-IMP": (88.1, 90.2, 89.9)})
+    wild = (table["setting"] == "LT-IMP") & (table["lr"] == 0.005)
+    table.loc[wild, "accuracy"] += table.loc[wild, "seed"].map({0: -4.0, 1: 0.0, 2: 4.0})
+    v = verdict(table)
+    assert (v[4].holds_ours, v[4].lrs, v[4].best) == (YES, (0.005, 0.01), ("LT-IMP", 0.01))
+    assert held(fig3.plot(table, SMOKE).axes[1])[4] == ([0.01], [0.005])
 
 
 def test_a_ticket_that_the_seeds_do_not_settle_is_pale_and_has_a_question_mark():

@@ -13,7 +13,7 @@ import torch
 
 from lthpaper.data import load
 from lthpaper.errors import InputError
-from lthpaper.figures import FIGURES, contours, fig4, fig6
+from lthpaper.figures import FIGURES, contours, fig6
 from lthpaper.measures import contours as measured
 from lthpaper.measures import overlaps, surfaces
 from lthpaper.measures.planes import moving_weights, trajectory_plane
@@ -33,6 +33,7 @@ from lthpaper.training.start import initial_weights
 from lthpaper.verdicts import claims
 
 TINY = scale("smoke", train_images=60, grid=(0.05,))
+fig4 = FIGURES["fig4"]
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ class AfterSteps(Stopping):
 def test_what_fits_is_trained_and_the_rest_goes_on_from_its_checkpoint(store, monkeypatch):
     monkeypatch.setattr(sweep, "Stopping", AfterSteps)
     ticks = itertools.count()  # seconds that pass by packs: what fits does not depend on this machine
-    monkeypatch.setattr(sweep, "Rates", partial(throughput.Rates, clock=ticks.__next__))
+    monkeypatch.setattr(sweep, "Throughput", partial(throughput.Throughput, clock=ticks.__next__))
     remembered(LONG, step=0.001)
     words = r"the time limit is reached: {} runs were trained, 1 remain \(19,9\d\d network-epochs\)"
     with pytest.raises(Unfinished, match=words.format(6)):

@@ -115,7 +115,7 @@ def test_pruned_weights_are_zero_at_every_step_even_of_a_diverging_run(form, pre
     pack = Pack(wanted, starts(wanted), FEW, GPU, form)
     seen = []
     for _ in range(2):
-        pack.train_epoch(lambda: seen.append(int((pack.flat[pack.pruned] != 0).sum())))
+        pack.train_epoch(lambda: seen.append(int((pack.flat[pack.optimizer.pruned] != 0).sum())))
     assert seen == [0] * 6
     assert math.isnan(float(pack.evaluate()[1][1]))
     assert not math.isnan(float(pack.evaluate()[1][0]))

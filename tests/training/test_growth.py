@@ -176,15 +176,16 @@ def test_the_count_of_every_layer_is_exact_at_every_step_and_growth_begins_at_ze
 
     class Watched(Pack):
         def train_step(self, *images):
-            before = self.pruned.clone()
+            of = self.optimizer
+            before = of.pruned.clone()
             losses = super().train_step(*images)
             for i, begin in enumerate(starts):
                 assert {n: int(m.sum()) for n, m in self.mask(i).items()} == {
                     n: int(m.sum()) for n, m in begin.mask.items()
                 }
-            state = [t for t in (self.flat, self.velocity, self.optimizer.square) if t is not None]
-            new = before & ~self.pruned
-            assert all(bool((t[self.pruned] == 0).all()) and bool((t[new] == 0).all()) for t in state)
+            state = [t for t in (of.flat, of.velocity, of.square) if t is not None]
+            new = before & ~of.pruned
+            assert all(bool((t[of.pruned] == 0).all()) and bool((t[new] == 0).all()) for t in state)
             grown.append(int(new.sum()))
             return losses
 

@@ -133,8 +133,9 @@ def test_a_pruned_weight_and_its_moments_are_zero_at_every_step_even_of_a_run_th
     class Watched(Pack):
         def train_step(self, *batch):
             losses = super().train_step(*batch)
-            state = [t for t in (self.flat, self.velocity, self.optimizer.square) if t is not None]
-            seen.append(all(bool((t[self.pruned] == 0).all()) for t in state))
+            of = self.optimizer
+            state = [t for t in (of.flat, of.velocity, of.square) if t is not None]
+            seen.append(all(bool((t[of.pruned] == 0).all()) for t in state))
             return losses
 
     pack = Watched(runs, starts, FEW, CPU)

@@ -255,10 +255,9 @@ def test_a_pruned_weight_and_its_velocity_are_zero_at_every_step_even_of_a_run_t
     class Watched(Pack):
         def train_step(self, *batch):
             losses = super().train_step(*batch)
-            zero_at.append(
-                bool((self.flat[self.pruned] == 0).all() and (self.velocity[self.pruned] == 0).all())
-            )
-            assert int(self.pruned.sum()) == sum(
+            pruned, velocity = self.optimizer.pruned, self.optimizer.velocity
+            zero_at.append(bool((self.flat[pruned] == 0).all() and (velocity[pruned] == 0).all()))
+            assert int(pruned.sum()) == sum(
                 sum(TASK.prunable_weights.values()) - kept_weights(s.mask) for s in starts if s.mask
             )
             return losses

@@ -298,7 +298,10 @@ def test_a_mask_at_theta_0_needs_no_training_and_has_its_settings(name, store):
 def test_every_rule_has_its_shuffle_and_its_start_at_ordinary_norms():
     small = scale("smoke", train_images=60, rounds=(4,), learning_rates=(0.05,), seeds=2)
     trials = {(t.setting, t.run.seed): t.run for t in masks_of.of_scale(small)}
-    assert {name for name, _ in trials} == set(masks_of.SETTINGS)
+    wanted = {"pretraining", "LT-IMP", "LT-OMP", "random-erk"}
+    wanted |= {f"{start}-{name}" for start in ("LT", "LT-shuffled") for name in masks_of.MADE}
+    wanted |= {f"LT@RRnorms-{name}" for name in masks_of.AT_THETA0}
+    assert {name for name, _ in trials} == wanted
     for (name, seed), run in trials.items():
         if name.startswith("LT@RRnorms-"):
             plain = trials[name.replace("@RRnorms", ""), seed]

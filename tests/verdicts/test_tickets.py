@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from lthpaper.errors import InputError
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts.conditions import unfulfilled
-from lthpaper.verdicts.evidence import NO
-from lthpaper.verdicts.tickets import EITHER, JACKPOT, KINDS, NONE, SECONDARY, verdict, verdicts
+from lthpaper.verdicts.evidence import NO, UNDECIDED
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY, verdict, verdicts
 
 STEADY = (-0.1, 0.0, 0.1)  # three seeds around a mean
 SETTINGS = ("pretraining", "LT-IMP", "RR-IMP", "SDT")
+KINDS = (NONE, UNDECIDED, SECONDARY, EITHER, JACKPOT)  # in rising order
 
 
 def rows(setting, means, around=STEADY, sparsity=0.832, **more):

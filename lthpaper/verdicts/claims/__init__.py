@@ -140,7 +140,7 @@ def outcomes(
 
 
 def board(found: list[Outcome]) -> pd.DataFrame:
-    """One row a claim: its number and few words, both readings, our numbers, the paper's, the evidence."""
+    """One row per claim: its number and few words, both readings, our numbers, the paper's, the evidence."""
     rows = [
         {
             "claim": o.claim.id,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 
 from lthpaper.paper import CLAIMS
+from lthpaper.runs.settings import MASKS
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import characteristics
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
@@ -46,7 +47,7 @@ def _part(there: pd.DataFrame, network: str, data: str, s: float, lr: float, mea
     residual = characteristics(network, data).residual
     mean = there.groupby("setting")[measure].mean().mean()
     unit = UNIT / mean if mean > 0 else 1.0
-    imp, omp = (_side(there[there["setting"] == f"LT-{label}"], label, lr, measure, unit) for label in PAIR)
+    imp, omp = (_side(there[there["setting"] == f"LT-{label}"], label, lr, measure, unit) for label in MASKS)
     relation = MEASURES[measure] if residual else LIKE
     margin = 0.0 if residual else LITTLE * UNIT
     about = {"network": network, "data": data, "sparsity": s, "lr": lr}
@@ -54,9 +55,6 @@ def _part(there: pd.DataFrame, network: str, data: str, s: float, lr: float, mea
     name = NAMES.get(measure, measure)
     part = relate(imp, relation, omp, margin, about, f"{name}, {kind}")
     return replace(part, sentence=f"{name.capitalize()} in percent of the two's mean. {part.sentence}")
-
-
-PAIR = ("IMP", "OMP")
 
 
 def _side(there: pd.DataFrame, label: str, lr: float, measure: str, unit: float) -> Side:

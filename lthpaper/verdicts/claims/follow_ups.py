@@ -12,7 +12,7 @@ import pandas as pd
 from lthpaper.measures.stability import STABLE
 from lthpaper.paper import Claim
 from lthpaper.paper.follow_ups import FOLLOW_UPS
-from lthpaper.runs.at_initialisation import MADE
+from lthpaper.runs.at_initialisation import AT_THETA0
 from lthpaper.runs.controls import MASKS
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.characteristics import large_rates, small_rates
@@ -32,7 +32,6 @@ from lthpaper.verdicts.claims.relations import (
 from lthpaper.verdicts.claims.results import Results
 
 CLAIMS = {claim.id: claim for claim in FOLLOW_UPS}
-AT_START = tuple(name for name in MADE if name != "early")  # rules that see no training
 NARROW = "The claim is about wide networks; that a narrow one falls short does not refute it."
 
 
@@ -40,8 +39,8 @@ def claim_f1(results: Results) -> Outcome:
     """No rule that sees data or weights at initialisation is clearly better than random-erk."""
     parts = [
         _part(results, s, f"LT-{name}", NOT_ABOVE, "random-erk", gap(results.scale.data))
-        for s in _sparsities(results, *(f"LT-{name}" for name in AT_START))
-        for name in AT_START
+        for s in _sparsities(results, *(f"LT-{name}" for name in AT_THETA0))
+        for name in AT_THETA0
     ]
     return _outcome("F1", parts)
 
@@ -50,8 +49,8 @@ def claim_f2(results: Results) -> Outcome:
     """No rule at initialisation is clearly better than its own mask shuffled."""
     parts = [
         _part(results, s, f"LT-{name}", NOT_ABOVE, f"LT-shuffled-{name}", gap(results.scale.data))
-        for s in _sparsities(results, *(f"LT-shuffled-{name}" for name in AT_START))
-        for name in AT_START
+        for s in _sparsities(results, *(f"LT-shuffled-{name}" for name in AT_THETA0))
+        for name in AT_THETA0
     ]
     return _outcome("F2", parts)
 

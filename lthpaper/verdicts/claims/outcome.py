@@ -110,7 +110,7 @@ class Outcome:
 
     @property
     def evidence(self) -> pd.DataFrame:
-        """One row a part."""
+        """One row per part."""
         rows = [
             {
                 "claim": self.claim.id,

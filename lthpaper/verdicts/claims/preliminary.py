@@ -31,7 +31,7 @@ def claim_1(results: Results) -> Outcome:
         )
     ]
     note = _note(results, rates, "up to 0.03")
-    return Outcome(CLAIMS[0], tuple(parts), ranges(parts), _paper(160), note)
+    return Outcome(CLAIMS[0], tuple(parts), ranges(parts), _paper(), note)
 
 
 def claim_2(results: Results) -> Outcome:
@@ -171,7 +171,7 @@ def _note(results: Results, rates: tuple[float, ...], which: str) -> str:
     return "" if _panels_a_b(results) else f"The scale shows no sparsity from {low} to {high}."
 
 
-def _paper(epochs: int) -> str:
-    lt, rr, dense = (stated(s, epochs) for s in ("LT-IMP", "RR-IMP", "pretraining"))
+def _paper() -> str:
+    lt, rr, dense = (stated(s, 160) for s in ("LT-IMP", "RR-IMP", "pretraining"))
     gaps = f"LT-IMP − RR-IMP {signed(lt - rr, 1)}; LT-IMP − pretraining {signed(lt - dense, 1)}"
     return f"at s = 0.914, lr 0.005: {gaps}"

@@ -33,7 +33,8 @@ def claim_5(results: Results) -> Outcome:
     kinds = [v.kind for v in found]
     ours = ", ".join(f"{kinds.count(kind)}× {kind}" for kind in dict.fromkeys(kinds))
     paper = "; ".join(
-        f"{q.network}, s = {q.sparsity}: best LT − best pretraining {q.relation} {signed(q.difference, 1)}"
+        f"{q.network}, s = {q.sparsity}: "
+        f"best {q.setting} − best {q.minus} {q.relation} {signed(q.difference, 1)}"
         for q in QUOTES
         if q.place == "§3.1"
         and (q.network, q.minus) in NO_JACKPOT

@@ -81,9 +81,7 @@ def relate(
     return _said(part, found)
 
 
-def relate_chosen(
-    options: Side, theirs: Side, about: dict[str, Any], label: str = "", level: float = LEVEL
-) -> Part:
+def relate_chosen(options: Side, theirs: Side, about: dict[str, Any], label: str = "") -> Part:
     """Is the best of some options above the one cell of `theirs`, by any amount?
 
     The best of three equal options is observed above a fourth three times in four. So by the means the
@@ -91,7 +89,7 @@ def relate_chosen(
     differences favours nobody. With one seed no option can be chosen, and their mean stands for them.
     By the seeds it is `relate`, which allows for the choice already.
     """
-    part = relate(options, ABOVE, theirs, 0.0, about, label, level)
+    part = relate(options, ABOVE, theirs, 0.0, about, label)
     if not (options.cells and theirs.cells):
         return part
     value = round(chosen(options, theirs), uncertainty.DECIMALS)

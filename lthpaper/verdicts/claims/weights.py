@@ -4,15 +4,16 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from lthpaper.paper import CLAIMS, FIGURE6
+from lthpaper.measures.overlaps import MAIN, PAIRS, WITHIN
+from lthpaper.paper import CLAIMS
 from lthpaper.verdicts.characteristics import large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
 from lthpaper.verdicts.claims.relations import rows, where
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 
-P = FIGURE6.share
-START, REDRAWN = "θ0, θT", "θ0′, θT"  # the pairs of the overlaps' table
+P = MAIN
+START, REDRAWN = PAIRS
 # "R_p ≈ p": the text names no tolerance. Half of p (ours), or the band of chance where that is wider.
 ABOUT = 0.5
 
@@ -28,7 +29,7 @@ def claim_10(results: Results) -> Outcome:
     table = results.overlaps
     if table.empty:
         return Outcome(CLAIMS[9], note="The weights of Figure 6 were not read.")
-    table = table[(table["pooled"] == "within layers") & np.isclose(table["p"].astype(float), P)]
+    table = table[(table["pooled"] == WITHIN) & np.isclose(table["p"].astype(float), P)]
     # A run that is there has survivors, or a band of chance; R_p is then missing because it diverged.
     table = table[table[table.columns.intersection(["overlap", "low", "survivors"])].notna().any(axis=1)]
     parts, diverged = [], []
