@@ -3,6 +3,7 @@
 import hashlib
 import os
 import struct
+import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -27,11 +28,14 @@ def place(name: str) -> Path:
 
 def keep(file: Path, write: Callable[[Path], object]) -> None:
     """Keep the file that `write` makes, whole or not at all; skipped if the folder cannot be written."""
-    draft = file.with_suffix(f".{os.getpid()}.part")
+    draft = file.with_suffix(f".{uuid.uuid4().hex[:8]}.part")  # the folder may be shared by machines
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write(draft)
-        draft.replace(file)
+        try:
+            write(draft)
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def arrays(what: str, about: str, make: Callable[[], Arrays]) -> Arrays:

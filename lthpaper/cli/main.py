@@ -101,7 +101,7 @@ def _sentence(error: Exception) -> tuple[str, int]:
     if isinstance(error, InputError):
         return str(error), 2
     if isinstance(error, WorkFailed):
-        return _failed_training(str(error)), 1
+        return _failed_training(str(error), error.log), 1
     if not isinstance(error, OSError):
         return "", 1
     where = f"{error.filename or 'The disk'} cannot be used ({error.strerror})"
@@ -112,17 +112,20 @@ def _sentence(error: Exception) -> tuple[str, int]:
     return "", 1
 
 
-def _failed_training(log: str) -> str:
-    """The last line of a worker's traceback, and the path of the whole traceback."""
+def _failed_training(log: str, of_run: str) -> str:
+    """The last line of a worker's traceback, and the path of the whole traceback. of_run: the log of the run
+    that failed, if it is known which one did."""
     from lthpaper import locations
 
     path, last = locations.home() / "runs" / "failed-training.log", log.strip().rpartition("\n")[2]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(log)
+        if not of_run:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(log)
     except OSError:  # print what cannot be written
         return f"A training failed: {last}\n{log}"
-    return f"A training failed: {last.rstrip('.')}. The log is {path}; every other result is in the store."
+    where = of_run or path
+    return f"A training failed: {last.rstrip('.')}. The log is {where}; every other result is in the store."
 
 
 def _again() -> str:

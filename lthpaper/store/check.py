@@ -6,7 +6,7 @@ and links in it are not followed: only the files that an entry may have are read
 
 import fnmatch
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,8 @@ def check_store(store: Store) -> Iterator[Checked]:
     for name in there:
         yield from check(folder / name)
     there += names(store.published) if store.published else []
-    yield from check_checkpoints(folder / checkpoints.FOLDER, set(there))
+    places = [place for place in (folder, store.published) if place]
+    yield from check_checkpoints(folder / checkpoints.FOLDER, places)
     for path in sorted(folder.glob(".draft-*")):
         yield Checked(path.name, DRAFT, "left by a killed process, or in use by a running one", (path,))
     for path in sorted(folder.glob("surfaces/*.npz")):
@@ -91,8 +92,9 @@ def check_store(store: Store) -> Iterator[Checked]:
             )
 
 
-def check_checkpoints(folder: Path, there: set[str]) -> Iterator[Checked]:
-    """The checkpoints of runs; there: names of entries, whose checkpoints are no longer needed."""
+def check_checkpoints(folder: Path, places: Iterable[Path]) -> Iterator[Checked]:
+    """The checkpoints of runs; places: of entries. Where one has its weights, the checkpoint is no longer
+    needed; where they were left out, the run may be trained again for them."""
     for path in _inside(folder):
         name, run = f"{folder.name}/{path.name}", path.stem
         if path.suffix == ".part":
@@ -105,10 +107,17 @@ def check_checkpoints(folder: Path, there: set[str]) -> Iterator[Checked]:
         elif fault := _checkpoint_fault(path):
             if os.path.lexists(path):  # else its run has just finished
                 yield Checked(name, DAMAGED, fault, (path,))
-        elif run in there:
+        elif (entry := next((p / run for p in places if (p / run).exists()), None)) and _has_weights(entry):
             yield Checked(name, DONE, "the checkpoint of a run that is here", (path,))
         else:
             yield Checked(name, CHECKPOINT, "of a run under way", (path,))
+
+
+def _has_weights(entry: Path) -> bool:
+    try:
+        return not left_out(entry, read_result(entry))
+    except Damaged:
+        return False
 
 
 def _checkpoint_fault(path: Path) -> str:

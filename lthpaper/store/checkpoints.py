@@ -65,7 +65,8 @@ class Checkpoints:
     def load(self, run: Run, fingerprint: str) -> Checkpoint | None:
         """The run's checkpoint, or None; a damaged one is set aside.
 
-        Raises InputError if it was trained on another copy of the data set.
+        Raises InputError if it was trained on another copy of the data set, OSError or MemoryError if it
+        cannot be read now, which does not make it a damaged one.
         """
         path = self.path(run)
         if not os.path.lexists(path):
@@ -76,6 +77,10 @@ class Checkpoints:
                 raise ValueError("it is another run's")
             if set(found.curves) != set(curves_of(run)):
                 raise ValueError("it lacks a curve")
+        except FileNotFoundError:  # another process has finished the run
+            return None
+        except (OSError, MemoryError):
+            raise
         except NO_TENSORS:
             aside = self.folder / "damaged"
             aside.mkdir(exist_ok=True)

@@ -58,6 +58,11 @@ class Locks:
         if run.name in self._held:
             self._free(run.name)
 
+    def is_held(self, name: str) -> bool:
+        """Whether another process trains the run of this name."""
+        path = self.folder / f"{name}.lock"
+        return path.exists() and not self._is_left(path)
+
     def wait(self, workers: int) -> None:
         """Tell other processes how many workers are idle here and could share their work."""
         name = f"waiting-{workers}-{self._me}" if workers else ""

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def bring(
 ) -> Iterator[Brought]:
     """Copy what `target` lacks from `source`, each entry whole or not at all. Overwrites nothing.
 
-    weights: False copies descriptions and results only, and marks the weights as left out. Raises InputError
+    weights: False copies descriptions and results only, and marks the weights as left out. Measurements of
+    the entries come along. Raises InputError
     if either is not a folder or both are the same one, Unwritable if the target cannot be written.
     """
     existing(source)
@@ -55,6 +57,21 @@ def bring(
     )
     for name in names(source, only):
         yield _bring(source / name, target, weights, dry_run)
+    if not dry_run and (source / "measurements").is_dir():
+        _bring_measurements(source, target, {name[-16:] for name in names(source, only)})
+
+
+def _bring_measurements(source: Path, target: Store, digests: set[str]) -> None:
+    """Copy the measurements of these runs that are what was written; links are not followed."""
+    from lthpaper.store import measurements, tables  # they import pyarrow
+
+    for path in sorted(source.glob(f"{measurements.FOLDER}/*/*.parquet")):
+        match, there = measurements.FILE.fullmatch(path.name), path.relative_to(source)
+        if not match or match[1] not in digests or path.resolve() != source.resolve() / there:
+            continue
+        if not (target.folder / there).exists():
+            with suppress(Damaged):
+                tables.write(target.folder / there, tables.content_at(path, match[3]))
 
 
 def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:

@@ -21,6 +21,7 @@ from lthpaper.store.check import (
     names,
 )
 from lthpaper.store.entry import MASK, SNAPSHOT, WEIGHTS, Damaged, read_result, writing
+from lthpaper.store.locks import Locks
 from lthpaper.store.merge import leave_out
 from lthpaper.store.store import Store
 
@@ -48,8 +49,9 @@ def removals(
 ) -> list[Removal]:
     """What these choices would delete. weights: θT, masks and snapshots; results stay readable.
 
-    checkpoints: of runs whose results are there. Damaged entries and checkpoints are never included (`repair`
-    sets them aside), nor are drafts younger than an hour.
+    checkpoints: of runs whose results are there with their weights, unless a process trains the run again.
+    Damaged entries and checkpoints are never included (`repair` sets them aside), nor are drafts younger than
+    an hour.
     """
     found = []
     for name in names(existing(store.folder), only):
@@ -63,14 +65,14 @@ def removals(
             elif path.name in (WEIGHTS, MASK) and weights:
                 found.append(Removal(path, "weights", _size(path)))
     beside = check_store(store) if drafts or orphans or checkpoints else ()
-    gone = {removal.path for removal in found}
+    gone, locks = {removal.path for removal in found}, Locks(store.folder)
     for checked in beside:
         if not checked.paths:
             continue
         (path,) = checked.paths
         if checked.status == DRAFT and drafts and time.time() - _newest(path) > IN_USE:
             found.append(Removal(path, DRAFT, _size(path)))
-        elif checked.status == DONE and checkpoints:
+        elif checked.status == DONE and checkpoints and not locks.is_held(path.stem):
             found.append(Removal(path, "checkpoint", _size(path)))
         elif checked.status == ORPHAN and orphans and gone.isdisjoint((path, path.parent)):
             found.append(Removal(path, ORPHAN, _size(path)))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from lthpaper.store.locks import Locks
 from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import Store
 from lthpaper.sweep import ray_address, torchrun
-from lthpaper.sweep.executor import Executor, Job, WorkerDied
+from lthpaper.sweep.executor import Executor, Job, WorkerDied, WorkFailed
 from lthpaper.sweep.plan import Keep, Plan, plan, process_count, worker_count
 from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.progress import Bar
@@ -46,7 +46,8 @@ def perform(
 
     A run that is in the store by now is skipped: another process may have trained it, or this one before
     another run of its pack failed. Raises errors.Stopped if `stop` says so or the job's time is over,
-    InputError if a network fails on the images or a parent's entry is damaged.
+    InputError if the images here are another copy than the command's, a network fails on them or a parent's
+    entry is damaged.
     """
     until = math.inf if job.left is None else time.monotonic() + job.left  # clocks of machines may differ
     store, own, checkpoints = Store(job.store, job.published), Store(job.store), Checkpoints(job.store)
@@ -61,6 +62,12 @@ def perform(
 
     task = runs[0].task
     images = data.load(task.data, job.data_root, *task.division)
+    require(
+        job.fingerprint in ("", images.fingerprint),
+        f"The images of {task.data} that a process read are another copy than the command's (fingerprint "
+        f"{images.fingerprint}; the command's have {job.fingerprint}). Results of different copies do not "
+        "mix: all machines must read the same files, and a custom function return the same images each time.",
+    )
     about = provenance(job.device) | ({"processes": team.size} if team.size > 1 else {})
     team.any(False)  # wait until all have loaded the images, so that no sum has to wait for that
     with Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
@@ -105,20 +112,20 @@ def execute(
     workers = worker_count(device, workers)
     with stopping.signals() if signals or time_limit is not None else nullcontext():
         todo = plan(runs, store, keep)
-        _same_data(todo, store, data_root)
+        copies = _same_data(todo, store, data_root)
         if not todo.todo:
             return todo
         if not on:
             workers = process_count(todo, device, workers)
         torchrun.check(todo.todo, device)
         with Bar(todo, quiet) as bar:
-            execution = _Execution(todo, store, data_root, device, workers, bar, stopping, on, curve_points)
-            done = execution.finish()
+            how = (workers, bar, stopping, on, curve_points, copies)
+            done = _Execution(todo, store, data_root, device, *how).finish()
     return replace(todo, todo=tuple(run for run in todo.todo if run in done))
 
 
-def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
-    """Raise InputError if results in the store come from other copies of the data sets than those here.
+def _same_data(todo: Plan, store: Store, root: str | Path | None) -> dict[str, str]:
+    """Data set -> fingerprint here. Raises InputError if results in the store come from other copies.
 
     A mask from a training on one copy must not be used in a training on another. Data sets are loaded if
     something is left to train on them, and custom ones always.
@@ -135,6 +142,7 @@ def _same_data(todo: Plan, store: Store, root: str | Path | None) -> None:
             f"(fingerprint {found}; the copy here has {here.get(run.task.data)}). Results of different "
             "copies do not mix: name another folder with --store, or bring the first copy back.",
         )
+    return here
 
 
 class _Execution:
@@ -151,11 +159,12 @@ class _Execution:
         stopping: Stopping,
         on: str = "",
         curve_points: int = CURVE_POINTS,
+        copies: Mapping[str, str] | None = None,
     ):
         self.plan, self.store, self.root, self.device = todo, store, root, torch.device(device)
         self.workers, self.bar, self.stopping, self.on = workers, bar, stopping, on
         self.counted: dict[int, int] = {}  # network-epochs of a pack that the bar shows
-        self.curve_points = curve_points
+        self.curve_points, self.copies = curve_points, copies or {}
         self.left_out = 0  # network-epochs that the bar shows as left out
         self.locks = Locks(store.folder)
         self.throughput = Throughput(self.device, workers, not on)
@@ -260,7 +269,8 @@ class _Execution:
         root = None if self.root is None else str(self.root)
         published = None if self.store.published is None else str(self.store.published)
         runs, store = tuple(map(to_json, pack)), str(self.store.folder)
-        how = (root, str(self.device), self.stopping.left, self.curve_points)
+        copy = self.copies.get(pack[0].task.data, "")
+        how = (root, str(self.device), self.stopping.left, self.curve_points, copy)
         return number, Job(runs, keep, store, published, *how)
 
     def _count(self, number: int, network_epochs: int) -> None:
@@ -283,6 +293,8 @@ class _Execution:
         self.scheduler.ended(number, error)
         if len(self.scheduler.failed) > failures:  # a pack of one, which is not tried again
             log = log_of(self.store.folder, pack[0])
+            if isinstance(failed := self.scheduler.failed[-1], WorkFailed):
+                failed.log = str(log)
             self.bar.say(f"lthpaper: {pack[0]} failed, and what needs it is left out; its log is {log}")
         self._show()
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:  # the command imports the errors below before it loads torch
     from lthpaper.runs.run import Run
     from lthpaper.training.result import Progress
 
-MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in torch's messages
+# in torch's messages
+MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cublas_status_alloc_failed")
 MOMENT = 0.2  # seconds for which `done` waits
 
 
@@ -28,6 +29,7 @@ class Job:
     device: str
     left: float | None = None  # seconds from its start after which it must stop
     curve_points: int = CURVE_POINTS
+    fingerprint: str = ""  # of the command's images; "": any
 
 
 class Do(Protocol):
@@ -74,7 +76,9 @@ class Executor(Protocol):
 
 
 class WorkFailed(RuntimeError):
-    """A job failed; the text is the worker's traceback."""
+    """A job failed; the text is the worker's traceback. log: of the run, once that is known."""
+
+    log = ""
 
 
 class OutOfMemory(WorkFailed):
@@ -82,7 +86,7 @@ class OutOfMemory(WorkFailed):
 
 
 class WorkerDied(WorkFailed):
-    """A job's worker was killed."""
+    """A job's worker was killed, or can do no more."""
 
 
 def as_failure(error: Exception) -> Exception:
@@ -92,10 +96,24 @@ def as_failure(error: Exception) -> Exception:
     """
     if isinstance(error, InputError | Stopped):
         return error
-    memory = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY)
+    return (OutOfMemory if _is_of_memory(error) else WorkFailed)("".join(traceback.format_exception(error)))
+
+
+def ends_process(error: BaseException | None) -> bool:
+    """Whether a job's error leaves its process unable to compute: after an error of CUDA (an illegal memory
+    access, a failed assertion), every later call fails, whatever it computes. Lack of memory does not."""
+    while error is not None:
+        if isinstance(error, RuntimeError) and "CUDA error" in str(error) and not _is_of_memory(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in said for words in MEMORY)
     )
-    return (OutOfMemory if memory else WorkFailed)("".join(traceback.format_exception(error)))
 
 
 class OnThisMachine:

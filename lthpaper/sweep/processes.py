@@ -24,7 +24,7 @@ from multiprocessing.connection import wait as wait_for_any
 from typing import Any, Self
 
 from lthpaper.errors import InputError
-from lthpaper.sweep.executor import MOMENT, Do, OnThisMachine, WorkerDied, as_failure
+from lthpaper.sweep.executor import MOMENT, Do, OnThisMachine, WorkerDied, as_failure, ends_process
 
 SECONDS_TO_CLEAN_UP = 5
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
@@ -71,10 +71,15 @@ class InThisProcess(OnThisMachine):
             yield number, self._done(job, do, lambda progress, n=number: self._tell(n, len(progress.runs)))
 
     def _done(self, job: Any, do: Do, on_epoch: Callable) -> Exception | None:
-        """Do a job; its error, as `as_failure` gives it."""
+        """Do a job; its error, as `as_failure` gives it. Raises WorkerDied if this process can do no more."""
         try:
             do(job, on_epoch, self._asked)
         except Exception as error:  # a custom network may raise anything
+            if ends_process(error):
+                first = str(error).partition("\n")[0]
+                raise WorkerDied(
+                    f"{first}, after which a process cannot use its GPU: run the same command again"
+                ) from error
             failure = as_failure(error)
             if failure is not error:
                 failure.__cause__ = error
@@ -294,14 +299,13 @@ def _listen(
         if not busy.is_set():
             os._exit(0)  # at once, since shutting torch down takes seconds
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+        time.sleep(SECONDS_TO_CLEAN_UP)  # here, since a call into C that hangs keeps the handler waiting
+        os._exit(1)
 
 
 def _end(*signal_: object) -> None:
-    """End by an exception, so that a half-written entry is removed; by force if that hangs."""
+    """End by an exception, so that a half-written entry is removed; if that hangs, `_listen` ends it."""
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
-    last = threading.Timer(SECONDS_TO_CLEAN_UP, os._exit, (1,))
-    last.daemon = True
-    last.start()
     raise SystemExit(1)
 
 
@@ -311,6 +315,8 @@ def _error(message: bytes, connection: Connection, stop: threading.Event) -> Exc
         job, do = pickle.loads(message)
         do(job, lambda progress: _say(connection, "epoch", len(progress.runs)), stop.is_set)
     except Exception as error:
+        if ends_process(error):  # another worker does what is left; the run's log says why
+            os._exit(1)
         failure = as_failure(error)
         try:
             pickle.loads(pickle.dumps(failure))

@@ -23,7 +23,7 @@ from lthpaper.store import transfer
 from lthpaper.store.store import Store
 from lthpaper.sweep.executor import MOMENT, Do, OutOfMemory, WorkerDied, as_failure
 from lthpaper.sweep.ray_address import address_of, join
-from lthpaper.sweep.ray_node import EVERYTHING, Board, Unfit, about_here, limits_there, ray, work
+from lthpaper.sweep.ray_node import EVERYTHING, FOLDER, Board, Unfit, about_here, limits_there, ray, work
 from lthpaper.training.autotune import pack_limits
 
 SECONDS_BETWEEN_LOOKS = 2.0  # updates of the list of nodes
@@ -33,11 +33,12 @@ ATTEMPTS_TO_MEASURE = 3  # the limits of packs, if a node or its process dies
 
 @dataclass
 class _Node:
-    """A machine of the cluster. slots: packs at once; unfit: what it turned out to be unable to train."""
+    """A machine of the cluster. slots: packs at once; unfit: what it turned out to be unable to train, and
+    FOLDER if it does not share the store's folder."""
 
     host: str
     slots: int
-    unfit: dict[str, str] = field(default_factory=dict)  # data set, or EVERYTHING: why
+    unfit: dict[str, str] = field(default_factory=dict)  # data set, EVERYTHING or FOLDER: why
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ class RayWorkers:
         store = Store(task.job.store, task.job.published)
         marker = self._mark(store)
         remote = self._remote(work, node, max_retries=0, **self.share)
-        parcel = transfer.needed(task.runs, store)
+        parcel = transfer.needed(task.runs, store) if FOLDER in self._nodes[node].unfit else None
         reference = remote.remote(task.number, task.job, task.do, parcel, marker, self._board, about_here())
         self._tasks[reference] = task
 
@@ -226,11 +227,12 @@ class RayWorkers:
             }
             if fit:
                 return max(fit, key=lambda name: fit[name])
-            unfit = {node.host: why for node in self._nodes.values() for why in node.unfit.values()}
+            said = ((node.host, *found) for node in self._nodes.values() for found in node.unfit.items())
+            unfit = {host: why for host, what, why in said if what != FOLDER}
             if unfit or time.monotonic() > self._last_seen + SECONDS_TO_JOIN:
-                said = "; ".join(f"{host}: {why}" for host, why in unfit.items())
+                reasons = "; ".join(f"{host}: {why}" for host, why in unfit.items())
                 raise InputError(
-                    f"No node of the cluster can train {data_set} on {self.device}. {said}".strip()
+                    f"No node of the cluster can train {data_set} on {self.device}. {reasons}".strip()
                     or "It has no nodes with such devices."
                 )
             time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -17,12 +17,14 @@ import torch
 from lthpaper import data
 from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.run import Run, from_json
+from lthpaper.runs.task import Task
 from lthpaper.store import transfer
 from lthpaper.store.transfer import Parcel
-from lthpaper.sweep.executor import Do, Job, as_failure
+from lthpaper.sweep.executor import Do, Job, as_failure, ends_process
 from lthpaper.training.autotune import pack_limits
 
 EVERYTHING = ""  # instead of a data set: the node cannot train anything
+FOLDER = "/"  # instead of a data set: the node needs the driver's files with each task
 SECONDS_BETWEEN_QUESTIONS = 0.5  # between checks for a stop and for new checkpoints to send
 
 
@@ -85,22 +87,22 @@ def limits_there(document: dict[str, Any]) -> tuple[int, int]:
 
 
 def work(
-    number: int, job: Job, do: Do, parcel: Parcel, marker: str, board: Any, about: dict[str, str]
+    number: int, job: Job, do: Do, parcel: Parcel | None, marker: str, board: Any, about: dict[str, str]
 ) -> tuple[Exception | Unfit | None, Parcel]:
-    """Do a job on this node; its error, and the files that the driver's store does not have."""
+    """Do a job on this node; its error, and the files that the driver's store does not have.
+
+    parcel: the driver's files; None if they were not sent, since this node may share the store's folder.
+    """
     sys.path.insert(0, os.getcwd())  # for custom networks and data sets, as in the command itself
     other = [f"{name} {value}" for name, value in about_here().items() if about[name] != value]
     if other:
         return Unfit(EVERYTHING, f"it has {' and '.join(other)}; the driver has {about}"), {}
     runs = [from_json(document) for document in job.runs]
-    task = runs[0].task
-    if job.data_root is not None and not Path(job.data_root).is_dir():
-        job = replace(job, data_root=None)  # its own LTHPAPER_DATA
     try:
-        data.load(task.data, job.data_root, *task.division)
+        job = replace(job, data_root=_images_root(job, runs[0].task))
     except InputError as why:
         return Unfit(
-            task.data, f"{why} On a cluster, --data or LTHPAPER_DATA must be valid on each node."
+            runs[0].task.data, f"{why} On a cluster, --data or LTHPAPER_DATA must be valid on each node."
         ), {}
     if torch.device(job.device).type == "cuda":
         job = replace(job, device="cuda")  # the one that Ray has given
@@ -108,11 +110,30 @@ def work(
     if (Path(job.store) / marker).exists() and same_layer:
         with Watch(number, board) as watch:
             return _error(job, do, watch), {}
+    if parcel is None:
+        return Unfit(FOLDER, "it does not share the store's folder"), {}
     with tempfile.TemporaryDirectory(prefix="lthpaper-") as folder:
         transfer.unpack(parcel, Path(folder), runs)
         with Watch(number, board, Path(folder), runs) as watch:
             error = _error(replace(job, store=folder, published=None), do, watch)
         return error, transfer.results(runs, Path(folder))
+
+
+def _images_root(job: Job, task: Task) -> str | None:
+    """The folder of the command's images on this node: the command's own, else this node's LTHPAPER_DATA
+    (None). Raises InputError if neither has them."""
+    why = ""
+    there = job.data_root is not None and Path(job.data_root).is_dir()
+    for root in (job.data_root, None) if there else (None,):
+        try:
+            found = data.load(task.data, root, *task.division).fingerprint
+        except InputError as error:
+            why = str(error)
+            continue
+        if job.fingerprint in ("", found):
+            return root
+        why = f"Its {task.data} is another copy (fingerprint {found}; the driver's has {job.fingerprint})."
+    raise InputError(why)
 
 
 def _error(job: Job, do: Do, watch: "Watch") -> Exception | None:
@@ -122,6 +143,8 @@ def _error(job: Job, do: Do, watch: "Watch") -> Exception | None:
     try:
         do(job, watch.on_epoch, watch.stop)
     except Exception as error:
+        if ends_process(error):  # Ray starts another process for what is left
+            raise SystemExit(1) from error
         failure = as_failure(error)
         return InputError(str(failure)) if isinstance(failure, InputError) else failure
     return None

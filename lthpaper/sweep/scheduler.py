@@ -6,6 +6,7 @@ does the same with a simulated clock.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 
 from lthpaper.errors import Stopped
 from lthpaper.runs.run import Run
@@ -176,17 +177,19 @@ class Scheduler:
         ):
             alone = run if run in self.alone else None
             groups.setdefault((self._shape[run], self._positions[run], alone), []).append(run)
-        choices = [(mates, self._share(mates, idle)) for mates in groups.values()]
+        # one by one: on a GPU, the first look at a shape measures its largest pack, which takes minutes
+        choices = ((mates, self._share(mates, idle)) for mates in groups.values())
+        first = next(choices)
         if left is None:
-            return choices[0]
-        for mates, share in choices:
+            return first
+        for mates, share in chain([first], choices):
             size = share
             while size:
                 seconds = self.seconds(mates[:size])
                 if seconds is None or seconds <= left:
                     return mates, size
                 size //= 2
-        return choices[0]
+        return first
 
     def _share(self, mates: list[Run], idle: int) -> int:
         """How many of these runs make a pack."""

@@ -198,6 +198,10 @@ class Together(InThisProcess):
         super().__init__(tell, asked)
         self._member = member
 
+    def limits(self, run: Run) -> tuple[int, int]:
+        """One run a pack: a team trains them one after another."""
+        return 1, 1
+
     def _done(self, job: Any, do: Do, on_epoch: Callable) -> Exception | None:
         self._member.team.told((job, do))
         try:

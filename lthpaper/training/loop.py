@@ -10,6 +10,7 @@ import torch
 
 from lthpaper.data import DataSet
 from lthpaper.errors import Stopped, require
+from lthpaper.provenance import git_revision
 from lthpaper.runs.recipe import CURVE_POINTS, is_tested
 from lthpaper.runs.run import Run
 from lthpaper.runs.shape import check_trainable, shape_key
@@ -203,10 +204,16 @@ class _Training:
             self.curves[run],
             self.snapshots[run],
             self.before[i] + (time.perf_counter() - self.began) / len(self.runs),
-            tuple(dict.fromkeys((*self.resumed[i], str(self.ways.device)))),
+            tuple(dict.fromkeys((*self.resumed[i], where(self.ways.device)))),
             square,
             self.pack.mask(i) if run.topology else None,
         )
+
+
+def where(device: torch.device) -> str:
+    """A device and the code that trains on it: "cuda, torch 2.13.0+cu130, revision 473b958c0ffe"."""
+    revision = git_revision()
+    return f"{device}, torch {torch.__version__}" + (f", revision {revision}" if revision else "")
 
 
 def _seconds_between_checkpoints() -> float:

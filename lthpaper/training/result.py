@@ -92,7 +92,7 @@ class Trained:
     packed: str  # "" or why the network was not stacked
     form: str = ""  # how the pack computed
     images: str = ""  # where the images were: on the device, in the host's memory, in files; and why
-    resumed: tuple[str, ...] = ()  # devices of the trainings that this one went on from
+    resumed: tuple[str, ...] = ()  # devices and code of the trainings that this one went on from
 
     @property
     def accuracy(self) -> float:

@@ -410,6 +410,13 @@ def test_a_failed_training_is_a_sentence_and_a_log(project):
     assert str(project / "runs" / "failed-training.log") in sentence
 
 
+def test_a_run_that_failed_is_said_with_its_own_log(project):
+    error = WorkFailed("Traceback\nLookupError: no such layer\n")
+    error.log = "kept/.logs/a-run.log"
+    assert "The log is kept/.logs/a-run.log;" in cli._sentence(error)[0]
+    assert not (project / "runs" / "failed-training.log").exists()
+
+
 def test_the_log_of_a_failed_training_is_shown_where_it_cannot_be_kept(project):
     (project / "runs").write_text("a file where a folder should be")
     assert "  somewhere\n" in cli._sentence(WorkFailed("Traceback\n  somewhere\nLookupError: x\n"))[0]

@@ -1,5 +1,6 @@
 """A training that was stopped, at whatever step, ends with the bits of one that never was."""
 
+import errno
 import gc
 import json
 import math
@@ -21,9 +22,10 @@ from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run
 from lthpaper.runs.settings import lt_omp, pretraining
 from lthpaper.runs.task import Task
+from lthpaper.store import checkpoints
 from lthpaper.store.checkpoints import DESCRIPTION, Checkpoints
 from lthpaper.training import loop
-from lthpaper.training.loop import train
+from lthpaper.training.loop import train, where
 from lthpaper.training.result import Trained
 
 FEW = few_digits(train=70, test=40)  # three steps an epoch, the last one smaller
@@ -78,7 +80,7 @@ def test_a_pack_stopped_at_any_step_ends_with_the_same_bits(three, undisturbed, 
     again = list(train(three, FEW, keep=keep, checkpoints=kept))
     for result, expected in zip(again, undisturbed, strict=True):
         assert same_bits(result, expected)
-        assert result.resumed == ("cpu",)
+        assert result.resumed == (where(torch.device("cpu")),)
         assert expected.resumed == ()
 
 
@@ -223,6 +225,30 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_begins_anew(how, tmp_path
     (result,) = train([one], FEW, checkpoints=kept)
     assert result.resumed == ()
     assert same_bits(result, next(train([one], FEW)))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), MemoryError()])
+def test_a_checkpoint_that_cannot_be_read_now_stays_where_it_is(error, tmp_path, monkeypatch):
+    def failing(*args: object) -> None:
+        raise error
+
+    (run,) = runs(1)
+    kept = stopped([run], tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "safe_open", failing)
+        with pytest.raises(type(error)):
+            kept.load(run, FEW.fingerprint)
+    assert kept.load(run, FEW.fingerprint).step == 1
+
+
+def test_a_result_names_the_code_of_every_training_that_it_went_on_from(tmp_path, monkeypatch):
+    (run,) = runs(1)
+    for revision in ("one", "other"):
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "git_revision", lambda revision=revision: revision)
+            stopped([run], tmp_path, 1)
+    (result,) = train([run], FEW, checkpoints=Checkpoints(tmp_path))
+    assert result.resumed == tuple(f"cpu, torch {torch.__version__}, revision {r}" for r in ("one", "other"))
 
 
 def test_a_dropped_checkpoint_is_gone_and_dropping_again_is_no_error(tmp_path):

@@ -1,6 +1,7 @@
 """Processes that share a store share its work: each run is trained once, whoever is killed meanwhile."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -106,6 +107,14 @@ def test_a_file_system_without_locks_is_said_once_and_the_work_goes_on(tmp_path,
         assert ours.take(DENSE[1])
     (said,) = capsys.readouterr().err.splitlines()
     assert "has no locks" in said
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_filelock_leaves_it_to_us_what_to_do_without_locks(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(fcntl, "flock", refusing(code))
+    with Locks(tmp_path) as ours, Locks(tmp_path) as theirs:
+        assert ours.take(DENSE[0])
+        assert theirs.take(DENSE[0])  # no lock of another kind
 
 
 def test_a_full_disk_is_the_stores_sentence(tmp_path, monkeypatch):

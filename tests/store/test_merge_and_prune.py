@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from plain_loop import few_digits
@@ -22,12 +23,15 @@ from lthpaper.runs.settings import lt_omp, pretraining, rewound
 from lthpaper.runs.task import Task
 from lthpaper.store import merge, prune, transfer
 from lthpaper.store.check import check_store
+from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.store.entry import FORMAT, MASK, RESULT, RUN, WEIGHTS, Unwritable, checksum, file_checksum
+from lthpaper.store.locks import Locks
 from lthpaper.store.merge import bring
 from lthpaper.store.store import Store
 from lthpaper.studies import study
 from lthpaper.sweep.plan import plan
 from lthpaper.training.loop import train
+from lthpaper.training.result import CURVES, Checkpoint
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_the_test")
 
@@ -205,6 +209,21 @@ def test_merging_brings_in_whole_entries_bit_for_bit_and_twice_is_once(store, ot
     assert everything_in(store) == everything_in(other)
     assert outcomes(other.folder, store) == {DENSE.name: "there", SUB.name: "there"}
     assert everything_in(store) == everything_in(other)
+
+
+def test_measurements_come_along_if_they_are_whole_and_their_run_is_asked_for(store, other):
+    put(other, DENSE, SUB)
+    table, keys = pd.DataFrame({"x": [1.0, 2.0]}), [c * 16 for c in "ab"]
+    for run in (DENSE, SUB):
+        for key in keys:
+            other.keep_measurement(run, "surface", key, table)
+    (path,) = other.folder.glob(f"measurements/surface/{DENSE.digest}-{keys[1]}-*")
+    path.write_bytes(b"cut")
+    list(bring(other.folder, store, only=DENSE.name, weights=False, dry_run=True))
+    assert not store.folder.exists()
+    list(bring(other.folder, store, only=DENSE.name, weights=False))
+    assert len(list(store.folder.glob("measurements/*/*"))) == 1
+    assert store.measurement(DENSE, "surface", keys[0]).equals(table)
 
 
 def test_snapshots_that_are_missing_here_are_added(store, other):
@@ -389,6 +408,22 @@ def test_a_crash_while_weights_are_pruned_leaves_sound_entries(store, monkeypatc
     assert statuses(store) == {SUB.name: "good"}
     (store.path(SUB) / WEIGHTS).rename(store.folder / "gone")
     assert statuses(store) == {SUB.name: "weights left out"}
+
+
+def test_checkpoints_of_runs_that_are_trained_again_are_kept(store):
+    """DENSE for its weights, SUB by a process that holds its lock; a third one is done."""
+    done = DENSE.with_(seed=9)
+    put(store, DENSE, SUB, done)
+    prune.remove(store, prune.removals(store, only=DENSE.name, weights=True))
+    kept, weights, moments = Checkpoints(store.folder), {"w": torch.zeros(2)}, {"w": torch.zeros(2)}
+    curves = {name: [1.0] for name in CURVES}
+    for run in (DENSE, SUB, done):
+        kept.save(run, Checkpoint(1, 0, 0.0, "start", weights, moments, curves, {}, 0.0, ("cpu",)), "abc")
+    with Locks(store.folder) as other_process:
+        other_process.take(SUB)
+        (removal,) = prune.removals(store, checkpoints=True)
+    assert removal.path == kept.path(done)
+    assert {r.path for r in prune.removals(store, checkpoints=True)} == {kept.path(done), kept.path(SUB)}
 
 
 def test_drafts_of_an_hour_and_files_of_no_run_can_be_pruned_and_nothing_else_is(store):

@@ -1,5 +1,6 @@
 """Worker processes: errors come home, a death is one sentence, and nothing outlives its parent."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -35,6 +36,14 @@ def work(job: str, on_epoch: Callable, stop: Callable[[], bool]) -> None:
             raise Awkward("this", "that")
         case "memory":
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        case "hung":  # in a call into C that no signal interrupts
+            processes.SECONDS_TO_CLEAN_UP = 0.1
+            lock, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+            on_epoch(SimpleNamespace(runs=[job]))
+            for _ in range(2):
+                libc.pthread_mutex_lock(lock)
+        case "lost GPU":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with ...")
         case "die":
             os._exit(9)
         case "killed":
@@ -76,6 +85,16 @@ def test_a_worker_that_dies_is_its_jobs_error_and_the_next_job_has_another_worke
     assert "(status 9)" in str(outcome[0])
     assert isinstance(outcome[2], WorkerDied)
     assert "SIGKILL" in str(outcome[2])
+
+
+def test_an_error_after_which_a_gpu_cannot_be_used_ends_the_process_and_not_the_work():
+    outcome, _ = perform("lost GPU", "good")
+    assert isinstance(outcome[0], WorkerDied)
+    assert outcome[1] is None
+    with InThisProcess(lambda number, count: None) as here:
+        here.submit(0, "lost GPU", work)
+        with pytest.raises(WorkerDied, match="illegal memory access was encountered, after which a process"):
+            list(here.done())
 
 
 def test_a_job_that_finds_no_memory_says_so():
@@ -192,6 +211,21 @@ def test_no_worker_outlives_an_interrupt_or_its_parent(tmp_path, how):
     finally:
         process.kill()
         process.wait()
+
+
+def test_nor_does_one_that_hangs_in_a_call_into_c():
+    with Workers(1) as workers:
+        workers.submit(0, "hung", work)
+        told = 0
+        while told < 3 * 2 + 1:
+            list(workers.done())
+            told += sum(count for _, count in workers.reports())
+        (worker,) = workers._workers
+        worker.connection.close()  # as the end of the parent does
+        try:
+            assert worker.process.wait(300) == 1
+        finally:
+            worker.process.kill()
 
 
 # --- scripts and starts ---

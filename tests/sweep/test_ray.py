@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -17,7 +19,7 @@ import yaml
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from lthpaper.errors import InputError, Stopped  # noqa: E402
+from lthpaper.errors import InputError, Stopped, require  # noqa: E402
 from lthpaper.runs.recipe import Recipe  # noqa: E402
 from lthpaper.runs.run import Run, to_json  # noqa: E402
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, rewound  # noqa: E402
@@ -27,8 +29,9 @@ from lthpaper.store.checkpoints import Checkpoints  # noqa: E402
 from lthpaper.store.logs import log_of  # noqa: E402
 from lthpaper.store.store import Store  # noqa: E402
 from lthpaper.sweep import ray_driver as on_ray  # noqa: E402
+from lthpaper.sweep import ray_node  # noqa: E402
 from lthpaper.sweep.execute import execute, perform  # noqa: E402
-from lthpaper.sweep.executor import Job  # noqa: E402
+from lthpaper.sweep.executor import Job, WorkerDied  # noqa: E402
 from lthpaper.sweep.plan import plan  # noqa: E402
 from lthpaper.sweep.ray_address import device_of  # noqa: E402
 from lthpaper.sweep.ray_driver import RayWorkers  # noqa: E402
@@ -201,6 +204,17 @@ def finished(workers: RayWorkers) -> list[tuple[int, Exception | None]]:
             return answers
 
 
+def lose_gpu(job: Job, on_epoch: Callable, stop: Callable[[], bool]) -> None:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_an_error_after_which_a_gpu_cannot_be_used_ends_the_process_on_its_node(nodes, store):
+    with RayWorkers("ray") as workers:
+        workers.submit(1, Job((to_json(DENSE),), ((),), str(store.folder), None, None, "cpu"), lose_gpu)
+        ((_, error),) = finished(workers)
+    assert isinstance(error, WorkerDied)
+
+
 def test_images_that_no_node_has_cost_the_runs_on_them_and_no_others(nodes, store, monkeypatch):
     monkeypatch.setenv("IMAGES_ARE_HERE", "1")  # to the driver; the nodes were started without
     task = Task("resnet8", "far_images:images", width=0.25)
@@ -209,6 +223,31 @@ def test_images_that_no_node_has_cost_the_runs_on_them_and_no_others(nodes, stor
         on(store, *lost, DENSE)
     assert DENSE in store
     assert not any(run in store for run in lost)
+
+
+def test_a_node_reads_its_own_images_where_the_commands_folder_has_none_or_another_copy(
+    tmp_path, monkeypatch
+):
+    def load(name: str, root: str | None, *division: int) -> SimpleNamespace:
+        require(root != str(tmp_path / "empty"), "It has no images.")
+        return SimpleNamespace(fingerprint="ours" if root is None else "theirs")
+
+    monkeypatch.setattr(ray_node.data, "load", load)
+    job = Job((to_json(DENSE),), ((),), str(tmp_path), None, None, "cpu", fingerprint="ours")
+    for name in ("empty", "theirs"):
+        (tmp_path / name).mkdir()
+        assert ray_node._images_root(replace(job, data_root=str(tmp_path / name)), TASK) is None
+    unfit, _ = ray_node.work(
+        1, replace(job, fingerprint="others"), perform, {}, "", None, ray_node.about_here()
+    )
+    assert unfit.what == "digits"
+    assert "another copy (fingerprint ours; the driver's has others)" in unfit.why
+
+
+def test_a_node_without_the_stores_folder_asks_for_the_files(tmp_path):
+    job = Job((to_json(DENSE),), ((),), str(tmp_path / "not there"), None, None, "cpu")
+    unfit, _ = ray_node.work(1, job, perform, None, "a marker", None, ray_node.about_here())
+    assert unfit.what == ray_node.FOLDER
 
 
 def test_what_no_node_can_measure_or_train_is_an_error_of_its_run(nodes, store, monkeypatch):

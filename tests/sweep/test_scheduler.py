@@ -79,6 +79,14 @@ def test_idle_workers_share_what_is_ready(scheduled):
     assert [len(pack) for pack in dry(scheduled(SEEDS), 2)] == [4, 4]
 
 
+def test_a_shape_is_measured_when_its_first_pack_begins(scheduled):
+    asked = []
+    wishes = [*SEEDS, *(pretraining(TASK, RECIPE.with_(epochs=epochs)) for epochs in (3, 4))]
+    scheduler = scheduled(wishes, lambda run: asked.append(run.recipe.epochs) or (2, 8))
+    _, pack = scheduler.begin()
+    assert set(asked) == {pack[0].recipe.epochs}
+
+
 def test_a_split_pack_and_a_tail_leave_slots_empty(scheduled):
     for workers, wishes, filled in ((1, SEEDS, 1), (2, SEEDS, 8 / 16), (1, SEEDS[:5], 5 / 8), (1, [], 1)):
         dry(scheduler := scheduled(wishes), workers)

@@ -21,6 +21,7 @@ from lthpaper.store.entry import RESULT, WEIGHTS, Unwritable
 from lthpaper.store.store import Store
 from lthpaper.sweep import execute as sweep
 from lthpaper.sweep.execute import execute
+from lthpaper.sweep.executor import WorkFailed
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.stopping import Stopping
@@ -241,3 +242,28 @@ def test_results_on_another_copy_of_the_data_are_not_built_upon(store, monkeypat
     with pytest.raises(InputError, match="another copy of digits"):
         execute([lt_omp(DENSE, 0.9)], store, workers=1, quiet=True)
     assert lt_omp(DENSE, 0.9) not in store
+
+
+def test_a_process_that_reads_another_copy_of_the_data_trains_nothing(store, monkeypatch):
+    load, perform = sweep.data.load, sweep.perform
+
+    def elsewhere(*args):
+        monkeypatch.setattr(
+            sweep.data, "load", lambda *args: replace(load(*args), fingerprint="another copy")
+        )
+        perform(*args)
+
+    monkeypatch.setattr(sweep, "perform", elsewhere)
+    with pytest.raises(InputError, match="another copy than the command's"):
+        execute([DENSE], store, workers=1, quiet=True)
+    assert DENSE not in store
+
+
+def test_the_error_of_a_run_that_failed_names_its_log(store, monkeypatch):
+    def failing(*args):
+        raise LookupError("no such layer")
+
+    monkeypatch.setattr(sweep, "train", failing)
+    with pytest.raises(WorkFailed) as raised:
+        execute([DENSE], store, workers=1, quiet=True)
+    assert "no such layer" in Path(raised.value.log).read_text()

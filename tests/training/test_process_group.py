@@ -25,7 +25,7 @@ from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.store.store import Store
 from lthpaper.studies import study
 from lthpaper.sweep.execute import execute
-from lthpaper.sweep.torchrun import check_shares
+from lthpaper.sweep.torchrun import Together, check_shares
 from lthpaper.training.loop import train
 from lthpaper.training.pack import repeatable
 
@@ -168,6 +168,10 @@ def test_the_processes_share_any_multiple_of_their_number_and_nothing_else():
 
 
 # --- who writes and speaks ---
+
+
+def test_a_team_trains_run_by_run():
+    assert Together(None, print, bool).limits(None) == (1, 1)
 
 
 def test_process_0_alone_writes_the_store(story):
