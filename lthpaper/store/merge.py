@@ -47,8 +47,8 @@ def bring(
     """Copy what `target` lacks from `source`, each entry whole or not at all. Overwrites nothing.
 
     weights: False copies descriptions and results only, and marks the weights as left out. Measurements of
-    the entries come along. Raises InputError
-    if either is not a folder or both are the same one, Unwritable if the target cannot be written.
+    the entries come along. Raises InputError if either is not a folder or both are the same one, Unwritable
+    if the target cannot be written.
     """
     existing(source)
     require(
