@@ -35,7 +35,7 @@ def guidelines(table: pd.DataFrame, scale: Scale) -> list[Guideline]:
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Two rows an experiment: what the guideline says, what our results say; one column per question."""
+    """Two rows per experiment: what the guideline says, what our results say; one column per question."""
     rows = []
     for g in guidelines(table, scale):
         about = g.about

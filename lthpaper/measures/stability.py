@@ -159,8 +159,8 @@ def intervals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def seen(table: pd.DataFrame) -> str:
-    """From which k on a training is stable, by the means and with 95 % confidence, and the barriers, in a
-    sentence a learning rate. table: of `barriers`."""
+    """From which k on a training is stable, by the means and with 95 % confidence, and the barriers, in one
+    sentence per learning rate. table: of `barriers`."""
     lines = []
     for lr, rows in intervals(table).groupby("lr"):
         by_means = _onwards(rows["k"], rows["mean"] < STABLE)

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lthpaper.store.locks import Locks
 from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import Store
 from lthpaper.sweep import ray_address, torchrun
-from lthpaper.sweep.executor import Executor, Job, WorkerDied, WorkFailed
+from lthpaper.sweep.executor import Executor, GpuLost, Job, WorkerDied, WorkFailed
 from lthpaper.sweep.plan import Keep, Plan, plan, process_count, worker_count
 from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.progress import Bar
@@ -47,7 +48,7 @@ def perform(
     A run that is in the store by now is skipped: another process may have trained it, or this one before
     another run of its pack failed. Raises errors.Stopped if `stop` says so or the job's time is over,
     InputError if the images here are another copy than the command's, a network fails on them or a parent's
-    entry is damaged.
+    entry is damaged, GpuLost if this process cannot use its GPU any more.
     """
     until = math.inf if job.left is None else time.monotonic() + job.left  # clocks of machines may differ
     store, own, checkpoints = Store(job.store, job.published), Store(job.store), Checkpoints(job.store)
@@ -70,13 +71,30 @@ def perform(
     )
     about = provenance(job.device) | ({"processes": team.size} if team.size > 1 else {})
     team.any(False)  # wait until all have loaded the images, so that no sum has to wait for that
-    with Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
+    with _gpu_watched(job.device), Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
         told = logged.around(on_epoch)
         how = (told, checkpoints, over, team, job.curve_points)
         for trained in train(runs, images, store.weights, job.device, keep, *how):
             if team.rank == 0:
                 store.put(trained, images.fingerprint, about)
                 checkpoints.drop(trained.run)
+
+
+@contextmanager
+def _gpu_watched(device: str) -> Iterator[None]:
+    """After an error, ask whether the GPU still answers; raise GpuLost if it does not."""
+    try:
+        yield
+    except Exception as error:
+        try:
+            if torch.device(device).type == "cuda":
+                torch.cuda.synchronize(device)
+        except RuntimeError:
+            said = "".join(traceback.format_exception(error))
+            raise GpuLost(
+                f"{said}This process cannot use its GPU any more: run the same command again"
+            ) from error
+        raise
 
 
 def execute(

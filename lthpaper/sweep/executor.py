@@ -89,6 +89,11 @@ class WorkerDied(WorkFailed):
     """A job's worker was killed, or can do no more."""
 
 
+class GpuLost(WorkerDied):
+    """A process can no longer use its GPU, and must end: after an illegal memory access or a failed assertion
+    every later call of CUDA fails, whatever it computes."""
+
+
 def as_failure(error: Exception) -> Exception:
     """A job's error as text, since not every exception can be sent between processes.
 
@@ -96,24 +101,10 @@ def as_failure(error: Exception) -> Exception:
     """
     if isinstance(error, InputError | Stopped):
         return error
-    return (OutOfMemory if _is_of_memory(error) else WorkFailed)("".join(traceback.format_exception(error)))
-
-
-def ends_process(error: BaseException | None) -> bool:
-    """Whether a job's error leaves its process unable to compute: after an error of CUDA (an illegal memory
-    access, a failed assertion), every later call fails, whatever it computes. Lack of memory does not."""
-    while error is not None:
-        if isinstance(error, RuntimeError) and "CUDA error" in str(error) and not _is_of_memory(error):
-            return True
-        error = error.__cause__
-    return False
-
-
-def _is_of_memory(error: BaseException) -> bool:
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in said for words in MEMORY)
+    memory = isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY)
     )
+    return (OutOfMemory if memory else WorkFailed)("".join(traceback.format_exception(error)))
 
 
 class OnThisMachine:

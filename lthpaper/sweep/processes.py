@@ -24,7 +24,7 @@ from multiprocessing.connection import wait as wait_for_any
 from typing import Any, Self
 
 from lthpaper.errors import InputError
-from lthpaper.sweep.executor import MOMENT, Do, OnThisMachine, WorkerDied, as_failure, ends_process
+from lthpaper.sweep.executor import MOMENT, Do, GpuLost, OnThisMachine, WorkerDied, as_failure
 
 SECONDS_TO_CLEAN_UP = 5
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
@@ -71,15 +71,12 @@ class InThisProcess(OnThisMachine):
             yield number, self._done(job, do, lambda progress, n=number: self._tell(n, len(progress.runs)))
 
     def _done(self, job: Any, do: Do, on_epoch: Callable) -> Exception | None:
-        """Do a job; its error, as `as_failure` gives it. Raises WorkerDied if this process can do no more."""
+        """Do a job; its error, as `as_failure` gives it. Raises GpuLost if this process can do no more."""
         try:
             do(job, on_epoch, self._asked)
+        except GpuLost:
+            raise
         except Exception as error:  # a custom network may raise anything
-            if ends_process(error):
-                first = str(error).partition("\n")[0]
-                raise WorkerDied(
-                    f"{first}, after which a process cannot use its GPU: run the same command again"
-                ) from error
             failure = as_failure(error)
             if failure is not error:
                 failure.__cause__ = error
@@ -314,9 +311,9 @@ def _error(message: bytes, connection: Connection, stop: threading.Event) -> Exc
     try:
         job, do = pickle.loads(message)
         do(job, lambda progress: _say(connection, "epoch", len(progress.runs)), stop.is_set)
+    except GpuLost:  # another worker does what is left; the run's log says why
+        os._exit(1)
     except Exception as error:
-        if ends_process(error):  # another worker does what is left; the run's log says why
-            os._exit(1)
         failure = as_failure(error)
         try:
             pickle.loads(pickle.dumps(failure))

@@ -20,7 +20,7 @@ from lthpaper.runs.run import Run, from_json
 from lthpaper.runs.task import Task
 from lthpaper.store import transfer
 from lthpaper.store.transfer import Parcel
-from lthpaper.sweep.executor import Do, Job, as_failure, ends_process
+from lthpaper.sweep.executor import Do, GpuLost, Job, as_failure
 from lthpaper.training.autotune import pack_limits
 
 EVERYTHING = ""  # instead of a data set: the node cannot train anything
@@ -142,9 +142,9 @@ def _error(job: Job, do: Do, watch: "Watch") -> Exception | None:
         return Stopped("stopped before it began")
     try:
         do(job, watch.on_epoch, watch.stop)
+    except GpuLost as error:  # Ray starts another process for what is left
+        raise SystemExit(1) from error
     except Exception as error:
-        if ends_process(error):  # Ray starts another process for what is left
-            raise SystemExit(1) from error
         failure = as_failure(error)
         return InputError(str(failure)) if isinstance(failure, InputError) else failure
     return None

@@ -15,7 +15,7 @@ import pytest
 
 from lthpaper.errors import InputError
 from lthpaper.sweep import processes
-from lthpaper.sweep.executor import OutOfMemory, WorkerDied, WorkFailed
+from lthpaper.sweep.executor import GpuLost, OutOfMemory, WorkerDied, WorkFailed
 from lthpaper.sweep.processes import InThisProcess, Workers
 
 
@@ -43,7 +43,7 @@ def work(job: str, on_epoch: Callable, stop: Callable[[], bool]) -> None:
             for _ in range(2):
                 libc.pthread_mutex_lock(lock)
         case "lost GPU":
-            raise RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with ...")
+            raise GpuLost("an illegal memory access")
         case "die":
             os._exit(9)
         case "killed":
@@ -93,7 +93,7 @@ def test_an_error_after_which_a_gpu_cannot_be_used_ends_the_process_and_not_the_
     assert outcome[1] is None
     with InThisProcess(lambda number, count: None) as here:
         here.submit(0, "lost GPU", work)
-        with pytest.raises(WorkerDied, match="illegal memory access was encountered, after which a process"):
+        with pytest.raises(GpuLost, match="an illegal memory access"):
             list(here.done())
 
 

@@ -31,7 +31,7 @@ from lthpaper.store.store import Store  # noqa: E402
 from lthpaper.sweep import ray_driver as on_ray  # noqa: E402
 from lthpaper.sweep import ray_node  # noqa: E402
 from lthpaper.sweep.execute import execute, perform  # noqa: E402
-from lthpaper.sweep.executor import Job, WorkerDied  # noqa: E402
+from lthpaper.sweep.executor import GpuLost, Job, WorkerDied  # noqa: E402
 from lthpaper.sweep.plan import plan  # noqa: E402
 from lthpaper.sweep.ray_address import device_of  # noqa: E402
 from lthpaper.sweep.ray_driver import RayWorkers  # noqa: E402
@@ -205,7 +205,7 @@ def finished(workers: RayWorkers) -> list[tuple[int, Exception | None]]:
 
 
 def lose_gpu(job: Job, on_epoch: Callable, stop: Callable[[], bool]) -> None:
-    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    raise GpuLost("an illegal memory access")
 
 
 def test_an_error_after_which_a_gpu_cannot_be_used_ends_the_process_on_its_node(nodes, store):

@@ -21,7 +21,7 @@ from lthpaper.store.entry import RESULT, WEIGHTS, Unwritable
 from lthpaper.store.store import Store
 from lthpaper.sweep import execute as sweep
 from lthpaper.sweep.execute import execute
-from lthpaper.sweep.executor import WorkFailed
+from lthpaper.sweep.executor import GpuLost, WorkFailed
 from lthpaper.sweep.plan import plan
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.stopping import Stopping
@@ -267,3 +267,20 @@ def test_the_error_of_a_run_that_failed_names_its_log(store, monkeypatch):
     with pytest.raises(WorkFailed) as raised:
         execute([DENSE], store, workers=1, quiet=True)
     assert "no such layer" in Path(raised.value.log).read_text()
+
+
+def test_after_an_error_the_gpu_itself_says_whether_it_is_lost(monkeypatch):
+    def fail(device: str) -> None:
+        with sweep._gpu_watched(device):
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED")
+
+    def dead(device: str) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    for device, synchronize in (("cuda:1", lambda device: None), ("cpu", dead)):
+        monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+        with pytest.raises(RuntimeError, match="NOT_SUPPORTED") as said:
+            fail(device)
+        assert not isinstance(said.value, GpuLost)
+    with pytest.raises(GpuLost, match=r"(?s)NOT_SUPPORTED.*run the same command again"):
+        fail("cuda:1")
