@@ -224,5 +224,7 @@ def says(measured: pd.DataFrame, scale: Scale) -> list[str]:
     return said
 
 
-SPEC = FigureSpec("Masks by layer: shares, norms, channels", trials, plot, measure=measure, says=says)
-register("masks", SPEC)
+register(
+    "masks",
+    FigureSpec("Masks by layer: shares, norms, channels", trials, plot, measure=measure, says=says),
+)
