@@ -121,6 +121,7 @@ def test_the_alternative_text_says_what_the_table_says(drawn):
     best = drawn.table.loc[drawn.table["setting"] == "pretraining", "accuracy"].iloc[0]
     assert f"pretraining {best:.1f} % (learning rate 0.1)" in said
     assert alternative("Mine", drawn.table.assign(accuracy=float("nan"))).endswith("Nothing has run yet.")
+    assert alternative("Sketches", drawn.table[:0]) == "Sketches."  # there is nothing to run
 
 
 def test_the_hash_of_the_runs_changes_with_any_of_them(drawn, tmp_path):
@@ -235,10 +236,11 @@ def test_findings_are_the_claims_of_the_figure_with_their_evidence(drawn):
     said = drawn.findings()
     heads = [finding.head for finding in said]
     assert heads[0] == "3 of 3 runs are in the store, of 1 seed."
-    ran = [head.split(",")[0] for head in heads[1:]]  # 1 and 2 ask for other learning rates and sparsities
+    assert "on this figure's runs alone" in heads[1]  # with fewer comparisons than on the board
+    ran = [head.split(",")[0] for head in heads[2:]]  # 1 and 2 ask for other learning rates and sparsities
     assert ran == ["Claim 3", "Claim 4"]
-    assert all("comparison" in finding.sentence and finding.details for finding in said[1:])
-    assert said._repr_html_().count("<details>") == len(said) - 1
+    assert all("comparison" in finding.sentence and finding.details for finding in said[2:])
+    assert said._repr_html_().count("<details>") == len(said) - 2
 
 
 def test_controls_masks_get_no_verdict_of_a_ticket(tmp_path):

@@ -40,6 +40,12 @@ class Finding:
         return f"<details><summary>{said}</summary>{lines}</details>"
 
 
+ALONE = Finding(
+    "Claims are judged here on this figure's runs alone. The scoreboard judges them on all runs, and a claim "
+    "may fare differently there."
+)
+
+
 class Findings(tuple[Finding, ...]):
     """Findings in order. In a notebook a list whose items unfold."""
 
@@ -61,7 +67,8 @@ def findings(
     if name == "claims":
         found += [_of_board(rows) for _, rows in table.groupby("claim", sort=False)]
     else:
-        found += [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
+        spoken = [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
+        found += [ALONE, *spoken] if spoken else []
     planned = set(results["setting"])
     if {"LT-OMP", "RR-OMP"} <= planned:  # elsewhere too little is run for a verdict
         tickets = [v for v in judged["verdict"] if {f"LT-{v.pruning}", f"RR-{v.pruning}"} <= planned]
