@@ -99,6 +99,11 @@ def test_a_wide_table_scrolls_by_itself_beside_the_contents(opened):
     assert page.evaluate("document.documentElement.scrollWidth") <= 1200
 
 
+def test_a_state_is_printed_with_its_colour(opened):  # else white letters come out as pale grey on white
+    state = opened(1400).locator(".state").first
+    assert state.evaluate("word => getComputedStyle(word).printColorAdjust") == "exact"
+
+
 def test_the_contents_are_reached_and_followed_by_keyboard(opened):
     page = opened(1400)
     page.keyboard.press("Tab")

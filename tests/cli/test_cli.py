@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ from lthpaper.cli import check, lists, terminal
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
+from lthpaper.runs.run import setting
 from lthpaper.store.entry import RESULT
+from lthpaper.store.store import Store
 from lthpaper.sweep.executor import WorkFailed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +140,12 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     assert "\n    tried on: resnet8 on digits\n" in out
     there = files(project / "kept")  # what claims measure on weights is kept; nothing is trained
     assert {k: v for k, v in there.items() if not k.startswith("measurements/")} == trained
+
+    assert command("store", "prune", "--weights", "--yes", *store)[0] == 0  # as published results are
+    (entry,) = (r.run.name for r in Store(project / "kept") if setting(r.run) == "RR-IMP")
+    shutil.rmtree(project / "kept" / entry)
+    _, out, _ = command("plan", "fig1", *TINY, *store)
+    assert "  1 of these are trained again: " in out  # pretraining, for RR-IMP's mask
 
 
 def test_list_names_what_other_commands_take(command):
