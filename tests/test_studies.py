@@ -198,6 +198,9 @@ def test_without_training_nothing_is_trained_or_timed_and_the_figure_shows_what_
     pyplot.close(page.draw())
     assert not page.store.folder.exists()
     assert "nothing to see yet" in str(page.findings())
+    assert "lthpaper plan" not in str(page.findings())  # it would need these changes, too
+    whole = study("fig1", "smoke", **places, train=False)
+    assert "`lthpaper plan fig1 --scale smoke` says what the others take" in str(whole.findings())
 
 
 def test_the_table_is_read_anew_after_training(tmp_path):
