@@ -8,12 +8,13 @@ must not be flipped), write a Source with your own card.
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
+import torch
 
 from lthpaper import locations
 from lthpaper.data import Card, Images, Source, check
@@ -38,18 +39,23 @@ def card_of(images: Images | Files) -> Card:
     if isinstance(images, Files):
         classes, count, test = len(images.classes), len(images.train), len(images.test)
         return replace(PHOTOGRAPHS, num_classes=classes, train=count, test=test)
-    train = images.train.numpy()
+    train = images.train
     require(
-        train.ndim == 4 and train.dtype == np.uint8 and train.shape[1] == train.shape[2],
-        f"Training images are {train.dtype} {train.shape}; expected uint8 (N, size, size, channels).",
+        train.ndim == 4
+        and train.dtype == torch.uint8
+        and train.shape[1] == train.shape[2]
+        and len(train) > 0,
+        f"Training images are {train.dtype} {tuple(train.shape)}; expected uint8 (N, size, size, channels): "
+        "pixels from 0 to 255, channels last, at least one image.",
     )
-    values = np.arange(256) / 255
-    means, stds = [], []
-    for channel in np.moveaxis(train, -1, 0):
-        share = np.bincount(channel.ravel(), minlength=256) / channel.size
-        means.append(float(share @ values))
-        stds.append(float(np.sqrt(share @ (values - means[-1]) ** 2)))
-    require(min(stds) > 0, "A channel of the training images is constant; leave it out.")
+    grey, means, stds = torch.arange(256), [], []
+    for channel in train.unbind(-1):
+        count, pixels = torch.bincount(channel.flatten(), minlength=256), channel.numel()
+        total, squares = int((count * grey).sum()), int((count * grey**2).sum())
+        # in whole numbers: a dot product's last digit, and so the fingerprint, depends on the processor
+        means.append(total / (255 * pixels))
+        stds.append(math.sqrt(pixels * squares - total**2) / (255 * pixels))
+    require(min(stds, default=0) > 0, "A channel of the training images is constant; leave it out.")
     return Card(
         num_classes=len(images.classes),
         channels=train.shape[3],
