@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -68,8 +68,29 @@ def card_of(images: Images | Files) -> Card:
     )
 
 
-@lru_cache(maxsize=4)
-def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Images | Files:
+def _check_card(name: str, card: Card) -> None:
+    """Raise InputError for a card of one's own that would give other pixels than it seems to, or NaN."""
+    require(isinstance(card, Card), f"The card of {name} is a {type(card).__name__}, not a data.Card.")
+    mean, std = card.mean, card.std
+    require(
+        isinstance(mean, tuple | list)
+        and isinstance(std, tuple | list)
+        and len(mean) == len(std) == card.channels
+        and all(0 <= value <= 1 for value in mean)
+        and all(0 < value <= 1 for value in std),
+        f"The card of {name} has mean {mean} and std {std}; each is a number per channel ({card.channels}), "
+        "of pixels scaled to [0, 1], and std is above 0.",
+    )
+    require(card.pad >= 0, f"The card of {name} has pad {card.pad}; it must be a whole number from 0.")
+    require(
+        not card.streams or card.resize >= card.size,
+        f"The card of {name} resizes test images to {card.resize} and crops {card.size} of them, with black "
+        "borders: resize must be at least size.",
+    )
+
+
+def _made(name: str, make: Callable[..., Images | Files], root: Path) -> Images | Files:
+    """What a custom function or loader returns. Raises InputError if it fails or returns something else."""
     try:
         images = make(root) if inspect.signature(make).parameters else make()
     except (InputError, OSError):
@@ -80,6 +101,12 @@ def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Image
         raise InputError(
             f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images or files.Files."
         )
+    return images
+
+
+@lru_cache(maxsize=4)
+def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Images | Files:
+    images = _made(name, make, root)
     check(name, card_of(images), images, root)
     return images
 
@@ -88,7 +115,8 @@ def own_source(name: str, root: Path | None = None) -> Source:
     """The Source behind a dotted path. Raises InputError if there is none or its images are unusable."""
     found = imported(name, "Data set", "name of a Source or a function")
     if isinstance(found, Source):
-        return found
+        _check_card(name, found.card)
+        return replace(found, load=partial(_made, name, found.load))
     if not callable(found):
         raise InputError(f"Data set {name!r} is a {type(found).__name__}, not a Source or a function.")
     images = _called(name, found, locations.data_folder(root).resolve())
