@@ -165,7 +165,7 @@ def listed(folder: Path) -> list[tuple[str, int]]:
                 continue
             if not name.endswith(SUFFIXES):
                 raise InputError(
-                    f"The image {entry.path} is none of {', '.join(SUFFIXES)}: convert it, or put it elsewhere."
+                    f"The image {entry.path} is none of {', '.join(SUFFIXES)}: convert it, or move it away."
                 )
             try:
                 found.append((entry.name, entry.stat().st_size))
