@@ -140,7 +140,7 @@ class Source:
     download: Callable[[Path], None] | None = None
 
 
-SOURCES: Registry[Source] = Registry("data set", "lthpaper.data")
+SOURCES: Registry[Source] = Registry("data set", "lthpaper.data", "package.module:name")
 
 
 def register(
@@ -270,9 +270,10 @@ def load(
 
 
 def look_for(name: str, root: str | Path | None = None) -> None:
-    """Raise InputError, as `load` does, unless the data set is there; decodes no image."""
+    """Raise InputError, as `load` does, unless the data set is there and whole; decodes no photograph."""
     root = locations.data_folder(root).resolve()
-    source(name, root).load(root)
+    found = source(name, root)
+    check(name, found.card, found.load(root), root)
 
 
 def download(name: str, root: str | Path | None = None) -> None:

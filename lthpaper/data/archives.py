@@ -60,9 +60,9 @@ def download(url: str, path: Path, checksum: str) -> None:
             )
         part.replace(path)
     except (OSError, HTTPException) as error:  # URLError and time-outs are OSErrors
+        said = str(error).strip() or type(error).__name__
         raise InputError(
-            f"{url} could not be downloaded to {path} ({str(error).strip() or type(error).__name__}); try again or "
-            "fetch it by other means."
+            f"{url} could not be downloaded to {path} ({said}); try again or fetch it by other means."
         ) from error
     finally:
         with suppress(OSError):

@@ -58,8 +58,9 @@ def test_an_incomplete_copy_is_refused_by_its_number_of_images(tmp_path):
         write_parquet(
             tmp_path / f"cifar10/{part}-00000-of-00001.parquet", noise(10), list(range(10)), "label"
         )
-    with pytest.raises(InputError, match=r"training images of cifar10 .* \(10, 32, 32, 3\); expected"):
-        data.load("cifar10", tmp_path)
+    for read in (data.look_for, data.load):
+        with pytest.raises(InputError, match=r"training images of cifar10 .* \(10, 32, 32, 3\); expected"):
+            read("cifar10", tmp_path)
 
 
 def test_labels_beyond_the_classes_are_refused():
