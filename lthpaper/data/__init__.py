@@ -175,11 +175,10 @@ def card(name: str) -> Card:
 def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
     """Raise InputError unless images, labels and classes have the number and type that the card says."""
     where = f"{name} ({images.origin}, below {root})"
-    wrong = (
-        "The copy is incomplete or another data set: replace it, or make it a custom one (data/README.md)."
-    )
-    if ":" in name:
-        wrong = "All images must be as its card says; a function's card is that of its training images."
+    wrong = "All images must be as its card says; a function's card is that of its training images."
+    if ":" not in name:
+        get = "replace it, or make it a custom data set (data/README.md)"
+        wrong = f"The copy is incomplete or another data set: {get}."
     parts = {
         "training": (images.train, images.train_labels, about.train),
         "test": (images.test, images.test_labels, about.test),

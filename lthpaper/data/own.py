@@ -50,8 +50,8 @@ def card_of(images: Images | Files) -> Card:
     )
     grey, means, stds = torch.arange(256), [], []
     for channel in train.unbind(-1):
-        count, pixels = torch.bincount(channel.flatten(), minlength=256), channel.numel()
-        total, squares = int((count * grey).sum()), int((count * grey**2).sum())
+        shades, pixels = torch.bincount(channel.flatten(), minlength=256), channel.numel()
+        total, squares = int((shades * grey).sum()), int((shades * grey**2).sum())
         # in whole numbers: a dot product's last digit, and so the fingerprint, depends on the processor
         means.append(total / (255 * pixels))
         stds.append(math.sqrt(pixels * squares - total**2) / (255 * pixels))
