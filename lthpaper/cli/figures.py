@@ -1,7 +1,8 @@
 """The command figures: train, then execute notebooks."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,7 +60,7 @@ def figures(
 
     With --no-train nothing is trained or timed: figures show what the store and the published results hold.
     """
-    batch = draw(
+    with draw(
         names,
         scale,
         changes,
@@ -71,8 +72,8 @@ def figures(
         jobs=jobs,
         out=out,
         notebooks=notebooks,
-    )
-    console.print(f"Figures are in {batch.folder}")
+    ) as batch:
+        console.print(f"Figures are in {batch.folder}")
     if batch.failed:
         raise typer.Exit(1)
 
@@ -92,6 +93,7 @@ class Batch:
         return any(outcome.error for outcome in self.outcomes)
 
 
+@contextmanager
 def draw(
     names: list[str] | None,
     scale: str,
@@ -106,11 +108,12 @@ def draw(
     out: str = "",
     notebooks: str = "",
     again: str = "",
-) -> Batch:
+) -> Iterator[Batch]:
     """Train what figures lack, as one plan, and execute their notebooks; say how each ended.
 
     The arguments are the options of `figures`; again: the command that makes all of it anew, where it is
-    another. Raises InputError for an unknown figure, parameter or value.
+    another. The executed notebooks stay as they are until the block is left. Raises InputError for an unknown
+    figure, parameter or value.
     """
     from lthpaper import locations
     from lthpaper.report import notebooks as batch
@@ -146,24 +149,25 @@ def draw(
         )
     values = {name: fixed | checked[name] for name in chosen}
     executed = locations.home() / "runs" / "notebooks" / locations.changed(scale, own)
-    outcomes = []
-    try:
-        for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
-            outcomes.append(outcome)
-            how = "FAILED" if outcome.error else "drawn"
-            console.print(f"{outcome.name}: {how} in {outcome.seconds:.0f} s")
-    except KeyboardInterrupt:
-        done = f"{len(outcomes)} of {len(chosen)} notebooks are executed"
-        raise Unfinished(f"Stopped, since SIGINT asked for it: {done}.") from None
-    places = {"--store": store, "--data": data, "--out": out, "--notebooks": notebooks}
-    places |= {"--time-limit": time_limit}
-    options = ["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))]
-    options += [word for option, value in places.items() if value for word in (option, value)]
-    options += [] if train else ["--no-train"]
-    options += [] if device == "auto" else ["--device", device]
-    _report(outcomes, again, options)
-    order = list(chosen)
-    return Batch(sorted(outcomes, key=lambda o: order.index(o.name)), folder, changes_of_scale)
+    with _alone(executed):
+        outcomes = []
+        try:
+            for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
+                outcomes.append(outcome)
+                how = "FAILED" if outcome.error else "drawn"
+                console.print(f"{outcome.name}: {how} in {outcome.seconds:.0f} s")
+        except KeyboardInterrupt:
+            done = f"{len(outcomes)} of {len(chosen)} notebooks are executed"
+            raise Unfinished(f"Stopped, since SIGINT asked for it: {done}.") from None
+        places = {"--store": store, "--data": data, "--out": out, "--notebooks": notebooks}
+        places |= {"--time-limit": time_limit}
+        options = ["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))]
+        options += [word for option, value in places.items() if value for word in (option, value)]
+        options += [] if train else ["--no-train"]
+        options += [] if device == "auto" else ["--device", device]
+        _report(outcomes, again, options)
+        order = list(chosen)
+        yield Batch(sorted(outcomes, key=lambda o: order.index(o.name)), folder, changes_of_scale)
 
 
 def parted(scale: str, given: dict[str, str]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -175,6 +179,26 @@ def parted(scale: str, given: dict[str, str]) -> tuple[dict[str, str], dict[str,
     of_scale = {name: value for name, value in given.items() if name in Scale.__dataclass_fields__}
     others = {name: value for name, value in given.items() if name not in of_scale}
     return of_scale, changes(scale_of(scale, **of_scale)) | others
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder of executed notebooks, where every command at a scale writes; reports are made of it."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.print(f"Another command executes notebooks in {folder}; this one goes on when it has ended.")
+        lock.acquire()
+    except NotImplementedError:  # the file system has no locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _train(

@@ -61,9 +61,9 @@ def report(
     one_page.check_target(path)
     options = {"store": store, "data": data, "device": device, "notebooks": notebooks}
     options["again"] = shlex.join(["lthpaper", *sys.argv[1:]])
-    batch = draw(names, scale, changes, time_limit="", train=train, jobs=jobs, **options)
-    text = report_of(batch.outcomes, scale, batch.fields, batch.folder, store_at(store), data)
-    one_page.write(path, text)
+    with draw(names, scale, changes, time_limit="", train=train, jobs=jobs, **options) as batch:
+        text = report_of(batch.outcomes, scale, batch.fields, batch.folder, store_at(store), data)
+        one_page.write(path, text)
     console.print(f"The report is {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if batch.failed:
         raise typer.Exit(1)

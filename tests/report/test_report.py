@@ -5,14 +5,15 @@ import json
 import re
 import shutil
 import sys
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from lthpaper.cli import figures
 from lthpaper.cli import main as cli
-from lthpaper.cli.figures import parted
 from lthpaper.errors import InputError
 from lthpaper.report import behind, notebooks, one_page
 from lthpaper.report.surface_viewer import SurfaceViewer
@@ -207,8 +208,11 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
 
 
 def test_a_report_is_named_as_the_figures_folder_is():
-    assert parted("laptop", {"seeds": "10", "surface_name": "x"}) == ({"seeds": "10"}, {"surface_name": "x"})
-    assert parted("laptop", {"seeds": "2"}) == ({"seeds": "2"}, {"seeds": 2})
+    assert figures.parted("laptop", {"seeds": "10", "surface_name": "x"}) == (
+        {"seeds": "10"},
+        {"surface_name": "x"},
+    )
+    assert figures.parted("laptop", {"seeds": "2"}) == ({"seeds": "2"}, {"seeds": 2})
 
 
 def test_what_is_missing_is_counted(made, store):
@@ -231,6 +235,23 @@ def test_a_surface_keeps_what_lies_below_the_rim():
     assert '"loss":[[0.1235,null],[null,2.0]]' in shown
     assert "http" not in shown
     assert SurfaceViewer([])._repr_html_() == "<p>No loss surface is there yet.</p>"
+
+
+def test_a_second_command_at_a_scale_waits_until_the_first_has_made_its_page(tmp_path, monkeypatch):
+    said, done = threading.Event(), []
+    monkeypatch.setattr(figures.console, "print", lambda *words: said.set())
+
+    def second() -> None:
+        with figures._alone(tmp_path / "smoke"):
+            done.append("second")
+
+    with figures._alone(tmp_path / "smoke"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert said.wait(60)
+        done.append("first")
+    thread.join(60)
+    assert done == ["first", "second"]
 
 
 def test_a_report_cannot_be_made_without_nbconvert(monkeypatch, tmp_path):
