@@ -3,6 +3,7 @@
 import signal
 from collections import Counter
 
+import pandas as pd
 import pytest
 from torch import nn
 
@@ -65,6 +66,20 @@ def test_a_figure_is_decided_by_the_same_rule_each_experiment_by_itself(places):
     assert together.contested(first) == set().union(*(q.contested(q.trials_of(2)) for q in apart))
     for one in alone:  # so nothing is left to train for either
         assert one.decide(most=5, quiet=True).attrs["network_epochs"] == 0
+
+
+def test_fewer_epochs_than_the_most_are_no_ticket_and_get_no_seeds(monkeypatch, places):
+    accuracies = {"pretraining": 93.0, "LT-IMP": 92.9, "RR-IMP": 92.6, "SDT": 89.0}
+    results = pd.DataFrame(
+        {"network": "mlp", "data": "digits", "epochs": epochs, "setting": setting, "lr": 0.1, "seed": seed}
+        | {"accuracy": mean + seed / 2, "sparsity": 0.0 if setting == "pretraining" else 0.832}
+        for epochs in (160, 78)
+        for setting, mean in accuracies.items()
+        for seed in range(2)
+    )
+    monkeypatch.setattr("lthpaper.until_decided.table", lambda trials, store: results)
+    question = study("fig3", "smoke", **TINY, **places).question()
+    assert {epochs for _, _, epochs, *_ in question.contested([])} == {160}
 
 
 def test_a_look_never_trains_more_than_all_cells_would_cost(places):

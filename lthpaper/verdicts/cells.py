@@ -11,7 +11,7 @@ best on these, and what counts is its accuracy on the test images.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -65,10 +65,24 @@ class Side:
         return (best.setting, best.lr) if best.lr in (min(rates), max(rates)) else None
 
 
+def overturning(ours: Side, theirs: Side, answer: Callable[[float], object]) -> tuple[tuple[str, float], ...]:
+    """Where some seeds diverged and the mean of the others would change the answer. answer: by the means, of
+    the best of ours less the best of theirs; both have cells."""
+    a, b = (max(c.mean for c in side.cells) for side in (ours, theirs))
+    torn = [(c, max(a, c.mean) - b) for c in ours.torn] + [(c, a - max(b, c.mean)) for c in theirs.torn]
+    return tuple((c.setting, c.lr) for c, difference in torn if answer(difference) != answer(a - b))
+
+
 def checked(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that a verdict uses. Raises InputError for missing columns and impossible accuracies."""
     lacking = [c for c in NEEDED if c not in table.columns]
     require(not lacking, f"The table has no column {', '.join(lacking)}; it needs {', '.join(NEEDED)}.")
+    for name in ("lr", "seed"):
+        empty = int(table[name].isna().sum())
+        require(
+            not empty,
+            f"Column {name} is empty in {empty} row{'s' * (empty != 1)}; a verdict needs it of every run.",
+        )
     accuracy = table["accuracy"].dropna()
     ours = "digest" in table  # a store's are percent, though chance among 200 classes is below 1
     require(

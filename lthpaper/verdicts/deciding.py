@@ -248,7 +248,7 @@ def _contests(conditions: Sequence[Condition], four: Sequence[Side], level: floa
         if test is None or not test.spread:
             given[c.number] = c.holds_ours
             continue
-        failing = level if c.number == 5 else 1 - (1 - level) / tried
+        failing = level if c.number == 5 else 1 - (1 - level) / max(tried, 1)
         of[c.number] = Contest(test, c.threshold, c.holds == YES, level, failing)
     return Contests(of, given, _seeds(lt), most)
 

@@ -64,19 +64,27 @@ def prefer(first: Side, second: Side, gap: float, level: float = 0.95) -> Prefer
     if not (first.cells or second.cells):
         return Preference(UNDECIDED, UNDECIDED)
     if not (first.cells and second.cells):  # the other diverged at every learning rate
-        name, open_ = (first.name, second.missing) if first.cells else (second.name, first.missing)
-        return Preference(name, UNDECIDED if open_ else name, confidence=1.0, open=open_)
+        better, gone = (first, second) if first.cells else (second, first)
+        open_ = gone.missing + tuple((cell.setting, cell.lr) for cell in gone.torn)
+        sure = None if 1 in (first.seeds, second.seeds) else 1.0
+        found = Preference(better.name, UNDECIDED, confidence=sure, open=open_)
+        return replace(found, ours=better.name) if found.supports(level) else found
     up = best_against_best(first.cells, second.cells, gap, True, level)
     down = best_against_best(second.cells, first.cells, gap, True, level)
+
+    def answered(d: float) -> str:
+        if beyond(d, gap, strict=True):
+            return first.name
+        return second.name if beyond(-d, gap, strict=True) else ALIKE
+
     d = up.difference
-    answer = ALIKE
-    tests: tuple[Comparison, ...]
-    if beyond(d, gap, strict=True):
-        answer, tests, open_ = first.name, (up,), second.missing
-    elif beyond(-d, gap, strict=True):
-        answer, tests, open_ = second.name, (down,), first.missing
-    else:
-        tests, open_ = (up, down), first.missing + second.missing
+    answer = answered(d)
+    tests: tuple[Comparison, ...] = (up, down)
+    open_ = first.missing + second.missing
+    if answer == first.name:
+        tests, open_ = (up,), second.missing
+    elif answer == second.name:
+        tests, open_ = (down,), first.missing
     found = Preference(
         answer,
         UNDECIDED,
@@ -85,7 +93,7 @@ def prefer(first: Side, second: Side, gap: float, level: float = 0.95) -> Prefer
         confidence=least([t.confidence for t in tests]),
         low=up.low,
         high=up.high,
-        open=open_,
+        open=open_ + ticket_cells.overturning(first, second, answered),
     )
     return replace(found, ours=answer) if found.supports(level) else found
 

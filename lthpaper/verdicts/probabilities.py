@@ -55,7 +55,7 @@ def probabilities(
 ) -> Probabilities | None:
     """first: whether ① holds. None where a side has no cells, or seeds show no spread."""
     sides = (lt, rr, sdt, dense)
-    if not all(side.cells for side in sides) or all(c.seeds < 2 for side in sides for c in side.cells):
+    if any(all(c.seeds < 2 for c in side.cells) for side in sides):
         return None
     if not first:
         return Probabilities(0.0, 0.0, 1.0)

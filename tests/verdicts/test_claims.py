@@ -1,6 +1,7 @@
 """The fourteen claims on hand-made results: supported, contradicted, undecided, not run."""
 
 import math
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,7 +38,7 @@ from lthpaper.verdicts.claims.outcome import CONTRADICTED, STATUSES, SUPPORTED, 
 from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_ABOVE, NOT_BELOW, chosen, relate
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
-from lthpaper.verdicts.observations import observations
+from lthpaper.verdicts.observations import observations, prefer
 from lthpaper.verdicts.uncertainty import Cell
 
 
@@ -114,6 +115,29 @@ def test_a_missing_learning_rate_that_could_overturn_the_answer_keeps_it_open():
     assert relate(unfinished, BELOW, HIGH, -0.5, {}).settled() == UNDECIDED
     higher = Side("high", HIGH.cells, (), (("high", 0.2),))
     assert relate(higher, ABOVE, LOW, 0.5, {}).settled() == YES  # more could only help
+
+
+def test_a_diverged_seed_settles_nothing_that_those_that_converged_would_overturn():
+    torn = Cell("low", 0.2, (91.4, 91.5), (1, 2))
+    lost = Side("low", LOW.cells, (("low", 0.2),), (), torn=(torn,), seeds=3)
+    found = relate(HIGH, ABOVE, lost, 0.5, {})
+    assert (found.by_means, found.settled(), found.open) == (YES, UNDECIDED, (("low", 0.2),))
+    assert prefer(HIGH, lost, 0.5).ours == UNDECIDED
+    assert prefer(lost, HIGH, 0.5).ours == UNDECIDED
+    assert relate(lost, BELOW, HIGH, -0.5, {}).settled() == UNDECIDED
+    assert relate(lost, NOT_BELOW, HIGH, -0.5, {}).settled() == UNDECIDED
+    poor = replace(lost, torn=(replace(torn, accuracies=(80.0, 80.2)),))  # it could overturn nothing
+    assert relate(HIGH, ABOVE, poor, 0.5, {}).settled() == YES
+    assert prefer(HIGH, poor, 0.5).ours == "high"
+    assert relate(HIGH, ABOVE, replace(lost, cells=()), 0.5, {}).settled() == UNDECIDED
+    assert prefer(HIGH, replace(lost, cells=()), 0.5).ours == UNDECIDED
+
+
+def test_one_seed_that_diverged_everywhere_settles_nothing():
+    gone = Side("gone", (), (("gone", 0.1),), (), seeds=1)
+    assert relate(HIGH, ABOVE, gone, 0.5, {}).by_means == YES
+    assert relate(HIGH, ABOVE, gone, 0.5, {}).settled() == UNDECIDED
+    assert (prefer(HIGH, gone, 0.5).answer, prefer(HIGH, gone, 0.5).ours) == ("high", UNDECIDED)
 
 
 # --- what parts make together ---

@@ -67,6 +67,12 @@ def test_where_it_is_none_by_the_means_the_surest_condition_gets_the_seeds():
     assert {setting for setting, _ in found} == {"LT-IMP", "RR-IMP"}
 
 
+def test_a_chosen_cell_of_one_seed_is_no_error():
+    results = table(**JACKPOT_TABLE).assign(validation_accuracy=lambda t: t["accuracy"])
+    chosen = (results["setting"] == "LT-IMP") & (results["lr"] == 0.1)
+    assert isinstance(open_cells(results[~chosen | (results["seed"] == 0)]), frozenset)
+
+
 ON_THRESHOLD = {0.01: 85.0, 0.1: 92.4}  # of RR: ③ asks for more than half a point
 
 

@@ -404,6 +404,8 @@ def test_probabilities_are_clear_where_the_seeds_are_and_say_how_undecided_a_ver
     assert verdict(with_(JACKPOT_TABLE, sparsity=0.5)).probabilities.none == 1  # ① fails
     assert verdict(with_(JACKPOT_TABLE, sdt=None)).probabilities is None
     assert verdict(with_(JACKPOT_TABLE, around=(0.0,))).probabilities is None  # one seed
+    results = table(**JACKPOT_TABLE)
+    assert verdict(results[(results["setting"] != "LT-IMP") | (results["seed"] == 0)]).probabilities is None
     assert verdict(table(**SECONDARY_TABLE)) == verdict(table(**SECONDARY_TABLE))
 
 
@@ -488,6 +490,8 @@ def test_an_empty_table_has_no_verdicts():
     [
         (lambda t: t.iloc[:0], "no rows"),
         (lambda t: t.drop(columns="seed"), "no column seed"),
+        (lambda t: t.assign(seed=t["seed"].where(t.index > 0)), "seed is empty in 1 row;"),
+        (lambda t: t.assign(lr=t["lr"].where(t.index > 1)), "lr is empty in 2 rows;"),
         (lambda t: pd.concat([t, t.assign(network="vgg16")]), "several values of network"),
         (lambda t: pd.concat([t, t.assign(epochs=78)]), "several values of epochs"),
         (

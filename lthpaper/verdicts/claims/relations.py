@@ -13,7 +13,7 @@ from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import SAME_DENSITY, Side
 from lthpaper.verdicts.claims.outcome import LEVEL, Part, signed
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, least
-from lthpaper.verdicts.uncertainty import Comparison, best_against_best
+from lthpaper.verdicts.uncertainty import Comparison, best_against_best, beyond
 
 ABOVE, NOT_BELOW, BELOW, NOT_ABOVE, LIKE = ">", "≥", "<", "≤", "≈"
 WORDS = {
@@ -65,6 +65,7 @@ def relate(
         return _diverged(ours, relation, theirs, label, needed, about)
     found = _compared(ours, relation, theirs, margin, level)
     holds = found.holds
+    torn = ticket_cells.overturning(ours, theirs, lambda d: _holds(d, relation, margin))
     part = Part(
         label=label,
         needed=needed,
@@ -76,7 +77,7 @@ def relate(
         high=found.high,
         seeds=min(found.best.seeds, found.against.seeds),
         confidence=found.confidence,
-        open=_open(ours, relation, theirs, holds),
+        open=_open(ours, relation, theirs, holds) + torn,
     )
     return _said(part, found)
 
@@ -143,6 +144,13 @@ def _compared(ours: Side, relation: str, theirs: Side, margin: float, level: flo
     )
 
 
+def _holds(difference: float, relation: str, margin: float) -> bool:
+    """By the means, of the difference of the bests."""
+    if relation == LIKE:
+        return all(beyond(d, -margin, strict=False) for d in (difference, -difference))
+    return beyond(difference, margin, relation in (ABOVE, NOT_ABOVE)) == (relation in RISING)
+
+
 def _with(found: Comparison, holds: bool, confidence: float | None) -> Comparison:
     return replace(found, holds=holds, confidence=confidence, more_seeds=None)
 
@@ -164,6 +172,7 @@ def _diverged(
     if not (ours.cells or theirs.cells):
         return Part(label, needed, UNDECIDED, f"{label}: both diverged at every learning rate.", about)
     gone = theirs if ours.cells else ours
+    torn = tuple((cell.setting, cell.lr) for cell in gone.torn)
     # A setting that never converges is as far below as can be.
     holds = relation in (RISING if ours.cells else (BELOW, NOT_ABOVE))
     return Part(
@@ -173,15 +182,15 @@ def _diverged(
         f"{label}: {gone.name} diverged at every learning rate.",
         about,
         value=math.inf if ours.cells else -math.inf,
-        confidence=1.0,
-        open=gone.missing,
+        confidence=None if 1 in (ours.seeds, theirs.seeds) else 1.0,
+        open=gone.missing + torn,
     )
 
 
 def _said(part: Part, found: Comparison) -> Part:
     a, b = found.best, found.against
     doubt = "one seed, no spread" if part.confidence is None else f"confidence {part.confidence:.3f}"
-    unfinished = f", {len(part.open)} missing cells could overturn it" if part.open else ""
+    unfinished = f", {len(part.open)} missing or diverged cells could overturn it" if part.open else ""
     assert part.value is not None, "both sides have a best cell"
     sentence = (
         f"{where(part.about)}{a.setting} at {a.lr:g} ({a.mean:.2f}) minus {b.setting} at {b.lr:g} "
