@@ -127,6 +127,7 @@ UNSEEDED = torch.Generator()
         (unseeded, {}, "another 3.bias each time it is built, so LT could not begin where"),
         (nn.Linear(2, 2), {}, "The network is a Linear; give a function that builds one"),
         (None, {}, "The network is None; it must be a name"),
+        ("mlp", {"data": perceptron}, "The data set is a function; it must be a name or package.module:name"),
         ("mlp", {"recipe": {"epochs": 3}}, r"recipe is {'epochs': 3}; give a Recipe"),
         ("mlp", {"recipe": RECIPE, "epochs": 60}, "epochs would have no effect beside recipe"),
         ("mlp", {"workers": -1}, "The number of workers is -1"),
