@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -19,6 +20,7 @@ from lthpaper.figures import FigureSpec, appendix_f
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.runs import controls as runs_of
+from lthpaper.runs.inits.fresh import Fresh
 from lthpaper.runs.masks import check_patterns
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
 from lthpaper.runs.scales import Scale
@@ -26,7 +28,7 @@ from lthpaper.runs.scales import scale as scale_named
 from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check
 from lthpaper.runs.task import Task
 from lthpaper.studies import Study, changes
-from lthpaper.training.forms import why_not_stacked
+from lthpaper.training.forms import unreached, why_not_stacked
 
 
 def check(
@@ -64,6 +66,11 @@ def check(
     ③m. data_root: of a custom data set it is put into LTHPAPER_DATA too, as `--data` is, and holds for this
     process. Raises InputError for whatever cannot be built, found or pruned.
     """
+    require(
+        not isinstance(network, nn.Module),
+        f"The network is a {type(network).__name__}; give a function that builds one, such as the class: "
+        "every run draws weights of its own.",
+    )
     require(
         isinstance(network, str) or callable(network),
         f"The network is {network!r}; it must be a name, package.module:function, or a function that returns "
@@ -174,6 +181,7 @@ class SanityCheck:
         )
         check_patterns(networks.skeleton(**task.shape), task.prunable)
         _ = task.prunable_weights  # refuses a network with nothing to prune
+        _check_drawn(task)
         return cls(task, recipe, tuple(learning_rates), tuple(rounds), seeds)
 
     @property
@@ -224,12 +232,44 @@ class SanityCheck:
             )
         if why := why_not_stacked(self.task):
             said.append(f"Networks are trained one by one, not as packs: {why}.")
+        if names := unreached(self.task):
+            said.append(
+                f"No gradient reaches {', '.join(names[:3])}{', …' * (len(names) > 3)}: weight decay shrinks "
+                "them nevertheless, which it does not in torch's own optimizers. Leave them out of the "
+                "network, or give them requires_grad_(False)."
+            )
+        how = self.recipe
+        if how.schedule == "step" and how.milestones and how.milestones[0] >= how.epochs:
+            said.append(
+                f"The learning rate never falls: the recipe's first milestone is epoch {how.milestones[0]}, "
+                f"and it ends after {how.epochs}. Give earlier ones, such as "
+                f"milestones=({how.epochs // 2}, {3 * how.epochs // 4})."
+            )
         return said
 
     def thresholds(self) -> Thresholds:
         """The paper's for its data sets, the card's `similar` for others."""
         known = of_paper(self.task.data)
         return replace(known, similar=card(self.task.data).similar) if known.ours else known
+
+
+def _check_drawn(task: Task) -> None:
+    """Raise InputError unless a seed and a draw fix the initial weights, and another draw has others."""
+    if ":" not in task.network:
+        return  # the package's own
+    one, again, other = (Fresh(0, draw).weights(task) for draw in (0, 0, 1))
+    by = "torch's, NumPy's or Python's global generator, which are seeded here"
+    changed = [name for name in one if not torch.equal(one[name], again[name])]
+    require(
+        not changed,
+        f"Network {task.network!r} begins with another {', '.join(changed[:3])} each time it is built, so LT "
+        f"could not begin where pretraining did. Draw weights by {by}.",
+    )
+    require(
+        not all(torch.equal(one[name], other[name]) for name in task.prunable_weights),
+        f"Network {task.network!r} begins with the same prunable weights whatever the seed, so RR would be "
+        f"LT. Draw them by {by}: no manual_seed in the factory, and no pretrained weights.",
+    )
 
 
 def _check_recipe(recipe: object, fields: Mapping[str, Any]) -> None:

@@ -106,9 +106,26 @@ def test_one_pattern_and_one_control_need_no_list():
     assert (one.task.prunable_weights, one.controls) == (several.task.prunable_weights, several.controls)
 
 
+def reseeding() -> nn.Module:
+    torch.manual_seed(0)
+    return perceptron(10, 1, 8)
+
+
+def unseeded() -> nn.Module:
+    network = perceptron(10, 1, 8)
+    network[3].bias.data.uniform_(generator=UNSEEDED)
+    return network
+
+
+UNSEEDED = torch.Generator()
+
+
 @pytest.mark.parametrize(
     ("network", "more", "sentence"),
     [
+        (reseeding, {}, "the same prunable weights whatever the seed, so RR would be LT"),
+        (unseeded, {}, "another 3.bias each time it is built, so LT could not begin where"),
+        (nn.Linear(2, 2), {}, "The network is a Linear; give a function that builds one"),
         (None, {}, "The network is None; it must be a name"),
         ("mlp", {"data": perceptron}, "The data set is a function; it must be a name or package.module:name"),
         ("mlp", {"recipe": {"epochs": 3}}, r"recipe is {'epochs': 3}; give a Recipe"),
@@ -120,6 +137,18 @@ def test_one_pattern_and_one_control_need_no_list():
 def test_what_would_be_ignored_or_fail_later_is_refused(network, more, sentence):
     with pytest.raises(InputError, match=sentence):
         check(network, **more)
+
+
+class Idle(Branching):
+    def __init__(self):
+        super().__init__()
+        self.idle = nn.Linear(2, 2)
+
+
+def test_notes_name_layers_that_no_gradient_reaches_and_milestones_that_never_come():
+    said = " ".join(SanityCheck.of(Idle, "digits", Recipe(epochs=8), **ONE).notes())
+    assert "No gradient reaches idle.weight, idle.bias: weight decay shrinks them nevertheless" in said
+    assert "never falls: the recipe's first milestone is epoch 80, and it ends after 8" in said
 
 
 def test_a_dotted_path_is_the_same_network_as_the_function():

@@ -131,7 +131,7 @@ class Evaluator:
         full = np.concatenate([points, points[-1:].repeat(self.pack - len(points), 0)])
         factors = torch.tensor(np.column_stack([np.ones(self.pack), full]), device=self.device)
         state = self.fixed | {
-            n: self._cast((factors @ parts.flatten(1)).view(self.pack, *parts.shape[1:]))
+            n: self._cast((factors @ parts.view(3, -1)).view(self.pack, *parts.shape[1:]))
             for n, parts in self.moving.items()
         }
         total = torch.zeros(self.pack, dtype=torch.float64, device=self.device)

@@ -12,12 +12,14 @@ import hashlib
 import importlib.util
 import inspect
 import math
+import random
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -144,6 +146,12 @@ def build(
             f"Network {name!r} has no argument 'width', so no small-dense (SDT) relative can be built; "
             "give its factory a 'width' or leave SDT out."
         )
+    usual = taken["width"].default if "width" in taken else 1
+    if isinstance(usual, int | float) and usual != 1:
+        raise InputError(
+            f"Network {name!r} has an argument 'width' that is {usual} by default. Here width is a factor on "
+            "every channel count, 1 for the network itself: let that argument mean this, or rename it."
+        )
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     missing = [
         n for n, p in taken.items() if p.default is p.empty and p.kind not in optional and n not in wanted
@@ -164,14 +172,36 @@ def build(
         raise NotBuilt(f"Network {name!r} cannot be built: {failed('its factory', error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"Network {name!r} returned {type(network).__name__}, not an nn.Module.")
-    lazy = [n for n, p in network.named_parameters() if is_lazy(p)]
-    require(
-        not lazy,
-        f"Network {name!r} has lazy layers, whose weights have no size before the first image "
-        f"({', '.join(lazy[:3])}): give their sizes. Its factory may take `size` and "
-        "`in_channels`, those of the images.",
-    )
+    if isinstance(network, torch.jit.ScriptModule | nn.DataParallel):
+        raise InputError(
+            f"Network {name!r} is scripted or wrapped ({type(network).__name__}): return the module itself."
+        )
+    _check_parameters(name, dict(network.named_parameters()))
     return network
+
+
+def _check_parameters(name: str, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Raise InputError for parameters that would not be trained as the network means it."""
+
+    def refuse(found: Iterable[str], sentence: str) -> None:
+        if names := ", ".join(list(found)[:3]):
+            raise InputError(f"Network {name!r} has {sentence.format(names)}")
+
+    refuse(
+        (n for n, p in parameters.items() if is_lazy(p)),
+        "lazy layers, whose weights have no size before the first image ({}): give their sizes. Its factory "
+        "may take `size` and `in_channels`, those of the images.",
+    )
+    refuse(
+        (n for n, p in parameters.items() if p.is_complex()),
+        "complex parameters ({}), and only real ones are trained: keep real and imaginary parts on a last "
+        "axis of two, and let the forward see it through torch.view_as_complex.",
+    )
+    refuse(
+        (n for n, p in parameters.items() if p._backward_hooks or p._post_accumulate_grad_hooks),
+        "hooks on the gradients of its parameters ({}), which would never be called: leave them out. To "
+        "freeze a parameter, give it requires_grad_(False).",
+    )
 
 
 def build_seeded(
@@ -183,13 +213,28 @@ def build_seeded(
     are float32 whatever torch's default is: draws of another dtype are other numbers.
     """
     usual = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed), torch.device("cpu"):
         torch.set_default_dtype(torch.float32)
         try:
             return build(name, num_classes, width, in_channels, size)
         finally:
             torch.set_default_dtype(usual)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The CPU's global generators, of torch, Python and NumPy, start from `seed` within, and are as before
+    after it."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # what others draw by
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def loaded(weights: Mapping[str, Tensor], name: str, **shape: Any) -> nn.Module:
@@ -217,7 +262,7 @@ def skeleton(
     A factory that reads values while it builds cannot be on the meta device; it is built for real.
     """
     try:
-        with torch.device("meta"), _NothingDrawn():
+        with seeded(0), torch.device("meta"), _NothingDrawn():
             return build(name, num_classes, width, in_channels, size)
     except NotBuilt:
         return build_seeded(0, name, num_classes, width, in_channels, size)

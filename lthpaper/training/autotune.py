@@ -230,7 +230,7 @@ def _first_steps(pack: Pack, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor
         pack.step = 0
         rows.append(pack.train_step(x, labels).clone())  # a recorded step writes the next losses there
     velocity = pack.optimizer.layout.views(pack.optimizer.velocity).values()
-    lengths = torch.stack([own.flatten(1).norm(dim=1) for own in velocity])
+    lengths = torch.stack([own.view(len(own), -1).norm(dim=1) for own in velocity])
     return torch.stack([*rows, lengths.norm(dim=0)])
 
 

@@ -49,31 +49,54 @@ def usual_form(device: torch.device) -> Form:
 @lru_cache(maxsize=16)
 def _pack_form(task: Task, factory: Callable, channels_last: bool) -> tuple[Program | OneByOne, str]:
     """factory: so that a redefined network is looked at again."""
-    shape = task.shape
-    network = networks.build_seeded(0, **shape)
-    example = torch.randn(
-        4, shape["in_channels"], shape["size"], shape["size"], generator=torch.Generator().manual_seed(0)
-    )
+    network, example = networks.build_seeded(0, **task.shape), _example(task)
+    alone, start = OneByOne(network), {n: t.clone() for n, t in networks.tensors(network).items()}
     try:
+        once, again = (alone(stack([start]), example[None], True, [0])[0] for _ in range(2))
+        made = networks.tensors(network).keys() - start.keys()
+        require(
+            not made,
+            f"Network {task.network!r} makes {', '.join(sorted(made)[:3])} in its first forward, too late to "
+            "be trained. Make all layers before. Its factory may take `size` and `in_channels`, those of the "
+            "images.",
+        )
         form = program(network, example, channels_last)
-        logits = form[0](stack([networks.tensors(network)]), example[None], False)[0]
+        logits = form[0](stack([start]), example[None], False)[0]
+    except InputError:
+        raise
     except Exception as error:  # whatever the network's own code raises
         raise InputError(
             f"Network {task.network!r} fails on a batch {tuple(example.shape)} of the images of {task.data}: "
-            f"{type(error).__name__}: {error}.{_grey(task)}"
+            f"{type(error).__name__}: {error}.{_grey(task, network, example)}"
         ) from error
     require(
-        tuple(logits.shape) == (4, shape["num_classes"]),
+        tuple(logits.shape) == (4, task.shape["num_classes"]),
         f"Network {task.network!r} gives {tuple(logits.shape)} on four images of {task.data}; "
-        f"expected logits {(4, shape['num_classes'])}.",
+        f"expected logits {(4, task.shape['num_classes'])}.",
+    )
+    require(
+        torch.allclose(once, again, equal_nan=True),
+        f"Network {task.network!r} gives other logits the second time, with the same weights, images and "
+        "seed, so a training would depend on what was computed before. What it remembers from one forward to "
+        "the next must be in buffers (register_buffer), what it draws must be from a global generator.",
     )
     return form
 
 
-def _grey(task: Task) -> str:
-    """A hint where a factory builds for colour images and the data's are of one channel, or of others."""
-    channels = task.shape["in_channels"]
+def _example(task: Task) -> torch.Tensor:
+    """Four images of seeded noise, of the data's shape."""
+    channels, size = task.shape["in_channels"], task.shape["size"]
+    return torch.randn(4, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def _grey(task: Task, network: torch.nn.Module, example: torch.Tensor) -> str:
+    """A hint where a network takes colour images, and the data's are of one channel, or of others."""
+    channels = example.shape[1]
     if channels == 3 or "in_channels" in inspect.signature(networks.factory(task.network)).parameters:
+        return ""
+    try:
+        network(example[:, :1].expand(-1, 3, -1, -1))
+    except Exception:  # its channels are not what is wrong
         return ""
     return (
         f" The images have {channels} channel{'s' * (channels != 1)}, and its factory takes no in_channels: "
@@ -134,3 +157,18 @@ def by_compiler(function: Callable, dynamic: bool | None = None) -> Callable:
 def why_not_stacked(task: Task) -> str:
     """Why networks of this task train one by one and not as packs; "" if they are stacked."""
     return pack_form(task, True)[1]
+
+
+def unreached(task: Task) -> list[str]:
+    """Trainable parameters that got no gradient from four images, neither in training nor in evaluation."""
+    network = networks.build_seeded(0, **task.shape)
+    state = stack([networks.tensors(network)])
+    left = [n for n, p in network.named_parameters() if p.requires_grad]
+    for training in (True, False):
+        logits = OneByOne(network)(
+            {n: t.requires_grad_(n in left) for n, t in state.items()}, _example(task)[None], training
+        )
+        if left and logits.requires_grad:
+            found = torch.autograd.grad(logits.sum(), [state[n] for n in left], allow_unused=True)
+            left = [n for n, gradient in zip(left, found, strict=True) if gradient is None]
+    return left

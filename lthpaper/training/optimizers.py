@@ -56,7 +56,7 @@ class Optimizer:
         self._corrections = torch.ones(2, dtype=flat.dtype, device=flat.device)
         self._owner = torch.empty_like(flat, dtype=torch.int32)  # run of every single weight
         for owner in layout.views(self._owner).values():
-            owner.flatten(1).copy_(torch.arange(len(owner))[:, None])
+            owner.view(len(owner), -1).copy_(torch.arange(len(owner))[:, None])
         self._decay: Tensor | None = None  # of every single weight, where it is not the same for all
         if not recipe.decay_norms:
             self._decay = torch.full_like(flat, recipe.weight_decay)
@@ -121,7 +121,7 @@ class Optimizer:
 
     def _clip(self) -> None:
         """torch.nn.utils.clip_grad_norm_ of each network on its own."""
-        each = [g.flatten(1).norm(dim=1) for g in self.layout.views(self.gradient).values()]
+        each = [g.view(len(g), -1).norm(dim=1) for g in self.layout.views(self.gradient).values()]
         norms = torch.stack(each, 1).norm(dim=1)  # (K, parameters) -> (K,)
         share = (self.recipe.clip / (norms + CLIP_EPS)).clamp(max=1)
         self.gradient.mul_(share.index_select(0, self._owner))

@@ -6,12 +6,15 @@ is (B, K·C, H, W), so that a convolution of the pack is one grouped convolution
 depend on who shares its pack. A network that cannot be stacked runs one by one behind the same call.
 """
 
+import copy
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
@@ -21,6 +24,7 @@ from lthpaper.training.stacked_forms import form_of
 from lthpaper.training.stacked_layers import Context, NotStackable, State
 from lthpaper.training.stacked_tokens import DRAWING
 
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")  # of a layer
 STREAMS = 16  # of networks in parallel; a larger pack shares them. torch has 32 in all
 
 
@@ -54,10 +58,7 @@ class Program:
     draws: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        try:
-            graph = fx.Tracer().trace(self.network)
-        except Exception as error:  # whatever a network's own code raises on a symbolic input
-            raise NotStackable(f"its forward cannot be traced ({error})") from error
+        graph = _traced(self.network)
         modules = dict(self.network.named_modules())
         images: set[fx.Node] = set()
         forms = {}
@@ -101,6 +102,43 @@ class Program:
         if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[0] != k:
             raise NotStackable("its output is not one vector of logits an image")
         return logits
+
+
+class _Tracer(fx.Tracer):
+    """A trace that fails where a graph would lose what the network's own code does.
+
+    Buffers are symbolic, so that no branch on one is decided, and no change of one made, while tracing.
+    """
+
+    proxy_buffer_attributes = True
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        if not torch.is_grad_enabled():
+            raise NotStackable("its forward switches gradients off")
+        return super().create_node(*args, **kwargs)
+
+
+def _traced(network: nn.Module) -> fx.Graph:
+    """The graph of a network's forward. Raises NotStackable if there is none that says all it does."""
+    if any(getattr(m, hooks) for m in network.modules() for hooks in HOOKS):
+        raise NotStackable("its layers have hooks")
+    cpu, next_draws = torch.device("cpu"), []
+    try:
+        for training in (True, False):  # what draws in the one may not draw in the other
+            with _seeded(0, cpu), torch.enable_grad():
+                graph = _Tracer().trace(copy.deepcopy(network).train(training))  # which it may change
+                next_draws.append(_draw())
+    except Exception as error:  # whatever a network's own code raises on a symbolic input
+        raise NotStackable(f"its forward cannot be traced ({error})") from error
+    with _seeded(0, cpu):
+        if set(next_draws) != {_draw()}:  # numbers, not tensors: the graph would hold these for ever
+            raise NotStackable("its forward draws at random")
+    return graph
+
+
+def _draw() -> tuple[float, float, float]:
+    """The next number of each global generator."""
+    return float(torch.rand(())), random.random(), float(np.random.random())  # noqa: NPY002
 
 
 def _filled(argument: Any, values: dict[int, Any]) -> Any:
@@ -205,11 +243,24 @@ class OneByOne:
         self.network.train(training)
         logits = []
         for i in range(x.shape[0]):
-            own = {name: state[kept][i] for name, kept in self.names.items()}
+            # copies, from addresses of their own: a network's bits do not depend on its slot, and a forward
+            # may write into its images
+            given, images = {kept: tensor[i].clone() for kept, tensor in state.items()}, x[i].clone()
+            own = {name: given[kept] for name, kept in self.names.items()}
             with _seeded(seeds[i] if seeds else 0, x.device):
                 # by all their names: torch would leave its tensors in a layer that stands in several places
-                found = torch.func.functional_call(self.network, own, (x[i],), tie_weights=False)
-                logits.append(found)
+                found = torch.func.functional_call(self.network, own, (images,), tie_weights=False)
+            with torch.no_grad():  # what it changed, or assigned anew: torch puts that into `own`
+                anew = {kept: own[n] for n, kept in self.names.items() if own[n] is not given[kept]}
+                for kept, tensor in (given | anew).items():
+                    state[kept][i].copy_(tensor)
+            if not isinstance(found, Tensor):
+                raise TypeError(
+                    f"it returns a {type(found).__name__}; its forward must return a tensor of logits "
+                    "(images, classes) and nothing else, in training too"
+                )
+            # squeeze() takes away the images' axis of a last test batch of one image
+            logits.append(found if training or found.ndim != 1 else found[None])
         return torch.stack(logits)
 
 
@@ -224,8 +275,7 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     in its forward must not depend on who trained before it."""
     on_gpu = device.type == "cuda"
     index = torch.cuda.current_device() if on_gpu and device.index is None else device.index
-    with torch.random.fork_rng(devices=[index] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
+    with torch.random.fork_rng(devices=[index] if on_gpu else []), networks.seeded(seed):
         if on_gpu:
             torch.cuda.default_generators[index].manual_seed(seed)
         yield
@@ -239,7 +289,7 @@ def program(
     example: a batch (B, C, H, W); the pack form must agree with the network itself on it, both in
     training and in evaluation, or it is not used. Raises what the network raises on its own.
     """
-    own = networks.tensors(network)
+    own = {n: _not_zero(t) for n, t in networks.tensors(network).items()}
     # two networks that differ: a pack form that mixes equal ones computes the same
     state = stack([own, {n: 1.1 * t if t.is_floating_point() else t for n, t in own.items()}])
     inputs = torch.stack([example, example.flip(-1)])
@@ -260,6 +310,14 @@ def program(
     except Exception as error:  # tied weights, an argument of an operation that is not known here, ...
         return alone, f"its pack form fails ({type(error).__name__}: {error})"
     return packed, ""
+
+
+def _not_zero(tensor: Tensor) -> Tensor:
+    """The tensor, or small numbers if it is zero throughout: a head that begins at zero, or a last norm of
+    each block, would hide whatever a pack form does before it."""
+    if not tensor.is_floating_point() or tensor.any():
+        return tensor
+    return 0.1 * torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0), dtype=tensor.dtype)
 
 
 @torch.no_grad()

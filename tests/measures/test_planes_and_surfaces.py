@@ -397,6 +397,24 @@ def test_a_network_that_cannot_be_stacked_has_the_same_losses(images: Sample):
         assert loss == pytest.approx(plain_loss(task, plane.at(*point), images), rel=1e-5)
 
 
+class Gated(Branching):
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.gate * super().forward(x)
+
+
+def test_a_line_moves_a_parameter_of_no_axes(images: Sample):
+    task = Task(f"{__name__}:Gated", "digits")
+    start = initial_weights(Run(task, Recipe()))
+    middle, end = (start | {"gate": torch.tensor(gate)} for gate in (2.0, 3.0))
+    found = line(task, start, end, 2, images, statistics="start")
+    expected = [plain_loss(task, weights, images) for weights in (start, middle, end)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def bowl(n: int = 61, ripple: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x² + 2y² on [-1, 1]², and a ripple of that height."""
     x = y = np.linspace(-1, 1, n)

@@ -1,9 +1,11 @@
 """The networks are those of Table 2; their draws are reproducible; their counts say what the paper says."""
 
+import random
 import subprocess
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -297,6 +299,39 @@ def test_a_network_of_one_s_own_is_counted_even_if_it_reads_values_while_it_buil
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def wide(num_classes: int = 10, width: int = 4) -> nn.Module:
+    return nn.Linear(width, num_classes)
+
+
+def scripted() -> nn.Module:
+    return torch.jit.script(nn.Linear(2, 2))
+
+
+def complex_numbers() -> nn.Module:
+    return nn.Linear(2, 2, dtype=torch.complex64)
+
+
+def hooked() -> nn.Module:
+    layer = nn.Linear(2, 2)
+    layer.weight.register_hook(lambda gradient: 0 * gradient)
+    return layer
+
+
+def by_numpy() -> nn.Module:
+    layer = nn.Linear(2, 2)
+    drawn = np.random.randn(2, 2)  # noqa: NPY002
+    layer.weight.data.copy_(torch.from_numpy(drawn + random.random()))
+    return layer
+
+
+def test_numpy_s_and_python_s_draws_are_the_seed_s_too():
+    before = random.getstate(), np.random.get_state()[2]  # noqa: NPY002
+    one, again, other = (networks.build_seeded(seed, f"{__name__}:by_numpy", 10).weight for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert (random.getstate(), np.random.get_state()[2]) == before  # noqa: NPY002
+
+
 @pytest.mark.parametrize(
     ("name", "width", "size", "said"),
     [
@@ -307,6 +342,10 @@ def test_a_network_of_one_s_own_is_counted_even_if_it_reads_values_while_it_buil
         (f"{__name__}:fixed", 0.5, 32, "no argument 'width'"),
         (f"{__name__}:needs_depth", 1.0, 32, "needs the argument depth"),
         (f"{__name__}:returns_nothing", 1.0, 32, "returned NoneType"),
+        (f"{__name__}:wide", 1.0, 32, "'width' that is 4 by default. Here width is a factor"),
+        (f"{__name__}:scripted", 1.0, 32, "scripted or wrapped .*: return the module itself"),
+        (f"{__name__}:complex_numbers", 1.0, 32, "complex parameters .weight, bias., and only real ones"),
+        (f"{__name__}:hooked", 1.0, 32, "hooks on the gradients of its parameters .weight., which"),
         (f"{__name__}:absent", 1.0, 32, "cannot be imported"),
     ],
 )

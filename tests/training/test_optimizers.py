@@ -87,6 +87,26 @@ def test_a_gradient_is_clipped_by_its_own_network_s_norm_and_never_by_a_neighbou
         assert float(moved.norm()) == pytest.approx(run.recipe.lr * 1e-3, rel=1e-2)
 
 
+class Gated(nn.Module):
+    """A gate of no axes."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 8), nn.Linear(8, num_classes)
+        self.gate = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.last(self.gate * self.first(x.flatten(1)))
+
+
+def test_a_parameter_of_no_axes_is_trained_and_clipped():
+    recipe = SGD.with_(epochs=1, milestones=(), clip=0.1, precision="fp64")
+    runs = [pretraining(Task(f"{__name__}:Gated", "digits"), recipe, seed) for seed in (0, 1)]
+    for run, result in zip(runs, train(runs, FEW), strict=True):
+        _, trained = plain_training(run, initial_weights(run), None, FEW)
+        torch.testing.assert_close(result.weights["gate"], trained.gate.detach())
+
+
 def test_a_gradient_below_the_limit_is_left_alone():
     (plain,) = train([pretraining(TASK, SGD, 0)], FEW)
     (clipped,) = train([pretraining(TASK, SGD.with_(clip=1e6), 0)], FEW)

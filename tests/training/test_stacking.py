@@ -1,6 +1,7 @@
 """K networks as one program compute what each computes alone; what cannot be stacked still trains right."""
 
 import math
+import random
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from plain_loop import few_digits, plain_training
+from plain_loop import few_digits, plain_training, same_bits
 from torch import nn
 
 from lthpaper import networks
@@ -195,6 +196,15 @@ class Repeated(nn.Module):
         return self.last(x)
 
 
+class Odd(nn.Sequential):
+    """Layers that no pack form has, whose weights begin anywhere in a pack's memory."""
+
+    def __init__(self, num_classes=10):
+        first = nn.Conv2d(1, 7, 3), nn.InstanceNorm2d(7, affine=True), nn.PReLU()
+        last = nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(7, num_classes)
+        super().__init__(*first, nn.Conv2d(7, 7, 3, groups=7), nn.BatchNorm2d(7), *last)
+
+
 class Squeezed(nn.Module):
     def __init__(self, num_classes):
         super().__init__()
@@ -202,6 +212,94 @@ class Squeezed(nn.Module):
 
     def forward(self, x):
         return self.last(x.flatten(1)).squeeze()
+
+
+class WithoutGradients(Own):
+    def forward(self, x):
+        with torch.no_grad():
+            target = self.hidden(x)
+        return self.last(F.relu(self.hidden(x)) + target)
+
+
+class Averaging(Own):
+    """Assigns its buffer anew."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__(num_classes)
+        self.register_buffer("mean", torch.zeros(24))
+
+    def forward(self, x):
+        hidden = self.hidden(x)
+        if self.training:
+            self.mean = 0.5 * self.mean + 0.5 * hidden.detach().mean(0)
+        return self.last(hidden - self.mean)
+
+
+class Counting(Own):
+    """Decides on a buffer that it counts in."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__(num_classes)
+        self.register_buffer("steps", torch.tensor(0))
+
+    def forward(self, x):
+        if self.training:
+            self.steps += 1
+        return super().forward(2 * x if int(self.steps) > 3 else x)
+
+
+class ZeroHead(Branching):
+    """Begins with logits of zero, in whatever way they are computed."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__(num_classes)
+        nn.init.zeros_(self.last.weight), nn.init.zeros_(self.last.bias)
+
+
+class InPlace(Own):
+    def forward(self, x):
+        x.sub_(0.5)
+        return super().forward(x)
+
+
+class Hooked(Own):
+    """Its gradient is turned round between two layers."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__(num_classes)
+        self.third.register_full_backward_hook(lambda layer, inputs, outputs: (-inputs[0],))
+
+
+class Skipping(Own):
+    """Stochastic depth by numbers of Python's. It draws in training alone, and rarely skips."""
+
+    def forward(self, x):
+        if self.training:
+            drawn = torch.rand(1).item(), random.random(), np.random.random()  # noqa: NPY002
+            x = 0 * x if min(drawn) < 0.05 else x
+        return super().forward(x)
+
+
+class Remembering(Own):
+    """Counts in a number of Python's."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(self.calls * x)
+
+
+class Late(Own):
+    def forward(self, x):
+        if not hasattr(self, "later"):
+            self.later = nn.Linear(10, 10)
+        return self.later(super().forward(x))
+
+
+class Auxiliary(Own):
+    def forward(self, x):
+        return (super().forward(x), x) if self.training else super().forward(x)
 
 
 def own(kind: type) -> Task:
@@ -214,6 +312,13 @@ ONE_BY_ONE = {
     Tied: "fails",
     Branching: "something else",
     Constant: "neither a parameter nor a buffer",
+    WithoutGradients: "switches gradients off",
+    Averaging: "something else",
+    Counting: "cannot be traced",
+    ZeroHead: "something else",
+    InPlace: "no pack form of sub_",
+    Hooked: "hooks",
+    Skipping: "draws at random",
 }
 
 
@@ -225,7 +330,7 @@ def test_networks_of_ones_own_train_as_their_plain_loop_stacked_or_not(kind):
         assert (STACKED | ONE_BY_ONE)[kind] in result.packed
         assert bool(result.packed) == (kind in ONE_BY_ONE)
         assert math.isfinite(result.curves["train_loss"][-1])
-        if kind in (Dropping, Noisy):  # the plain loop would draw from the global generator
+        if kind in (Dropping, Noisy, Skipping):  # the plain loop would draw from the global generator
             continue
         network = kind()
         network.load_state_dict(initial_weights(run), strict=False)
@@ -242,6 +347,18 @@ def test_a_last_batch_of_one_image_whose_logits_lose_an_axis_is_refused():
         list(train([run], FEW))
 
 
+def test_a_last_test_batch_of_one_image_whose_logits_lose_an_axis_is_tested(monkeypatch):
+    monkeypatch.setattr("lthpaper.training.batches.EVALUATION_BATCH", 19)
+    (result,) = train([pretraining(own(Squeezed), RECIPE, 0)], FEW)
+    assert math.isfinite(result.curves["test_loss"][-1])
+
+
+def test_alone_and_one_by_one_in_a_pack_a_network_has_the_same_bits_whatever_its_layers_sizes():
+    runs = [pretraining(own(Odd), RECIPE, seed) for seed in range(3)]
+    together = list(train(runs, FEW))
+    assert all(same_bits(next(train([run], FEW)), one) for run, one in zip(runs, together, strict=True))
+
+
 def test_frozen_parameters_stay_as_they_are():
     (result,) = train([pretraining(own(Frozen), RECIPE, 4)], FEW)
     begin = initial_weights(pretraining(own(Frozen), RECIPE, 4))
@@ -249,7 +366,7 @@ def test_frozen_parameters_stay_as_they_are():
     assert not torch.equal(result.weights["second.weight"], begin["second.weight"])
 
 
-@pytest.mark.parametrize("kind", [Dropping, Noisy])
+@pytest.mark.parametrize("kind", [Dropping, Noisy, Skipping])
 def test_a_network_that_draws_in_its_forward_depends_on_its_runs_seed_alone(kind):
     runs = [pretraining(own(kind), RECIPE, seed) for seed in range(3)]
     before = torch.get_rng_state()
@@ -286,7 +403,13 @@ def test_the_form_of_a_pack_does_not_depend_on_the_weights_in_it():
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [(Raising, "fails on a batch.*no such layer"), (Headless, r"gives \(4, 24\).*\(4, 10\)")],
+    [
+        (Raising, "fails on a batch.*no such layer"),
+        (Headless, r"gives \(4, 24\).*\(4, 10\)"),
+        (Remembering, "other logits the second time"),
+        (Late, "makes later.bias, later.weight in its first forward"),
+        (Auxiliary, r"it returns a tuple; its forward must return a tensor of logits .*, in training too\.$"),
+    ],
 )
 def test_a_network_that_cannot_take_the_images_is_named(kind, said):
     with pytest.raises(InputError, match=said):
