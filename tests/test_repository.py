@@ -1,7 +1,9 @@
 """What a repository is expected to bring: CI, hooks, issue forms and metadata that agree with the project."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,21 @@ def test_the_hooks_use_the_versions_of_the_lock():
     wanted = {pin for hook in local["hooks"] for pin in hook["additional_dependencies"]}
     assert {pin.partition("==")[0] for pin in wanted} == {"ruff", "nbstripout", "import-linter"}
     assert wanted <= pins
+
+
+def test_a_gpu_trains_the_desktop_scale_apart_from_what_is_published(tmp_path):
+    """A published run has no weights: one that was trained again for them, and one that was not, do not mix."""
+    python, said = tmp_path / "python", tmp_path / "said"
+    python.write_text(f'#!/bin/bash\necho "$PWD $*" >>{said}\n')
+    python.chmod(0o755)
+    asked = {"PYTHON": python, "OUT": tmp_path / "out", "STAGES": "desktop", "DESKTOP": "fig1", "DEVICE": "cpu"}
+    subprocess.run([ROOT / ".ci" / "gpu"], env=os.environ | asked, check=True, capture_output=True)
+    run, export = (line.split() for line in said.read_text().splitlines())
+    assert run[1:6] == ["-m", "lthpaper", "run", "fig1", "--scale"]
+    assert export[1:5] == ["-m", "lthpaper", "results", "export"]
+    assert (ROOT / "results").is_dir()
+    assert not (Path(run[0]) / "results").exists()
+    assert run[run.index("--store") + 1] == export[export.index("--store") + 1] == str(tmp_path / "out" / "store")
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda p: p.stem)
