@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from lthpaper.figures import FIGURES
+from lthpaper.measures import contours
 from lthpaper.runs import at_initialisation as masks_of
 from lthpaper.runs import controls as runs_of
+from lthpaper.runs import experiments
 from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
@@ -131,6 +134,43 @@ def test_nearly_all_that_places_of_theta_0_cost_at_0_005_is_norms():
     assert (matched["difference"].to_numpy() > plain["difference"].to_numpy()).all()
     assert matched["difference"].min() > -1.6
     assert ((matched["low"] <= 0) & (matched["high"] >= 0)).sum() == 9
+
+
+def paired(a, b, unit=1.0):
+    """ "+3.5 (+2.9 … +4.2)" of two series by seed, in points; in percent with a unit."""
+    d = (a - b).dropna() * unit
+    assert len(d) == 10
+    half = stats.t.ppf(0.975, 9) * d.std() / 10**0.5
+    numbers = [f"{x:+.{1 if unit == 1 else 0}f}" for x in (d.mean(), d.mean() - half, d.mean() + half)]
+    return f"{numbers[0]} ({numbers[1]} … {numbers[2]})".replace("-", "−")
+
+
+def test_statements_beside_the_fourteen_claims_are_as_the_page_says():
+    said = " ".join(TEXT.partition("## What the text states")[2].split())
+    lt = table(experiments.trials("fig1", LAPTOP), PUBLISHED).query("setting == 'LT-IMP'")
+    for _, rows in lt.groupby("sparsity"):
+        by = {at: found.set_index("seed")["accuracy"] for at, found in rows.groupby(["epochs", "lr"])}
+        assert paired(by[160, 0.1], by[78, 0.005]) in said
+    with_, without = (
+        contours.numbers(contours.measure(experiments.trials(name, LAPTOP), PUBLISHED, LAPTOP))
+        for name in ("fig4", "fig5")
+    )
+    of = [
+        {at: rows.set_index("seed") for at, rows in found.groupby(["setting", "lr"])}
+        for found in (with_, without)
+    ]
+    for setting in ("LT-IMP", "LT-OMP"):
+        for found in of:
+            small, large = (found[setting, lr]["basin_relative"] for lr in (0.01, 0.1))
+            assert paired(small, large, 200 / (small.mean() + large.mean())) in said
+        for lr in (0.01, 0.1):
+            a, b = (found[setting, lr]["roughness"] for found in of)
+            assert paired(b, a, 200 / (a.mean() + b.mean())) in said
+    prizes = FIGURES["appendix-f"].trials(LAPTOP)
+    judged = tickets.verdicts(table(prizes, PUBLISHED))["verdict"]
+    (prize,) = (v for v in judged if v.kind == tickets.SECONDARY)
+    about = (prize.network, prize.pruning, round(prize.sparsity, 3), prize.lrs)
+    assert about == ("vgg-small", "OMP", 0.914, (0.1,))
 
 
 PHOTOGRAPHS = scale("desktop", experiments="resnet20/cifar10-16", controls="LT@RRnorms")

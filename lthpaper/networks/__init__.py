@@ -276,7 +276,7 @@ def scaled(channels: int, width: float) -> int:
 
 
 def he_fan_out(network: nn.Module) -> None:
-    """Draw every convolution from N(0, 2 / fan_out) (He et al. 2015), as the authors' code does."""
+    """Draw every convolution from N(0, 2 / fan_out) (He et al. 2015), as the authors' CIFAR code does."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -39,9 +39,9 @@ FOLLOW_UPS = (
     ),
     Claim(
         "F7",
-        "A subnetwork matches the dense network where training is stable to the order of the data, "
-        "and only there.",
-        "Frankle et al. 2020, arXiv 1912.05671",
+        "A subnetwork matches the dense network where the dense network's training is stable to the "
+        "order of the data, and only there.",
+        "after Frankle et al. 2020, arXiv 1912.05671",
     ),
     Claim(
         "F8",

@@ -38,8 +38,9 @@ def layers(network: nn.Module) -> tuple[str, ...]:
 def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Names of the prunable parameters, in the network's order.
 
-    Without patterns: all `layers` but the first and the last, as in the authors' code (never a bias or a
-    batch-norm), and but those that share a weight with either. With patterns (shell style,
+    Without patterns: all `layers` but the first and the last (never a bias or a batch-norm), and but those
+    that share a weight with either. The authors' code has the same rule, but leaves out the 1×1 shortcuts of
+    its ResNet-32; here shortcuts are prunable in every network (ours). With patterns (shell style,
     `blocks.*.weight`): those that match one. A weight that several layers share has the name of the first.
     Raises InputError if nothing is left to prune, or a weight is no parameter.
     """

@@ -99,7 +99,7 @@ def test_figure_6_is_at_0_832_on_networks_of_the_experiments():
 def test_learning_rates_drop_after_half_and_three_quarters_or_two_thirds_and_five_sixths():
     assert CIFAR.milestones == (CIFAR.epochs / 2, CIFAR.epochs * 3 / 4)
     assert INSUFFICIENT.milestones == (INSUFFICIENT.epochs * 2 / 3, INSUFFICIENT.epochs * 5 / 6)
-    assert "milestones" in INSUFFICIENT.ours
+    assert INSUFFICIENT.ours == ("batch_size", "milestones")
     assert IMAGENET.weight_decay == 2.0**-15
 
 

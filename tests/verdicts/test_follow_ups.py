@@ -92,6 +92,7 @@ def test_stability_predicts_where_a_subnetwork_matches(stable_rates, matching_ra
     found = judged("F7", rows("pretraining", dense), rows("LT-IMP", lt, S8), barriers=barriers)
     assert found.status == status
     assert len(found.parts) == len(rates)
+    assert "the subnetwork's own stability, which was not measured" in found.sentence
 
 
 def test_norms_hide_part_of_a_ticket_at_small_rates_alone():

@@ -33,10 +33,12 @@ from lthpaper.verdicts.claims.results import Results
 
 CLAIMS = {claim.id: claim for claim in FOLLOW_UPS}
 NARROW = "The claim is about wide networks; that a narrow one falls short does not refute it."
+DENSE = "Frankle et al. 2020 state it of the subnetwork's own stability, which was not measured."
 
 
 def claim_f1(results: Results) -> Outcome:
-    """No rule that sees data or weights at initialisation is clearly better than random-erk."""
+    """No rule that sees data or weights at initialisation is clearly better than random-erk, whose shares of
+    the layers stand for Su's smart ratios (ours)."""
     parts = [
         _part(results, s, f"LT-{name}", NOT_ABOVE, "random-erk", gap(results.scale.data))
         for s in _sparsities(results, *(f"LT-{name}" for name in AT_THETA0))
@@ -97,9 +99,11 @@ def claim_f6(results: Results) -> Outcome:
 
 
 def claim_f7(results: Results) -> Outcome:
-    """At each learning rate: where training from θ0 is stable, LT-IMP is as good as pretraining at that rate,
-    and where not, it is below by more than "similar". Stable: the mean barrier of the test error is below 2
-    points (results.barriers; a barrier's own uncertainty is not counted)."""
+    """At each learning rate: where pretraining from θ0 is stable, LT-IMP is as good as pretraining there, and
+    where not, it is below by more than "similar". Stable: the mean barrier of the test error is below 2
+    points (results.barriers; a barrier's own uncertainty is not counted).
+
+    The source asks whether the subnetwork's own training is stable; the dense network's stands for it."""
     parts = []
     barriers = results.barriers
     of_start = barriers[barriers["k"] == 0] if len(barriers) else barriers
@@ -110,7 +114,7 @@ def claim_f7(results: Results) -> Outcome:
             label = f"LT-IMP − pretraining, {'stable' if stable else 'not stable'}"
             margin = -similar(results.scale.data)
             parts.append(_part(results, s, "LT-IMP", relation, "pretraining", margin, (lr,), label))
-    return _outcome("F7", parts)
+    return _outcome("F7", parts, DENSE)
 
 
 def claim_f8(results: Results) -> Outcome:
