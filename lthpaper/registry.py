@@ -11,10 +11,14 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """What the modules of a package have registered; each module is imported once, when first needed."""
+    """What the modules of a package have registered; each module is imported once, when first needed.
 
-    def __init__(self, what: str, package: str):
+    own: what a name of one's own, outside the package, looks like.
+    """
+
+    def __init__(self, what: str, package: str, own: str = ""):
         self.what, self.package = what, package
+        self.own = f"; one of your own is {own}" if own else ""
         self._things: dict[str, T] = {}
         self._complete = False
 
@@ -48,7 +52,8 @@ class Registry(Mapping[str, T], Generic[T]):
         things = self._discover()
         if name not in things:
             hint = suggestion(name, things)
-            raise InputError(f"Unknown {self.what} {name!r}.{hint} Known: {', '.join(sorted(things))}.")
+            known = ", ".join(sorted(things)) + self.own
+            raise InputError(f"Unknown {self.what} {name!r}.{hint} Known: {known}.")
         return things[name]
 
     def __contains__(self, name: object) -> bool:

@@ -110,6 +110,7 @@ def test_one_pattern_and_one_control_need_no_list():
     ("network", "more", "sentence"),
     [
         (None, {}, "The network is None; it must be a name"),
+        ("mlp", {"data": perceptron}, "The data set is a function; it must be a name or package.module:name"),
         ("mlp", {"recipe": {"epochs": 3}}, r"recipe is {'epochs': 3}; give a Recipe"),
         ("mlp", {"recipe": RECIPE, "epochs": 60}, "epochs would have no effect beside recipe"),
         ("mlp", {"workers": -1}, "The number of workers is -1"),

@@ -121,6 +121,7 @@ def test_the_alternative_text_says_what_the_table_says(drawn):
     best = drawn.table.loc[drawn.table["setting"] == "pretraining", "accuracy"].iloc[0]
     assert f"pretraining {best:.1f} % (learning rate 0.1)" in said
     assert alternative("Mine", drawn.table.assign(accuracy=float("nan"))).endswith("Nothing has run yet.")
+    assert alternative("Sketches", drawn.table[:0]) == "Sketches."  # there is nothing to run
 
 
 def test_the_hash_of_the_runs_changes_with_any_of_them(drawn, tmp_path):
@@ -197,6 +198,9 @@ def test_without_training_nothing_is_trained_or_timed_and_the_figure_shows_what_
     pyplot.close(page.draw())
     assert not page.store.folder.exists()
     assert "nothing to see yet" in str(page.findings())
+    assert "lthpaper plan" not in str(page.findings())  # it would need these changes, too
+    whole = study("fig1", "smoke", **places, train=False)
+    assert "`lthpaper plan fig1 --scale smoke` says what the others take" in str(whole.findings())
 
 
 def test_the_table_is_read_anew_after_training(tmp_path):
@@ -234,10 +238,11 @@ def test_findings_are_the_claims_of_the_figure_with_their_evidence(drawn):
     said = drawn.findings()
     heads = [finding.head for finding in said]
     assert heads[0] == "3 of 3 runs are in the store, of 1 seed."
-    ran = [head.split(",")[0] for head in heads[1:]]  # 1 and 2 ask for other learning rates and sparsities
+    assert "on this figure's runs alone" in heads[1]  # with fewer comparisons than on the board
+    ran = [head.split(",")[0] for head in heads[2:]]  # 1 and 2 ask for other learning rates and sparsities
     assert ran == ["Claim 3", "Claim 4"]
-    assert all("comparison" in finding.sentence and finding.details for finding in said[1:])
-    assert said._repr_html_().count("<details>") == len(said) - 1
+    assert all("comparison" in finding.sentence and finding.details for finding in said[2:])
+    assert said._repr_html_().count("<details>") == len(said) - 2
 
 
 def test_controls_masks_get_no_verdict_of_a_ticket(tmp_path):

@@ -3,10 +3,9 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from lthpaper.cli import terminal
-from lthpaper.cli.options import Changes, DataFolder, ScaleName, StoreFolder, fields, store_at
+from lthpaper.cli.options import Changes, DataFolder, ScaleName, StoreFolder, existing, fields
 
 console = terminal.console()
 
@@ -26,12 +25,12 @@ def claims(
     from lthpaper.verdicts import claims as board
 
     chosen = scale_of(scale, **fields(changes))
-    found = board.scoreboard(chosen, store_at(store), locations.data_folder(data), surfaces)
-    shown = found[["claim", "words", "status", "by the means", "ours", "paper", "tried on"]]
-    table = Table(*shown.columns, show_lines=True)
-    for row in shown.itertuples(index=False):
-        if row.claim == next(iter(board.FOLLOW_UPS)):
-            table.add_section()
-            table.add_row("", "follow-ups: what later work states (source under “paper”)")
-        table.add_row(*("" if value is None else str(value) for value in row))
-    console.print(table, soft_wrap=False)  # as wide as the terminal
+    found = board.scoreboard(chosen, existing(store), locations.data_folder(data), surfaces)
+    for row in found.to_dict("records"):
+        if row["claim"] == next(iter(board.FOLLOW_UPS)):
+            console.print("\nWhat later work states (its source under “paper”)\n")
+        means = "" if row["by the means"] == row["status"] else f" (by the means {row['by the means']})"
+        console.print(f"{row['claim']}  {row['words']}: {row['status']}{means}")
+        for what in ("ours", "paper", "tried on"):
+            if row[what]:
+                console.print(f"    {what}: {row[what]}")

@@ -21,6 +21,7 @@ from lthpaper.cli.options import (
     ScaleName,
     StoreFolder,
     TimeLimit,
+    existing,
     fields,
     studies_of,
     time_left,
@@ -104,19 +105,29 @@ def draw(
     jobs: int,
     out: str = "",
     notebooks: str = "",
+    again: str = "",
 ) -> Batch:
     """Train what figures lack, as one plan, and execute their notebooks; say how each ended.
 
-    The arguments are the options of `figures`. Raises InputError for an unknown figure, parameter or value.
+    The arguments are the options of `figures`; again: the command that makes all of it anew, where it is
+    another. Raises InputError for an unknown figure, parameter or value.
     """
     from lthpaper import locations
     from lthpaper.report import notebooks as batch
     from lthpaper.sweep.plan import worker_count
 
     time_left(time_limit)  # refused before anything else
+    locations.device(device)
+    existing(store, train)
     chosen = batch.select(names or [], Path(notebooks) if notebooks else locations.notebook_folder())
     given = fields(changes)
-    checked = {name: batch.checked(path, given) for name, path in chosen.items()}
+    if not train:
+        trains = [name for name, path in chosen.items() if "train" not in batch.parameters(path)]
+        if trains:
+            console.print(f"Left out, since these notebooks always train: {', '.join(trains)}")
+        chosen = {name: path for name, path in chosen.items() if name not in trains}
+    hint = "" if names else " Without names all notebooks take it: name the figures to change."
+    checked = {name: batch.checked(path, given, hint) for name, path in chosen.items()}
     changes_of_scale, own = parted(scale, given)
     folder = locations.figures_folder(scale, out, own)
     fixed: dict[str, object] = {
@@ -128,10 +139,6 @@ def draw(
     if train:
         _train(chosen, scale, changes_of_scale, store, data, device, time_limit)
     else:
-        trains = [name for name, path in chosen.items() if "train" not in batch.parameters(path)]
-        if trains:
-            console.print(f"Left out, since these notebooks always train: {', '.join(trains)}")
-        chosen = {name: path for name, path in chosen.items() if name not in trains}
         fixed |= {"train": False}
     if time_left(time_limit) == 0:
         raise Unfinished(
@@ -148,12 +155,13 @@ def draw(
     except KeyboardInterrupt:
         done = f"{len(outcomes)} of {len(chosen)} notebooks are executed"
         raise Unfinished(f"Stopped, since SIGINT asked for it: {done}.") from None
-    options = {"--store": store, "--data": data, "--out": out, "--notebooks": notebooks}
-    options |= {"--time-limit": time_limit}
-    again = ["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))]
-    again += [word for option, value in options.items() if value for word in (option, value)]
-    again += [] if train else ["--no-train"]
-    _report(outcomes, again if device == "auto" else [*again, "--device", device])
+    places = {"--store": store, "--data": data, "--out": out, "--notebooks": notebooks}
+    places |= {"--time-limit": time_limit}
+    options = ["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))]
+    options += [word for option, value in places.items() if value for word in (option, value)]
+    options += [] if train else ["--no-train"]
+    options += [] if device == "auto" else ["--device", device]
+    _report(outcomes, again, options)
     order = list(chosen)
     return Batch(sorted(outcomes, key=lambda o: order.index(o.name)), folder, changes_of_scale)
 
@@ -191,15 +199,20 @@ def _train(
         execute(runs, *where, keep=keep, time_limit=left, signals=True, curve_points=points)
 
 
-def _report(outcomes: list[Any], options: list[str]) -> None:
-    """A table of what failed: notebook, cell, exception, where to look; below it how to rerun each."""
+def _report(outcomes: list[Any], again: str, options: list[str]) -> None:
+    """A table of what failed: notebook, cell, exception; below it where to look, and how to rerun each, or
+    with `again` all."""
     failed = [outcome for outcome in outcomes if outcome.error]
     if not failed:
         return
-    table = Table("notebook", "cell", "exception", "executed notebook")
+    table = Table("notebook", "cell", "exception")
     for outcome in failed:
-        table.add_row(outcome.name, outcome.cell, outcome.error[:300], str(outcome.executed))
+        table.add_row(outcome.name, outcome.cell, outcome.error[:300])
     console.print(table)
-    console.print("Run again with")  # not in the table: a wrapped command cannot be copied
+    console.print("The executed notebooks, each with its traceback")  # a wrapped path cannot be copied
     for outcome in failed:
-        console.print(f"  {shlex.join(['lthpaper', 'figures', outcome.name, *options])}", soft_wrap=True)
+        console.print(f"  {outcome.executed}", soft_wrap=True)
+    each = (shlex.join(["lthpaper", "figures", outcome.name, *options]) for outcome in failed)
+    console.print("Run again with")
+    for command in [again] if again else each:
+        console.print(f"  {command}", soft_wrap=True)

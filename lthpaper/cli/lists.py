@@ -122,7 +122,9 @@ def _list_runs(folder: str) -> None:
             table.add_row(r.name, setting(r), *values, f"{result.accuracy:.2f}")
     else:
         columns = ("network", "data", "T", "setting", "runs", "lr", "sparsity", "seeds")
-        table = Table(*columns, box=None, padding=(0, 1, 0, 0))  # within 80 columns
+        table = Table(box=None, padding=(0, 1, 0, 0))  # within 80 columns
+        for column in columns:
+            table.add_column(column, overflow="fold")
         groups: dict[tuple[str, str, int, str], list[Result]] = {}
         for result in results:
             r = result.run

@@ -165,6 +165,16 @@ def store_at(folder: str) -> "Store":
     return open_store(folder)
 
 
+def existing(folder: str, train: bool = False) -> "Store":
+    """The same, for what only reads it unless it trains. Raises InputError if `--store` names none."""
+    store = store_at(folder)
+    require(
+        train or not folder or store.folder.is_dir(),
+        f"There is no store {store.folder}; `lthpaper run` makes one, --store names one.",
+    )
+    return store
+
+
 def time_left(limit: str) -> float | None:
     """Seconds that are left of a time limit; None without one. Raises InputError if it is not a time."""
     return max(0.0, seconds(limit) - (time.time() - BEGAN)) if limit else None

@@ -1,5 +1,7 @@
 """`lthpaper report`: figures, tables and the scoreboard as one HTML file to send to a colleague."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +60,7 @@ def report(
     path = locations.home() / (out or Path("runs/reports") / f"{locations.changed(scale, own)}.html")
     one_page.check_target(path)
     options = {"store": store, "data": data, "device": device, "notebooks": notebooks}
+    options["again"] = shlex.join(["lthpaper", *sys.argv[1:]])
     batch = draw(names, scale, changes, time_limit="", train=train, jobs=jobs, **options)
     text = report_of(batch.outcomes, scale, batch.fields, batch.folder, store_at(store), data)
     one_page.write(path, text)

@@ -84,6 +84,10 @@ class Images:
             if not labels.is_floating_point():  # `check` reports those
                 labels = labels.to(torch.int64)
             object.__setattr__(self, name, labels)
+        require(
+            hasattr(self.classes, "__len__"),
+            f"classes of these images is {self.classes!r}; it must be the names of the classes.",
+        )
 
     def chosen(self, index: Tensor) -> "Images":
         """The same test images, and only these training images."""
@@ -136,7 +140,7 @@ class Source:
     download: Callable[[Path], None] | None = None
 
 
-SOURCES: Registry[Source] = Registry("data set", "lthpaper.data")
+SOURCES: Registry[Source] = Registry("data set", "lthpaper.data", "package.module:name")
 
 
 def register(
@@ -171,6 +175,10 @@ def card(name: str) -> Card:
 def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
     """Raise InputError unless images, labels and classes have the number and type that the card says."""
     where = f"{name} ({images.origin}, below {root})"
+    wrong = "All images must be as its card says; a function's card is that of its training images."
+    if ":" not in name:
+        get = "replace it, or make it a custom data set (data/README.md)"
+        wrong = f"The copy is incomplete or another data set: {get}."
     parts = {
         "training": (images.train, images.train_labels, about.train),
         "test": (images.test, images.test_labels, about.test),
@@ -183,13 +191,16 @@ def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
         if not isinstance(pixels, Tensor):
             require(
                 len(pixels) == count,
-                f"{where} has {len(pixels):,} {part} images; expected {count:,}. The copy is incomplete or "
-                "another data set: replace it, or make it a custom data set (data/README.md).",
+                f"{where} has {len(pixels):,} {part} images; expected {count:,}. {wrong}",
+            )
+            require(
+                about.channels in (1, 3),
+                f"The card of {name} has {about.channels} channels; images in files are read with 3 or 1.",
             )
         elif tuple(pixels.shape) != expected or pixels.dtype != torch.uint8:
             raise InputError(
                 f"The {part} images of {where} are {pixels.dtype} {tuple(pixels.shape)}; expected uint8 "
-                f"{expected}. The copy is incomplete or another data set: replace it."
+                f"{expected}. {wrong}"
             )
         if labels.shape != (count,) or labels.dtype != torch.int64:
             raise InputError(
@@ -258,9 +269,10 @@ def load(
 
 
 def look_for(name: str, root: str | Path | None = None) -> None:
-    """Raise InputError, as `load` does, unless the data set is there; decodes no image."""
+    """Raise InputError, as `load` does, unless the data set is there and whole; decodes no photograph."""
     root = locations.data_folder(root).resolve()
-    source(name, root).load(root)
+    found = source(name, root)
+    check(name, found.card, found.load(root), root)
 
 
 def download(name: str, root: str | Path | None = None) -> None:

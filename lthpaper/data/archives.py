@@ -1,14 +1,18 @@
 """Download and unpack published files: whole or not at all, and verified before anything in them is read."""
 
 import hashlib
-import os
 import shutil
 import tarfile
 import tempfile
 import urllib.request
+import uuid
 from collections.abc import Collection
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+from tqdm.auto import tqdm
 
 from lthpaper.errors import InputError
 
@@ -38,11 +42,16 @@ def download(url: str, path: Path, checksum: str) -> None:
     """
     if path.is_file() and md5(path) == checksum:
         return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")  # the folder may be shared by machines
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as source, open(part, "wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as source:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            size = getattr(source, "length", None)
+            bar = {"total": size, "desc": path.name, "disable": None, "leave": False}
+            with open(part, "wb") as target, tqdm.wrapattr(source, "read", **bar) as shown:
+                shutil.copyfileobj(shown, target, 1 << 20)
+            if getattr(source, "length", None):  # what is still to come
+                raise OSError(f"the connection ended after {part.stat().st_size:,} of {size:,} bytes")
         found = md5(part)
         if found != checksum:
             raise InputError(
@@ -50,12 +59,14 @@ def download(url: str, path: Path, checksum: str) -> None:
                 f"it by other means to {path}."
             )
         part.replace(path)
-    except OSError as error:  # URLError and time-outs are OSErrors
+    except (OSError, HTTPException) as error:  # URLError and time-outs are OSErrors
+        said = str(error).strip() or type(error).__name__
         raise InputError(
-            f"{url} could not be downloaded to {path} ({error}); fetch it by other means."
+            f"{url} could not be downloaded to {path} ({said}); try again or fetch it by other means."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def extract(archive: Path, checksum: str, folder: str, files: Collection[str]) -> None:

@@ -66,14 +66,19 @@ def read_idx(path: Path, md5: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy())
 
 
+def lacking(folder: Path) -> list[str]:
+    """Which of the four files are not in a folder, neither unpacked nor as .gz."""
+    return [n for n in MD5 if not ((folder / n).is_file() or (folder / f"{n}.gz").is_file())]
+
+
 def from_folder(folder: Path, md5: Mapping[str, str] = MD5) -> Images:
     """Read the four files of a folder; an unpacked file is preferred to its .gz. md5: of the unpacked files,
     in the order training images, labels, test images, labels. Raises InputError if one is missing or damaged.
     """
-    parts = []
+    parts, get = [], f"Put it there or set {DOWNLOAD}=1"
     for name, checksum in md5.items():
         paths = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-        require(bool(paths), f"{folder} lacks {name}.gz; it holds {contents(folder)}. Put it there.")
+        require(bool(paths), f"{folder} lacks {name}.gz; it holds {contents(folder)}. {get}.")
         parts.append(read_idx(paths[0], checksum))
     train, train_labels, test, test_labels = parts
     return Images(
@@ -92,14 +97,15 @@ def download(root: Path) -> None:
 def load(root: Path) -> Images:
     """Fashion-MNIST below root, else Debian's."""
     below = root / "FashionMNIST"
+    raw = below / "raw"
+    # an earlier download may have been interrupted, or another process's be under way
+    if may_download() and lacking(raw) and (raw.is_dir() or lacking(DEBIAN)):
+        download(root)
     if below.is_dir():
-        require((below / "raw").is_dir(), f"{below} holds {contents(below)}; expected the folder raw/ in it.")
-        return from_folder(below / "raw")
+        require(raw.is_dir(), f"{below} holds {contents(below)}; expected the folder raw/ in it.")
+        return from_folder(raw)
     if DEBIAN.is_dir():
         return from_folder(DEBIAN)
-    if may_download():
-        download(root)
-        return from_folder(below / "raw")
     raise not_found(
         "fashion-mnist",
         root,

@@ -17,6 +17,7 @@ from lthpaper.data.decode import SUFFIXES, decode
 from lthpaper.data.finding import contents
 from lthpaper.errors import InputError, require
 
+OTHERS = (".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")  # images that are not read
 LOOKED_AT = 256  # images of each part whose contents are in the fingerprint
 
 
@@ -152,20 +153,35 @@ class Files:
 def listed(folder: Path) -> list[tuple[str, int]]:
     """(name, bytes) of the images directly in a folder, sorted by name.
 
-    Raises InputError if there are none, or one is empty.
+    Raises InputError if there are none, or one is empty, of another format, or a link to nothing.
     """
+    found = []
     with os.scandir(folder) as entries:
-        found = sorted(
-            (entry.name, entry.stat().st_size)
-            for entry in entries
-            if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != "." and entry.is_file()
-        )
+        for entry in entries:
+            name = entry.name.lower()
+            if name[0] == "." or not name.endswith(SUFFIXES + OTHERS):
+                continue
+            if not (entry.is_file() or (entry.is_symlink() and not entry.is_dir())):
+                continue
+            if not name.endswith(SUFFIXES):
+                raise InputError(
+                    f"The image {entry.path} is none of {', '.join(SUFFIXES)}: convert it, or move it away."
+                )
+            try:
+                found.append((entry.name, entry.stat().st_size))
+            except OSError as error:
+                raise InputError(
+                    f"The image {entry.path} cannot be read ({error.strerror}); if it is a link, bring back "
+                    "what it points to."
+                ) from error
+    found.sort()
     require(
         bool(found),
         f"{folder} holds {contents(folder)}; expected images ({', '.join(SUFFIXES)}) directly in it.",
     )
     for name, size in found:
-        require(size > 0, f"The image {folder / name} is damaged (the file is empty); replace it.")
+        if not size:
+            raise InputError(f"The image {folder / name} is damaged (the file is empty); replace it.")
     return found
 
 

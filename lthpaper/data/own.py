@@ -8,12 +8,13 @@ must not be flipped), write a Source with your own card.
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
+import torch
 
 from lthpaper import locations
 from lthpaper.data import Card, Images, Source, check
@@ -38,18 +39,23 @@ def card_of(images: Images | Files) -> Card:
     if isinstance(images, Files):
         classes, count, test = len(images.classes), len(images.train), len(images.test)
         return replace(PHOTOGRAPHS, num_classes=classes, train=count, test=test)
-    train = images.train.numpy()
+    train = images.train
     require(
-        train.ndim == 4 and train.dtype == np.uint8 and train.shape[1] == train.shape[2],
-        f"Training images are {train.dtype} {train.shape}; expected uint8 (N, size, size, channels).",
+        train.ndim == 4
+        and train.dtype == torch.uint8
+        and train.shape[1] == train.shape[2]
+        and len(train) > 0,
+        f"Training images are {train.dtype} {tuple(train.shape)}; expected uint8 (N, size, size, channels): "
+        "pixels from 0 to 255, channels last, at least one image.",
     )
-    values = np.arange(256) / 255
-    means, stds = [], []
-    for channel in np.moveaxis(train, -1, 0):
-        share = np.bincount(channel.ravel(), minlength=256) / channel.size
-        means.append(float(share @ values))
-        stds.append(float(np.sqrt(share @ (values - means[-1]) ** 2)))
-    require(min(stds) > 0, "A channel of the training images is constant; leave it out.")
+    grey, means, stds = torch.arange(256), [], []
+    for channel in train.unbind(-1):
+        shades, pixels = torch.bincount(channel.flatten(), minlength=256), channel.numel()
+        total, squares = int((shades * grey).sum()), int((shades * grey**2).sum())
+        # in whole numbers: a dot product's last digit, and so the fingerprint, depends on the processor
+        means.append(total / (255 * pixels))
+        stds.append(math.sqrt(pixels * squares - total**2) / (255 * pixels))
+    require(min(stds, default=0) > 0, "A channel of the training images is constant; leave it out.")
     return Card(
         num_classes=len(images.classes),
         channels=train.shape[3],
@@ -62,8 +68,29 @@ def card_of(images: Images | Files) -> Card:
     )
 
 
-@lru_cache(maxsize=4)
-def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Images | Files:
+def _check_card(name: str, card: Card) -> None:
+    """Raise InputError for a card of one's own that would give other pixels than it seems to, or NaN."""
+    require(isinstance(card, Card), f"The card of {name} is a {type(card).__name__}, not a data.Card.")
+    mean, std = card.mean, card.std
+    require(
+        isinstance(mean, tuple | list)
+        and isinstance(std, tuple | list)
+        and len(mean) == len(std) == card.channels
+        and all(0 <= value <= 1 for value in mean)
+        and all(0 < value <= 1 for value in std),
+        f"The card of {name} has mean {mean} and std {std}; each is a number per channel ({card.channels}), "
+        "of pixels scaled to [0, 1], and std is above 0.",
+    )
+    require(card.pad >= 0, f"The card of {name} has pad {card.pad}; it must be a whole number from 0.")
+    require(
+        not card.streams or card.resize >= card.size,
+        f"The card of {name} resizes test images to {card.resize} and crops {card.size} of them, with black "
+        "borders: resize must be at least size.",
+    )
+
+
+def _made(name: str, make: Callable[..., Images | Files], root: Path) -> Images | Files:
+    """What a custom function or loader returns. Raises InputError if it fails or returns something else."""
     try:
         images = make(root) if inspect.signature(make).parameters else make()
     except (InputError, OSError):
@@ -74,6 +101,12 @@ def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Image
         raise InputError(
             f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images or files.Files."
         )
+    return images
+
+
+@lru_cache(maxsize=4)
+def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Images | Files:
+    images = _made(name, make, root)
     check(name, card_of(images), images, root)
     return images
 
@@ -82,7 +115,8 @@ def own_source(name: str, root: Path | None = None) -> Source:
     """The Source behind a dotted path. Raises InputError if there is none or its images are unusable."""
     found = imported(name, "Data set", "name of a Source or a function")
     if isinstance(found, Source):
-        return found
+        _check_card(name, found.card)
+        return replace(found, load=partial(_made, name, found.load))
     if not callable(found):
         raise InputError(f"Data set {name!r} is a {type(found).__name__}, not a Source or a function.")
     images = _called(name, found, locations.data_folder(root).resolve())

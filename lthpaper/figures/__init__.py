@@ -53,7 +53,7 @@ class FigureSpec:
         return {run: epochs for run, epochs in kept.items() if not self.is_measured(run, store, scale)}
 
 
-FIGURES: Registry[FigureSpec] = Registry("figure", "lthpaper.figures")
+FIGURES: Registry[FigureSpec] = Registry("figure", "lthpaper.figures", "package.module:SPEC")
 
 
 def register(name: str, spec: FigureSpec) -> FigureSpec:

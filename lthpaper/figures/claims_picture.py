@@ -62,12 +62,11 @@ def of_paper() -> dict[tuple[int | str, str], float]:
         return max(stated(f"LT-{pruning}", lr=lr, **of) for lr in (0.01, 0.1))
 
     return {
-        (1, "LT-IMP − RR-IMP"): stated("LT-IMP") - stated("RR-IMP"),
-        (1, "LT-IMP − pretraining"): stated("LT-IMP") - stated("pretraining"),
         (3, "LT − pretraining, 78 epochs"): stated("LT-IMP", few) - stated("pretraining", few),
         (3, "LT − RR-IMP, 78 epochs"): stated("LT-IMP", few) - stated("RR-IMP", few),
         (3, "LT − pretraining, 160 epochs"): stated("LT-IMP") - stated("pretraining"),
-        (4, "pretraining, 160 − 78 epochs"): stated("pretraining", lr=0.1) - stated("pretraining", few),
+        (4, "pretraining, 160 epochs at 0.1 − 78 epochs at 0.005"): stated("pretraining", lr=0.1)
+        - stated("pretraining", few),
         (7, "IMP − OMP, residual"): best("IMP", **contour) - best("OMP", **contour),
         (7, "IMP − OMP, no residual"): best("IMP", **without) - best("OMP", **without),
         (8, "LT, small − large rates, residual"): stated("LT-IMP", lr=0.01, **contour)

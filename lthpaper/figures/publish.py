@@ -78,7 +78,7 @@ def _bests(table: pd.DataFrame) -> str:
     """The best mean accuracy of each setting, at the highest sparsity and the most epochs of a network."""
     rows = table[table["accuracy"].notna()]
     if rows.empty:
-        return "Nothing has run yet."
+        return "Nothing has run yet." * (not table.empty)
     where = ""
     if {"network", "data"} <= set(rows.columns):
         network, data = rows.iloc[0][["network", "data"]]

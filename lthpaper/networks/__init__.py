@@ -33,7 +33,9 @@ ATTENTION = "the input projections of an attention are prunable"
 LOCAL = "local"  # the "module" of functions that were handed over in this process
 _local: dict[str, Callable[..., nn.Module]] = {}
 
-NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network", "lthpaper.networks")
+NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
+    "network", "lthpaper.networks", "package.module:function"
+)
 register = NETWORKS.register
 
 

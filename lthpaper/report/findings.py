@@ -9,6 +9,7 @@ import pandas as pd
 
 from lthpaper.figures import FigureSpec
 from lthpaper.measures import contours
+from lthpaper.runs.scales import SCALES
 from lthpaper.verdicts import claims
 from lthpaper.verdicts.cells import trained
 from lthpaper.verdicts.claims.outcome import Outcome
@@ -40,6 +41,12 @@ class Finding:
         return f"<details><summary>{said}</summary>{lines}</details>"
 
 
+ALONE = Finding(
+    "Claims are judged here on this figure's runs alone. The scoreboard judges them on all runs, and a claim "
+    "may fare differently there."
+)
+
+
 class Findings(tuple[Finding, ...]):
     """Findings in order. In a notebook a list whose items unfold."""
 
@@ -57,11 +64,12 @@ def findings(
 
     table: what the figure draws. results: its runs as store.table. judged: its tickets.verdicts.
     """
-    found = [Finding(sentence) for sentence in (*_there(results), *spec.says(table, scale))]
+    found = [Finding(sentence) for sentence in (*_there(name, scale, results), *spec.says(table, scale))]
     if name == "claims":
         found += [_of_board(rows) for _, rows in table.groupby("claim", sort=False)]
     else:
-        found += [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
+        spoken = [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
+        found += [ALONE, *spoken] if spoken else []
     planned = set(results["setting"])
     if {"LT-OMP", "RR-OMP"} <= planned:  # elsewhere too little is run for a verdict
         tickets = [v for v in judged["verdict"] if {f"LT-{v.pruning}", f"RR-{v.pruning}"} <= planned]
@@ -82,8 +90,8 @@ def outcomes(name: str, scale: Any, table: pd.DataFrame, results: pd.DataFrame) 
     return [outcome for test in tests if (outcome := test.judge(on)).tried_on]
 
 
-def _there(results: pd.DataFrame) -> Iterator[str]:
-    """How much of the figure has been run, and that a smoke test shows nothing else."""
+def _there(name: str, scale: Any, results: pd.DataFrame) -> Iterator[str]:
+    """How much of the figure has been run, and what says how to run the rest."""
     if results.empty:
         return
     runs = results.drop_duplicates("digest")
@@ -91,7 +99,11 @@ def _there(results: pd.DataFrame) -> Iterator[str]:
     siblings = there["setting"].str.startswith("sibling")  # each has an order, and so a seed, of its own
     seeds = there.loc[~siblings, "seed"].nunique()
     said = f"{len(there):,} of {len(runs):,} runs are in the store"
-    yield f"{said}, of {seeds} seed{'s' * (seeds != 1)}." if len(there) else f"{said}: nothing to see yet."
+    said += f", of {seeds} seed{'s' * (seeds != 1)}." if len(there) else ": nothing to see yet."
+    as_registered = scale == SCALES.get(scale.name)  # else the command needs its changes, too
+    if len(there) < len(runs) and as_registered:
+        said += f" `lthpaper plan {name} --scale {scale.name}` says what the others take."
+    yield said
     diverged = int(there["accuracy"].isna().sum())
     if diverged:
         yield f"{diverged:,} diverged, or have a mask from a run that did."

@@ -121,10 +121,10 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def checked(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
+def checked(notebook: Path, given: Mapping[str, str], hint: str = "") -> dict[str, Any]:
     """Values from the command line as the types that the notebook declares.
 
-    Raises InputError for a name that it does not have or a value of another type.
+    Raises InputError for a name that it does not have, with the hint, or a value of another type.
     """
     known = parameters(notebook)
     values = {}
@@ -132,7 +132,7 @@ def checked(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
         require(
             name in known,
             f"{notebook.name} has no parameter {name!r}.{suggestion(name, known)} It has: "
-            f"{', '.join(known)}.",
+            f"{', '.join(known)}.{hint}",
         )
         values[name] = _value(name, known[name]["inferred_type_name"], text)
     return values

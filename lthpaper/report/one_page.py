@@ -9,6 +9,7 @@ The page's template, style and scripts are in page/; nbconvert makes each notebo
 import base64
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from lthpaper import locations
 from lthpaper.errors import InputError, require
 from lthpaper.report import behind
 from lthpaper.report.front import Front
@@ -54,7 +56,8 @@ def section(
     title = _take_title(notebook, name)
     short = title.partition(":")[0]
     alt = _published(notebook, name, folder, points)
-    return Section(name, title, short, _body(notebook, alt or title), error, points)
+    _describe(notebook, alt or title)
+    return Section(name, title, short, _body(notebook), error, points)
 
 
 def _read(executed: Path) -> "NotebookNode":
@@ -99,6 +102,21 @@ def _published(notebook: "NotebookNode", name: str, folder: Path, points: list[d
     return said.get("alt", "")
 
 
+def _describe(notebook: "NotebookNode", alt: str) -> None:
+    """Give every picture a text alternative: the figure's, or for another the words before it. In code, name
+    folders from the project's own: a colleague has no use for the way to it."""
+    words, home = "", f"{locations.home().resolve()}/"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            words = " ".join(re.sub(r"[#*`]", "", cell.source).split()) or words
+            continue
+        cell.source = cell.source.replace(home, "")
+        of_figure = FIGURE in cell.metadata.get("tags", [])
+        for output in cell.outputs:
+            if PNG in output.get("data", {}):
+                output.metadata.setdefault(PNG, {}).setdefault("alt", alt if of_figure else words or alt)
+
+
 def _point(point: dict[str, Any]) -> str:
     """A point in words, for whoever holds the mouse over it."""
     deviation = "" if point["deviation"] is None else f" ± {point['deviation']:.1f}"
@@ -106,7 +124,7 @@ def _point(point: dict[str, Any]) -> str:
     return f"{where}, {point['epochs']} epochs: {point['mean']:.1f}{deviation} %, {len(point['runs'])} runs"
 
 
-def _body(notebook: "NotebookNode", alt: str) -> str:
+def _body(notebook: "NotebookNode") -> str:
     """The notebook's cells as HTML, without those that are only of use where one works."""
     try:
         from nbconvert import HTMLExporter
@@ -125,7 +143,7 @@ def _body(notebook: "NotebookNode", alt: str) -> str:
         exclude_output_prompt=True,
     )
     exporter.register_preprocessor("nbconvert.preprocessors.TagRemovePreprocessor", enabled=True)
-    return exporter.from_notebook_node(notebook, {"alt": alt})[0]
+    return exporter.from_notebook_node(notebook)[0]
 
 
 def page(

@@ -18,7 +18,7 @@ PAGE = Path(__file__).parent / "page"
 SHADES = 48
 LOOK = """\
 .lth-surfaces figure { margin: 0; } .lth-surfaces figcaption { text-align: center; font-size: 0.85em; }
-.lth-surfaces canvas { width: 100%; height: 19em; touch-action: none; cursor: grab; }
+.lth-surfaces canvas { width: 100%; height: 19em; touch-action: pan-y; cursor: grab; }
 .lth-panels { display: grid; gap: 0.5em; }
 .lth-panels { grid-template-columns: repeat(auto-fit, minmax(min(22em, 100%), 1fr)); }
 """

@@ -40,7 +40,10 @@ class Task:
     def __post_init__(self, look_up: bool):
         coerce_floats(self)
         for what, name in (("network", self.network), ("data set", self.data)):
-            require(isinstance(name, str), f"The {what} is {name!r}; it must be a name.")
+            kind = type(name).__name__
+            require(
+                isinstance(name, str), f"The {what} is a {kind}; it must be a name or package.module:name."
+            )
         if not (":" in self.network and (self.architecture or not look_up)):
             networks.factory(self.network)
         require(

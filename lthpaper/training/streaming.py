@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -153,7 +155,9 @@ class StreamedFeed(Feed):
         if self._loader is None:
             raise RuntimeError("this feed is closed")
         try:
-            for found in self._loader:
+            with _without_script():
+                decoded = iter(self._loader)
+            for found in decoded:
                 if isinstance(found, str):
                     raise InputError(found)
                 yield found
@@ -201,6 +205,18 @@ def _training(
             for at, images in zip(places.split(PIECE), index.split(PIECE), strict=True):
                 seeds = tuple((run.seed, epoch, place) for place in at.tolist())
                 yield Piece(images, seeds, *(() if own is None else (own[1][at], own[2][at])))
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """Hide the calling script while processes start: multiprocessing would import it in each of them, and
+    without a guard it would train again there and wait for this process for ever."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def processes_context() -> multiprocessing.context.BaseContext:

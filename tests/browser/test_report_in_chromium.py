@@ -93,6 +93,17 @@ def test_nothing_is_wider_than_the_screen(opened, kept, width):
     kept(page, f"report-{width}")
 
 
+def test_a_wide_table_scrolls_by_itself_beside_the_contents(opened):
+    page = opened(1200)
+    page.locator("#fig1 .table").first.evaluate("box => box.firstElementChild.style.minWidth = '3000px'")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1200
+
+
+def test_a_state_is_printed_with_its_colour(opened):  # else white letters come out as pale grey on white
+    state = opened(1400).locator(".state").first
+    assert state.evaluate("word => getComputedStyle(word).printColorAdjust") == "exact"
+
+
 def test_the_contents_are_reached_and_followed_by_keyboard(opened):
     page = opened(1400)
     page.keyboard.press("Tab")
@@ -147,6 +158,7 @@ def test_a_surface_turns(opened, kept, how):
     page = opened(1400)
     canvas = page.locator("#fig4 canvas").first
     canvas.scroll_into_view_if_needed()
+    assert canvas.evaluate("c => getComputedStyle(c).touchAction") == "pan-y"  # a finger scrolls past it
     page.wait_for_timeout(200)
     picture = "canvas => canvas.toDataURL()"
     before = canvas.evaluate(picture)

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,12 @@ from lthpaper.cli import check, lists, terminal
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
+from lthpaper.runs.run import setting
 from lthpaper.store.entry import RESULT
+from lthpaper.store.store import Store
 from lthpaper.sweep.executor import WorkFailed
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ["epochs=1", "insufficient_epochs=1", "rounds=1", "learning_rates=0.1", "train_images=60", "seeds=1"]
 TINY = [word for pair in TINY for word in ("--set", pair)]
 OWN = """
@@ -123,15 +127,25 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     _, out, _ = command("list", "runs", *store)
     (row,) = [line.split() for line in out.splitlines() if "LT-IMP" in line]
     assert row == ["resnet8", "digits", "1", "LT-IMP", "1", "0.1", "0.20", "1"]
+    monkeypatch.setattr(lists.console, "_width", 32)
+    _, narrow, _ = command("list", "runs", *store)
+    assert "…" not in narrow  # a name that is cut is no name
     assert "3 runs in" in out
     assert "lthpaper store table --store kept" in out
 
     smaller = ["--set", "grid=0.1", "--set", "experiments=resnet8/digits"]
     status, out, _ = command("claims", "--scale", "smoke", *TINY, *smaller, *store)
     assert status == 0
-    assert "status" in out
+    assert "\n4  the sufficient recipe is far above the insufficient: " in out
+    assert "\n    tried on: resnet8 on digits\n" in out
     there = files(project / "kept")  # what claims measure on weights is kept; nothing is trained
     assert {k: v for k, v in there.items() if not k.startswith("measurements/")} == trained
+
+    assert command("store", "prune", "--weights", "--yes", *store)[0] == 0  # as published results are
+    (entry,) = (r.run.name for r in Store(project / "kept") if setting(r.run) == "RR-IMP")
+    shutil.rmtree(project / "kept" / entry)
+    _, out, _ = command("plan", "fig1", *TINY, *store)
+    assert "  1 of these are trained again: " in out  # pretraining, for RR-IMP's mask
 
 
 def test_list_names_what_other_commands_take(command):
@@ -306,6 +320,12 @@ def test_a_command_without_time_left_says_what_remains_and_how_to_go_on(command,
 
 def test_what_cannot_be_listed_is_one_sentence(command, project):
     assert "'figure' cannot be listed" in refused(command, project, "list", "figure")
+
+
+@pytest.mark.parametrize("words", [["claims"], ["figures", "fig2", "--no-train"], ["report", "fig2"]])
+def test_what_only_reads_a_store_refuses_one_that_is_not_there(command, project, words):
+    places = ["--notebooks", str(ROOT / "notebooks")] * (words != ["claims"])
+    assert "There is no store" in refused(command, project, *words, *places, "--store", "nowhere")
 
 
 def test_claims_refuse_a_field_that_a_scale_lacks(command, project):

@@ -1,7 +1,9 @@
 """Data sets: where they are looked for, what is checked of each, and custom ones."""
 
 import re
+import statistics
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from pictures import noise, write_parquet
 
 from lthpaper import data, locations
-from lthpaper.data import own
+from lthpaper.data import Images, own
 from lthpaper.errors import InputError
 from lthpaper.torchvision_compat import torchvision
 
@@ -50,8 +52,9 @@ def test_an_incomplete_copy_is_refused_by_its_number_of_images(tmp_path):
         write_parquet(
             tmp_path / f"cifar10/{part}-00000-of-00001.parquet", noise(10), list(range(10)), "label"
         )
-    with pytest.raises(InputError, match=r"training images of cifar10 .* \(10, 32, 32, 3\); expected"):
-        data.load("cifar10", tmp_path)
+    for read in (data.look_for, data.load):
+        with pytest.raises(InputError, match=r"training images of cifar10 .* \(10, 32, 32, 3\); expected"):
+            read("cifar10", tmp_path)
 
 
 def test_labels_beyond_the_classes_are_refused():
@@ -87,6 +90,7 @@ def test_the_fingerprint_tells_one_pixel_and_the_order():
 
 
 OWN = """
+from dataclasses import replace
 import torch
 from lthpaper.data import Card, Images, Source
 calls = 0
@@ -110,6 +114,20 @@ def untested():
                      "test_labels": torch.zeros(0, dtype=torch.int64)})
 def nothing():
     return None
+def none_trained():
+    return Images(**{**vars(_images()), "train": torch.zeros(0, 16, 16, 2, dtype=torch.uint8),
+                     "train_labels": torch.zeros(0, dtype=torch.int64)})
+def counted():
+    return Images(**{**vars(_images()), "classes": 3})
+card = Card(3, 2, 16, 6, 3, (0.5, 0.1), (0.5, 0.1))
+no_card = Source({"size": 16}, lambda root: _images())
+no_spread = Source(replace(card, std=(0.0, 0.1)), lambda root: _images())
+unscaled = Source(replace(card, mean=(127.0, 25.0)), lambda root: _images())
+one_mean = Source(replace(card, mean=(0.5,), std=(0.5,)), lambda root: _images())
+bordered = Source(replace(card, resize=14), lambda root: _images())
+broken = Source(card, lambda root: 1 / 0)
+tuples = Source(card, lambda root: (1, 2))
+fewer = Source(replace(card, train=5), lambda root: _images())
 known = Source(Card(3, 2, 16, 6, 3, (0.5, 0.1), (0.5, 0.1), pad=1, flip=False), lambda root: _images())
 number = 3
 """
@@ -136,6 +154,16 @@ def test_the_card_of_ones_own_data_is_worked_out_from_its_images(mine, tmp_path)
     assert data.load(f"{mine}:rooted", tmp_path).images.origin == str(tmp_path)
 
 
+def test_the_card_of_ones_own_data_is_the_same_to_the_last_digit_on_every_processor():
+    pixels, labels = torch.from_numpy(noise(50, 8)), torch.arange(50) % 2
+    card = own.card_of(Images(pixels, labels, pixels, labels, ("a", "b"), "drawn"))
+    for mean, std, channel in zip(card.mean, card.std, pixels.unbind(-1), strict=True):
+        values = channel.flatten().tolist()
+        exact = Fraction(sum(values), 255 * len(values))
+        assert mean == float(exact)
+        assert std == pytest.approx(statistics.pstdev(value / 255 for value in values), rel=1e-15)
+
+
 def test_a_source_of_ones_own_brings_its_card(mine, tmp_path):
     assert data.card(f"{mine}:known").pad == 1
     assert not data.load(f"{mine}:known", tmp_path).card.flip
@@ -149,12 +177,32 @@ def test_a_source_of_ones_own_brings_its_card(mine, tmp_path):
         ("nothing", "returned NoneType"),
         ("floats", "expected uint8"),
         ("untested", "has no test images; a network is trained on some and tested on others"),
+        ("none_trained", r"\(0, 16, 16, 2\); expected .* at least one image"),
+        ("counted", "classes of these images is 3; it must be the names"),
+        ("no_card", "is a dict, not a data.Card"),
+        ("no_spread", "std is above 0"),
+        ("unscaled", r"of pixels scaled to \[0, 1\]"),
+        ("one_mean", r"a number per channel \(2\)"),
+        ("bordered", "resize must be at least size"),
         ("beyond", "labels .* run from 0 to 5; expected 0 to 2"),
     ],
 )
 def test_what_is_no_data_set_is_refused(name, said, mine, tmp_path):
     with pytest.raises(InputError, match=said):
         own.own_source(f"{mine}:{name}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken", r"failed \(ZeroDivisionError: .*line"),
+        ("tuples", "returned tuple"),
+        ("fewer", "All images must be as its card says"),
+    ],
+)
+def test_a_loader_of_ones_own_that_fails_is_named(name, said, mine, tmp_path):
+    with pytest.raises(InputError, match=said):
+        data.load(f"{mine}:{name}", tmp_path)
 
 
 def test_torchvision_can_be_imported_whatever_torch_is_beside_it():

@@ -4,6 +4,7 @@ import io
 import pickle
 import shutil
 import tarfile
+from http.client import BadStatusLine
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,29 @@ def test_a_download_arrives_whole_or_not_at_all(tmp_path):
     with pytest.raises(InputError, match="could not be downloaded"):
         archives.download((tmp_path / "absent").as_uri(), tmp_path / "other" / "file", "0" * 32)
     assert not list((tmp_path / "other").iterdir())
+
+
+class Cut(io.BytesIO):
+    """A response that ends before its last bytes have come."""
+
+    length = 7
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(BadStatusLine("hello"), r"\(hello\); try again"), (Cut(b"abc"), "ended after 3 of 7 bytes")],
+    ids=["no HTTP", "cut off"],
+)
+def test_what_goes_wrong_with_a_connection_is_a_sentence(answer, said, tmp_path, monkeypatch):
+    def urlopen(*_, **__):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(archives.urllib.request, "urlopen", urlopen)
+    with pytest.raises(InputError, match=f"could not be downloaded .*{said}"):
+        archives.download("http://example.org/file", tmp_path / "file", "0" * 32)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_data_set_that_cannot_be_fetched_says_so(tmp_path):

@@ -122,6 +122,18 @@ def test_bad_class_folders_are_named(tmp_path):
         folders.read(folder, 32, 3)
 
 
+def test_an_image_that_would_be_left_out_is_named(tmp_path):
+    write_folders(tmp_path)
+    other = tmp_path / "train" / "cat" / "2.webp"
+    other.touch()
+    with pytest.raises(InputError, match=r"cat/2.webp is none of .png, .jpg, .jpeg: convert it"):
+        folders.files(tmp_path)
+    other.unlink()
+    (tmp_path / "train" / "cat" / "2.png").symlink_to(tmp_path / "moved" / "2.png")
+    with pytest.raises(InputError, match=r"cat/2.png cannot be read \(No such file .*if it is a link"):
+        folders.files(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"", "empty"), (b"GIF89a nonsense", "not a PNG or JPEG"), (None, "truncated|broken|damaged")],

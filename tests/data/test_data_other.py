@@ -14,6 +14,7 @@ from PIL import Image
 from lthpaper import data
 from lthpaper.data import fashion_mnist, tiny_imagenet
 from lthpaper.errors import InputError
+from lthpaper.torchvision_compat import torchvision
 
 
 def write_idx(folder: Path, packed: bool) -> tuple[dict[str, str], dict[str, np.ndarray]]:
@@ -56,6 +57,29 @@ def test_bad_copies_of_fashion_mnist_are_named(tmp_path):
     folder.rename(tmp_path / "FashionMNIST" / "FashionMNIST")
     with pytest.raises(InputError, match="expected the folder raw/"):
         data.load("fashion-mnist", tmp_path)
+
+
+def test_an_interrupted_download_of_fashion_mnist_goes_on_where_downloads_are_allowed(tmp_path, monkeypatch):
+    published = {f"{name}.gz": name.encode() for name in fashion_mnist.MD5}
+    for name, content in published.items():
+        (tmp_path / name).write_bytes(content)
+    vision = torchvision().datasets.FashionMNIST
+    monkeypatch.setattr(vision, "mirrors", [f"{tmp_path.as_uri()}/"])
+    monkeypatch.setattr(vision, "resources", [(name, md5(content)) for name, content in published.items()])
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
+    monkeypatch.setenv("LTHPAPER_DOWNLOAD", "1")
+    last = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    last.rename(tmp_path / "kept")
+    with pytest.raises(InputError, match="could not be downloaded"):
+        fashion_mnist.load(tmp_path / "data")
+    monkeypatch.delenv("LTHPAPER_DOWNLOAD")
+    with pytest.raises(InputError, match=r"lacks t10k-labels.* or set LTHPAPER_DOWNLOAD=1"):
+        fashion_mnist.from_folder(tmp_path / "data" / "FashionMNIST" / "raw", {last.stem: ""})
+    monkeypatch.setenv("LTHPAPER_DOWNLOAD", "1")
+    (tmp_path / "kept").rename(last)
+    with pytest.raises(InputError, match="is damaged"):  # all four are there, and the first is no gzip file
+        fashion_mnist.load(tmp_path / "data")
+    assert not fashion_mnist.lacking(tmp_path / "data" / "FashionMNIST" / "raw")
 
 
 @pytest.mark.skipif(

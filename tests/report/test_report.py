@@ -1,5 +1,6 @@
 """The report: one file that holds its figures, their runs and the scoreboard, and loads nothing."""
 
+import html
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from lthpaper.cli import main as cli
 from lthpaper.cli.figures import parted
 from lthpaper.errors import InputError
-from lthpaper.report import behind, one_page
+from lthpaper.report import behind, notebooks, one_page
 from lthpaper.report.surface_viewer import SurfaceViewer
 from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
@@ -134,6 +135,8 @@ def test_it_has_the_scoreboard_what_we_see_and_where_it_comes_from(text):
         (["fig9"], r"There is no figure 'fig9'"),
         (["--scale", "huge"], "huge"),
         (["fig1", "--set", "seed=3"], r"no parameter 'seed'"),
+        (["--set", "seeds=2"], "has no parameter 'seeds'.* name the figures to change"),
+        (["fig2", "--device", "tpu"], "There is no device 'tpu'"),
         (["fig2", "--out", "."], "is a folder; --out takes the name of a file"),
         (["fig2", "--out", "report.pdf"], "it must end in .html"),
     ],
@@ -155,6 +158,41 @@ def test_a_notebook_that_failed_is_said_in_its_place(made, tmp_path):
     assert "no such thing" in section.error
     absent = one_page.section("fig1", tmp_path / "none.ipynb", drawn)
     assert "not executed" in absent.error
+
+
+def test_after_a_failure_the_command_that_makes_the_whole_report_is_said(monkeypatch, tmp_path, capsys):
+    def failing(chosen, values, out, jobs):
+        return (notebooks.Outcome(name, out / chosen[name].name, 0.0, "ValueError: no") for name in chosen)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(notebooks, "execute_all", failing)
+    words = ["report", "fig2", "--scale", "smoke", "--notebooks", str(ROOT / "notebooks")]
+    assert lthpaper(monkeypatch, *words) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert f"  lthpaper {' '.join(words)}" in said
+    assert not any("lthpaper figures" in line for line in said)
+
+
+def test_another_picture_is_described_by_the_words_before_it_and_no_way_to_a_folder_is_told(
+    monkeypatch, tmp_path
+):
+    nbformat = pytest.importorskip("nbformat")
+    v4 = nbformat.v4
+    picture = v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    cells = [
+        v4.new_markdown_cell("# Figure 9: what"),
+        v4.new_code_cell(f"# {tmp_path}/runs/store", outputs=[picture], metadata={"tags": ["figure"]}),
+        v4.new_markdown_cell("## The `effects`\nConditions < bounds."),
+        v4.new_code_cell("plot()", outputs=[picture]),
+    ]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "09_fig9.ipynb")
+    monkeypatch.chdir(tmp_path)
+    body = one_page.section("fig9", tmp_path / "09_fig9.ipynb", tmp_path).body
+    alts = [html.unescape(alt) for alt in re.findall(r'<img alt="([^"]*)"', body)]
+    assert alts == ["Figure 9: what", "The effects Conditions < bounds."]
+    assert "runs/store" in body
+    assert str(tmp_path) not in body
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):

@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -257,6 +259,19 @@ def test_loader_processes_end_with_their_feed(small, monkeypatch):
         del feed
         process.join(600)
         assert not process.is_alive()
+
+
+def test_loader_processes_do_not_run_a_script_without_a_guard_again(small, tmp_path, monkeypatch):
+    script, mark = tmp_path / "mine.py", tmp_path / "it ran"
+    script.write_text(f"open({str(mark)!r}, 'w').close()")
+    main = ModuleType("__main__")
+    main.__file__ = str(script)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    streamed = StreamedFeed([run()], small, CPU, torch.float32, processes=1)
+    assert len(next(iter(streamed.batches(0, 0)))) == 2
+    streamed.close()
+    assert sys.modules["__main__"] is main
+    assert not mark.exists()
 
 
 def test_a_loader_that_is_killed_ends_the_training_with_a_sentence(small, monkeypatch):

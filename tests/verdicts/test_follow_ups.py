@@ -55,8 +55,8 @@ def test_a_random_mask_is_as_good_as_dense():
     dense = rows("pretraining", DENSE)
     assert judged("F4", dense, rows("random-erk", minus(DENSE, 0.2), S8)).status == SUPPORTED
     narrow = judged("F4", dense, rows("random-erk", minus(DENSE, 2), S8))
-    assert narrow.status == CONTRADICTED
-    assert "does not refute it" in narrow.sentence
+    assert (narrow.status, narrow.by_means) == (UNDECIDED, UNDECIDED)
+    assert "leaves it open" in narrow.sentence
 
 
 def test_signs_matter_and_magnitudes_do_not():
