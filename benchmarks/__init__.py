@@ -28,6 +28,7 @@ from lthpaper.training.forms import Form
 __all__ = ["COLUMNS", "SIZES", "Effort", "report", "run_bench", "write"]
 
 PACKS = (1, 2, 4, 8, 16)
+ON_A_GPU = 5120  # images of an epoch: as many steps that what begins and ends one does not count
 GROUP = 5  # contenders alive at once beside the ordinary loop: all of them together would fill the memory
 
 
@@ -68,15 +69,17 @@ def run_bench(
     unknown size.
     """
     chosen = [named(size) for size in sizes]
+    on_a_gpu = torch.device(device).type == "cuda"
     if effort is None:
         effort = replace(QUICK if quick else FULL, precisions=precisions(device))
-        if torch.device(device).type == "cuda" and not quick:
+        if on_a_gpu:
             workers = tuple(sorted({0, 2, min(8, worker_count("cpu"))}))  # a GPU waits for them
             effort = replace(effort, packs=(), workers=workers)  # the choice of the engine tries them all
     rows: list[dict[str, object]] = []
     with tqdm(total=len(chosen) + 1, unit=" parts", desc="bench") as bar:
         for size, name in zip(chosen, sizes, strict=True):
-            timed = replace(size, images=min(size.images, effort.images))
+            images = min(size.epoch, ON_A_GPU) if on_a_gpu else min(size.images, effort.images)
+            timed = replace(size, images=images)
             rows += [{"size": name, **row} for row in _compare(timed, device, effort)]
             rows += [{"size": name, **row} for row in _tried(size, device, effort.precisions)]
             bar.update()

@@ -57,9 +57,9 @@ class Contender:
 
     @property
     def images(self) -> int:
-        """Training images of a timed epoch: fewer for large packs, whole batches, at least one."""
-        batches = max(1, self.size.images // self.size.batch // max(1, self.pack // 2))
-        return batches * self.size.batch
+        """Training images of a timed epoch: whole batches, at least one; on a CPU fewer for large packs."""
+        less = max(1, self.pack // 2) if torch.device(self.device).type == "cpu" else 1
+        return max(1, self.size.images // self.size.batch // less) * self.size.batch
 
     def build(self) -> Any:
         """An object with a method `train_epoch`."""

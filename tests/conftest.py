@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # before matplotlib is imported: no test opens a window
@@ -23,10 +24,24 @@ else:
     settings.load_profile("lthpaper")
 
 
+SETTINGS = ("LTHPAPER_", "SLURM_", "TORCHELASTIC_")
+OF_TESTS = ("LTHPAPER_TEST_DATA", "LTHPAPER_OPEN_LTH", "LTHPAPER_FUZZ_EXAMPLES", "LTHPAPER_SCREENSHOTS")
+
+
+@pytest.fixture(autouse=True, scope="session")  # before the fixtures of a module
+def _no_settings_of_the_user(tmp_path_factory) -> Iterator[None]:
+    """A store, data folder or cache of the user must not be read or written by a test, nor anything be
+    downloaded, checked or requeued since the user has said so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        for name in [n for n in os.environ if n.startswith(SETTINGS) and n not in OF_TESTS]:
+            patch.delenv(name)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> None:
-    """A store or data folder that the user has named must not be read or written by a test, nor a cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+def _no_folders_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--data` sets LTHPAPER_DATA for its process."""
     for name in ("LTHPAPER_STORE", "LTHPAPER_DATA"):
         monkeypatch.delenv(name, raising=False)
 

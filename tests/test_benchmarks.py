@@ -137,6 +137,17 @@ def test_a_timed_epoch_is_whole_batches(name, pack):
     assert contender.size.batch <= contender.images <= contender.size.images
 
 
+def test_on_a_gpu_the_loop_has_the_loaders_it_waits_for_and_an_epoch_is_many_steps(monkeypatch):
+    seen = []
+    monkeypatch.setattr(benchmarks, "worker_count", lambda device: 16)
+    monkeypatch.setattr(benchmarks, "_tried", lambda *about: [])
+    monkeypatch.setattr(benchmarks.around, "rows", lambda *about: [])
+    monkeypatch.setattr(benchmarks, "_compare", lambda size, *about: seen.append((size, *about)) or [])
+    run_bench(("digits", "cifar"), "cuda", quick=True)
+    assert [effort.workers for *_, effort in seen] == [(0, 2, 8)] * 2
+    assert [Contender(ENGINE, size, "cuda", 128).images for size, *_ in seen] == [300, 5120]
+
+
 @pytest.fixture(scope="module")
 def measured():
     smallest = Effort(1, 1, 0.0, 50, (2,), (Form(),), ("fp32",), growth=(1,), workers=(0,))

@@ -71,6 +71,10 @@ print(importlib.util.find_spec("lthpaper").origin)
 
 
 def test_a_wheel_carries_the_notebooks_and_the_results_and_works_in_an_empty_folder(clone, tmp_path):
+    drafts = clone / "notebooks" / ".ipynb_checkpoints"  # where JupyterLab leaves them
+    drafts.mkdir(exist_ok=True)
+    (drafts / "01-checkpoint.ipynb").write_text("{}")
+    (clone / "results" / "private.txt").write_text("not for others")
     site = built(clone, "standard", tmp_path / "built")
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -82,7 +86,8 @@ def test_a_wheel_carries_the_notebooks_and_the_results_and_works_in_an_empty_fol
     ).splitlines()
     shipped = site / "lthpaper" / "shipped"
     assert said == [str(shipped / "results"), str(len(list((ROOT / "notebooks").glob("*.ipynb"))))]
-    assert (shipped / "results" / "index.json").read_text() == "{}"
+    assert [path.name for path in (shipped / "results").iterdir()] == ["index.json"]
+    assert {path.suffix for path in (shipped / "notebooks").iterdir()} == {".ipynb"}
     page = {path.name for path in (site / "lthpaper" / "report" / "page").iterdir()}
     assert page == {path.name for path in (ROOT / "lthpaper" / "report" / "page").iterdir()}
     copied = python(

@@ -1,7 +1,9 @@
 """What a repository is expected to bring: CI, hooks, issue forms and metadata that agree with the project."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,23 @@ def test_the_hooks_use_the_versions_of_the_lock():
     wanted = {pin for hook in local["hooks"] for pin in hook["additional_dependencies"]}
     assert {pin.partition("==")[0] for pin in wanted} == {"ruff", "nbstripout", "import-linter"}
     assert wanted <= pins
+
+
+def test_a_gpu_trains_the_desktop_scale_apart_from_what_is_published(tmp_path):
+    """Published runs have no weights: those trained again for them do not mix with those that were not."""
+    python, said = tmp_path / "python", tmp_path / "said"
+    python.write_text('#!/bin/bash\nIFS=\'|\'; echo "$PWD|$*" >>"$SAID"\n')
+    python.chmod(0o755)
+    asked = {"PYTHON": python, "OUT": tmp_path / "out", "SAID": said}
+    asked |= {"STAGES": "desktop", "DESKTOP": "fig1", "DEVICE": "cpu"}
+    subprocess.run([ROOT / ".ci" / "gpu"], env=os.environ | asked, check=True, capture_output=True)
+    run, export = (line.split("|") for line in said.read_text().splitlines())
+    assert run[1:6] == ["-m", "lthpaper", "run", "fig1", "--scale"]
+    assert export[1:5] == ["-m", "lthpaper", "results", "export"]
+    assert (ROOT / "results").is_dir()
+    assert not (Path(run[0]) / "results").exists()
+    stores = {words[words.index("--store") + 1] for words in (run, export)}
+    assert stores == {str(tmp_path / "out" / "store")}
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda p: p.stem)

@@ -226,7 +226,6 @@ def test_an_interrupt_says_what_is_kept_and_training_goes_on(tmp_path, monkeypat
 
 
 def test_a_notebook_shows_an_error_of_ours_as_its_sentence(monkeypatch):
-    monkeypatch.delenv("LTHPAPER_DEBUG", raising=False)
     with pytest.raises(InputError) as raised:
         study("fig9")
     (line,) = raised.value._render_traceback_()  # what IPython prints

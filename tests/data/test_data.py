@@ -16,12 +16,6 @@ from lthpaper.errors import InputError
 from lthpaper.torchvision_compat import torchvision
 
 
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch):
-    for name in ("LTHPAPER_DATA", "LTHPAPER_DOWNLOAD"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def test_every_card_fits_the_paper():
     known = {name: source.card for name, source in data.SOURCES.items()}
     assert [known["tiny-imagenet"].num_classes, known["tiny-imagenet"].size] == [200, 64]

@@ -14,12 +14,6 @@ from lthpaper.data.cifar10 import CIFAR10
 from lthpaper.data.cifar100 import CIFAR100
 from lthpaper.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def _no_downloads(monkeypatch):
-    monkeypatch.delenv("LTHPAPER_DOWNLOAD", raising=False)
-
-
 BOTH = pytest.mark.parametrize("which", [CIFAR10, CIFAR100], ids=lambda which: which.name)
 
 

@@ -64,7 +64,6 @@ def made(tmp_path_factory) -> Path:
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         changes = [word for pair in SMALL.items() for word in ("--set", "=".join(pair))]
         places = ["--store", "store", "--out", "sent/report.html", "--notebooks", str(ROOT / "notebooks")]
         assert lthpaper(patch, "report", "fig1", "--scale", "smoke", "--train", *changes, *places) == 0

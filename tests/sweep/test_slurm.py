@@ -12,7 +12,7 @@ SCRIPTS = Path(__file__).parents[2] / "docs" / "cluster"
 STOPS = """
 trap 'trap "" USR1; touch stopping; until [ -e go ]; do sleep 0.05; done; exit 75' USR1
 touch ready
-while :; do sleep 0.05; done
+while kill -0 $PPID; do sleep 0.05; done
 """
 SCONTROL = '[ "$1" = show ] && echo localhost || echo "$@" >>requeued'
 RAY_RUNS = 'while [ "$1" != -- ]; do shift; done; shift; "$@"'
@@ -59,6 +59,12 @@ def test_one_node_is_requeued_however_many_signals_come_and_of_an_array_its_task
     (tmp_path / "go").touch()
     assert process.wait(300) == 75
     assert (tmp_path / "requeued").read_text() == f"requeue {requeued}\n"
+
+
+def test_a_signal_finds_its_trap_however_early_it_comes():
+    """Where a node is busy, the command can be ready before the script's next line."""
+    script = (SCRIPTS / "one-node.sbatch").read_text()
+    assert script.index("\ntrap ") < script.index(' run "$@" &')
 
 
 @pytest.mark.parametrize(("ray", "status"), [(RAY_RUNS, 75), (f"{RAY_RUNS}; exit 0", 75), ("exit 0", 1)])
