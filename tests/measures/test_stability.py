@@ -128,7 +128,7 @@ def test_whether_stability_says_where_a_ticket_matches_is_judged_on_the_figures_
     )
     found = page.findings()
     assert found[0].head == "4 of 4 runs are in the store, of 1 seed."
-    (claim,) = (finding for finding in found if finding.head.startswith("Claim"))
+    (claim,) = (finding for finding in found if finding.head.startswith("Claim "))
     assert claim.head.startswith("Claim F7, subnetworks match where training is stable: undecided")
     assert "LT-IMP at 0.05" in claim.sentence
 
