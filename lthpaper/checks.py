@@ -232,7 +232,7 @@ class SanityCheck:
             )
         if why := why_not_stacked(self.task):
             said.append(f"Networks are trained one by one, not as packs: {why}.")
-        if names := unreached(self.task):
+        if self.recipe.weight_decay and (names := unreached(self.task)):
             said.append(
                 f"No gradient reaches {', '.join(names[:3])}{', …' * (len(names) > 3)}: weight decay shrinks "
                 "them nevertheless, which it does not in torch's own optimizers. Leave them out of the "
@@ -259,7 +259,7 @@ def _check_drawn(task: Task) -> None:
         return  # the package's own
     one, again, other = (Fresh(0, draw).weights(task) for draw in (0, 0, 1))
     by = "torch's, NumPy's or Python's global generator, which are seeded here"
-    changed = [name for name in one if not torch.equal(one[name], again[name])]
+    changed = [n for n in one if not torch.allclose(one[n], again[n], rtol=0, atol=0, equal_nan=True)]
     require(
         not changed,
         f"Network {task.network!r} begins with another {', '.join(changed[:3])} each time it is built, so LT "

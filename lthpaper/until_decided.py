@@ -71,7 +71,7 @@ class Question:
         found: set[Where] = set()
         judged = cells.checked(table(trials, self.store))
         longest = judged.groupby(["network", "data"])["epochs"].transform("max")
-        judged = judged[judged["epochs"] == longest]  # fewer are none by ①, whatever the seeds say
+        judged = judged[judged["epochs"] == longest]  # shorter trainings are no ticket by ①
         for about, experiment in judged.groupby(["network", "data", "epochs"]):
             for _, rows in cells.by_sparsity(experiment):
                 sparsities = rows.loc[rows["setting"] != "pretraining", "sparsity"].unique()

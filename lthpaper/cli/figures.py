@@ -149,7 +149,7 @@ def draw(
         )
     values = {name: fixed | checked[name] for name in chosen}
     executed = locations.home() / "runs" / "notebooks" / locations.changed(scale, own)
-    with _alone(executed):
+    with _alone(executed, time_left(time_limit)):
         outcomes = []
         try:
             for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
@@ -182,19 +182,28 @@ def parted(scale: str, given: dict[str, str]) -> tuple[dict[str, str], dict[str,
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder of executed notebooks, where every command at a scale writes; reports are made of it."""
+def _alone(folder: Path, seconds: float | None = None) -> Iterator[None]:
+    """Hold a folder of executed notebooks, where every command at a scale writes; reports are made of it.
+
+    seconds: to wait for another command at most; then Unfinished is raised.
+    """
     from filelock import FileLock, Timeout
 
+    from lthpaper.store.locks import NO_LOCKS
+
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / ".lock", fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         console.print(f"Another command executes notebooks in {folder}; this one goes on when it has ended.")
-        lock.acquire()
-    except NotImplementedError:  # the file system has no locks
-        pass
+        try:
+            lock.acquire(timeout=-1 if seconds is None else seconds)
+        except Timeout:
+            raise Unfinished("The time limit was reached while another command drew figures.") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     try:
         yield
     finally:

@@ -87,7 +87,8 @@ def plan(
     for line in trainings(todo):
         console.print(f"  {line}")
     if again := sum(run in studies[0].store for run in todo.todo):
-        console.print(f"  {again:,} of these are trained again: their results lack weights that are needed")
+        verb = "is" if again == 1 else "are"
+        console.print(f"  {again:,} of these {verb} trained again, for weights that the results lack")
     console.print(f"store: {studies[0].store.folder}")
     for sentence in missing_data(todo, studies[0].data_root):
         console.print(f"data: {sentence}")

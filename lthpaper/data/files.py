@@ -17,7 +17,7 @@ from lthpaper.data.decode import SUFFIXES, decode
 from lthpaper.data.finding import contents
 from lthpaper.errors import InputError, require
 
-OTHERS = (".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")  # images that are not read
+OTHERS = (".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")  # images that torchvision reads, and we do not
 LOOKED_AT = 256  # images of each part whose contents are in the fingerprint
 
 

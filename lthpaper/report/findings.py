@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lthpaper.figures import FigureSpec
+from lthpaper.figures import FIGURES, FigureSpec
 from lthpaper.measures import contours
 from lthpaper.runs.scales import SCALES
 from lthpaper.verdicts import claims
@@ -100,8 +100,8 @@ def _there(name: str, scale: Any, results: pd.DataFrame) -> Iterator[str]:
     seeds = there.loc[~siblings, "seed"].nunique()
     said = f"{len(there):,} of {len(runs):,} runs are in the store"
     said += f", of {seeds} seed{'s' * (seeds != 1)}." if len(there) else ": nothing to see yet."
-    as_registered = scale == SCALES.get(scale.name)  # else the command needs its changes, too
-    if len(there) < len(runs) and as_registered:
+    known = name in FIGURES and scale == SCALES.get(scale.name)  # else their names are not enough
+    if len(there) < len(runs) and known:
         said += f" `lthpaper plan {name} --scale {scale.name}` says what the others take."
     yield said
     diverged = int(there["accuracy"].isna().sum())

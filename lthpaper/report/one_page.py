@@ -104,11 +104,12 @@ def _published(notebook: "NotebookNode", name: str, folder: Path, points: list[d
 
 def _describe(notebook: "NotebookNode", alt: str) -> None:
     """Give every picture a text alternative: the figure's, or for another the words before it. In code, name
-    folders from the project's own: a colleague has no use for the way to it."""
-    words, home = "", f"{locations.home().resolve()}/"
+    what lies in the project's folder from there: a colleague has no use for the way to it."""
+    words, home = "", f"{locations.home().resolve()}{os.sep}"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             words = " ".join(re.sub(r"[#*`]", "", cell.source).split()) or words
+        if cell.cell_type != "code":
             continue
         cell.source = cell.source.replace(home, "")
         of_figure = FIGURE in cell.metadata.get("tags", [])

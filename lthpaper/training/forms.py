@@ -49,11 +49,12 @@ def usual_form(device: torch.device) -> Form:
 @lru_cache(maxsize=16)
 def _pack_form(task: Task, factory: Callable, channels_last: bool) -> tuple[Program | OneByOne, str]:
     """factory: so that a redefined network is looked at again."""
-    network, example = networks.build_seeded(0, **task.shape), _example(task)
-    alone, start = OneByOne(network), {n: t.clone() for n, t in networks.tensors(network).items()}
+    network, tried = (networks.build_seeded(0, **task.shape) for _ in range(2))  # a forward may change it
+    alone, example = OneByOne(tried), _example(task)
+    start = {n: t.clone() for n, t in networks.tensors(network).items()}
     try:
         once, again = (alone(stack([start]), example[None], True, [0])[0] for _ in range(2))
-        made = networks.tensors(network).keys() - start.keys()
+        made = dict(tried.named_parameters()).keys() - start.keys()
         require(
             not made,
             f"Network {task.network!r} makes {', '.join(sorted(made)[:3])} in its first forward, too late to "

@@ -289,7 +289,7 @@ def program(
     example: a batch (B, C, H, W); the pack form must agree with the network itself on it, both in
     training and in evaluation, or it is not used. Raises what the network raises on its own.
     """
-    own = {n: _not_zero(t) for n, t in networks.tensors(network).items()}
+    own = networks.tensors(network) | {n: _not_zero(p) for n, p in network.named_parameters()}
     # two networks that differ: a pack form that mixes equal ones computes the same
     state = stack([own, {n: 1.1 * t if t.is_floating_point() else t for n, t in own.items()}])
     inputs = torch.stack([example, example.flip(-1)])
@@ -315,7 +315,7 @@ def program(
 def _not_zero(tensor: Tensor) -> Tensor:
     """The tensor, or small numbers if it is zero throughout: a head that begins at zero, or a last norm of
     each block, would hide whatever a pack form does before it."""
-    if not tensor.is_floating_point() or tensor.any():
+    if tensor.any():
         return tensor
     return 0.1 * torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0), dtype=tensor.dtype)
 

@@ -6,9 +6,10 @@ epoch and step, whatever the number of loader processes, and an epoch can begin 
 
 import multiprocessing
 import os
+import pickle
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -86,8 +87,11 @@ class StreamedFeed(Feed):
         self._work = _Work()
         self._turn = 0
         count = loaders() if processes is None else processes
+        pictures = Pictures(self.files.train, self.files.test, data.card, self.files.validation)
+        # classes of the calling script are found in the processes by importing it
+        self._of_script = count > 0 and b"__main__" in pickle.dumps(pictures)
         self._loader: DataLoader[Any] | None = DataLoader(
-            Pictures(self.files.train, self.files.test, data.card, self.files.validation),
+            pictures,
             batch_size=None,  # a piece is a batch already
             sampler=self._work,
             num_workers=count,
@@ -155,7 +159,7 @@ class StreamedFeed(Feed):
         if self._loader is None:
             raise RuntimeError("this feed is closed")
         try:
-            with _without_script():
+            with nullcontext() if self._of_script else _without_script():
                 decoded = iter(self._loader)
             for found in decoded:
                 if isinstance(found, str):

@@ -145,7 +145,7 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     (entry,) = (r.run.name for r in Store(project / "kept") if setting(r.run) == "RR-IMP")
     shutil.rmtree(project / "kept" / entry)
     _, out, _ = command("plan", "fig1", *TINY, *store)
-    assert "  1 of these are trained again: " in out  # pretraining, for RR-IMP's mask
+    assert "  1 of these is trained again, " in out  # pretraining, for RR-IMP's mask
 
 
 def test_list_names_what_other_commands_take(command):

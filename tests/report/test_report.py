@@ -1,5 +1,6 @@
 """The report: one file that holds its figures, their runs and the scoreboard, and loads nothing."""
 
+import errno
 import html
 import json
 import re
@@ -21,6 +22,7 @@ from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
 from lthpaper.studies import study
+from lthpaper.sweep.stopping import Unfinished
 
 pytest.importorskip("papermill", reason="the extra 'notebooks' is not installed")
 
@@ -185,6 +187,7 @@ def test_another_picture_is_described_by_the_words_before_it_and_no_way_to_a_fol
         v4.new_markdown_cell("# Figure 9: what"),
         v4.new_code_cell(f"# {tmp_path}/runs/store", outputs=[picture], metadata={"tags": ["figure"]}),
         v4.new_markdown_cell("## The `effects`\nConditions < bounds."),
+        v4.new_raw_cell("for nbconvert"),
         v4.new_code_cell("plot()", outputs=[picture]),
     ]
     nbformat.write(v4.new_notebook(cells=cells), tmp_path / "09_fig9.ipynb")
@@ -251,6 +254,20 @@ def test_a_second_command_at_a_scale_waits_until_the_first_has_made_its_page(tmp
         done.append("first")
     thread.join(60)
     assert done == ["first", "second"]
+
+
+def test_a_command_waits_until_its_time_limit_and_not_where_there_are_no_locks(tmp_path, monkeypatch):
+    with figures._alone(tmp_path):
+        second = figures._alone(tmp_path, 0.0)
+        with pytest.raises(Unfinished, match="time limit"):
+            second.__enter__()
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with figures._alone(tmp_path / "nfs"):
+        pass
 
 
 def test_a_report_cannot_be_made_without_nbconvert(monkeypatch, tmp_path):

@@ -297,6 +297,17 @@ class Late(Own):
         return self.later(super().forward(x))
 
 
+class Cached(Own):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("ones", None)
+
+    def forward(self, x):
+        if self.ones is None:
+            self.ones = torch.ones(10)
+        return super().forward(x) * self.ones
+
+
 class Auxiliary(Own):
     def forward(self, x):
         return (super().forward(x), x) if self.training else super().forward(x)
@@ -414,6 +425,10 @@ def test_the_form_of_a_pack_does_not_depend_on_the_weights_in_it():
 def test_a_network_that_cannot_take_the_images_is_named(kind, said):
     with pytest.raises(InputError, match=said):
         next(train([pretraining(own(kind), RECIPE, 0)], FEW))
+
+
+def test_a_buffer_may_be_made_in_the_first_forward():
+    next(train([pretraining(own(Cached), RECIPE, 0)], FEW))
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 9}, {"batch_size": 18, "micro_batch": 9}])

@@ -274,6 +274,20 @@ def test_loader_processes_do_not_run_a_script_without_a_guard_again(small, tmp_p
     assert not mark.exists()
 
 
+def test_images_whose_class_stands_in_the_script_stream(small, tmp_path, monkeypatch):
+    script = tmp_path / "mine.py"
+    script.write_text("from lthpaper.data.files import Chosen\nclass Mine(Chosen): pass\n")
+    main = ModuleType("__main__")
+    main.__file__ = str(script)
+    exec(script.read_text(), vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    train = small.images.train
+    mine = replace(small, images=replace(small.images, train=main.Mine(train, np.arange(len(train)))))
+    streamed = StreamedFeed([run()], mine, CPU, torch.float32, processes=1)
+    assert len(next(iter(streamed.batches(0, 0)))) == 2
+    streamed.close()
+
+
 def test_a_loader_that_is_killed_ends_the_training_with_a_sentence(small, monkeypatch):
     monkeypatch.setenv(streaming.LOADERS, "1")
     before = multiprocessing.active_children()

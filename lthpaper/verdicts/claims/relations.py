@@ -109,7 +109,8 @@ def relate_chosen(options: Side, theirs: Side, about: dict[str, Any], label: str
         "sentence": sentence,
     }
     if by_means != part.by_means:
-        more["open"] = _open(options, ABOVE, theirs, by_means == YES)
+        torn = tuple((cell.setting, cell.lr) for of in (options, theirs) for cell in of.torn)
+        more["open"] = _open(options, ABOVE, theirs, by_means == YES) + torn
     return replace(part, **more)
 
 
