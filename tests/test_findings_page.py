@@ -14,6 +14,7 @@ from lthpaper.measures import contours
 from lthpaper.runs import at_initialisation as masks_of
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs import experiments
+from lthpaper.runs.run import setting
 from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
@@ -152,19 +153,19 @@ def test_statements_beside_the_fourteen_claims_are_as_the_page_says():
         by = {at: found.set_index("seed")["accuracy"] for at, found in rows.groupby(["epochs", "lr"])}
         assert paired(by[160, 0.1], by[78, 0.005]) in said
     with_, without = (
-        contours.numbers(contours.measure(experiments.trials(name, LAPTOP), PUBLISHED, LAPTOP))
-        for name in ("fig4", "fig5")
+        contours.numbers(contours.measure(experiments.trials(figure, LAPTOP), PUBLISHED, LAPTOP))
+        for figure in ("fig4", "fig5")
     )
     of = [
         {at: rows.set_index("seed") for at, rows in found.groupby(["setting", "lr"])}
         for found in (with_, without)
     ]
-    for setting in ("LT-IMP", "LT-OMP"):
+    for name in ("LT-IMP", "LT-OMP"):
         for found in of:
-            small, large = (found[setting, lr]["basin_relative"] for lr in (0.01, 0.1))
+            small, large = (found[name, lr]["basin_relative"] for lr in (0.01, 0.1))
             assert paired(small, large, 200 / (small.mean() + large.mean())) in said
         for lr in (0.01, 0.1):
-            a, b = (found[setting, lr]["roughness"] for found in of)
+            a, b = (found[name, lr]["roughness"] for found in of)
             assert paired(b, a, 200 / (a.mean() + b.mean())) in said
     prizes = FIGURES["appendix-f"].trials(LAPTOP)
     judged = tickets.verdicts(table(prizes, PUBLISHED))["verdict"]
@@ -232,3 +233,17 @@ def test_on_photographs_lt_leads_rr_by_half_a_point_and_norms_seem_to_hide_part_
     assert plain["difference"] == pytest.approx(1.8, abs=0.05)
     hidden = found.loc[("LT-OMP", "LT@RRnorms-OMP", 0.01), ["difference", "low", "high"]]
     assert list(hidden.round(1)) == [-0.9, -1.9, 0.1]
+
+
+def test_on_photographs_imps_rounds_are_as_the_page_says():
+    said = TEXT.partition("### IMP, begun")[2].partition("\n## ")[0]
+    runs = [run for run in PUBLISHED.tables.scales["desktop"].runs.values() if run.seed == 0]
+    for lr in (0.01, 0.1):
+        here = [
+            PUBLISHED.get(r) for r in runs if r.recipe.lr == lr and setting(r) in ("pretraining", "LT-IMP")
+        ]
+        rounds = sorted(here, key=lambda result: result.sparsity)[:8]
+        cells = " | ".join(f"{result.accuracy + 1e-9:.1f}" for result in rounds)
+        assert f"| {lr:g} | {cells} |" in said
+        first, last = (rounds[i].curves["train_loss"][-1] for i in (0, -1))
+        assert f"from {first:.2f} to {last:.2f}" in " ".join(said.split())
