@@ -6,7 +6,6 @@ epoch and step, whatever the number of loader processes, and an epoch can begin 
 
 import multiprocessing
 import os
-import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -89,7 +88,7 @@ class StreamedFeed(Feed):
         count = loaders() if processes is None else processes
         pictures = Pictures(self.files.train, self.files.test, data.card, self.files.validation)
         # classes of the calling script are found in the processes by importing it
-        self._of_script = count > 0 and b"__main__" in pickle.dumps(pictures)
+        self._of_script = _of_script(pictures)
         self._loader: DataLoader[Any] | None = DataLoader(
             pictures,
             batch_size=None,  # a piece is a batch already
@@ -209,6 +208,13 @@ def _training(
             for at, images in zip(places.split(PIECE), index.split(PIECE), strict=True):
                 seeds = tuple((run.seed, epoch, place) for place in at.tolist())
                 yield Piece(images, seeds, *(() if own is None else (own[1][at], own[2][at])))
+
+
+def _of_script(thing: object) -> bool:
+    """Whether it, or images that it holds, are of a class of the calling script."""
+    held = getattr(thing, "__dict__", {}).values()
+    mine = type(thing).__module__ == "__main__"
+    return mine or any(_of_script(images) for images in held if isinstance(images, Encoded))
 
 
 @contextmanager
