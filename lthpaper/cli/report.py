@@ -35,7 +35,7 @@ def report(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="The report. Default: runs/reports/SCALE.html.",
+            help="The report. Default: runs/reports/SCALE.html, SCALE-fig1.html of one figure.",
             rich_help_panel=FOLDERS,
         ),
     ] = "",
@@ -57,7 +57,7 @@ def report(
     from lthpaper.report.report import report as report_of
 
     _, own = parted(scale, fields(changes))
-    path = locations.home() / (out or Path("runs/reports") / f"{locations.changed(scale, own)}.html")
+    path = locations.home() / (out or usual(locations.changed(scale, own), names))
     one_page.check_target(path)
     options = {"store": store, "data": data, "device": device, "notebooks": notebooks}
     options["again"] = shlex.join(["lthpaper", *sys.argv[1:]])
@@ -67,3 +67,8 @@ def report(
     console.print(f"The report is {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if batch.failed:
         raise typer.Exit(1)
+
+
+def usual(scale: str, names: list[str] | None) -> Path:
+    """The file of a report of these figures, None of all, from the project's folder."""
+    return Path("runs/reports") / f"{'-'.join([scale, *(names or [])])}.html"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lthpaper.cli import figures
+from lthpaper.cli import figures, report
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.report import behind, notebooks, one_page
@@ -215,6 +215,13 @@ def test_a_report_is_named_as_the_figures_folder_is():
         {"surface_name": "x"},
     )
     assert figures.parted("laptop", {"seeds": "2"}) == ({"seeds": "2"}, {"seeds": 2})
+
+
+def test_a_report_of_one_figure_does_not_write_over_that_of_all():
+    assert [report.usual("laptop", names).name for names in (None, ["fig1"])] == [
+        "laptop.html",
+        "laptop-fig1.html",
+    ]
 
 
 def test_what_is_missing_is_counted(made, store):
