@@ -1,4 +1,4 @@
-"""What a report holds: one section per notebook, the runs behind it, the scoreboard, the origin of it all."""
+"""What a report holds: one section per notebook, the runs behind it, the scoreboard, the provenance."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date

@@ -256,7 +256,7 @@ ALONE: dict[str, str] = {}  # networks of this package that cannot be stacked, a
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_network_packs_or_says_why_not(name):
-    task = Task(name, "cifar10", width=0.06)  # which operations a forward pass has does not hang on the width
+    task = Task(name, "cifar10", width=0.06)  # the width changes no operation of a forward pass
     assert why_not_stacked(task) == ALONE.get(name, "")
 
 
