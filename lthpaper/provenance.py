@@ -1,5 +1,6 @@
 """The provenance of a number: versions, device, revision."""
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -42,10 +43,27 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device | str) -> str:
-    """The device's common name: "NVIDIA H100 80GB HBM3", or the processor's model."""
+    """The device's common name: "NVIDIA H100 80GB HBM3", or the processor's model and the instructions that
+    torch uses there, "AMD EPYC (AVX512)": on them depend the order of sums, so the bits, and the speed."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    return f"{_processor()} ({instructions()})"
+
+
+def instructions() -> str:
+    """The vector instructions of torch's kernels on the CPU: "AVX512", "AVX2", "NEON", "DEFAULT", …
+
+    Convolutions are oneDNN's. Where its instructions are limited (ONEDNN_MAX_CPU_ISA) and torch's are not, or
+    the other way round (ATEN_CPU_CAPABILITY), both are named: "AVX2, oneDNN any".
+    """
+    kernels = str(torch.backends.cpu.get_cpu_capability())
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    same = limit.upper() == kernels if limit else not os.environ.get("ATEN_CPU_CAPABILITY")
+    return kernels if same else f"{kernels}, oneDNN {limit or 'any'}"
+
+
+def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
