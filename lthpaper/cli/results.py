@@ -185,7 +185,8 @@ def audit(
 ) -> None:
     """Train a random sample of the published runs here again, and compare.
 
-    Bits are equal on processors of one kind; elsewhere accuracies are compared with the spread over seeds.
+    Bits are equal where torch uses the same vector instructions; elsewhere accuracies are compared with the
+    spread over seeds.
     Every run can be chosen; the more network-epochs it and its ancestors take, the less likely it is. Exits
     with status 1 if what was trained here contradicts what is published.
     """
@@ -213,6 +214,8 @@ def audit(
         console.print(f"Of {len(report.also)} ancestors, trained on the way, {also} have the published bits.")
     verdict = auditing.verdict(report)
     console.print(verdict.sentence)
+    if advice := auditing.advice(report):
+        console.print(advice)
     if not verdict.consistent:
         raise typer.Exit(1)
 

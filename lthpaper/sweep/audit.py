@@ -1,6 +1,6 @@
 """Audit published results: train a random sample of them again and compare.
 
-If the bits are equal, there is nothing to test. If not (another kind of processor adds float32 sums in
+If the bits are equal, there is nothing to test. If not (other vector instructions add float32 sums in
 another order, and training is chaotic), the run trained again counts as another draw: its accuracy should
 differ from the published one no more than those of two seeds do. Two tests check this, one for the run that
 differs most and one for the mean; each raises a false alarm once in a thousand audits.
@@ -27,6 +27,7 @@ from lthpaper.store.store import Result, Store
 from lthpaper.sweep.execute import execute
 
 LEVEL = 0.001  # of each of the two tests
+AS_AVX2 = "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2"  # limits of torch's kernels and of oneDNN
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,18 @@ def verdict(report: Report) -> Verdict:
     )
     fine = min(p_far, p_mean) >= LEVEL
     return Verdict(fine, f"{'Consistent' if fine else 'Not consistent'}: {begin} {words}")
+
+
+def advice(report: Report) -> str:
+    """What may give the published bits on this processor; "" where nothing is known that would."""
+    origins = report.published_on.count(" with torch ")
+    here = "(AVX512)" in report.here_on
+    if not here or report.published_on.count("(AVX512)") == origins or all(a.equal for a in report.audited):
+        return ""
+    return (
+        "torch uses AVX512 here; with AVX2 it adds in another order. What a processor with AVX2 published has "
+        f"its bits here, too, with these words before the command: {AS_AVX2}"
+    )
 
 
 def _all(total: str) -> str:

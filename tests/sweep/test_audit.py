@@ -19,7 +19,17 @@ from lthpaper.runs.settings import lt_imp, pretraining, random_reinit
 from lthpaper.runs.task import Task
 from lthpaper.store import published
 from lthpaper.store.store import Store
-from lthpaper.sweep.audit import Audited, Report, _cells, audit, choose, cost_of, spread_of_cells, verdict
+from lthpaper.sweep.audit import (
+    Audited,
+    Report,
+    _cells,
+    advice,
+    audit,
+    choose,
+    cost_of,
+    spread_of_cells,
+    verdict,
+)
 from lthpaper.sweep.execute import execute
 
 TINY = scale("smoke", train_images=60, seeds=2, epochs=2, learning_rates=(0.05,), rounds=(1, 2))
@@ -122,6 +132,22 @@ def test_what_seeds_do_not_explain_is_not_consistent(sample):
     found = said(*sample)
     assert not found.consistent
     assert found.sentence.startswith("Not consistent: 0 of")
+
+
+@pytest.mark.parametrize(
+    ("published", "here", "equal", "said"),
+    [
+        ("EPYC (AVX2) with torch 2", "EPYC (AVX512) with torch 2", False, True),
+        ("EPYC with torch 2", "Xeon (AVX512) with torch 2", False, True),  # not recorded: of earlier versions
+        ("EPYC (AVX512) with torch 2", "Xeon (AVX512) with torch 2", False, False),  # it would not help
+        ("EPYC (AVX512) with torch 2", "EPYC (AVX2) with torch 2", False, False),  # it cannot be done
+        ("EPYC (AVX2) with torch 2", "NVIDIA H100 with torch 2", False, False),
+        ("EPYC (AVX2) with torch 2", "EPYC (AVX512) with torch 2", True, False),
+    ],
+)
+def test_where_only_the_instructions_differ_the_audit_says_how_to_get_the_bits(published, here, equal, said):
+    found = advice(Report((audited(0.1, equal=equal),), (), published, here))
+    assert ("ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2" in found) == said
 
 
 def test_a_run_of_a_cell_that_diverges_for_some_seeds_contradicts_nothing():
