@@ -208,8 +208,8 @@ def advice(report: Report) -> str:
     if not here or report.published_on.count("(AVX512)") == origins or all(a.equal for a in report.audited):
         return ""
     return (
-        "torch uses AVX512 here; with AVX2 it adds in another order. What a processor with AVX2 published has "
-        f"its bits here, too, with these words before the command: {AS_AVX2}"
+        "torch uses AVX512 here; with AVX2 it adds in another order. What was published from an AVX2 "
+        f"processor has its bits here, too, with these words before the command: {AS_AVX2}"
     )
 
 
