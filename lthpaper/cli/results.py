@@ -73,7 +73,9 @@ def list_(
             f"{name}: {len(one)} runs of {about.get('seeds')} seeds, {about.get('network_epochs'):,} "
             f"network-epochs; {sum(f['bytes'] for f in about['files'].values()) / 1e6:.1f} MB"
         )
-        for what in ("data", "devices", "revisions", "torch", "measurements", "licence"):
+        for what in ("data", "devices", "revisions", "torch", "masks", "measurements", "licence"):
+            if what == "masks" and what not in about:
+                continue
             console.print(f"  {what}: {printable(_said(about.get(what)))}")
         if name not in SCALES:
             continue
@@ -132,6 +134,7 @@ def export(
     for run in done.left_out:
         console.print(f"left out, since the store and the published results lack its ancestors: {run.name}")
     parts = [f"{done.runs} runs ({done.new} new)"]
+    parts += [f"{done.masks} masks"] * bool(done.masks)
     parts += [f"{count} measurements of {name}" for name, count in done.measurements.items()]
     console.print(f"{', '.join(parts)} in {done.folder}, {done.bytes / 1e6:.2f} MB")
     if done.lacking:
@@ -157,7 +160,8 @@ def verify(scale: OneScale = "", results: Folder = "") -> None:
         for fault in said:
             console.print(f"{name}: {printable(fault)}")
         if not said:
-            console.print(f"{name}: {len(one)} runs, {len(one.names)} kinds of measurements: all good")
+            what = f"{len(one)} runs, {len(one.masks)} masks, {len(one.names)} kinds of measurements"
+            console.print(f"{name}: {what}: all good")
         wrong += len(said)
     if not found.scales:
         console.print("Nothing is published here.")
@@ -178,6 +182,14 @@ def audit(
             help="Seed of the random choice. Default: a new one each time, which is printed.",
         ),
     ] = None,
+    masks: Annotated[
+        bool,
+        typer.Option(
+            "--masks",
+            help="Start from the published masks instead of training ancestors again, where there are some: "
+            "each run is audited by itself.",
+        ),
+    ] = False,
     results: Folder = "",
     data: DataFolder = "",
     device: Device = "auto",
@@ -191,19 +203,19 @@ def audit(
     with status 1 if what was trained here contradicts what is published.
     """
     from lthpaper import locations
-    from lthpaper.runs.run import ancestors
     from lthpaper.sweep import audit as auditing
 
-    _, found = _published(results, scale)
+    place, found = _published(results, scale)
     one, drawn = found.scales[scale], secrets.randbelow(10**6) if seed is None else seed
-    chosen = auditing.choose(one.runs.values(), sample, drawn)
-    needed = list(ancestors(chosen))
+    of_masks = place if masks else None
+    chosen = auditing.choose(one.runs.values(), sample, drawn, of_masks)
+    needed = auditing.needed(chosen, of_masks)
     console.print(
         f"{len(chosen)} of {len(one)} published runs, chosen with --seed {drawn}; with the ancestors that "
         f"they need {len(needed)} runs, {sum(run.cost for run in needed):,} network-epochs"
     )
     where = (locations.data_folder(data), locations.device(device), workers or None)
-    report = auditing.audit(one, chosen, *where)
+    report = auditing.audit(one, chosen, *where, masks=of_masks)
     shown = auditing.rows(report)
     table = Table(*shown.columns, box=None)
     for row in shown.to_dict("records"):

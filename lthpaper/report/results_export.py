@@ -12,14 +12,25 @@ import pyarrow as pa
 
 from lthpaper.errors import require
 from lthpaper.figures import FIGURES
-from lthpaper.runs.run import Run, ancestors
+from lthpaper.runs.masks import Packed, packed
+from lthpaper.runs.run import Run, ancestors, runs_in
 from lthpaper.runs.scales import Scale
 from lthpaper.store import published, tables
-from lthpaper.store.entry import MASK, WEIGHTS
+from lthpaper.store.entry import MASK, WEIGHTS, mask_content
 from lthpaper.store.measurements import to_arrow
-from lthpaper.store.published import FORMAT, MANIFEST, RUNS, SUFFIX, schema_of, to_row
+from lthpaper.store.published import (
+    FORMAT,
+    MANIFEST,
+    MASK_SCHEMA,
+    MASKS,
+    RUNS,
+    SUFFIX,
+    schema_of,
+    to_row,
+)
 from lthpaper.store.store import Result, Store
 from lthpaper.training.result import VALIDATION
+from lthpaper.training.start import made_mask
 
 LICENCE = "data: CC BY 4.0; code: MIT"
 PLAIN = ("train_loss", "test_loss", "x", "y", "loss")  # columns whose values seldom repeat
@@ -28,7 +39,7 @@ LONGEST = 3  # conflicts that are named
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export did. runs, measurements: that are published now; new: of these, by this export.
+    """What an export did. runs, masks, measurements: that are published now; new: of these, by this export.
 
     lacking: runs of the figures that are not trained yet; left_out: results whose ancestors are neither in
     the store nor published.
@@ -37,6 +48,7 @@ class Exported:
     folder: Path
     runs: int
     new: int
+    masks: int
     measurements: dict[str, int]
     lacking: int
     left_out: tuple[Run, ...]
@@ -72,8 +84,9 @@ def export(
 ) -> Exported:
     """Publish what a store has of these figures at a scale, in `out`/<scale>, beside what is there already.
 
-    Measurements that lack are worked out where the weights are. Raises InputError where there is nothing to
-    publish or a run is published with other bits, Damaged where a file is not what was written.
+    Measurements that lack are worked out where the weights are. So are masks, also of runs that are still to
+    be trained: anyone goes on from here without training an ancestor again. Raises InputError where there is
+    nothing to publish or a run is published with other bits, Damaged where a file is not what was written.
     """
     folder = out / scale.name
     require(
@@ -93,6 +106,7 @@ def export(
     )
     if there is not None:
         _check_conflicts([results[run] for run in ours], there)
+    masks = _masks(runs, [results[run] for run in ours], own, there)
     _measure(results, scale, own, data_root)
     rows = {} if there is None else {row["name"]: row for row in there.table.to_pylist()}
     new = [run for run in ours if run.name not in rows]
@@ -104,9 +118,10 @@ def export(
         for (name, digest, key), table in own.noted.items()
         if digest in known and (name, digest, key) not in kept
     }
-    content = _content(rows, kept | noted)
+    content = _content(rows, masks, kept | noted)
     costs = (there.runs if there is not None else {}) | {run.digest: run for run in new}
-    manifest = _manifest(scale.name, rows, content, kept | noted, sum(run.cost for run in costs.values()))
+    network_epochs = sum(run.cost for run in costs.values())
+    manifest = _manifest(scale.name, rows, content, kept | noted, network_epochs, len(masks))
     _check_copies(manifest["data"])
     content[MANIFEST] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
     for name, of_file in content.items():  # the manifest last: what it lists is there
@@ -115,6 +130,7 @@ def export(
         folder,
         runs=len(rows),
         new=len(new),
+        masks=len(masks),
         measurements=dict(sorted(Counter(name for name, *_ in kept | noted).items())),
         lacking=sum(run not in results and run.name not in rows for run in runs),
         left_out=tuple(run for run in results if run not in ours),
@@ -133,21 +149,56 @@ def _with_ancestors(runs: list[Run], results: dict[Run, Result], there: publishe
 
 
 def _check_conflicts(results: list[Result], there: published.Scale) -> None:
-    """Raise InputError if a run is published from a training with other bits."""
+    """Raise InputError if a run, or the mask that one starts with, is published from a training with other
+    bits."""
     found = []
     for result in results:
+        mask = None if result.run.mask is None or result.run.topology else there.mask(result.run)
         if result.run.digest in there:
             theirs = there.get(result.run)
             if any(result.files.get(file) != theirs.files.get(file) for file in (WEIGHTS, MASK)):
                 both = f"{_said(theirs)} published, {_said(result)} here"
                 found.append(f"{result.run.name} ({both})")
+        elif mask is not None and tables.checksum(mask_content(mask)) != result.files.get(MASK):
+            found.append(f"{result.run.name} ({_said(result)} here; its mask is published, with other bits)")
     more = f" and {len(found) - LONGEST} more" if len(found) > LONGEST else ""
     require(
         not found,
-        f"{len(found)} of {len(results)} runs are published with other weights than this store has: "
+        f"{len(found)} of {len(results)} runs are published with other weights or masks than this store has: "
         f"{'; '.join(found[:LONGEST])}{more}. Runs of two trainings are not mixed, and nothing was written. "
         "`lthpaper results audit` says whether the two agree; export these with --out into another folder.",
     )
+
+
+def _masks(
+    runs: list[Run], ours: list[Result], own: Store, there: published.Scale | None
+) -> dict[str, Packed]:
+    """Key -> mask: what is published, and what the store has or can make. runs: of the figures, trained or
+    not; ours: results that are published with these bits.
+
+    Masks that need images as well as weights, and those of runs whose mask changes, are published once
+    their run is; those of custom networks never are.
+    """
+    found = {} if there is None else dict(there.masks)
+    whole = {result.run for result in ours}
+    for run in runs:
+        if run.mask is None or not any(runs_in(run.mask)) or ":" in run.task.network:
+            continue
+        key = published.mask_key(run)
+        if key in found:
+            continue
+        if run in whole and run.topology is None and own.has_weights(run):
+            found[key] = packed(own.weights(run)[1] or {})
+        elif not hasattr(run.mask, "prune_seeing") and _has_sources(run, own, whole):
+            found[key] = packed(made_mask(run, own.weights))
+    return found
+
+
+def _has_sources(run: Run, own: Store, whole: set[Run]) -> bool:
+    """Whether the weights that a run's mask is made from are here, with the published bits."""
+    needed = {parent: parent.recipe.epochs for parent in runs_in(run.mask)}
+    needed |= {rewind.to: rewind.epoch for rewind in run.rewinds if rewind.to in needed}
+    return all(parent in whole and own.holds(parent, {epoch}) for parent, epoch in needed.items())
 
 
 def _check_copies(fingerprints: Mapping[str, list[str]]) -> None:
@@ -185,12 +236,21 @@ def _measurements_of(there: published.Scale) -> dict[tuple[str, str, str], pa.Ta
 
 
 def _content(
-    rows: dict[str, dict[str, Any]], measurements: dict[tuple[str, str, str], pa.Table]
+    rows: dict[str, dict[str, Any]],
+    masks: dict[str, Packed],
+    measurements: dict[tuple[str, str, str], pa.Table],
 ) -> dict[str, bytes]:
     """File name -> its bytes: rows in the order of their names, measurements of runs and keys."""
     ordered = [{VALIDATION: [], **rows[name]} for name in sorted(rows)]
     table = pa.Table.from_pylist(ordered, schema=schema_of(ordered))
     found = {RUNS: tables.content_of(table, PLAIN)}
+    if masks:
+        layers = [
+            {"key": key, "layer": layer, "shape": shape, "bits": bits}
+            for key in sorted(masks)
+            for layer, (shape, bits) in sorted(masks[key].items())
+        ]
+        found[MASKS] = tables.content_of(pa.Table.from_pylist(layers, schema=MASK_SCHEMA))
     for name in sorted({name for name, *_ in measurements}):
         parts = [_named(measurements[of], of[1], of[2]) for of in sorted(measurements) if of[0] == name]
         together = pa.concat_tables(parts, promote_options="permissive")
@@ -210,6 +270,7 @@ def _manifest(
     content: dict[str, bytes],
     measurements: Iterable[tuple[str, str, str]],
     network_epochs: int,
+    masks: int,
 ) -> dict[str, Any]:
     origins = [json.loads(row["provenance"]) for row in rows.values()]
     described = [json.loads(row["description"]) for row in rows.values()]
@@ -223,6 +284,7 @@ def _manifest(
         "runs": len(rows),
         "seeds": len({about["seed"] for about in described}),
         "network_epochs": network_epochs,
+        **({"masks": masks} if masks else {}),
         "measurements": dict(Counter(name for name, *_ in measurements)),
         "data": {name: sorted(found) for name, found in fingerprints.items()},
         "devices": _counted(origin.get("device") for origin in origins),

@@ -8,12 +8,14 @@ import math
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lthpaper.errors import InputError, require
 
 Mask = dict[str, Tensor]
+Packed = dict[str, tuple[tuple[int, ...], bytes]]  # of each tensor: its shape, and eight weights a byte
 PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")  # of an attention's input
 
 
@@ -84,6 +86,24 @@ def _unmatched(patterns: tuple[str, ...], there: tuple[str, ...]) -> str:
 def kept(mask: Mapping[str, Tensor]) -> int:
     """How many weights the mask keeps."""
     return sum(int(m.sum()) for m in mask.values())
+
+
+def packed(mask: Mask) -> Packed:
+    """A mask with eight weights a byte."""
+    return {name: (tuple(m.shape), np.packbits(m.numpy().reshape(-1)).tobytes()) for name, m in mask.items()}
+
+
+def unpacked(bits: Packed) -> Mask:
+    """The mask again. Raises ValueError where shape and bytes do not fit."""
+    found = {}
+    for name, (shape, content) in bits.items():
+        whole = all(type(n) is int and 0 <= n < 2**31 for n in shape)
+        count = math.prod(shape) if whole else -1
+        if len(content) != -(-count // 8):
+            raise ValueError(f"{len(content)} bytes for the shape {str(shape)[:80]}")
+        flat = np.unpackbits(np.frombuffer(content, np.uint8), count=count).astype(bool)
+        found[name] = torch.from_numpy(flat).view(tuple(shape))
+    return found
 
 
 def dense_mask(weights: Mapping[str, Tensor], names: tuple[str, ...]) -> Mask:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lthpaper import locations
 from lthpaper.errors import InputError, printable
-from lthpaper.runs.masks import Mask
+from lthpaper.runs.masks import Mask, Packed, packed, unpacked
 from lthpaper.training.result import Weights
 
 RESULT, RUN, WEIGHTS, MASK = "result.json", "run.json", "weights.safetensors", "mask.safetensors"
@@ -256,10 +256,15 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 def save_mask(mask: Mask, path: Path) -> None:
     """Write a mask, eight weights a byte."""
-    packed = {name: torch.from_numpy(np.packbits(m.numpy().reshape(-1))) for name, m in mask.items()}
-    shapes = {name: list(m.shape) for name, m in mask.items()}
+    path.write_bytes(mask_content(packed(mask)))
+
+
+def mask_content(bits: Packed) -> bytes:
+    """The bytes of a mask's file: equal for equal masks."""
+    tensors = {name: torch.from_numpy(np.frombuffer(b, np.uint8).copy()) for name, (_, b) in bits.items()}
+    shapes = {name: list(shape) for name, (shape, _) in bits.items()}
     # One item, since safetensors writes several in any order, so equal masks could give unequal files.
-    save_tensors(packed, path, {SHAPES: json.dumps(shapes, sort_keys=True)})
+    return save(tensors, {SHAPES: json.dumps(shapes, sort_keys=True)})
 
 
 def load_weights(path: Path) -> Weights:
@@ -283,7 +288,7 @@ def load_mask(folder: Path, files: dict[str, str]) -> Mask:
                 described = json.loads(described[SHAPES])
             else:  # the first format: one item per tensor
                 described = {name: json.loads(shape) for name, shape in described.items()}
-            return {name: _unpacked(f.get_tensor(name), shape) for name, shape in described.items()}
+            return unpacked({name: _bits(f.get_tensor(name), shape) for name, shape in described.items()})
     except NO_TENSORS as error:
         raise damaged(path, f"holds no mask ({error})") from error
 
@@ -303,13 +308,11 @@ def same_bits(folder: Path, here: dict[str, Any], other: Path, there: dict[str, 
     return mask.keys() == their_mask.keys() and all(torch.equal(m, their_mask[n]) for n, m in mask.items())
 
 
-def _unpacked(packed: Tensor, shape: list[int]) -> Tensor:
-    """(bytes,) uint8 -> bool of this shape. Raises ValueError if the sizes do not match."""
-    whole = all(type(n) is int and 0 <= n < 2**31 for n in shape)
-    count = math.prod(shape) if whole else -1
-    if packed.dtype != torch.uint8 or tuple(packed.shape) != (-(-count // 8),):
-        raise ValueError(f"{tuple(packed.shape)} bytes for the shape {str(shape)[:80]}")
-    return torch.from_numpy(np.unpackbits(packed.numpy(), count=count).astype(bool)).view(shape)
+def _bits(content: Tensor, shape: list[int]) -> tuple[tuple[int, ...], bytes]:
+    """(bytes,) uint8 and a shape as part of a packed mask. Raises ValueError if they are none."""
+    if content.dtype != torch.uint8 or content.ndim != 1:
+        raise ValueError(f"{content.ndim} axes of {content.dtype} where bytes of a mask should be")
+    return tuple(shape), content.numpy().tobytes()
 
 
 # --- on the disk ---

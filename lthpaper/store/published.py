@@ -3,6 +3,7 @@
 <results>/<scale>/
     manifest.json    the files' checksums, counts, fingerprints of data sets, versions, the licence
     runs.parquet     one row per run (SCHEMA): description, curves, what its mask left, provenance, checksums
+    masks.parquet    masks, also of runs that are still to be trained: one row per layer (MASK_SCHEMA)
     <name>.parquet   the measurements of a name: the columns `digest` and `key`, then their own
 
 A run names its ancestors by digest, and these are rows too. Curves hold the epochs that were tested; losses
@@ -25,6 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lthpaper.errors import InputError
+from lthpaper.runs import digest as canonical
+from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, rebuilt
 from lthpaper.store import tables
 from lthpaper.store.entry import ENTRY, MASK, WEIGHTS, Damaged, NewerFormat, read_json
@@ -33,7 +36,7 @@ from lthpaper.store.store import Result
 from lthpaper.store.tables import unreadable
 from lthpaper.training.result import VALIDATION
 
-MANIFEST, RUNS, SUFFIX = "manifest.json", "runs.parquet", ".parquet"
+MANIFEST, RUNS, MASKS, SUFFIX = "manifest.json", "runs.parquet", "masks.parquet", ".parquet"
 FORMAT = 1  # of the files; a reader refuses a newer one
 SCALE = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)  # a folder's name
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -56,12 +59,25 @@ SCHEMA = pa.schema(
         "mask": pa.string(),  # of mask.safetensors; "" without a mask
     }
 )
+MASK_SCHEMA = pa.schema(
+    {
+        "key": pa.string(),  # `mask_key` of the runs that train under the mask
+        "layer": pa.string(),
+        "shape": pa.list_(pa.int32()),
+        "bits": pa.binary(),  # eight weights a byte, as numpy.packbits writes them
+    }
+)
 VALIDATED = SCHEMA.append(pa.field(VALIDATION, pa.list_(pa.float64())))  # where some runs hold images out
 
 
 def schema_of(rows: Iterable[dict[str, Any]]) -> pa.Schema:
     """Of a table of these rows (`to_row`): a column more if any run holds images out."""
     return VALIDATED if any(len(row.get(VALIDATION, ())) for row in rows) else SCHEMA
+
+
+def mask_key(run: Run) -> str:
+    """16 hex digits that name the mask a run starts with: its rule, what that reads, and the network."""
+    return canonical.digest({"task": run.description["task"], "mask": run.description["mask"]})
 
 
 def of(folder: Path | None) -> "Published":
@@ -97,6 +113,11 @@ class Published:
         """A measurement of a run from any scale; None if it is not published."""
         found = (scale.measurement(digest, name, key) for scale in self.scales.values() if digest in scale)
         return next((table for table in found if table is not None), None)
+
+    def mask(self, run: Run) -> Packed | None:
+        """The mask that a run starts with, whether the run is published or not; None if the mask is not."""
+        found = (scale.mask(run) for scale in self.scales.values())
+        return next((mask for mask in found if mask is not None), None)
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -210,12 +231,41 @@ class Scale:
             sentence = f"{path} {how}: use the version that wrote it."
             raise NewerFormat.about(path, how, sentence) from error
 
+    # --- masks ---
+
+    def mask(self, run: Run) -> Packed | None:
+        """The mask that a run starts with; None if it is not published. Raises Damaged if it does not fit."""
+        found = self.masks.get(mask_key(run)) if self.masks else None
+        if found is None:
+            return None
+        sizes = {name: math.prod(shape) for name, (shape, _) in found.items()}
+        if sizes != run.task.prunable_weights:
+            raise unreadable(self.folder / MASKS, f"holds a mask that does not fit {run.name}")
+        return found
+
+    @cached_property
+    def masks(self) -> dict[str, Packed]:
+        """Key -> mask, of all masks that are published."""
+        if MASKS not in self.manifest["files"]:
+            return {}
+        table, path = self.read(MASKS), self.folder / MASKS
+        if not table.schema.equals(_schema_read(MASK_SCHEMA)) or any(c.null_count for c in table.columns):
+            raise unreadable(path, f"has other columns than {', '.join(MASK_SCHEMA.names)}, or lacks values")
+        found: dict[str, Packed] = {}
+        for row in table.to_pylist():
+            bits, (layer, shape) = found.setdefault(row["key"], {}), (row["layer"], tuple(row["shape"]))
+            whole = all(type(n) is int and n >= 0 for n in shape)
+            if layer in bits or not whole or len(row["bits"]) != -(-math.prod(shape) // 8):
+                raise unreadable(path, f"holds a mask {row['key'][:16]!r} whose {layer[:40]!r} is none")
+            bits[layer] = shape, row["bits"]
+        return found
+
     # --- measurements ---
 
     @property
     def names(self) -> list[str]:
         """Names of the published measurements."""
-        return sorted(name.removesuffix(SUFFIX) for name in self.manifest["files"] if name != RUNS)
+        return sorted(n.removesuffix(SUFFIX) for n in self.manifest["files"] if n not in (RUNS, MASKS))
 
     def measurement(self, digest: str, name: str, key: str) -> pd.DataFrame | None:
         """A measurement of a run; None if it is not published."""

@@ -1,13 +1,14 @@
 """Check published results: files against the manifest, rows against what their runs allow."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 
 from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.run import Run
-from lthpaper.store.entry import MASK, WEIGHTS, Damaged
-from lthpaper.store.published import MANIFEST, RUNS, SHA256, SUFFIX, Scale
+from lthpaper.store.entry import MASK, WEIGHTS, Damaged, mask_content
+from lthpaper.store.published import MANIFEST, MASKS, RUNS, SHA256, SUFFIX, Scale, mask_key
 from lthpaper.store.store import Result
 from lthpaper.training.result import curves_of
 
@@ -25,6 +26,7 @@ def faults(scale: Scale) -> Iterator[str]:
         return
     for run in runs.values():
         yield from (f"{run.name} {fault}" for fault in _row(scale, run))
+    yield from _masks(scale, runs)
     yield from _together(scale, runs)
     for name in scale.names:
         try:
@@ -113,6 +115,22 @@ def _mask(result: Result, run: Run) -> Iterator[str]:
         or sum(result.layers.values()) != result.kept
     ):
         yield "has counts by layer that do not add up"
+
+
+def _masks(scale: Scale, runs: dict[str, Run]) -> Iterator[str]:
+    """Every mask of a published run is the one that the run trained under."""
+    try:
+        masks = scale.masks
+    except Damaged as error:
+        yield str(error)
+        return
+    if scale.manifest.get("masks", 0) != len(masks):
+        yield f"{MANIFEST} says {scale.manifest.get('masks')} masks; {MASKS} holds {len(masks)}"
+    for run in runs.values():
+        if run.mask is None or run.topology is not None or (bits := masks.get(mask_key(run))) is None:
+            continue
+        if hashlib.sha256(mask_content(bits)).hexdigest() != scale.get(run).files.get(MASK):
+            yield f"{run.name} was trained under another mask than {MASKS} has for it"
 
 
 def _together(scale: Scale, runs: dict[str, Run]) -> Iterator[str]:

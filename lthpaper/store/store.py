@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 from lthpaper import locations
 from lthpaper.errors import InputError, require
-from lthpaper.runs.masks import Mask
-from lthpaper.runs.run import Run, from_json, to_json
+from lthpaper.runs.masks import Mask, Packed
+from lthpaper.runs.run import Run, from_json, runs_in, to_json
 from lthpaper.store.entry import (
     ENTRY,
     MASK,
@@ -97,12 +97,16 @@ class Store:
 
     published: a read-only folder for runs that the store itself lacks: entries like the store's own, then
     tables of results without weights (published.py). A run is read from one of these, never from parts of
-    two, since two trainings may differ in their bits.
+    two, since two trainings may differ in their bits. masks: such a folder of which only the masks are used;
+    by default `published`.
     """
 
-    def __init__(self, folder: str | Path, published: str | Path | None = None):
+    def __init__(
+        self, folder: str | Path, published: str | Path | None = None, masks: str | Path | None = None
+    ):
         self.folder = Path(folder)
         self.published = None if published is None else Path(published)
+        self.masks = self.published if masks is None else Path(masks)
         for place in filter(None, (self.folder, self.published)):
             require(
                 place.is_dir() or not place.exists(),
@@ -321,6 +325,22 @@ class Store:
         if not kept:
             raise KeyError(f"{run} has no weights after epoch {epoch}")
         return load_weights(verified(kept[0], files)), mask
+
+    def published_mask(self, run: Run) -> Packed | None:
+        """The published mask that a run can start with, so that no ancestor's weights are needed.
+
+        None if there is none, if the store has the weights that the mask is made from, or if the run's start,
+        too, is another run's: that and the mask must come from one training.
+        """
+        if self.masks is None or run.mask is None or any(runs_in(run.init)):
+            return None
+        parents = list(runs_in(run.mask))
+        epochs = {rewind.to: rewind.epoch for rewind in run.rewinds}
+        if all(self.holds(parent, {epochs.get(parent, parent.recipe.epochs)}) for parent in parents):
+            return None
+        from lthpaper.store import published  # imports pyarrow
+
+        return published.of(self.masks).mask(run)
 
     def __iter__(self) -> Iterator[Result]:
         """Every result, by name. Raises InputError at a damaged one."""

@@ -19,11 +19,14 @@ Parcel = dict[str, bytes]
 
 
 def needed(runs: Iterable[Run], store: Store) -> Parcel:
-    """What another machine needs to train these runs: their parents' entries, their own state."""
+    """What another machine needs to train these runs: their parents' entries, their own state.
+
+    A run whose mask is published has no entries of parents, and its job brings the mask along.
+    """
     parents = {parent for run in runs for parent in run.parents}
     parcel: Parcel = {}
     for parent in parents:
-        for path in store.entry(parent).iterdir():
+        for path in store.entry(parent).glob("*"):
             if is_name(path.name):
                 parcel[f"{parent.name}/{path.name}"] = path.read_bytes()
     return parcel | state(runs, store.folder)

@@ -7,6 +7,7 @@ differs most and one for the mean; each raises a false alarm once in a thousand 
 """
 
 import math
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ from lthpaper.store.entry import WEIGHTS
 from lthpaper.store.published import Scale
 from lthpaper.store.store import Result, Store
 from lthpaper.sweep.execute import execute
+from lthpaper.sweep.plan import plan
 
+NOWHERE = Path(os.devnull) / "store"  # a store that has nothing
 LEVEL = 0.001  # of each of the two tests
 AS_AVX2 = "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2"  # limits of torch's kernels and of oneDNN
 
@@ -59,21 +62,26 @@ class Report:
     here_on: str
 
 
-def choose(runs: Iterable[Run], count: int, seed: int) -> list[Run]:
-    """A random sample without replacement. A run's weight is one over the network-epochs that it and its
-    ancestors take: every run can be chosen, but long chains of IMP rounds seldom are, which keeps an audit
-    cheap."""
+def choose(runs: Iterable[Run], count: int, seed: int, masks: Path | None = None) -> list[Run]:
+    """A random sample without replacement. A run's weight is one over the network-epochs that it and what has
+    to be trained before it take: every run can be chosen, but long chains of IMP rounds seldom are, which
+    keeps an audit cheap. masks: a folder of published results whose masks are used (`audit`)."""
     require(count >= 1, f"The sample is {count} runs; it must be one or more.")
     found = sorted(runs, key=lambda run: run.digest)
     uniform = np.random.default_rng(seed).random(len(found))
     # Efraimidis and Spirakis: the largest u^(1/w)
-    place = [math.log(u) * cost_of(run) for u, run in zip(uniform, found, strict=True)]
+    place = [math.log(u) * cost_of(run, masks) for u, run in zip(uniform, found, strict=True)]
     return [found[i] for i in np.argsort(place)[::-1][:count]]
 
 
-def cost_of(run: Run) -> int:
-    """Network-epochs of a run and all its ancestors."""
-    return sum(r.cost for r in ancestors([run]))
+def cost_of(run: Run, masks: Path | None = None) -> int:
+    """Network-epochs of a run and of all that has to be trained before it."""
+    return sum(r.cost for r in needed([run], masks))
+
+
+def needed(runs: Iterable[Run], masks: Path | None = None) -> tuple[Run, ...]:
+    """What an audit of these runs trains: them and their ancestors, but none of a run whose mask is used."""
+    return plan(runs, Store(NOWHERE, masks=masks)).todo
 
 
 def audit(
@@ -83,17 +91,21 @@ def audit(
     device: str = "cpu",
     workers: int | None = None,
     quiet: bool = False,
+    masks: Path | None = None,
 ) -> Report:
     """Train these runs and the ancestors that they need, in a folder that is deleted afterwards.
+
+    masks: a folder of published results. A run whose mask is there starts from that instead of training its
+    ancestors, so each link of a chain is audited by itself, and the making of its mask is not.
 
     Raises InputError if the images here are another copy than the published runs were trained on.
     """
     cells = spread_of_cells(scale)
     _check_images(chosen, scale, data_root)
     with tempfile.TemporaryDirectory(prefix="lthpaper-audit-") as folder:
-        store = Store(folder)
+        store = Store(folder, masks=masks)
         execute(chosen, store, data_root, device, workers, quiet=quiet, curve_points=1)
-        compared = {run: _compared(store.get(run), scale, cells) for run in ancestors(chosen)}
+        compared = {run: _compared(store.get(run), scale, cells) for run in ancestors(chosen) if run in store}
     origins = [scale.get(run).provenance for run in compared]
     found = {(str(o.get("device")), str((o.get("versions") or {}).get("torch"))) for o in origins}
     return Report(

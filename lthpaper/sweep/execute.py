@@ -13,6 +13,7 @@ import torch
 from lthpaper import data, networks
 from lthpaper.errors import Stopped, require
 from lthpaper.provenance import provenance
+from lthpaper.runs.masks import unpacked
 from lthpaper.runs.recipe import CURVE_POINTS
 from lthpaper.runs.run import Run, from_json, to_json
 from lthpaper.store.checkpoints import Checkpoints
@@ -54,6 +55,7 @@ def perform(
     store, own, checkpoints = Store(job.store, job.published), Store(job.store), Checkpoints(job.store)
     runs = [from_json(document) for document in job.runs]
     keep = {run: frozenset(epochs) for run, epochs in zip(runs, job.keep, strict=True)}
+    masks = {run: unpacked(bits) for run, bits in zip(runs, job.masks, strict=False) if bits}
     runs = [run for run in runs if not own.holds(run, keep[run] | {run.recipe.epochs})]
     if not runs:
         return
@@ -73,7 +75,7 @@ def perform(
     team.any(False)  # wait until all have loaded the images, so that no sum has to wait for that
     with _gpu_watched(job.device), Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
         told = logged.around(on_epoch)
-        how = (told, checkpoints, over, team, job.curve_points)
+        how = (told, checkpoints, over, team, job.curve_points, masks)
         for trained in train(runs, images, store.weights, job.device, keep, *how):
             if team.rank == 0:
                 store.put(trained, images.fingerprint, about)
@@ -288,7 +290,8 @@ class _Execution:
         published = None if self.store.published is None else str(self.store.published)
         runs, store = tuple(map(to_json, pack)), str(self.store.folder)
         copy = self.copies.get(pack[0].task.data, "")
-        how = (root, str(self.device), self.stopping.left, self.curve_points, copy)
+        masks = tuple(self.plan.masks.get(run) for run in pack)
+        how = (root, str(self.device), self.stopping.left, self.curve_points, copy, masks)
         return number, Job(runs, keep, store, published, *how)
 
     def _count(self, number: int, network_epochs: int) -> None:

@@ -9,6 +9,7 @@ from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.recipe import CURVE_POINTS
 
 if TYPE_CHECKING:  # the command imports the errors below before it loads torch
+    from lthpaper.runs.masks import Packed
     from lthpaper.runs.run import Run
     from lthpaper.training.result import Progress
 
@@ -30,6 +31,7 @@ class Job:
     left: float | None = None  # seconds from its start after which it must stop
     curve_points: int = CURVE_POINTS
     fingerprint: str = ""  # of the command's images; "": any
+    masks: "tuple[Packed | None, ...]" = ()  # of the runs, where they are published
 
 
 class Do(Protocol):

@@ -8,6 +8,7 @@ import torch
 
 from lthpaper import networks
 from lthpaper.errors import require
+from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.store.store import Store
@@ -18,11 +19,13 @@ Keep = Mapping[Run, frozenset[int]]
 
 @dataclass(frozen=True)
 class Plan:
-    """runs: the requested runs and all ancestors, parents first. todo: those that the store lacks."""
+    """runs: the requested runs and all ancestors, parents first. todo: those that the store lacks. masks: of
+    `todo`, that are published: runs which need no ancestor."""
 
     runs: tuple[Run, ...]
     todo: tuple[Run, ...]
     keep: dict[Run, frozenset[int]] = field(default_factory=dict)  # epochs whose weights are needed
+    masks: dict[Run, Packed] = field(default_factory=dict)
 
     @property
     def network_epochs(self) -> int:
@@ -50,7 +53,8 @@ class Plan:
 def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
     """What is left to train of `runs` and their ancestors. keep: snapshots to keep, besides those that
     rewound runs start from. A run is trained again if the store has it without weights that are needed: θT
-    and its mask for its children, a snapshot for runs that rewind to it.
+    and its mask for its children, a snapshot for runs that rewind to it. A run whose mask is published needs
+    no weights of others (`Store.published_mask`).
 
     Raises InputError if a run has nothing to train, a snapshot lies outside its run's epochs, or the
     store holds half an entry.
@@ -60,10 +64,14 @@ def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
     needed = {run: set(epochs) for run, epochs in (keep or {}).items()}
     wanted = {*asked, *needed}
     todo: set[Run] = set()
+    masks: dict[Run, Packed] = {}
     for run in reversed(graph):  # children first: a stored run does not need its parents
         check_trainable(run)
         if run in wanted and not _stored(run, needed.get(run, set()), store):
             todo.add(run)
+            if (mask := store.published_mask(run)) is not None:
+                masks[run] = mask
+                continue
             wanted |= set(run.parents)
             for parent in run.parents:  # published results have no weights
                 needed.setdefault(parent, set()).add(parent.recipe.epochs)
@@ -71,7 +79,7 @@ def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
                 needed.setdefault(rewind.to, set()).add(rewind.epoch)
     order = tuple(run for run in graph if run in todo)
     kept = {run: frozenset(needed[run]) - {run.recipe.epochs} for run in order if run in needed}
-    return Plan(graph, order, {run: epochs for run, epochs in kept.items() if epochs})
+    return Plan(graph, order, {run: epochs for run, epochs in kept.items() if epochs}, masks)
 
 
 def _stored(run: Run, epochs: set[int], store: Store) -> bool:

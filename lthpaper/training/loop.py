@@ -5,12 +5,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
 from lthpaper.data import DataSet
 from lthpaper.errors import Stopped, require
 from lthpaper.provenance import git_revision
+from lthpaper.runs.masks import Mask
 from lthpaper.runs.recipe import CURVE_POINTS, is_tested
 from lthpaper.runs.run import Run
 from lthpaper.runs.shape import check_trainable, shape_key
@@ -37,13 +39,15 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     team: Alone = ALONE,
     curve_points: int = CURVE_POINTS,
+    masks: Mapping[Run, Mask] = MappingProxyType({}),
 ) -> Iterator[Trained]:
     """Train runs of one shape, in packs, and yield each result when its pack is done.
 
     keep: epochs after which a run's weights are kept as snapshots (0 is the start); asking never
     changes a result. checkpoints: where runs are kept on the way, and go on from. stop: asked before every
     step; when it says so, Stopped is raised and the checkpoints are as late as can be. curve_points: at
-    most this many tests during one training; they change its curves and nothing else. A pack that the
+    most this many tests during one training; they change its curves and nothing else. masks: of runs whose
+    mask is at hand, so that it is not made from an ancestor's weights. A pack that the
     device's memory does not hold is halved. Raises ValueError if the runs cannot share a pack, InputError
     if one has nothing left to train or its network fails on the images.
     """
@@ -61,7 +65,7 @@ def train(
 
     def packs(runs: list[Run], largest: int) -> list[list[Begun]]:
         with repeatable(device):  # masks too: threads of more workers than cores wait for each other
-            return list(shares(runs, largest, load, ways.keep, checkpoints, data))
+            return list(shares(runs, largest, load, ways.keep, checkpoints, data, masks))
 
     waiting = packs(runs, largest)
     while waiting:

@@ -72,14 +72,15 @@ def shares(
     keep: Mapping[Run, frozenset[int]],
     checkpoints: Keeper | None,
     data: DataSet,
+    masks: Mapping[Run, Mask],
 ) -> Iterator[list[Begun]]:
     """Packs of at most `largest` runs that stand at one place of their recipe.
 
-    keep: epochs after which weights are wanted.
+    keep: epochs after which weights are wanted. masks: those that need not be made.
     """
     places: dict[tuple[int, int], list[Begun]] = {}
     for run in runs:
-        begin = start(run, load, data)
+        begin = under(run, masks[run], load) if run in masks else start(run, load, data)
         found = checkpoints.load(run, data.fingerprint) if checkpoints else None
         if found is not None and not goes_on_from(run, begin, found, keep.get(run, frozenset())):
             found = None

@@ -1,0 +1,182 @@
+"""Masks are published beside the runs: who goes on from there trains nothing that was trained before."""
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from lthpaper.errors import InputError
+from lthpaper.report.results_export import export
+from lthpaper.runs.controls import at_norms_of
+from lthpaper.runs.inits.rewind import Rewind
+from lthpaper.runs.masks import packed, unpacked
+from lthpaper.runs.run import ancestors, to_json
+from lthpaper.runs.scales import scale
+from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit
+from lthpaper.store import published, tables, transfer
+from lthpaper.store.entry import Damaged
+from lthpaper.store.published import MANIFEST, MASKS
+from lthpaper.store.results_check import faults
+from lthpaper.store.store import Store
+from lthpaper.sweep.audit import audit, cost_of, needed
+from lthpaper.sweep.execute import execute, perform
+from lthpaper.sweep.executor import Job
+from lthpaper.sweep.plan import plan
+
+TINY = scale(
+    "smoke",
+    train_images=60,
+    grid=(0.05,),
+    epochs=2,
+    learning_rates=(0.05,),
+    rounds=(1, 2, 3),
+    experiments=("resnet8/digits",),
+)
+FIGURES = ("fig1", "fig3")
+DENSE = pretraining(TINY.task, TINY.recipe.with_(lr=0.05), 0)
+ONE, TWO, THREE = (lt_imp(DENSE, rounds) for rounds in (1, 2, 3))
+OMP = lt_omp(DENSE, THREE.mask.sparsity)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A store with the first two rounds of IMP and LT-OMP; the rest of Figures 1 and 3 is not trained."""
+    store = Store(tmp_path_factory.mktemp("trained"))
+    execute([TWO, OMP], store, workers=1, quiet=True)
+    return store
+
+
+@pytest.fixture(scope="module")
+def results(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("project") / "results"
+    export(FIGURES, TINY, trained, out)
+    return out
+
+
+@pytest.fixture
+def layer(results, tmp_path):
+    return Store(tmp_path / "store", shutil.copytree(results, tmp_path / "results"))
+
+
+def test_a_control_under_a_published_mask_trains_alone_with_the_same_bits(trained, layer, tmp_path):
+    for control in (random_reinit(OMP), at_norms_of(random_reinit(TWO), TWO)):
+        todo = plan([control], layer)
+        assert todo.todo == (control,)
+        assert set(todo.masks) == {control}
+        execute([control], layer, workers=1, quiet=True)
+        whole = Store(shutil.copytree(trained.folder, tmp_path / control.digest))
+        execute([control], whole, workers=1, quiet=True)  # its mask made from its ancestor's weights
+        assert layer.get(control).files == whole.get(control).files
+    assert DENSE not in Store(layer.folder)
+
+
+def test_a_node_without_the_folder_gets_the_mask_with_the_job_and_no_entries(layer):
+    control = random_reinit(TWO)
+    assert transfer.needed([control], layer) == {}
+    todo = plan([control], layer)
+    job = Job((to_json(control),), ((),), str(layer.folder), None, None, "cpu", masks=(todo.masks[control],))
+    perform(pickle.loads(pickle.dumps(job)))
+    assert Store(layer.folder).has_weights(control)
+
+
+def test_iterative_pruning_goes_on_where_the_published_rounds_end(trained, layer, tmp_path):
+    assert THREE.digest not in layer.tables
+    assert plan([THREE], layer).todo == (THREE,)
+    execute([THREE], layer, workers=2, quiet=True)
+    whole = Store(shutil.copytree(trained.folder, tmp_path / "whole"))
+    execute([THREE], whole, workers=1, quiet=True)
+    assert layer.get(THREE).files == whole.get(THREE).files
+    export(FIGURES, TINY, layer, layer.published)  # by somebody who has no weights of the rounds before
+    after = published.Scale(layer.published / "smoke")
+    assert THREE.digest in after
+    assert list(faults(after)) == []
+
+
+def test_the_own_weights_come_before_a_published_mask(layer):
+    control = random_reinit(OMP)
+    execute(
+        [lt_omp(DENSE, 0.3)], layer, workers=1, quiet=True
+    )  # no such mask is published, so it trains DENSE
+    assert layer.has_weights(DENSE)
+    assert plan([control], layer).masks == {}
+
+
+def test_weights_and_mask_of_one_start_come_from_one_training(layer):
+    rewound = replace(OMP, init=Rewind(DENSE, 1))
+    assert layer.published_mask(OMP) is not None
+    assert layer.published_mask(rewound) is None
+    assert plan([rewound], layer).todo == (DENSE, rewound)
+
+
+def test_masks_are_exact_and_are_those_of_the_entries(trained, layer):
+    for run in (ONE, TWO, OMP):
+        mask = trained.weights(run)[1]
+        found = layer.tables.mask(run)
+        assert found == packed(mask)
+        again = unpacked(found)
+        assert all(again[name].equal(mask[name]) for name in mask)
+    table = pd.read_parquet(layer.published / "smoke" / MASKS)
+    runs = [r for r in ancestors([THREE, OMP]) if r.mask is not None]
+    assert {published.mask_key(run) for run in runs} <= set(table["key"])
+    assert list(faults(published.Scale(layer.published / "smoke"))) == []
+
+
+def test_an_audit_by_masks_trains_each_run_by_itself(layer):
+    one, place = published.Scale(layer.published / "smoke"), layer.published
+    assert (cost_of(TWO), cost_of(TWO, place)) == (3 * TWO.cost, TWO.cost)
+    assert needed([TWO, DENSE], place) == (DENSE, TWO)
+    report = audit(one, [TWO], workers=1, quiet=True, masks=place)
+    assert report.also == ()
+    assert [a.equal for a in report.audited] == [True]
+
+
+def test_a_run_under_another_mask_than_the_published_one_is_not_published(trained, layer):
+    _with_a_bit_turned(layer, TWO)
+    one = published.Scale(layer.published / "smoke")
+    assert any("another mask" in fault and TWO.name in fault for fault in faults(one))
+    shutil.rmtree(layer.published / "smoke")
+    for run in (DENSE, ONE):
+        shutil.copytree(trained.path(run), layer.path(run))
+    export(FIGURES, TINY, Store(layer.folder), layer.published)
+    _with_a_bit_turned(layer, TWO)  # made ahead, from the round before
+    with pytest.raises(InputError, match=f"{TWO.name} .*its mask is published, with other bits"):
+        export(FIGURES, TINY, trained, layer.published)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.assign(bits=[b[:-1] for b in t["bits"]]), "is none"),
+        (lambda t: pd.concat([t, t]), "is none"),
+        (lambda t: t.rename(columns={"bits": "bit"}), "other columns"),
+        (lambda t: t[t["layer"] != t["layer"].iloc[0]], "does not fit"),
+    ],
+)
+def test_masks_that_are_none_are_one_sentence(layer, change, said):
+    _written(layer, change(pd.read_parquet(layer.published / "smoke" / MASKS)))
+    with pytest.raises(Damaged, match=said):
+        layer.published_mask(TWO)
+
+
+def _with_a_bit_turned(layer, run):
+    table, key = pd.read_parquet(layer.published / "smoke" / MASKS), published.mask_key(run)
+    row = table.index[table["key"] == key][0]
+    bits = bytearray(table.at[row, "bits"])
+    bits[0] ^= 128
+    table.at[row, "bits"] = bytes(bits)
+    _written(layer, table)
+
+
+def _written(layer, table):
+    """Masks as somebody would who writes the manifest to match."""
+    folder = layer.published / "smoke"
+    schema = published.MASK_SCHEMA if "bits" in table else None
+    content = tables.content_of(pa.Table.from_pandas(table, schema=schema, preserve_index=False))
+    tables.write(folder / MASKS, content)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"][MASKS] = {"sha256": tables.checksum(content), "bytes": len(content)}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
