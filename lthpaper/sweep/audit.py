@@ -3,7 +3,8 @@
 If the bits are equal, there is nothing to test. If not (other vector instructions add float32 sums in
 another order, and training is chaotic), the run trained again counts as another draw: its accuracy should
 differ from the published one no more than those of two seeds do. Two tests check this, one for the run that
-differs most and one for the mean; each raises a false alarm once in a thousand audits.
+differs most and one for the mean; each raises a false alarm once in a thousand audits (the second in up to
+five, where one of a few cells scatters ten times as much as the others).
 """
 
 import math
