@@ -149,7 +149,7 @@ def side(name: str, settings: Iterable[str], table: pd.DataFrame, grid: Iterable
     """The cells of some settings. Raises InputError where one seed of a cell has two different runs."""
     cells, diverged, missing, torn = [], [], [], []
     validation: list[float] = []
-    grain = _grain(table)
+    grain = grain_of(table)
     settings = tuple(settings)
     found = _by_setting(table[table["setting"].isin(settings)])
     for setting in settings:
@@ -169,7 +169,7 @@ def side(name: str, settings: Iterable[str], table: pd.DataFrame, grid: Iterable
     return Side(name, tuple(cells), tuple(diverged), tuple(missing), ranked, tuple(torn), most)
 
 
-def _grain(table: pd.DataFrame) -> float:
+def grain_of(table: pd.DataFrame) -> float:
     """Points of accuracy that one test image is worth; of 10,000 images where the data set is not known."""
     for name in table["data"].iloc[:1]:
         with suppress(InputError):

@@ -38,13 +38,15 @@ def differences(
     """One row per mask, comparison and learning rate: mean difference of test accuracies, in points.
 
     Seeds are paired: a subnetwork and its control share data order, and whatever of θ0 and the mask they
-    have in common. low, high: Student's interval of the paired differences, NaN for one seed. n: pairs.
+    have in common. low, high: Student's interval of the paired differences, whose scatter is not taken below
+    that of half a test image (two seeds may agree by chance); NaN for one seed. n: pairs.
     diverged: a seed of either did, and the mean is NaN. table: store.table.COLUMNS, of any networks.
     """
     table = cells.checked(table)
     table = table[cells.trained(table)]
     about = ["network", "data", "epochs", "sparsity", "lr"]
     by_setting = {s: rows.set_index([*about, "seed"])["accuracy"] for s, rows in table.groupby("setting")}
+    grains = {name: cells.grain_of(of_data) for name, of_data in table.groupby("data")}
     rows = []
     for mask in MASKS:
         for ours, against, question in compared:
@@ -54,8 +56,9 @@ def differences(
                 gaps = pairs.iloc[:, 0] - pairs.iloc[:, 1]
                 for cell, gap in gaps.groupby(level=about):
                     named = dict(zip(about, cell, strict=True))
+                    grain = grains[named["data"]]
                     rows.append({"mask": mask, "ours": a, "against": b, "question": question} | named)
-                    rows[-1] |= _interval(gap.to_numpy(), level)
+                    rows[-1] |= _interval(gap.to_numpy(), level, grain)
     return pd.DataFrame(rows, columns=list(DIFFERENCES))
 
 
@@ -65,9 +68,12 @@ DIFFERENCES = (
 )
 
 
-def _interval(gaps: np.ndarray, level: float) -> dict[str, float]:
-    n, mean = len(gaps), float(gaps.mean())  # NaN if a seed diverged
-    half = scipy.stats.t.ppf((1 + level) / 2, n - 1) * gaps.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+def _interval(gaps: np.ndarray, level: float, grain: float) -> dict[str, float]:
+    """grain: points that one test image is worth."""
+    n, mean, half = len(gaps), float(gaps.mean()), math.nan  # NaN if a seed diverged
+    if n > 1:
+        scatter = np.maximum(gaps.std(ddof=1), grain / 2)
+        half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1) * scatter / math.sqrt(n))
     found = {"difference": mean, "low": mean - half, "high": mean + half}
     return found | {"n": n, "diverged": bool(np.isnan(gaps).any())}
 
