@@ -58,9 +58,12 @@ def instructions() -> str:
     the other way round (ATEN_CPU_CAPABILITY), both are named: "AVX2, oneDNN any".
     """
     kernels = str(torch.backends.cpu.get_cpu_capability())
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    same = limit.upper() == kernels if limit else not os.environ.get("ATEN_CPU_CAPABILITY")
-    return kernels if same else f"{kernels}, oneDNN {limit or 'any'}"
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+    if limit in ("", "ALL", "DEFAULT"):
+        limited = os.environ.get("ATEN_CPU_CAPABILITY", "").upper() not in ("", "AVX512")
+        return f"{kernels}, oneDNN any" if limited else kernels
+    same = limit == kernels or (kernels == "AVX512" and limit.startswith("AVX512_CORE"))
+    return kernels if same else f"{kernels}, oneDNN {limit}"
 
 
 def _processor() -> str:

@@ -13,7 +13,10 @@ from lthpaper import provenance
         ("AVX512", {}, "AVX512"),
         ("AVX2", {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}, "AVX2"),
         ("AVX2", {"ATEN_CPU_CAPABILITY": "avx2"}, "AVX2, oneDNN any"),
-        ("AVX512", {"ONEDNN_MAX_CPU_ISA": "avx2"}, "AVX512, oneDNN avx2"),
+        ("AVX512", {"ONEDNN_MAX_CPU_ISA": "avx2"}, "AVX512, oneDNN AVX2"),
+        ("AVX512", {"ATEN_CPU_CAPABILITY": "avx512"}, "AVX512"),
+        ("AVX512", {"ONEDNN_MAX_CPU_ISA": "ALL"}, "AVX512"),
+        ("AVX512", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, "AVX512"),
         ("AVX512", {"DNNL_MAX_CPU_ISA": "SSE41"}, "AVX512, oneDNN SSE41"),
     ],
 )

@@ -17,11 +17,13 @@ from lthpaper.runs.masks import packed, unpacked
 from lthpaper.runs.run import ancestors, to_json
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit
+from lthpaper.runs.topology import Topology
 from lthpaper.store import published, tables, transfer
-from lthpaper.store.entry import Damaged
+from lthpaper.store.entry import RESULT, WEIGHTS, Damaged, checksum, write_json
 from lthpaper.store.published import MANIFEST, MASKS
 from lthpaper.store.results_check import faults
 from lthpaper.store.store import Store
+from lthpaper.store.ticket import ticket
 from lthpaper.sweep.audit import audit, cost_of, needed
 from lthpaper.sweep.execute import execute, perform
 from lthpaper.sweep.executor import Job
@@ -98,11 +100,36 @@ def test_iterative_pruning_goes_on_where_the_published_rounds_end(trained, layer
 
 def test_the_own_weights_come_before_a_published_mask(layer):
     control = random_reinit(OMP)
-    execute(
-        [lt_omp(DENSE, 0.3)], layer, workers=1, quiet=True
-    )  # no such mask is published, so it trains DENSE
+    execute([lt_omp(DENSE, 0.3)], layer, workers=1, quiet=True)  # no such mask is published: DENSE is trained
     assert layer.has_weights(DENSE)
     assert plan([control], layer).masks == {}
+
+
+def test_a_mask_is_made_anew_where_a_run_behind_it_is_trained_again_anyway(layer):
+    """What is trained again may have other bits: a mask and what it is compared with are of one training."""
+    control, last = random_reinit(OMP), DENSE.recipe.epochs
+    for runs, keep in (([control], {DENSE: frozenset({last})}), ([control, lt_omp(DENSE, 0.3)], {})):
+        found = plan(runs, layer, keep)
+        assert found.todo[:1] == (DENSE,)
+        assert found.masks == {}
+    third = random_reinit(THREE)
+    found = plan([third], layer, {DENSE: frozenset({last})})  # also where it stands far behind the mask
+    assert found.masks == {}
+    assert set(found.todo) == {DENSE, ONE, TWO, third}
+
+
+def test_a_run_that_was_trained_here_with_other_bits_makes_the_mask_anew(trained, layer):
+    shutil.copytree(trained.path(DENSE), layer.path(DENSE))
+    (layer.path(DENSE) / WEIGHTS).unlink()
+    result = json.loads((layer.path(DENSE) / "result.json").read_text())
+    _rewritten(layer.path(DENSE), result | {"left_out": [WEIGHTS]})
+    assert OMP.mask_sources == {DENSE: {DENSE.recipe.epochs}}
+    assert plan([random_reinit(OMP)], layer).todo == (
+        random_reinit(OMP),
+    )  # these bits are the published ones
+    other = result["files"] | {WEIGHTS: "0" * 64}
+    _rewritten(layer.path(DENSE), result | {"left_out": [WEIGHTS], "files": other})
+    assert plan([random_reinit(OMP)], layer).todo == (DENSE, random_reinit(OMP))
 
 
 def test_weights_and_mask_of_one_start_come_from_one_training(layer):
@@ -110,6 +137,27 @@ def test_weights_and_mask_of_one_start_come_from_one_training(layer):
     assert layer.published_mask(OMP) is not None
     assert layer.published_mask(rewound) is None
     assert plan([rewound], layer).todo == (DENSE, rewound)
+
+
+def test_of_two_scales_the_one_whose_runs_are_read_gives_the_mask(layer, tmp_path):
+    shutil.copytree(layer.published / "smoke", layer.published / "before")
+    expected = Store(tmp_path / "none", layer.published).published_mask(TWO)
+    (layer.published / "before" / MASKS).write_bytes(b"")  # of a scale that is not asked
+    one = published.Scale(layer.published / "smoke")
+    assert [a.equal for a in audit(one, [TWO], workers=1, quiet=True, masks=True).audited] == [True]
+    with pytest.raises(Damaged):
+        Store(tmp_path / "none", layer.published).published_mask(TWO)  # runs are read from "before", too
+    assert expected is not None
+
+
+def test_a_run_whose_mask_changes_has_its_ticket_and_publishes_no_mask(layer, tmp_path):
+    grown = replace(random_reinit(OMP), topology=Topology("set", every=1))
+    execute([grown], layer, workers=1, quiet=True)
+    assert layer.get(grown).provenance["mask"] == "published"
+    first = unpacked(layer.tables.mask(OMP))
+    theta0 = ticket(grown, layer).start
+    assert all(not theta0[name][~kept].any() for name, kept in first.items())
+    assert any(not kept.equal(layer.weights(grown)[1][name]) for name, kept in first.items())
 
 
 def test_masks_are_exact_and_are_those_of_the_entries(trained, layer):
@@ -126,12 +174,12 @@ def test_masks_are_exact_and_are_those_of_the_entries(trained, layer):
 
 
 def test_an_audit_by_masks_trains_each_run_by_itself(layer):
-    one, place = published.Scale(layer.published / "smoke"), layer.published
-    assert (cost_of(TWO), cost_of(TWO, place)) == (3 * TWO.cost, TWO.cost)
-    assert needed([TWO, DENSE], place) == (DENSE, TWO)
-    report = audit(one, [TWO], workers=1, quiet=True, masks=place)
+    one = published.Scale(layer.published / "smoke")
+    assert (cost_of(TWO), cost_of(TWO, one)) == (3 * TWO.cost, TWO.cost)
+    assert needed([TWO, DENSE], one) == (DENSE, TWO)
+    report = audit(one, [TWO, DENSE], workers=1, quiet=True, masks=True)
     assert report.also == ()
-    assert [a.equal for a in report.audited] == [True]
+    assert [a.equal for a in report.audited] == [True, True]
 
 
 def test_a_run_under_another_mask_than_the_published_one_is_not_published(trained, layer):
@@ -143,7 +191,7 @@ def test_a_run_under_another_mask_than_the_published_one_is_not_published(traine
         shutil.copytree(trained.path(run), layer.path(run))
     export(FIGURES, TINY, Store(layer.folder), layer.published)
     _with_a_bit_turned(layer, TWO)  # made ahead, from the round before
-    with pytest.raises(InputError, match=f"{TWO.name} .*its mask is published, with other bits"):
+    with pytest.raises(InputError, match=f"under another mask than others .*{TWO.name} "):
         export(FIGURES, TINY, trained, layer.published)
 
 
@@ -154,6 +202,9 @@ def test_a_run_under_another_mask_than_the_published_one_is_not_published(traine
         (lambda t: pd.concat([t, t]), "is none"),
         (lambda t: t.rename(columns={"bits": "bit"}), "other columns"),
         (lambda t: t[t["layer"] != t["layer"].iloc[0]], "does not fit"),
+        (lambda t: t.assign(shape=[s[::-1] for s in t["shape"]]), "does not fit"),
+        (lambda t: t.assign(bits=[bytes(len(b)) for b in t["bits"]]), "does not fit"),  # keeps nothing
+        (lambda t: pd.concat([t] * (10**5 // len(t) + 1)), "100,000 is the most"),
     ],
 )
 def test_masks_that_are_none_are_one_sentence(layer, change, said):
@@ -180,3 +231,8 @@ def _written(layer, table):
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"][MASKS] = {"sha256": tables.checksum(content), "bytes": len(content)}
     (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def _rewritten(folder, result):
+    result = {name: value for name, value in result.items() if name != "checksum"}
+    write_json(folder / RESULT, result | {"checksum": checksum(result)})

@@ -233,7 +233,7 @@ def test_other_bits_of_a_published_run_are_refused_and_nothing_is_written(traine
     result["files"][WEIGHTS] = tables.checksum(bytes(weights))
     text = json.dumps(result, sort_keys=True).encode()
     (path / "result.json").write_text(json.dumps(result | {"checksum": tables.checksum(text)}))
-    with pytest.raises(InputError, match=f"1 of .* other weights or masks than this store has: {run.name}"):
+    with pytest.raises(InputError, match=f"1 of .* other weights than this store has: {run.name}"):
         export(NAMES, TINY, Store(tmp_path / "other"), out)
     assert contents(out) == before
 

@@ -137,6 +137,8 @@ def export(
     parts += [f"{done.masks} masks"] * bool(done.masks)
     parts += [f"{count} measurements of {name}" for name, count in done.measurements.items()]
     console.print(f"{', '.join(parts)} in {done.folder}, {done.bytes / 1e6:.2f} MB")
+    if done.no_room:
+        console.print(f"{done.no_room} masks are left out, since there is no room for them in git.")
     if done.lacking:
         same = shlex.join(["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))])
         console.print(
@@ -186,8 +188,8 @@ def audit(
         bool,
         typer.Option(
             "--masks",
-            help="Start from the published masks instead of training ancestors again, where there are some: "
-            "each run is audited by itself.",
+            help="Start from the published masks instead of training ancestors again, where there are some. "
+            "Each run is then audited by itself, and the making of its mask is not.",
         ),
     ] = False,
     results: Folder = "",
@@ -205,17 +207,17 @@ def audit(
     from lthpaper import locations
     from lthpaper.sweep import audit as auditing
 
-    place, found = _published(results, scale)
+    _, found = _published(results, scale)
     one, drawn = found.scales[scale], secrets.randbelow(10**6) if seed is None else seed
-    of_masks = place if masks else None
-    chosen = auditing.choose(one.runs.values(), sample, drawn, of_masks)
-    needed = auditing.needed(chosen, of_masks)
+    require(not masks or bool(one.masks), f"No masks of the scale {scale} are published; leave out --masks.")
+    chosen = auditing.choose(one.runs.values(), sample, drawn, one if masks else None)
+    needed = auditing.needed(chosen, one if masks else None)
     console.print(
         f"{len(chosen)} of {len(one)} published runs, chosen with --seed {drawn}; with the ancestors that "
         f"they need {len(needed)} runs, {sum(run.cost for run in needed):,} network-epochs"
     )
     where = (locations.data_folder(data), locations.device(device), workers or None)
-    report = auditing.audit(one, chosen, *where, masks=of_masks)
+    report = auditing.audit(one, chosen, *where, masks=masks)
     shown = auditing.rows(report)
     table = Table(*shown.columns, box=None)
     for row in shown.to_dict("records"):

@@ -13,7 +13,7 @@ import pyarrow as pa
 from lthpaper.errors import require
 from lthpaper.figures import FIGURES
 from lthpaper.runs.masks import Packed, packed
-from lthpaper.runs.run import Run, ancestors, runs_in
+from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import Scale
 from lthpaper.store import published, tables
 from lthpaper.store.entry import MASK, WEIGHTS, mask_content
@@ -35,20 +35,22 @@ from lthpaper.training.start import made_mask
 LICENCE = "data: CC BY 4.0; code: MIT"
 PLAIN = ("train_loss", "test_loss", "x", "y", "loss")  # columns whose values seldom repeat
 LONGEST = 3  # conflicts that are named
+MOST_BYTES = 24 * 2**20  # of a scale's masks, eight weights a byte
 
 
 @dataclass(frozen=True)
 class Exported:
     """What an export did. runs, masks, measurements: that are published now; new: of these, by this export.
 
-    lacking: runs of the figures that are not trained yet; left_out: results whose ancestors are neither in
-    the store nor published.
+    no_room: masks beyond MOST_BYTES. lacking: runs of the figures that are not trained yet; left_out: results
+    whose ancestors are neither in the store nor published.
     """
 
     folder: Path
     runs: int
     new: int
     masks: int
+    no_room: int
     measurements: dict[str, int]
     lacking: int
     left_out: tuple[Run, ...]
@@ -106,7 +108,7 @@ def export(
     )
     if there is not None:
         _check_conflicts([results[run] for run in ours], there)
-    masks = _masks(runs, [results[run] for run in ours], own, there)
+    masks, no_room = _masks(runs, {run: results[run] for run in ours}, own, there)
     _measure(results, scale, own, data_root)
     rows = {} if there is None else {row["name"]: row for row in there.table.to_pylist()}
     new = [run for run in ours if run.name not in rows]
@@ -124,6 +126,12 @@ def export(
     manifest = _manifest(scale.name, rows, content, kept | noted, network_epochs, len(masks))
     _check_copies(manifest["data"])
     content[MANIFEST] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+    for name, of_file in content.items():
+        require(
+            len(of_file) <= tables.LARGEST,
+            f"{folder / name} would be larger than {tables.LARGEST:,} bytes, which no reader takes, and "
+            "nothing was written: export fewer figures into this folder.",
+        )
     for name, of_file in content.items():  # the manifest last: what it lists is there
         tables.write(folder / name, of_file)
     return Exported(
@@ -131,6 +139,7 @@ def export(
         runs=len(rows),
         new=len(new),
         masks=len(masks),
+        no_room=no_room,
         measurements=dict(sorted(Counter(name for name, *_ in kept | noted).items())),
         lacking=sum(run not in results and run.name not in rows for run in runs),
         left_out=tuple(run for run in results if run not in ours),
@@ -149,56 +158,80 @@ def _with_ancestors(runs: list[Run], results: dict[Run, Result], there: publishe
 
 
 def _check_conflicts(results: list[Result], there: published.Scale) -> None:
-    """Raise InputError if a run, or the mask that one starts with, is published from a training with other
-    bits."""
+    """Raise InputError if a run is published from a training with other bits."""
     found = []
     for result in results:
-        mask = None if result.run.mask is None or result.run.topology else there.mask(result.run)
         if result.run.digest in there:
             theirs = there.get(result.run)
             if any(result.files.get(file) != theirs.files.get(file) for file in (WEIGHTS, MASK)):
                 both = f"{_said(theirs)} published, {_said(result)} here"
                 found.append(f"{result.run.name} ({both})")
-        elif mask is not None and tables.checksum(mask_content(mask)) != result.files.get(MASK):
-            found.append(f"{result.run.name} ({_said(result)} here; its mask is published, with other bits)")
     more = f" and {len(found) - LONGEST} more" if len(found) > LONGEST else ""
     require(
         not found,
-        f"{len(found)} of {len(results)} runs are published with other weights or masks than this store has: "
+        f"{len(found)} of {len(results)} runs are published with other weights than this store has: "
         f"{'; '.join(found[:LONGEST])}{more}. Runs of two trainings are not mixed, and nothing was written. "
         "`lthpaper results audit` says whether the two agree; export these with --out into another folder.",
     )
 
 
 def _masks(
-    runs: list[Run], ours: list[Result], own: Store, there: published.Scale | None
-) -> dict[str, Packed]:
-    """Key -> mask: what is published, and what the store has or can make. runs: of the figures, trained or
-    not; ours: results that are published with these bits.
+    runs: list[Run], results: Mapping[Run, Result], own: Store, there: published.Scale | None
+) -> tuple[dict[str, Packed], int]:
+    """(key -> mask: what is published, and what the store has or can make; how many there is no room for).
 
-    Masks that need images as well as weights, and those of runs whose mask changes, are published once
-    their run is; those of custom networks never are.
+    runs: of the figures, trained or not; results: those that are published with the store's bits. Masks that
+    need images as well as weights, and those of runs whose mask changes, are published once their run is;
+    those of custom networks never are. Raises InputError if a run was trained under another mask.
     """
     found = {} if there is None else dict(there.masks)
-    whole = {result.run for result in ours}
+    room, left_out = MOST_BYTES - sum(map(_size, found.values())), 0
     for run in runs:
-        if run.mask is None or not any(runs_in(run.mask)) or ":" in run.task.network:
+        if run.mask is None or not run.mask_sources or ":" in run.task.network:
             continue
         key = published.mask_key(run)
         if key in found:
             continue
-        if run in whole and run.topology is None and own.has_weights(run):
-            found[key] = packed(own.weights(run)[1] or {})
-        elif not hasattr(run.mask, "prune_seeing") and _has_sources(run, own, whole):
-            found[key] = packed(made_mask(run, own.weights))
-    return found
+        if run in results and run.topology is None and own.has_weights(run):
+            mask = packed(own.weights(run)[1] or {})
+        elif not hasattr(run.mask, "prune_seeing") and _has_sources(run, own, results):
+            mask = packed(made_mask(run, own.weights))
+        else:
+            continue
+        if _size(mask) <= room:
+            found[key] = mask
+            room -= _size(mask)
+        else:
+            left_out += 1
+    every = {} if there is None else {run: there.get(run) for run in there.runs.values()}
+    _check_masks(found, {**every, **results})
+    return found, left_out
 
 
-def _has_sources(run: Run, own: Store, whole: set[Run]) -> bool:
+def _size(mask: Packed) -> int:
+    return sum(len(bits) for _, bits in mask.values())
+
+
+def _has_sources(run: Run, own: Store, results: Mapping[Run, Result]) -> bool:
     """Whether the weights that a run's mask is made from are here, with the published bits."""
-    needed = {parent: parent.recipe.epochs for parent in runs_in(run.mask)}
-    needed |= {rewind.to: rewind.epoch for rewind in run.rewinds if rewind.to in needed}
-    return all(parent in whole and own.holds(parent, {epoch}) for parent, epoch in needed.items())
+    return all(source in results and own.holds(source, epochs) for source, epochs in run.mask_sources.items())
+
+
+def _check_masks(masks: dict[str, Packed], results: Mapping[Run, Result]) -> None:
+    """Raise InputError if a run was trained under another mask than the one that is published for it."""
+    sums = {key: tables.checksum(mask_content(mask)) for key, mask in masks.items()}
+    wrong = []
+    for run, result in results.items():
+        if run.mask is not None and run.topology is None:
+            key = published.mask_key(run)
+            if sums.get(key, result.files[MASK]) != result.files[MASK]:
+                wrong.append(f"{run.name} ({_said(result)})")
+    require(
+        not wrong,
+        f"{len(wrong)} runs were trained under another mask than others of the same rule, since the weights "
+        f"behind it had other bits: {'; '.join(wrong[:LONGEST])}. Runs of two trainings are not mixed, and "
+        "nothing was written: export these with --out into another folder.",
+    )
 
 
 def _check_copies(fingerprints: Mapping[str, list[str]]) -> None:
@@ -279,7 +312,7 @@ def _manifest(
         fingerprints.setdefault(about["task"]["data"], set()).add(row["fingerprint"])
     versions = [origin.get("versions") for origin in origins]
     return {
-        "format": FORMAT,
+        "format": FORMAT if masks else 1,
         "scale": scale,
         "runs": len(rows),
         "seeds": len({about["seed"] for about in described}),

@@ -132,6 +132,17 @@ class Run:
         return tuple(part for part in parts if isinstance(part, Rewind))
 
     @property
+    def mask_sources(self) -> dict["Run", set[int]]:
+        """The runs whose weights the mask is made from, and after which epochs."""
+        found: dict[Run, set[int]] = {}
+        for part in _parts_of(self.mask):
+            for value in (getattr(part, f.name) for f in dataclasses.fields(part)):
+                if isinstance(value, Run):
+                    epoch = part.epoch if isinstance(part, Rewind) else value.recipe.epochs
+                    found.setdefault(value, set()).add(epoch)
+        return found
+
+    @property
     def cost(self) -> int:
         """Network-epochs of this run alone."""
         return self.recipe.epochs - self.first_epoch

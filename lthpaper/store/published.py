@@ -25,10 +25,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lthpaper import networks
 from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
-from lthpaper.runs.masks import Packed
-from lthpaper.runs.run import Run, rebuilt
+from lthpaper.runs.masks import Packed, kept, unpacked
+from lthpaper.runs.run import Run, rebuilt, runs_in
 from lthpaper.store import tables
 from lthpaper.store.entry import ENTRY, MASK, WEIGHTS, Damaged, NewerFormat, read_json
 from lthpaper.store.measurements import NAME, is_flat
@@ -37,7 +38,8 @@ from lthpaper.store.tables import unreadable
 from lthpaper.training.result import VALIDATION
 
 MANIFEST, RUNS, MASKS, SUFFIX = "manifest.json", "runs.parquet", "masks.parquet", ".parquet"
-FORMAT = 1  # of the files; a reader refuses a newer one
+FORMAT = 2  # of the files; a reader refuses a newer one. 1: without masks
+MOST_LAYERS = 10**5  # rows of masks.parquet
 SCALE = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)  # a folder's name
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 SCHEMA = pa.schema(
@@ -59,6 +61,7 @@ SCHEMA = pa.schema(
         "mask": pa.string(),  # of mask.safetensors; "" without a mask
     }
 )
+ROUNDED = 30  # weights: every round of pruning rounds to whole ones
 MASK_SCHEMA = pa.schema(
     {
         "key": pa.string(),  # `mask_key` of the runs that train under the mask
@@ -78,6 +81,16 @@ def schema_of(rows: Iterable[dict[str, Any]]) -> pa.Schema:
 def mask_key(run: Run) -> str:
     """16 hex digits that name the mask a run starts with: its rule, what that reads, and the network."""
     return canonical.digest({"task": run.description["task"], "mask": run.description["mask"]})
+
+
+def fits(mask: Packed, run: Run) -> bool:
+    """Whether a mask has the shapes of a run's weights and leaves as many as the run's rule."""
+    network = dict(networks.skeleton(**run.task.shape).named_parameters())
+    names = run.task.prunable_weights
+    if {name: shape for name, (shape, _) in mask.items()} != {n: tuple(network[n].shape) for n in names}:
+        return False
+    total = sum(names.values())
+    return abs(1 - kept(unpacked(mask)) / total - run.mask.sparsity) <= ROUNDED / total
 
 
 def of(folder: Path | None) -> "Published":
@@ -115,9 +128,14 @@ class Published:
         return next((table for table in found if table is not None), None)
 
     def mask(self, run: Run) -> Packed | None:
-        """The mask that a run starts with, whether the run is published or not; None if the mask is not."""
-        found = (scale.mask(run) for scale in self.scales.values())
-        return next((mask for mask in found if mask is not None), None)
+        """The mask that a run starts with, whether the run is published or not; None if the mask is not.
+
+        It is that of the scale whose training of the runs before is read, where several have them.
+        """
+        before = [parent.digest for parent in runs_in(run.mask)]
+        there = (scale for scale in self.scales.values() if all(digest in scale for digest in before))
+        first = next(there, None)
+        return None if first is None else first.mask(run)
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -236,10 +254,7 @@ class Scale:
     def mask(self, run: Run) -> Packed | None:
         """The mask that a run starts with; None if it is not published. Raises Damaged if it does not fit."""
         found = self.masks.get(mask_key(run)) if self.masks else None
-        if found is None:
-            return None
-        sizes = {name: math.prod(shape) for name, (shape, _) in found.items()}
-        if sizes != run.task.prunable_weights:
+        if found is not None and not fits(found, run):
             raise unreadable(self.folder / MASKS, f"holds a mask that does not fit {run.name}")
         return found
 
@@ -252,6 +267,8 @@ class Scale:
         if not table.schema.equals(_schema_read(MASK_SCHEMA)) or any(c.null_count for c in table.columns):
             raise unreadable(path, f"has other columns than {', '.join(MASK_SCHEMA.names)}, or lacks values")
         found: dict[str, Packed] = {}
+        if table.num_rows > MOST_LAYERS:
+            raise unreadable(path, f"has {table.num_rows:,} rows; {MOST_LAYERS:,} is the most")
         for row in table.to_pylist():
             bits, (layer, shape) = found.setdefault(row["key"], {}), (row["layer"], tuple(row["shape"]))
             whole = all(type(n) is int and n >= 0 for n in shape)

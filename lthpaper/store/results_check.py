@@ -8,7 +8,7 @@ from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.run import Run
 from lthpaper.store.entry import MASK, WEIGHTS, Damaged, mask_content
-from lthpaper.store.published import MANIFEST, MASKS, RUNS, SHA256, SUFFIX, Scale, mask_key
+from lthpaper.store.published import MANIFEST, MASKS, ROUNDED, RUNS, SHA256, SUFFIX, Scale, mask_key
 from lthpaper.store.store import Result
 from lthpaper.training.result import curves_of
 
@@ -107,7 +107,7 @@ def _mask(result: Result, run: Run) -> Iterator[str]:
     if not 0 <= result.kept <= total or result.sparsity != 1 - result.kept / total:
         yield f"keeps {result.kept} of {total} weights and calls that a sparsity of {result.sparsity}"
     expected = run.mask.sparsity if run.mask is not None else 0.0
-    if abs(result.sparsity - expected) > 30 / total:  # every round rounds to whole weights
+    if abs(result.sparsity - expected) > ROUNDED / total:
         yield f"has the sparsity {result.sparsity:.4f}; its rule leaves {expected:.4f}"
     if result.layers and (
         set(result.layers) != set(sizes)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from lthpaper import locations
 from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import Mask, Packed
-from lthpaper.runs.run import Run, from_json, runs_in, to_json
+from lthpaper.runs.run import Run, ancestors, from_json, runs_in, to_json
 from lthpaper.store.entry import (
     ENTRY,
     MASK,
@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     from lthpaper.store.published import Published
 
 
+PUBLISHED = "published"  # in the provenance of a result: where its mask is from, unless it was made here
+
+
 @dataclass(frozen=True)
 class Result:
     """What the store knows of a run without opening its weights. Accuracies in percent."""
@@ -97,16 +100,16 @@ class Store:
 
     published: a read-only folder for runs that the store itself lacks: entries like the store's own, then
     tables of results without weights (published.py). A run is read from one of these, never from parts of
-    two, since two trainings may differ in their bits. masks: such a folder of which only the masks are used;
-    by default `published`.
+    two, since two trainings may differ in their bits. masks: published results of which only the masks are
+    used, whatever else is trained here.
     """
 
     def __init__(
-        self, folder: str | Path, published: str | Path | None = None, masks: str | Path | None = None
+        self, folder: str | Path, published: str | Path | None = None, masks: "Published | None" = None
     ):
         self.folder = Path(folder)
         self.published = None if published is None else Path(published)
-        self.masks = self.published if masks is None else Path(masks)
+        self.masks = masks
         for place in filter(None, (self.folder, self.published)):
             require(
                 place.is_dir() or not place.exists(),
@@ -329,18 +332,22 @@ class Store:
     def published_mask(self, run: Run) -> Packed | None:
         """The published mask that a run can start with, so that no ancestor's weights are needed.
 
-        None if there is none, if the store has the weights that the mask is made from, or if the run's start,
-        too, is another run's: that and the mask must come from one training.
+        None if there is none, if the store has the weights that the mask is made from, if one of these runs
+        was trained here with other bits than the published ones, or if the run's start, too, is another
+        run's: that and the mask must come from one training.
         """
-        if self.masks is None or run.mask is None or any(runs_in(run.init)):
+        sources = run.mask_sources
+        if not sources or any(runs_in(run.init)) or (self.published is None and self.masks is None):
             return None
-        parents = list(runs_in(run.mask))
-        epochs = {rewind.to: rewind.epoch for rewind in run.rewinds}
-        if all(self.holds(parent, {epochs.get(parent, parent.recipe.epochs)}) for parent in parents):
+        if all(self.holds(source, epochs) for source, epochs in sources.items()):
             return None
-        from lthpaper.store import published  # imports pyarrow
-
-        return published.of(self.masks).mask(run)
+        tables = self.tables if self.masks is None else self.masks
+        found = tables.mask(run)
+        if found is not None and self.masks is None:
+            own = (before for before in ancestors(sources) if self.entry(before).exists())
+            if any(self.get(before).files != tables.get(before).files for before in own):
+                return None
+        return found
 
     def __iter__(self) -> Iterator[Result]:
         """Every result, by name. Raises InputError at a damaged one."""

@@ -17,10 +17,10 @@ from torch.nn.utils import prune
 from lthpaper import networks
 from lthpaper.data import card
 from lthpaper.errors import InputError, require
-from lthpaper.runs.masks import kept
+from lthpaper.runs.masks import Mask, kept, unpacked
 from lthpaper.runs.run import Run, ancestors, setting
-from lthpaper.store.store import Result, Store
-from lthpaper.training.start import start, under
+from lthpaper.store.store import PUBLISHED, Result, Store
+from lthpaper.training.start import made_mask, under
 
 WEIGHTS, START, MASK, ABOUT = "weights.safetensors", "start.safetensors", "mask.safetensors", "ticket.json"
 README = """\
@@ -117,7 +117,7 @@ def ticket(run: Run, store: Store) -> Ticket:
     try:
         weights, mask = store.weights(run)
         # a topology changes the mask in training: the stored one is the last, and the first is made again
-        began = start(run, store.weights) if run.topology else under(run, mask, store.weights)
+        began = under(run, _first_mask(run, store) if run.topology else mask, store.weights)
     except KeyError as error:
         raise InputError(
             f"The store lacks weights that the ticket {run} is made of ({error.args[0]}). Train it again, or "
@@ -125,6 +125,13 @@ def ticket(run: Run, store: Store) -> Ticket:
         ) from error
     masks = {name: kept.bool() for name, kept in (mask or {}).items()}
     return Ticket(store.get(run), dict(weights), {n: t.clone() for n, t in began.weights.items()}, masks)
+
+
+def _first_mask(run: Run, store: Store) -> Mask:
+    """The mask that a run's training began with."""
+    was_published = store.get(run).provenance.get("mask") == PUBLISHED
+    given = store.tables.mask(run) if was_published else None
+    return made_mask(run, store.weights) if given is None else unpacked(given)
 
 
 def find(store: Store, text: str) -> Run:

@@ -9,6 +9,7 @@ five, where one of a few cells scatters ten times as much as the others).
 
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from lthpaper.provenance import device_name, versions
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.run import Run, ancestors, setting
 from lthpaper.store.entry import WEIGHTS
-from lthpaper.store.published import Scale
+from lthpaper.store.published import Published, Scale
 from lthpaper.store.store import Result, Store
 from lthpaper.sweep.execute import execute
 from lthpaper.sweep.plan import plan
@@ -59,14 +60,14 @@ class Report:
 
     audited: tuple[Audited, ...]
     also: tuple[Audited, ...]
-    published_on: str
+    published_on: tuple[str, ...]
     here_on: str
 
 
-def choose(runs: Iterable[Run], count: int, seed: int, masks: Path | None = None) -> list[Run]:
+def choose(runs: Iterable[Run], count: int, seed: int, masks: Scale | None = None) -> list[Run]:
     """A random sample without replacement. A run's weight is one over the network-epochs that it and what has
     to be trained before it take: every run can be chosen, but long chains of IMP rounds seldom are, which
-    keeps an audit cheap. masks: a folder of published results whose masks are used (`audit`)."""
+    keeps an audit cheap. masks: published results whose masks are used (`audit`)."""
     require(count >= 1, f"The sample is {count} runs; it must be one or more.")
     found = sorted(runs, key=lambda run: run.digest)
     uniform = np.random.default_rng(seed).random(len(found))
@@ -75,14 +76,18 @@ def choose(runs: Iterable[Run], count: int, seed: int, masks: Path | None = None
     return [found[i] for i in np.argsort(place)[::-1][:count]]
 
 
-def cost_of(run: Run, masks: Path | None = None) -> int:
+def cost_of(run: Run, masks: Scale | None = None) -> int:
     """Network-epochs of a run and of all that has to be trained before it."""
     return sum(r.cost for r in needed([run], masks))
 
 
-def needed(runs: Iterable[Run], masks: Path | None = None) -> tuple[Run, ...]:
+def needed(runs: Iterable[Run], masks: Scale | None = None) -> tuple[Run, ...]:
     """What an audit of these runs trains: them and their ancestors, but none of a run whose mask is used."""
-    return plan(runs, Store(NOWHERE, masks=masks)).todo
+    return tuple(ancestors(runs)) if masks is None else plan(runs, _store(NOWHERE, masks)).todo
+
+
+def _store(folder: Path, masks: Scale | None) -> Store:
+    return Store(folder, masks=None if masks is None else Published({masks.folder.name: masks}))
 
 
 def audit(
@@ -92,19 +97,19 @@ def audit(
     device: str = "cpu",
     workers: int | None = None,
     quiet: bool = False,
-    masks: Path | None = None,
+    masks: bool = False,
 ) -> Report:
     """Train these runs and the ancestors that they need, in a folder that is deleted afterwards.
 
-    masks: a folder of published results. A run whose mask is there starts from that instead of training its
-    ancestors, so each link of a chain is audited by itself, and the making of its mask is not.
+    masks: a run whose mask is published starts from that instead of training its ancestors, so each link of
+    a chain is audited by itself, and the making of its mask is not.
 
     Raises InputError if the images here are another copy than the published runs were trained on.
     """
     cells = spread_of_cells(scale)
     _check_images(chosen, scale, data_root)
     with tempfile.TemporaryDirectory(prefix="lthpaper-audit-") as folder:
-        store = Store(folder, masks=masks)
+        store = _store(Path(folder), scale if masks else None)
         execute(chosen, store, data_root, device, workers, quiet=quiet, curve_points=1)
         compared = {run: _compared(store.get(run), scale, cells) for run in ancestors(chosen) if run in store}
     origins = [scale.get(run).provenance for run in compared]
@@ -112,7 +117,7 @@ def audit(
     return Report(
         tuple(compared[run] for run in chosen),
         tuple(one for run, one in compared.items() if run not in set(chosen)),
-        published_on=", ".join(f"{where} with torch {torch}" for where, torch in sorted(found)),
+        published_on=tuple(f"{where} with torch {torch}" for where, torch in sorted(found)),
         here_on=f"{device_name(device)} with torch {versions()['torch']}",
     )
 
@@ -192,7 +197,7 @@ def verdict(report: Report) -> Verdict:
     total = f"{len(sample)} run{'s' * (len(sample) != 1)}"
     if not other:
         return Verdict(True, f"Consistent: {_all(total)} trained here with the published bits.")
-    where = f"published on {report.published_on}; here {report.here_on}"
+    where = f"published on {', '.join(report.published_on)}; here {report.here_on}"
     begin = f"{len(sample) - len(other)} of {total} trained here with the published bits ({where})."
     lost = [a for a in other if math.isnan(a.published) != math.isnan(a.here) and not a.cell_diverges]
     if lost:
@@ -216,9 +221,10 @@ def verdict(report: Report) -> Verdict:
 
 def advice(report: Report) -> str:
     """What may give the published bits on this processor; "" where nothing is known that would."""
-    origins = report.published_on.count(" with torch ")
-    here = "(AVX512)" in report.here_on
-    if not here or report.published_on.count("(AVX512)") == origins or all(a.equal for a in report.audited):
+    as_avx2 = [
+        w for w in report.published_on if "(AVX2)" in w or not re.search(r"NVIDIA|\((AVX|NEON|DEF)", w)
+    ]
+    if "(AVX512)" not in report.here_on or not as_avx2 or all(a.equal for a in report.audited):
         return ""
     return (
         "torch uses AVX512 here; with AVX2 it adds in another order. What was published from an AVX2 "

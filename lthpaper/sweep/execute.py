@@ -20,7 +20,7 @@ from lthpaper.store.checkpoints import Checkpoints
 from lthpaper.store.entry import Damaged, Unwritable
 from lthpaper.store.locks import Locks
 from lthpaper.store.logs import Logged, log_of, note
-from lthpaper.store.store import Store
+from lthpaper.store.store import PUBLISHED, Store
 from lthpaper.sweep import ray_address, torchrun
 from lthpaper.sweep.executor import Executor, GpuLost, Job, WorkerDied, WorkFailed
 from lthpaper.sweep.plan import Keep, Plan, plan, process_count, worker_count
@@ -78,7 +78,8 @@ def perform(
         how = (told, checkpoints, over, team, job.curve_points, masks)
         for trained in train(runs, images, store.weights, job.device, keep, *how):
             if team.rank == 0:
-                store.put(trained, images.fingerprint, about)
+                of_mask = {"mask": PUBLISHED} if trained.run in masks else {}
+                store.put(trained, images.fingerprint, about | of_mask)
                 checkpoints.drop(trained.run)
 
 

@@ -25,7 +25,7 @@ class Plan:
     runs: tuple[Run, ...]
     todo: tuple[Run, ...]
     keep: dict[Run, frozenset[int]] = field(default_factory=dict)  # epochs whose weights are needed
-    masks: dict[Run, Packed] = field(default_factory=dict)
+    masks: dict[Run, Packed] = field(default_factory=dict, repr=False)
 
     @property
     def network_epochs(self) -> int:
@@ -54,12 +54,24 @@ def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
     """What is left to train of `runs` and their ancestors. keep: snapshots to keep, besides those that
     rewound runs start from. A run is trained again if the store has it without weights that are needed: θT
     and its mask for its children, a snapshot for runs that rewind to it. A run whose mask is published needs
-    no weights of others (`Store.published_mask`).
+    no weights of others (`Store.published_mask`), unless a run behind the mask is trained again anyway: its
+    bits may differ, and the mask is then made anew.
 
     Raises InputError if a run has nothing to train, a snapshot lies outside its run's epochs, or the
     store holds half an entry.
     """
-    asked = list(runs)
+    asked, anew = list(runs), set[Run]()
+    while True:
+        found = _plan(asked, store, keep, anew)
+        todo = set(found.todo)
+        torn = {run for run in found.masks if not todo.isdisjoint(ancestors(run.mask_sources))}
+        if not torn or store.masks is not None:
+            return found
+        anew |= torn
+
+
+def _plan(asked: list[Run], store: Store, keep: Keep | None, anew: set[Run]) -> Plan:
+    """A plan by which the masks of some runs are made anew, published or not."""
     graph = tuple(ancestors(asked))
     needed = {run: set(epochs) for run, epochs in (keep or {}).items()}
     wanted = {*asked, *needed}
@@ -69,7 +81,7 @@ def plan(runs: Iterable[Run], store: Store, keep: Keep | None = None) -> Plan:
         check_trainable(run)
         if run in wanted and not _stored(run, needed.get(run, set()), store):
             todo.add(run)
-            if (mask := store.published_mask(run)) is not None:
+            if run not in anew and (mask := store.published_mask(run)) is not None:
                 masks[run] = mask
                 continue
             wanted |= set(run.parents)
