@@ -478,5 +478,5 @@ def test_the_commands_list_export_and_verify(trained, layer, tmp_path, monkeypat
     assert (
         lthpaper(monkeypatch, "results", "export", *words, "--set", "seeds=2") == 0
     )  # one is not trained yet
-    assert "`lthpaper run --scale smoke --set seeds=2` trains them" in capsys.readouterr().out
+    assert "`lthpaper run fig1 --scale smoke --set seeds=2` trains them" in capsys.readouterr().out
     assert lthpaper(monkeypatch, "results", "verify") == 0

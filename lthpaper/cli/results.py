@@ -140,7 +140,9 @@ def export(
     if done.no_room:
         console.print(f"{done.no_room} masks are left out, since there is no room for them in git.")
     if done.lacking:
-        same = shlex.join(["--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))])
+        same = shlex.join(
+            [*(names or []), "--scale", scale, *(word for pair in changes or [] for word in ("--set", pair))]
+        )
         console.print(
             f"{done.lacking} runs are not trained yet; `lthpaper plan {same}` says how long they "
             f"take, and `lthpaper run {same}` trains them."

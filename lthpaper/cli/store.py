@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lthpaper.cli import terminal
 from lthpaper.cli.command import Commands
-from lthpaper.cli.options import StoreFolder, store_at
+from lthpaper.cli.options import StoreFolder, existing, store_at
 from lthpaper.errors import printable, require
 
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
@@ -32,7 +32,7 @@ def verify(
 ) -> None:
     """Check every entry: checksums, digests against descriptions; checkpoints, drafts, orphans.
 
-    Exits with status 1 if something is damaged or cannot be read by this version.
+    Exits with status 1 if something is damaged or cannot be read, now or by this version.
     """
     from lthpaper.store import check
     from lthpaper.store.entry import repairing
@@ -50,6 +50,9 @@ def verify(
     console.print(f"{_counted(counts) or 'nothing'} in {folder}")
     if counts[check.DAMAGED] or counts[check.FOREIGN]:
         console.print(f"`{repairing(folder)}` sets damaged entries aside; --foreign those of other versions.")
+    if counts[check.UNREADABLE]:
+        console.print("What is unreadable may be whole: check it again when the disk or the network answers.")
+    if counts[check.DAMAGED] or counts[check.FOREIGN] or counts[check.UNREADABLE]:
         raise typer.Exit(1)
 
 
@@ -167,7 +170,7 @@ def repair(
 ) -> None:
     """Move damaged entries to the store's folder `damaged`; nothing is deleted.
 
-    The command that needs them then trains them again.
+    What the disk does not give now stays where it is. The command that needs them then trains them again.
     """
     from lthpaper.store.prune import repair
 
@@ -205,10 +208,9 @@ def table(
     from lthpaper.report.readable import readable
     from lthpaper.store import listing
 
-    found = store_at(store)
-    frame = found.table()
     for option, name, ending in (("--csv", csv, ".csv"), ("--parquet", parquet, ".parquet")):
         require(not name or name.endswith(ending), f"{option} is {name!r}; the name must end in {ending}.")
+    frame = existing(store).table()
     files = [locations.home() / name for name in (csv, parquet) if name]
     for path in files:
         console.print(f"{len(frame)} runs written to {listing.write(frame, path)}")

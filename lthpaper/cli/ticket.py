@@ -7,7 +7,7 @@ import typer
 
 from lthpaper.cli import terminal
 from lthpaper.cli.command import Commands
-from lthpaper.cli.options import DataFolder, StoreFolder, store_at
+from lthpaper.cli.options import DataFolder, StoreFolder, existing
 
 console = terminal.console()
 ticket_app = Commands(help="A trained subnetwork: export it, or say what it costs.")
@@ -31,7 +31,7 @@ def export(
     from lthpaper import locations
     from lthpaper.store import ticket as ticket_export
 
-    results = store_at(store)
+    results = existing(store)
     found = ticket_export.ticket(ticket_export.find(results, run), results)
     folder = found.save(locations.home() / (Path(to) if to else Path("runs/tickets") / found.run.name))
     kept = found.about()
@@ -55,7 +55,7 @@ def cost(
     from lthpaper.measures.speed import speeds, unmeasured
     from lthpaper.store import ticket as tickets
 
-    results = store_at(store)
+    results = existing(store)
     found = tickets.ticket(tickets.find(results, run), results)
     about = found.about()
     console.print(f"{about['setting']}, {about['run']}, sparsity {about['sparsity']:.4f}")

@@ -27,8 +27,8 @@ from lthpaper.store.entry import (
     WEIGHTS,
     Damaged,
     NewerFormat,
+    Unreadable,
     damaged,
-    is_file,
     left_out,
     load_mask,
     load_weights,
@@ -40,6 +40,7 @@ from lthpaper.store.store import Store
 from lthpaper.training.result import Weights
 
 GOOD, LEAN, FOREIGN, DAMAGED = "good", "weights left out", "foreign", "damaged"  # entries
+UNREADABLE = "unreadable"  # the disk or the network does not give it now; it may be whole
 DRAFT, ORPHAN = "draft", "orphan"  # left by a killed process; a file that belongs to no run
 CHECKPOINT, DONE = "checkpoint", "done"  # of a run under way; of one whose result is here
 
@@ -51,7 +52,7 @@ class Checked:
     name: str
     status: str
     what: str = ""
-    paths: tuple[Path, ...] = ()  # that are damaged, foreign, a draft or an orphan
+    paths: tuple[Path, ...] = ()  # that are damaged, unreadable, foreign, a draft or an orphan
 
 
 def existing(folder: Path) -> Path:
@@ -106,7 +107,7 @@ def check_checkpoints(folder: Path, places: Iterable[Path]) -> Iterator[Checked]
                 yield Checked(f"{name}/{kept.name}", ORPHAN, "a checkpoint that was set aside", (kept,))
         elif fault := _checkpoint_fault(path):
             if os.path.lexists(path):  # else its run has just finished
-                yield Checked(name, DAMAGED, fault, (path,))
+                yield Checked(name, *fault, (path,))
         elif (entry := next((p / run for p in places if (p / run).exists()), None)) and _has_weights(entry):
             yield Checked(name, DONE, "the checkpoint of a run that is here", (path,))
         else:
@@ -120,14 +121,23 @@ def _has_weights(entry: Path) -> bool:
         return False
 
 
-def _checkpoint_fault(path: Path) -> str:
-    if not is_file(path):
-        return "is not a file"
+def _checkpoint_fault(path: Path) -> tuple[str, str] | None:
+    """(status, what) of a checkpoint that cannot be used, as `Checkpoints.load` tells them apart."""
     try:
         described, _ = checkpoints.read(path)
+    except Damaged as error:
+        return _status(error), error.how
+    except (OSError, MemoryError) as error:
+        return UNREADABLE, f"cannot be read now ({error})"
     except NO_TENSORS as error:
-        return f"cannot be read ({error})"
-    return "" if path.stem.endswith(f"-{described['digest']}") else "is of another run"
+        return DAMAGED, f"cannot be read ({error})"
+    return None if path.stem.endswith(f"-{described['digest']}") else (DAMAGED, "is of another run")
+
+
+def _status(error: Damaged) -> str:
+    if isinstance(error, Unreadable):
+        return UNREADABLE
+    return FOREIGN if isinstance(error, NewerFormat) else DAMAGED
 
 
 def check(folder: Path, name: str = "") -> Iterator[Checked]:
@@ -139,10 +149,9 @@ def check(folder: Path, name: str = "") -> Iterator[Checked]:
     name = name or folder.name
     try:
         found = Checked(name, *_check_entry(folder, name))
-    except NewerFormat as error:
-        found = Checked(name, FOREIGN, error.how, (folder,))
     except Damaged as error:
-        found = Checked(name, DAMAGED, f"{error.path.name} {error.how}", (folder,))
+        what = error.how if error.path == folder else f"{error.path.name} {error.how}"
+        found = Checked(name, _status(error), what, (folder,))
     if not os.path.lexists(folder):
         return
     yield found
@@ -151,7 +160,7 @@ def check(folder: Path, name: str = "") -> Iterator[Checked]:
             try:
                 load_weights(verified(path, {}))
             except Damaged as error:
-                yield Checked(name, DAMAGED, f"{path.name} {error.how}", (path,))
+                yield Checked(name, _status(error), f"{path.name} {error.how}", (path,))
         elif path.name not in (RESULT, RUN, WEIGHTS, MASK):
             yield Checked(f"{name}/{path.name}", ORPHAN, "does not belong to an entry", (path,))
 
@@ -164,8 +173,6 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _check_entry(folder: Path, name: str) -> tuple[Any, ...]:
-    if not os.path.lexists(folder / RESULT):
-        raise damaged(folder, f"has no {RESULT}")
     result = read_result(folder)
     files = result["files"]
     if not {RUN, WEIGHTS} <= set(files) <= {RUN, WEIGHTS, MASK}:

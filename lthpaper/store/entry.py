@@ -60,6 +60,10 @@ class NewerFormat(Damaged):
     """An entry that another version of lthpaper wrote."""
 
 
+class Unreadable(Damaged):
+    """An entry that the disk or the network does not give now, which does not make it a damaged one."""
+
+
 class Unwritable(InputError):
     """The store's folder cannot be written: a full disk, a read-only folder."""
 
@@ -67,12 +71,20 @@ class Unwritable(InputError):
 def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
     """The error that names what is damaged and says what to do. path: an entry, or what lies in one."""
     store = path.parent if ENTRY.fullmatch(path.name) else path.parent.parent
+    repair = repairing(store) + (" --foreign" if issubclass(kind, NewerFormat) else "")
+    entry = f"The store entry {printable(f'{path} {how}')}"
     sentence = (
-        f"The store entry {printable(f'{path} {how}')}, and cannot be trusted. Move it away "
-        f"(`{repairing(store)}`) or delete it, and run the same command again: only that entry is trained "
-        "again."
+        f"{entry}, and cannot be trusted. Move it away (`{repair}`) or delete it, and run the same command "
+        "again: only that entry is trained again."
     )
+    if kind is Unreadable:
+        sentence = f"{entry}. It may be whole: run the same command again when it can be read."
     return kind.about(path, how, sentence)
+
+
+def unreadable(path: Path, error: OSError) -> Damaged:
+    """The error for a file that cannot be read now."""
+    return damaged(path, f"cannot be read now ({error.strerror or error})", Unreadable)
 
 
 def repairing(store: Path) -> str:
@@ -118,9 +130,15 @@ def is_file(path: Path) -> bool:
 
 
 def plain(path: Path) -> Path:
-    """The path, if it is a regular file; raises Damaged otherwise."""
-    if not is_file(path):
-        raise damaged(path, "is not a file" if os.path.lexists(path) else "is missing")
+    """The path, if it is a regular file; raises Damaged otherwise, Unreadable if that cannot be said now."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise damaged(path, "is missing") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise damaged(path, "is not a file")
     return path
 
 
@@ -131,7 +149,7 @@ def verified(path: Path, files: dict[str, str]) -> Path:
     try:
         found = file_checksum(plain(path))
     except OSError as error:
-        raise damaged(path, f"cannot be read ({error})") from error
+        raise unreadable(path, error) from error
     if not (found.startswith(match[2]) if match else found == files.get(path.name)):
         raise damaged(path, NOT_AS_WRITTEN)
     return path
@@ -192,7 +210,9 @@ def read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_json)
     except Damaged:
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:
         raise damaged(path, f"cannot be read ({error})") from error
     if not isinstance(document, dict):
         raise damaged(path, "is not a description")
@@ -274,6 +294,8 @@ def load_weights(path: Path) -> Weights:
             return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  not a dict
     except Damaged:
         raise
+    except OSError as error:
+        raise unreadable(path, error) from error
     except NO_TENSORS as error:
         raise damaged(path, f"holds no weights ({error})") from error
 
@@ -289,6 +311,8 @@ def load_mask(folder: Path, files: dict[str, str]) -> Mask:
             else:  # the first format: one item per tensor
                 described = {name: json.loads(shape) for name, shape in described.items()}
             return unpacked({name: _bits(f.get_tensor(name), shape) for name, shape in described.items()})
+    except OSError as error:
+        raise unreadable(path, error) from error
     except NO_TENSORS as error:
         raise damaged(path, f"holds no mask ({error})") from error
 

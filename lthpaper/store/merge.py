@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lthpaper.errors import require
-from lthpaper.store.check import DAMAGED, FOREIGN, check, existing, names
+from lthpaper.store.check import DAMAGED, FOREIGN, UNREADABLE, check, existing, names
 from lthpaper.store.entry import (
     MASK,
     RESULT,
@@ -77,7 +77,7 @@ def _bring_measurements(source: Path, target: Store, digests: set[str]) -> None:
 def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
     name, final = entry.name, target.folder / entry.name
     for place, where in ((entry, "there"), (final, "here")):
-        faults = [c for c in check(place) if c.status in (DAMAGED, FOREIGN)]
+        faults = [c for c in check(place) if c.status in (DAMAGED, FOREIGN, UNREADABLE)]
         if faults:
             return Brought(name, REFUSED, f"{where}: {'; '.join(c.what for c in faults)}")
     if final.exists():
@@ -88,7 +88,7 @@ def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:
         _copy(entry, draft, [p.name for p in entry.iterdir() if weights or p.name in (RESULT, RUN)])
         if not weights:
             leave_out(draft)
-        faults = [c for c in check(draft, name) if c.status == DAMAGED]
+        faults = [c for c in check(draft, name) if c.status in (DAMAGED, UNREADABLE)]
         if faults:  # it has changed, or the disk is faulty
             return Brought(name, REFUSED, f"while it was copied: {'; '.join(c.what for c in faults)}")
         sync(draft)

@@ -103,15 +103,16 @@ def _delete(store: Store, removal: Removal) -> None:
 def repair(store: Store, foreign: bool = False, dry_run: bool = False) -> list[tuple[Checked, Path | None]]:
     """Move damaged entries and snapshots to `damaged/`, and return where each went.
 
-    foreign: also those that this version cannot read. Deletes nothing; the runs are trained again when they
-    are needed.
+    foreign: also those that this version cannot read. What the disk does not give now stays. Deletes nothing;
+    the runs are trained again when they are needed.
     """
     existing(store.folder)
     wanted = (DAMAGED, FOREIGN) if foreign else (DAMAGED,)
-    found = [c for c in check_store(store) if c.status in wanted]
     moved: list[tuple[Checked, Path | None]] = []
     gone: set[Path] = set()
-    for checked in found:
+    for checked in check_store(store):  # each is moved as soon as it is checked, before it can change
+        if checked.status not in wanted:
+            continue
         (path,) = checked.paths
         if gone.isdisjoint((path, path.parent)):
             gone.add(path)

@@ -322,9 +322,15 @@ def test_what_cannot_be_listed_is_one_sentence(command, project):
     assert "'figure' cannot be listed" in refused(command, project, "list", "figure")
 
 
-@pytest.mark.parametrize("words", [["claims"], ["figures", "fig2", "--no-train"], ["report", "fig2"]])
+READERS = [
+    *(["claims"], ["figures", "fig2", "--no-train"], ["report", "fig2"], ["status"]),
+    *(["store", "table"], ["ticket", "export", "resnet8"], ["ticket", "cost", "resnet8"]),
+]
+
+
+@pytest.mark.parametrize("words", READERS)
 def test_what_only_reads_a_store_refuses_one_that_is_not_there(command, project, words):
-    places = ["--notebooks", str(ROOT / "notebooks")] * (words != ["claims"])
+    places = ["--notebooks", str(ROOT / "notebooks")] * (words[0] in ("figures", "report"))
     assert "There is no store" in refused(command, project, *words, *places, "--store", "nowhere")
 
 

@@ -1,6 +1,7 @@
 """Results travel between stores checked and unchanged; nothing is overwritten, lost or believed unchecked."""
 
 import dataclasses
+import errno
 import json
 import os
 import resource
@@ -112,6 +113,59 @@ def test_an_entry_of_a_newer_version_is_foreign_and_stays_unless_asked(store):
     assert "newer lthpaper" in checked.what
     assert kept.is_dir()
     assert SUB not in store
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("file", [RESULT, RUN, WEIGHTS, MASK, "epoch-0001", "checkpoint"])
+def test_what_cannot_be_read_now_is_no_damage_and_stays(store, other, monkeypatch, capsys, file, code):
+    put(store, SUB, snapshots=(1,))
+    kept = Checkpoints(store.folder)
+    kept.folder.mkdir()
+    kept.path(DENSE).write_bytes(b"")
+    (path,) = [kept.path(DENSE)] if file == "checkpoint" else store.path(SUB).glob(f"{file}*")
+    look, before = Path.lstat, everything_in(store)
+    kept.path(DENSE).unlink() if file != "checkpoint" else None
+
+    def failing(self: Path) -> os.stat_result:
+        if self == path:
+            raise OSError(code, os.strerror(code), str(self))
+        return look(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "lstat", failing)
+        assert "unreadable" in {checked.status for checked in check_store(store)}
+        for status, command in ((1, "verify"), (0, "repair")):
+            assert lthpaper(monkeypatch, "store", command, "--store", str(store.folder)) == status
+        if file != "checkpoint":
+            assert outcomes(store.folder, other) == {SUB.name: "refused"}
+    assert "may be whole" in capsys.readouterr().out
+    assert not (store.folder / "damaged").exists()
+    assert {name: before[name] for name in everything_in(store)} == everything_in(store)
+
+
+def test_an_entry_that_was_trained_again_while_others_were_checked_stays(store, monkeypatch):
+    put(store, DENSE, SUB)
+    names = sorted([DENSE, SUB], key=lambda run: run.name)
+    for run in names:
+        (store.path(run) / RESULT).write_text("{}")
+    aside = store.set_aside
+
+    def another(path: Path, where: str) -> Path:  # by a second command
+        monkeypatch.undo()
+        aside(store.path(names[1]), "damaged")
+        put(store, names[1])
+        return aside(path, where)
+
+    monkeypatch.setattr(store, "set_aside", another)
+    assert [checked.name for checked, _ in prune.repair(store)] == [names[0].name]
+    assert names[1] in store
+
+
+def test_what_a_newer_version_wrote_is_moved_away_by_the_command_that_is_named(store):
+    put(store, SUB)
+    rewrite(store.path(SUB), format=FORMAT + 1)
+    with pytest.raises(InputError, match=r"store repair --store \S+ --foreign`"):
+        store.get(SUB)
 
 
 def test_a_description_that_this_version_cannot_read_is_foreign(store):
