@@ -16,6 +16,7 @@ from lthpaper.paper.follow_ups import FOLLOW_UPS
 from lthpaper.runs import at_initialisation as masks_of
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs import siblings
+from lthpaper.runs.run import ancestors, setting
 from lthpaper.runs.scales import Scale, scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
@@ -88,6 +89,26 @@ def by_photographs(store: Store, of: Scale) -> str:
     return _by_mask_and_rate(found, columns, "mask, rate")
 
 
+def by_rounds(store: Store, of: Scale) -> str:
+    """Photographs, at desktop scale: accuracy after every round of IMP, seed by seed, and that of RR-IMP."""
+    there = scale("desktop", experiments="resnet20/cifar10-16")
+    runs = ancestors(t.run for t in FIGURES["fig3"].trials(there) if t.setting in ("LT-IMP", "RR-IMP"))
+    found: dict[tuple[float, int], dict[tuple[str, float], float]] = {}
+    for run in (run for run in runs if run in store):
+        s = run.mask.sparsity if run.mask is not None else 0.0
+        found.setdefault((run.recipe.lr, run.seed), {})[setting(run), round(s, 3)] = store.get(run).accuracy
+    begun = {cell: values for cell, values in sorted(found.items()) if len(values) > 1}
+    columns = sorted(
+        {which for values in begun.values() for which in values}, key=lambda c: (c[0] == "RR-IMP", c[1])
+    )
+    lines = [
+        [f"{lr:g}, {seed}", *(f"{values[c] + 1e-9:.1f}" if c in values else "–" for c in columns)]
+        for (lr, seed), values in begun.items()
+    ]
+    named = {"pretraining": "dense", "LT-IMP": "s = {:g}", "RR-IMP": "RR at {:g}"}
+    return _table(["rate, seed", *(named[name].format(s) for name, s in columns)], lines)
+
+
 def by_epochs(store: Store, of: Scale) -> str:
     """The mean barrier of the test error by learning rate and epoch."""
     found = stability.intervals(stability.barriers(siblings.of_scale(of), store))
@@ -114,6 +135,7 @@ def by_claims(store: Store, of: Scale) -> str:
 
 PARTS: dict[str, Callable[[Store, Scale], str]] = {
     "photographs": by_photographs,
+    "rounds": by_rounds,
     "controls": by_controls,
     "rates": by_rates,
     "at-initialisation": by_places,

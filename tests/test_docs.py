@@ -62,7 +62,9 @@ def test_what_adding_md_adds_is_found_by_its_name_and_trains(tmp_path):
     for name, text in added.items():
         assert not (tmp_path / name).exists()
         (tmp_path / name).write_text(text)
+    (tmp_path / "results").symlink_to(ROOT / "results")
     said = run(tmp_path, "\n".join(text for name, text in parts if not name))
+    assert re.search(r"\(Run\(resnet20-cifar10-16-\w+, LTconstant-IMP, lr=0.01, seed=1\),\)", said)  # alone
     assert "6 runs" in said  # the five settings at one sparsity, and pretraining
     assert (tmp_path / "runs" / "adding-figures" / "densities.png").is_file()
 

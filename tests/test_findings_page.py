@@ -28,6 +28,7 @@ SPEC.loader.exec_module(computed)
 PUBLISHED = Store(ROOT / "no-store", ROOT / "results")
 LAPTOP = scale("laptop")
 TEXT = computed.PAGE.read_text()
+README = " ".join((ROOT / "README.md").read_text().split())
 
 
 @cache
@@ -236,14 +237,46 @@ def test_on_photographs_lt_leads_rr_by_half_a_point_and_norms_seem_to_hide_part_
 
 
 def test_on_photographs_imps_rounds_are_as_the_page_says():
-    said = TEXT.partition("### IMP, begun")[2].partition("\n## ")[0]
-    runs = [run for run in PUBLISHED.tables.scales["desktop"].runs.values() if run.seed == 0]
-    for lr in (0.01, 0.1):
-        here = [
-            PUBLISHED.get(r) for r in runs if r.recipe.lr == lr and setting(r) in ("pretraining", "LT-IMP")
-        ]
-        rounds = sorted(here, key=lambda result: result.sparsity)[:9]
-        cells = " | ".join(f"{result.accuracy + 1e-9:.1f}" for result in rounds)
-        assert f"| {lr:g} | {cells} |" in said
-        first, last = (rounds[i].curves["train_loss"][-1] for i in (0, -1))
-        assert f"from {first:.2f} to {last:.2f}" in " ".join(said.split())
+    """The sentences below the table, which is computed."""
+    said = " ".join(TEXT.partition("### IMP, begun")[2].partition("\n## ")[0].split())
+    runs = [r for r in PUBLISHED.tables.scales["desktop"].runs.values() if r.task.network == "resnet20"]
+
+    def results(name, lr, seed):
+        found = [PUBLISHED.get(r) for r in runs if (setting(r), r.recipe.lr, r.seed) == (name, lr, seed)]
+        return sorted(found, key=lambda result: result.sparsity)
+
+    def points(ours, against):
+        return f"{abs(ours.accuracy - against.accuracy):.1f}"
+
+    def losses(*of):
+        return [f"{result.curves['train_loss'][-1]:.2f}" for result in of]
+
+    ((dense,), rounds, (rr,)) = (results(name, 0.01, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
+    assert len(rounds) == 11
+    (equal,) = results("LT@RRnorms-IMP", 0.01, 1)
+    leads = f"{points(rounds[-1], rr)} (at equal norms by {points(equal, rr)})"
+    assert f"leads RR-IMP by {leads} and the dense network by {points(rounds[-1], dense)}" in README
+    assert f"ends at {equal.accuracy:.1f} %, {points(equal, rr)} points above RR" in said
+    assert f"with a training loss of {losses(equal)[0]}." in said
+    assert f"{rr.accuracy:.1f} %, {points(rounds[-1], rr)} points below the ticket" in said
+    assert f"and {points(rr, dense)} below the dense network" in said
+    assert "a training loss of {} where the ticket has {}".format(*losses(rr, rounds[-1])) in said
+    assert f"At s = 0.914 it is still {points(rounds[-1], dense)} above" in said
+    fewest = [
+        results("LT-IMP", 0.01, seed)[k].accuracy - results("pretraining", 0.01, seed)[0].accuracy
+        for seed in (0, 1)
+        for k in (5, 6)  # a quarter, a fifth
+    ]
+    assert f"{min(fewest):.1f} to {max(fewest):.1f} points above the dense network of its seed" in said
+    low = [losses(*results("LT-IMP", 0.01, seed)[5:7]) for seed in (0, 1)]
+    assert low == [["0.07", "0.07"], ["0.06", "0.06"]]
+    ((dense,), rounds, (rr,)) = (results(name, 0.1, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
+    assert f"ends {points(dense, rounds[-1])} below at s = 0.914" in said
+    assert "its loss rises from {} to {}".format(*losses(dense, rounds[-1])) in said
+    assert f"At 0.1 the two are {points(rounds[-1], rr)} apart" in said
+    (equal,) = results("LT@RRnorms-IMP", 0.1, 1)
+    assert equal.accuracy < rr.accuracy
+    assert f"ends at {equal.accuracy:.1f} %, {points(equal, rr)} below RR" in said
+    assert f"it leads RR-IMP by {points(rounds[-1], rr)} and ends {points(dense, rounds[-1])} below" in README
+    ((lt,), (imp,)) = (results(name, 0.01, 1)[-1:] for name in ("LT-OMP", "LT-IMP"))
+    assert f"trails LT-IMP by {points(imp, lt)}" in said
