@@ -344,9 +344,9 @@ class Store:
         tables = self.tables if self.masks is None else self.masks
         found = tables.mask(run)
         if found is not None and self.masks is None:
-            own = (before for before in ancestors(sources) if self.entry(before).exists())
-            if any(self.get(before).files != tables.get(before).files for before in own):
-                return None
+            for before in (run for run in ancestors(sources) if self.entry(run).exists()):
+                if before.digest not in tables or self.get(before).files != tables.get(before).files:
+                    return None
         return found
 
     def __iter__(self) -> Iterator[Result]:
