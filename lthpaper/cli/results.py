@@ -74,9 +74,8 @@ def list_(
             f"network-epochs; {sum(f['bytes'] for f in about['files'].values()) / 1e6:.1f} MB"
         )
         for what in ("data", "devices", "revisions", "torch", "masks", "measurements", "licence"):
-            if what == "masks" and what not in about:
-                continue
-            console.print(f"  {what}: {printable(_said(about.get(what)))}")
+            if what in about or what != "masks":  # earlier exports have none
+                console.print(f"  {what}: {printable(_said(about.get(what)))}")
         if name not in SCALES:
             continue
         table = Table("figure", "runs", "of", "seeds", "network-epochs", "measured", box=None)
@@ -202,9 +201,8 @@ def audit(
     """Train a random sample of the published runs here again, and compare.
 
     Bits are equal where torch uses the same vector instructions; elsewhere accuracies are compared with the
-    spread over seeds.
-    Every run can be chosen; the more network-epochs it and its ancestors take, the less likely it is. Exits
-    with status 1 if what was trained here contradicts what is published.
+    spread over seeds. Every run can be chosen; the more network-epochs it and its ancestors take, the less
+    likely it is. Exits with status 1 if what was trained here contradicts what is published.
     """
     from lthpaper import locations
     from lthpaper.sweep import audit as auditing

@@ -89,12 +89,12 @@ def kept(mask: Mapping[str, Tensor]) -> int:
 
 
 def packed(mask: Mask) -> Packed:
-    """A mask with eight weights a byte."""
+    """A mask as bits: of each tensor its shape and ⌈n / 8⌉ bytes, the first weight in the highest bit."""
     return {name: (tuple(m.shape), np.packbits(m.numpy().reshape(-1)).tobytes()) for name, m in mask.items()}
 
 
 def unpacked(bits: Packed) -> Mask:
-    """The mask again. Raises ValueError where shape and bytes do not fit."""
+    """Bool tensors of the mask that `packed` packed. Raises ValueError where shape and bytes do not fit."""
     found = {}
     for name, (shape, content) in bits.items():
         whole = all(type(n) is int and 0 <= n < 2**31 for n in shape)

@@ -133,7 +133,7 @@ class Run:
 
     @property
     def mask_sources(self) -> dict["Run", set[int]]:
-        """The runs whose weights the mask is made from, and after which epochs."""
+        """The runs whose weights the mask is made from -> epochs after which these are taken (T: θT)."""
         found: dict[Run, set[int]] = {}
         for part in _parts_of(self.mask):
             for value in (getattr(part, f.name) for f in dataclasses.fields(part)):

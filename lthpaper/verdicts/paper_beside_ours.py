@@ -152,8 +152,8 @@ def _near(table: pd.DataFrame, sparsity: float | None) -> pd.Series:
 
 
 def _rows(quote: Quote, table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Of our counterpart, over all settings, sparsities and learning rates; not what is not trained yet. A
-    run that diverged is in it, and counts against its learning rate."""
+    """Of our counterpart, over all settings, sparsities and learning rates, without runs still to be trained.
+    A run that diverged is in it, and counts against its learning rate."""
     network, data = _counterpart(quote, table, scale)
     table = cells.checked(table)
     epochs = _epochs(quote, scale)

@@ -118,7 +118,7 @@ def _exists(prizes: Sequence[tuple[Verdict, Called]]) -> Part:
     if wanted == YES:
         confidence = max(0.0, 1 - len(judged) * (1 - confidence))
     if wanted == NO and len(judged) < len(prizes):
-        wanted = UNDECIDED  # what is not run may have one
+        wanted = UNDECIDED  # a missing run may have one
     called = Called(wanted, confidence)
     return _part("ticket", "a secondary prize somewhere", called, _said(best), _about(best))
 
