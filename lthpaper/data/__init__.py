@@ -236,10 +236,17 @@ def _ready(about: Card, images: "Images | Files") -> "Images | Files":
 
 
 @lru_cache(maxsize=8)
-def _load(name: str, root: Path, train_images: int, validation_images: int) -> DataSet:
+def _whole(name: str, root: Path) -> "tuple[Card, Images | Files]":
+    """All of a data set, checked; kept, so that `load` does not decode once more what `look_for` found."""
     found = source(name, root)
     about, images = found.card, found.load(root)
     check(name, about, images, root)
+    return about, images
+
+
+@lru_cache(maxsize=8)
+def _load(name: str, root: Path, train_images: int, validation_images: int) -> DataSet:
+    about, images = _whole(name, root)
     fingerprint = images.fingerprint  # of files as they lie, whether or not memory has room to decode them
     images = _ready(about, images)
     if ":" in name:  # a custom data set's card may change, as its images may
@@ -252,6 +259,7 @@ def _load(name: str, root: Path, train_images: int, validation_images: int) -> D
         if validation_images:
             images = images.held_out(used[kept:])
         images = images.chosen(used[:kept])
+        _whole.cache_clear()  # these are copies: a process should not hold the rest beside them
     return DataSet(name, about, images, fingerprint)
 
 
@@ -269,10 +277,9 @@ def load(
 
 
 def look_for(name: str, root: str | Path | None = None) -> None:
-    """Raise InputError, as `load` does, unless the data set is there and whole; decodes no photograph."""
-    root = locations.data_folder(root).resolve()
-    found = source(name, root)
-    check(name, found.card, found.load(root), root)
+    """Raise InputError, as `load` does, unless the data set is there and whole; decodes no photograph, and
+    images that are read into memory once for both."""
+    _whole(name, locations.data_folder(root).resolve())
 
 
 def download(name: str, root: str | Path | None = None) -> None:

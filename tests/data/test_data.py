@@ -1,7 +1,9 @@
 """Data sets: where they are looked for, what is checked of each, and custom ones."""
 
+import gc
 import re
 import statistics
+import weakref
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -127,6 +129,11 @@ one_mean = Source(replace(card, mean=(0.5,), std=(0.5,)), lambda root: _images()
 bordered = Source(replace(card, resize=14), lambda root: _images())
 broken = Source(card, lambda root: 1 / 0)
 tuples = Source(card, lambda root: (1, 2))
+def _counted(root):
+    global calls
+    calls += 1
+    return replace(_images(), test=_images().test.clone())  # no view of the training images
+decoded = Source(card, _counted)
 fewer = Source(replace(card, train=5), lambda root: _images())
 known = Source(Card(3, 2, 16, 6, 3, (0.5, 0.1), (0.5, 0.1), pad=1, flip=False), lambda root: _images())
 number = 3
@@ -167,6 +174,25 @@ def test_the_card_of_ones_own_data_is_the_same_to_the_last_digit_on_every_proces
 def test_a_source_of_ones_own_brings_its_card(mine, tmp_path):
     assert data.card(f"{mine}:known").pad == 1
     assert not data.load(f"{mine}:known", tmp_path).card.flip
+
+
+def test_what_was_looked_for_is_not_decoded_again(mine, tmp_path):
+    name = f"{mine}:decoded"
+    data.look_for(name, tmp_path)
+    data.look_for(name, tmp_path)
+    whole = data.load(name, tmp_path)
+    part = data.load(name, tmp_path, train_images=2)
+    assert __import__(mine).calls == 1
+    assert whole.images.train.shape == (6, 16, 16, 2)
+    assert part.images.train.shape == (2, 16, 16, 2)
+
+
+def test_of_a_part_of_the_training_images_the_rest_is_not_held(mine, tmp_path):
+    pixels = weakref.ref(data._whole(f"{mine}:decoded", tmp_path.resolve())[1].train)
+    part = data.load(f"{mine}:decoded", tmp_path, train_images=2)
+    gc.collect()
+    assert pixels() is None
+    assert part.fingerprint == data.load(f"{mine}:decoded", tmp_path).fingerprint
 
 
 @pytest.mark.parametrize(
