@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -20,7 +19,7 @@ from lthpaper.figures import FigureSpec, appendix_f
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
 from lthpaper.runs import controls as runs_of
-from lthpaper.runs.inits.fresh import Fresh
+from lthpaper.runs.inits.fresh import check_drawn
 from lthpaper.runs.masks import check_patterns
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
 from lthpaper.runs.scales import Scale
@@ -181,7 +180,7 @@ class SanityCheck:
         )
         check_patterns(networks.skeleton(**task.shape), task.prunable)
         _ = task.prunable_weights  # refuses a network with nothing to prune
-        _check_drawn(task)
+        check_drawn(task)
         return cls(task, recipe, tuple(learning_rates), tuple(rounds), seeds)
 
     @property
@@ -251,25 +250,6 @@ class SanityCheck:
         """The paper's for its data sets, the card's `similar` for others."""
         known = of_paper(self.task.data)
         return replace(known, similar=card(self.task.data).similar) if known.ours else known
-
-
-def _check_drawn(task: Task) -> None:
-    """Raise InputError unless a seed and a draw fix the initial weights, and another draw has others."""
-    if ":" not in task.network:
-        return  # the package's own
-    one, again, other = (Fresh(0, draw).weights(task) for draw in (0, 0, 1))
-    by = "torch's, NumPy's or Python's global generator, which are seeded here"
-    changed = [n for n in one if not torch.allclose(one[n], again[n], rtol=0, atol=0, equal_nan=True)]
-    require(
-        not changed,
-        f"Network {task.network!r} begins with another {', '.join(changed[:3])} each time it is built, so LT "
-        f"could not begin where pretraining did. Draw weights by {by}.",
-    )
-    require(
-        not all(torch.equal(one[name], other[name]) for name in task.prunable_weights),
-        f"Network {task.network!r} begins with the same prunable weights whatever the seed, so RR would be "
-        f"LT. Draw them by {by}: no manual_seed in the factory, and no pretrained weights.",
-    )
 
 
 def _check_recipe(recipe: object, fields: Mapping[str, Any]) -> None:

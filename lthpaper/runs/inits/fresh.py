@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from lthpaper import networks
@@ -42,3 +43,22 @@ class Fresh:
 
     def name(self, named: Named) -> str:
         return named(self)
+
+
+def check_drawn(task: "Task") -> None:
+    """Raise InputError unless a seed and a draw fix the initial weights, and another draw has others."""
+    if ":" not in task.network:
+        return  # the package's own
+    one, again, other = (Fresh(0, draw).weights(task) for draw in (0, 0, 1))
+    by = "torch's, NumPy's or Python's global generator, which are seeded here"
+    changed = [n for n in one if not torch.allclose(one[n], again[n], rtol=0, atol=0, equal_nan=True)]
+    require(
+        not changed,
+        f"Network {task.network!r} begins with another {', '.join(changed[:3])} each time it is built, so LT "
+        f"could not begin where pretraining did. Draw weights by {by}.",
+    )
+    require(
+        not all(torch.equal(one[name], other[name]) for name in task.prunable_weights),
+        f"Network {task.network!r} begins with the same prunable weights whatever the seed, so RR would be "
+        f"LT. Draw them by {by}: no manual_seed in the factory, and no pretrained weights.",
+    )
