@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import os
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from lthpaper.report.accuracies import accuracies
 from lthpaper.report.findings import Findings, findings
 from lthpaper.report.folded import Folded
 from lthpaper.report.notebooks import BATCH
+from lthpaper.runs.inits.fresh import check_drawn
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import SCALES, Scale
 from lthpaper.runs.scales import scale as scale_named
@@ -35,6 +36,8 @@ from lthpaper.sweep.status import status as store_status
 from lthpaper.sweep.stopping import Unfinished
 from lthpaper.until_decided import MOST_SEEDS, Question, decide, expected
 from lthpaper.verdicts import paper_beside_ours, tickets
+
+_check_drawn = lru_cache(maxsize=64)(check_drawn)  # it builds the network three times
 
 
 def study(
@@ -106,8 +109,13 @@ class Study:
 
     @cached_property
     def trials(self) -> list[Trial]:
-        """The runs that the figure shows, with their settings."""
-        return self.spec.trials(self.scale)
+        """The runs that the figure shows, with their settings. Raises InputError for a network of one's own
+        whose initial weights its seed does not fix, as `lth.check` does."""
+        found = self.spec.trials(self.scale)
+        for task in dict.fromkeys(trial.run.task for trial in found):
+            if task.width == 1:  # SDT's are the same function, made narrow
+                _check_drawn(task)
+        return found
 
     @property
     def runs(self) -> list[Run]:

@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from matplotlib import pyplot
 from PIL import Image
+from torch import nn
 
-from lthpaper import data, studies
+from lthpaper import data, networks, studies
+from lthpaper.checks import check
+from lthpaper.cli.options import union
 from lthpaper.errors import InputError
 from lthpaper.figures.publish import alternative, fingerprint_warning, laid_out, publish
 from lthpaper.report.notebooks import BATCH
@@ -59,6 +64,31 @@ def test_a_study_that_cannot_be_is_refused_before_anything_starts(tmp_path, figu
     with pytest.raises(InputError, match=sentence):
         study(figure, "smoke", store=str(tmp_path / "store"), **fields)
     assert list(tmp_path.iterdir()) == []
+
+
+def reseeding(num_classes: int, in_channels: int, size: int, width: float = 1.0) -> nn.Module:
+    torch.manual_seed(0)
+    return networks.build("mlp", num_classes, width, in_channels, size)
+
+
+@pytest.mark.parametrize(
+    ("figure", "field", "value"),
+    [
+        ("fig1", "network", "{}"),
+        ("fig3", "experiments", "{}/digits"),
+        ("fig6", "correlation_networks", "{}"),
+    ],
+)
+def test_initial_weights_that_a_seed_does_not_fix_are_refused_as_by_check(figure, field, value, tmp_path):
+    said = "begins with the same prunable weights whatever the seed, so RR would be LT"
+    own = {field: value.format(networks.local(reseeding))}
+    asked = study(figure, "smoke", store=tmp_path / "store", device="cpu", **own)
+    for use in (asked.costs, asked.train, partial(union, [asked])):  # union: of the commands
+        with pytest.raises(InputError, match=said):
+            use()
+    assert not (tmp_path / "store").exists()
+    with pytest.raises(InputError, match=said):
+        check(reseeding)
 
 
 def test_none_means_as_the_scale_has_it_and_no_other_value_does(tmp_path):
