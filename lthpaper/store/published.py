@@ -15,12 +15,11 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,11 +70,6 @@ MASK_SCHEMA = pa.schema(
     }
 )
 VALIDATED = SCHEMA.append(pa.field(VALIDATION, pa.list_(pa.float64())))  # where some runs hold images out
-
-
-def schema_of(rows: Iterable[dict[str, Any]]) -> pa.Schema:
-    """Of a table of these rows (`to_row`): a column more if any run holds images out."""
-    return VALIDATED if any(len(row.get(VALIDATION, ())) for row in rows) else SCHEMA
 
 
 def mask_key(run: Run) -> str:
@@ -392,29 +386,3 @@ def _stretches(values: list[Any]) -> Iterator[tuple[int, int]]:
     """(start, length) of each run of equal consecutive values."""
     changes = [0, *(i for i in range(1, len(values)) if values[i] != values[i - 1]), len(values)]
     yield from ((a, int(b - a)) for a, b in itertools.pairwise(changes) if b > a)
-
-
-def to_row(result: Result, layers: dict[str, int]) -> dict[str, Any]:
-    """A result as a row of `schema_of`."""
-    curves = {name: np.asarray(curve, dtype=float) for name, curve in result.curves.items()}
-    accuracy = curves["test_accuracy"]
-    loss = curves.get("test_loss", np.full(len(accuracy), np.nan))
-    tested = np.flatnonzero(~(np.isnan(accuracy) & np.isnan(loss)))
-    return {
-        "name": result.run.name,
-        "description": json.dumps(result.run.description, sort_keys=True, separators=(",", ":")),
-        "epochs": len(accuracy),
-        "train_loss": curves.get("train_loss", np.empty(0)).astype(np.float32),
-        "tested": tested,
-        "test_loss": loss[tested].astype(np.float32) if "test_loss" in curves else np.empty(0, np.float32),
-        "test_accuracy": accuracy[tested],
-        "kept": result.kept,
-        "layers": list(layers.items()),
-        "sparsity": result.sparsity,
-        "fingerprint": result.fingerprint,
-        "seconds": result.seconds,
-        "provenance": json.dumps(result.provenance, sort_keys=True, separators=(",", ":")),
-        "weights": result.files[WEIGHTS],
-        "mask": result.files.get(MASK, ""),
-        VALIDATION: curves[VALIDATION][tested] if VALIDATION in curves else np.empty(0),
-    }
