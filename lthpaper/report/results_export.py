@@ -1,6 +1,5 @@
 """A store's results into the published format: merged with what is published, never dropping any of it."""
 
-import json
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from lthpaper.store import published, tables
 from lthpaper.store.entry import MASK, WEIGHTS, mask_content
 from lthpaper.store.measurements import to_arrow
 from lthpaper.store.published import MANIFEST
-from lthpaper.store.results_files import files_of, manifest_of, to_row
+from lthpaper.store.results_files import files_of, manifest_of, to_row, write
 from lthpaper.store.results_masks import masks_of
 from lthpaper.store.store import Result, Store
 
@@ -110,20 +109,12 @@ def export(
         for (name, digest, key), table in own.noted.items()
         if digest in known and (name, digest, key) not in kept
     }
-    content = files_of(rows, masks, kept | noted)
+    files = files_of(rows, masks, kept | noted)
     costs = (there.runs if there is not None else {}) | {run.digest: run for run in new}
     network_epochs = sum(run.cost for run in costs.values())
-    manifest = manifest_of(scale.name, rows, content, kept | noted, network_epochs, len(masks))
+    manifest = manifest_of(scale.name, rows, files, kept | noted, network_epochs, len(masks))
     _check_copies(manifest["data"])
-    content[MANIFEST] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
-    for name, of_file in content.items():
-        require(
-            len(of_file) <= tables.LARGEST,
-            f"{folder / name} would be larger than {tables.LARGEST:,} bytes, which no reader takes, and "
-            "nothing was written: export fewer figures into this folder.",
-        )
-    for name, of_file in content.items():  # the manifest last: what it lists is there
-        tables.write(folder / name, of_file)
+    size = write(folder, files, manifest)
     return Exported(
         folder,
         runs=len(rows),
@@ -133,7 +124,7 @@ def export(
         measurements=dict(sorted(Counter(name for name, *_ in kept | noted).items())),
         lacking=sum(run not in results and run.name not in rows for run in runs),
         left_out=tuple(run for run in results if run not in ours),
-        bytes=sum(map(len, content.values())),
+        bytes=size,
     )
 
 

@@ -3,15 +3,17 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from lthpaper.errors import require
 from lthpaper.runs.masks import Packed
 from lthpaper.store import tables
 from lthpaper.store.entry import MASK, WEIGHTS
-from lthpaper.store.published import FORMAT, MASK_SCHEMA, MASKS, RUNS, SCHEMA, SUFFIX, VALIDATED
+from lthpaper.store.published import FORMAT, MANIFEST, MASK_SCHEMA, MASKS, RUNS, SCHEMA, SUFFIX, VALIDATED
 from lthpaper.store.store import Result
 from lthpaper.training.result import VALIDATION
 
@@ -82,7 +84,7 @@ def _named(table: pa.Table, digest: str, key: str) -> pa.Table:
 def manifest_of(
     scale: str,
     rows: dict[str, dict[str, Any]],
-    content: dict[str, bytes],
+    files: dict[str, bytes],
     measurements: Iterable[tuple[str, str, str]],
     network_epochs: int,
     masks: int,
@@ -109,7 +111,7 @@ def manifest_of(
         "licence": LICENCE,
         "files": {
             name: {"sha256": tables.checksum(of_file), "bytes": len(of_file)}
-            for name, of_file in content.items()
+            for name, of_file in files.items()
         },
     }
 
@@ -117,3 +119,20 @@ def manifest_of(
 def _counted(values: Iterable[Any]) -> dict[str, int]:
     """Value -> how many runs have it."""
     return dict(Counter(str(value or "unknown") for value in values))
+
+
+def write(folder: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> int:
+    """Write files, then the manifest that lists them, and return how many bytes these are.
+
+    Raises InputError, before anything is written, if a file would be larger than a reader takes.
+    """
+    content = files | {MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()}
+    for name, of_file in content.items():
+        require(
+            len(of_file) <= tables.LARGEST,
+            f"{folder / name} would be larger than {tables.LARGEST:,} bytes, which no reader takes, and "
+            "nothing was written: export fewer figures into this folder.",
+        )
+    for name, of_file in content.items():  # the manifest last: what it lists is there
+        tables.write(folder / name, of_file)
+    return sum(map(len, content.values()))
