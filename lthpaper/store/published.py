@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from lthpaper import networks
 from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
-from lthpaper.runs.masks import Packed, kept, unpacked
+from lthpaper.runs.masks import Packed, is_packed, kept, unpacked
 from lthpaper.runs.run import Run, rebuilt, runs_in
 from lthpaper.store import tables
 from lthpaper.store.entry import ENTRY, MASK, WEIGHTS, Damaged, NewerFormat, read_json
@@ -265,8 +265,7 @@ class Scale:
             raise unreadable(path, f"has {table.num_rows:,} rows; {MOST_LAYERS:,} is the most")
         for row in table.to_pylist():
             bits, (layer, shape) = found.setdefault(row["key"], {}), (row["layer"], tuple(row["shape"]))
-            whole = all(type(n) is int and n >= 0 for n in shape)
-            if layer in bits or not whole or len(row["bits"]) != -(-math.prod(shape) // 8):
+            if layer in bits or not is_packed(shape, row["bits"]):
                 raise unreadable(path, f"holds a mask {row['key'][:16]!r} whose {layer[:40]!r} is none")
             bits[layer] = shape, row["bits"]
         return found
