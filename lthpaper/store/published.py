@@ -33,7 +33,7 @@ from lthpaper.store import tables
 from lthpaper.store.entry import ENTRY, MASK, WEIGHTS, Damaged, NewerFormat, read_json
 from lthpaper.store.measurements import NAME, is_flat
 from lthpaper.store.store import Result
-from lthpaper.store.tables import unreadable
+from lthpaper.store.tables import damaged
 from lthpaper.training.result import VALIDATION
 
 MANIFEST, RUNS, MASKS, SUFFIX = "manifest.json", "runs.parquet", "masks.parquet", ".parquet"
@@ -150,7 +150,7 @@ class Scale:
         try:
             found = read_json(path)
         except Damaged as error:
-            raise unreadable(path, error.how) from error
+            raise damaged(path, error.how) from error
         version = found.get("format")
         if type(version) is int and version > FORMAT:
             how = "was written by a newer lthpaper (another format)"
@@ -160,14 +160,14 @@ class Scale:
             _is_file_name(name) and isinstance(about, dict) and SHA256.fullmatch(str(about.get("sha256")))
             for name, about in files.items()
         ):
-            raise unreadable(path, "is no manifest of results")
+            raise damaged(path, "is no manifest of results")
         return found
 
     def read(self, name: str) -> pa.Table:
         """A file that the manifest lists. Raises Damaged if it is not what was written."""
         about = self.manifest["files"].get(name)
         if about is None:
-            raise unreadable(self.folder / MANIFEST, f"lists no {name}")
+            raise damaged(self.folder / MANIFEST, f"lists no {name}")
         return tables.read(self.folder / name, about["sha256"])
 
     @cached_property
@@ -175,9 +175,9 @@ class Scale:
         """runs.parquet, with the checks that reading its rows relies on."""
         found, path = self.read(RUNS), self.folder / RUNS
         if not any(found.schema.equals(_schema_read(schema)) for schema in (SCHEMA, VALIDATED)):
-            raise unreadable(path, f"has other columns than {', '.join(SCHEMA.names)}")
+            raise damaged(path, f"has other columns than {', '.join(SCHEMA.names)}")
         if fault := _fault(found):
-            raise unreadable(path, fault)
+            raise damaged(path, fault)
         return found
 
     @cached_property
@@ -216,11 +216,9 @@ class Scale:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise unreadable(
-                self.folder / RUNS, f"holds a provenance that cannot be read ({error})"
-            ) from error
+            raise damaged(self.folder / RUNS, f"holds a provenance that cannot be read ({error})") from error
         if not isinstance(found, dict):
-            raise unreadable(self.folder / RUNS, "holds a provenance that is none")
+            raise damaged(self.folder / RUNS, "holds a provenance that is none")
         return found
 
     @cached_property
@@ -230,7 +228,7 @@ class Scale:
             texts = self.table["description"].to_pylist()
             return {digest: json.loads(texts[row]) for digest, row in self.rows.items()}
         except (ValueError, RecursionError) as error:
-            raise unreadable(self.folder / RUNS, f"holds no description ({error})") from error
+            raise damaged(self.folder / RUNS, f"holds no description ({error})") from error
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -249,7 +247,7 @@ class Scale:
         """The mask that a run starts with; None if it is not published. Raises Damaged if it does not fit."""
         found = self.masks.get(mask_key(run)) if self.masks else None
         if found is not None and not fits(found, run):
-            raise unreadable(self.folder / MASKS, f"holds a mask that does not fit {run.name}")
+            raise damaged(self.folder / MASKS, f"holds a mask that does not fit {run.name}")
         return found
 
     @cached_property
@@ -259,14 +257,14 @@ class Scale:
             return {}
         table, path = self.read(MASKS), self.folder / MASKS
         if not table.schema.equals(_schema_read(MASK_SCHEMA)) or any(c.null_count for c in table.columns):
-            raise unreadable(path, f"has other columns than {', '.join(MASK_SCHEMA.names)}, or lacks values")
+            raise damaged(path, f"has other columns than {', '.join(MASK_SCHEMA.names)}, or lacks values")
         found: dict[str, Packed] = {}
         if table.num_rows > MOST_LAYERS:
-            raise unreadable(path, f"has {table.num_rows:,} rows; {MOST_LAYERS:,} is the most")
+            raise damaged(path, f"has {table.num_rows:,} rows; {MOST_LAYERS:,} is the most")
         for row in table.to_pylist():
             bits, (layer, shape) = found.setdefault(row["key"], {}), (row["layer"], tuple(row["shape"]))
             if layer in bits or not is_packed(shape, row["bits"]):
-                raise unreadable(path, f"holds a mask {row['key'][:16]!r} whose {layer[:40]!r} is none")
+                raise damaged(path, f"holds a mask {row['key'][:16]!r} whose {layer[:40]!r} is none")
             bits[layer] = shape, row["bits"]
         return found
 
@@ -302,12 +300,12 @@ class Scale:
         path = self.folder / f"{name}{SUFFIX}"
         table = self.read(path.name)
         if table.column_names[:2] != ["digest", "key"] or not is_flat(table):
-            raise unreadable(path, "holds no measurements")
+            raise damaged(path, "holds no measurements")
         both = list(zip(table["digest"].to_pylist(), table["key"].to_pylist(), strict=True))
         places: dict[tuple[str, str], tuple[int, int]] = {}
         for start, count in _stretches(both):
             if both[start] in places:
-                raise unreadable(path, f"holds a measurement of {both[start][0]} twice")
+                raise damaged(path, f"holds a measurement of {both[start][0]} twice")
             places[both[start]] = (start, count)
         return table.drop_columns(["digest", "key"]), places
 

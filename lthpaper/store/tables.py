@@ -23,7 +23,7 @@ MOST_ROWS, MOST_VALUES = 10**7, 10**8
 NO_TABLE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
 
 
-def unreadable(path: Path, how: str) -> Damaged:
+def damaged(path: Path, how: str) -> Damaged:
     """The error that names a damaged file of tables and says what to do."""
     sentence = (
         f"{printable(f'{path} {how}')}, and cannot be trusted. Bring it back from where it came (with git: "
@@ -77,15 +77,15 @@ def write(path: Path, content: bytes) -> None:
 def content_at(path: Path, expected: str) -> bytes:
     """The bytes of a file whose SHA-256 begins with `expected`. Raises Damaged if it does not."""
     if not is_file(path):
-        raise unreadable(path, "is not a file" if os.path.lexists(path) else "is missing")
+        raise damaged(path, "is not a file" if os.path.lexists(path) else "is missing")
     try:
         if path.lstat().st_size > LARGEST:
-            raise unreadable(path, f"is larger than {LARGEST:,} bytes")
+            raise damaged(path, f"is larger than {LARGEST:,} bytes")
         content = path.read_bytes()
     except OSError as error:
-        raise unreadable(path, f"cannot be read ({error})") from error
+        raise damaged(path, f"cannot be read ({error})") from error
     if not expected or not checksum(content).startswith(expected):
-        raise unreadable(path, NOT_AS_WRITTEN)
+        raise damaged(path, NOT_AS_WRITTEN)
     return content
 
 
@@ -98,7 +98,7 @@ def read(path: Path, expected: str) -> pa.Table:
             table = file.read().combine_chunks()
             table.validate(full=True)
     except NO_TABLE as error:
-        raise unreadable(path, f"holds no table ({_first_line(error)})") from error
+        raise damaged(path, f"holds no table ({_first_line(error)})") from error
     return table
 
 
