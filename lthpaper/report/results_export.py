@@ -14,7 +14,7 @@ from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import Scale
 from lthpaper.store import published, tables
-from lthpaper.store.entry import MASK, WEIGHTS, mask_content
+from lthpaper.store.entry import MASK, WEIGHTS, mask_content, mode
 from lthpaper.store.measurements import to_arrow
 from lthpaper.store.published import MANIFEST
 from lthpaper.store.results_files import files_of, manifest_of, to_row, write
@@ -74,13 +74,14 @@ def export(
 
     Measurements that lack are worked out where the weights are. So are masks, also of runs that are still to
     be trained: anyone goes on from here without training an ancestor again. Raises InputError where there is
-    nothing to publish or a run is published with other bits, Damaged where a file is not what was written.
+    nothing to publish or a run is published with other bits, Damaged where a file is not what was written
+    or cannot be read now.
     """
     folder = out / scale.name
     require(
         store.folder.is_dir(), f"There is no store {store.folder}; name a folder of results with --store."
     )
-    there = published.Scale(folder) if (folder / MANIFEST).exists() else None
+    there = published.Scale(folder) if mode(folder / MANIFEST) is not None else None
     specs = [FIGURES[name] for name in names]
     trials = [trial for spec in specs for trial in spec.trials(scale)]
     runs = list(ancestors(dict.fromkeys(trial.run for trial in trials)))

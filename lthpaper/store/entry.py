@@ -121,14 +121,6 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def is_file(path: Path) -> bool:
-    """Whether the path is a regular file: no link, and nothing that blocks when it is read."""
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
-
-
 def mode(path: Path) -> int | None:
     """`st_mode` of what lies at a path, of a link itself; None if nothing does. Raises Unreadable if that
     cannot be said now."""
@@ -141,7 +133,8 @@ def mode(path: Path) -> int | None:
 
 
 def plain(path: Path) -> Path:
-    """The path, if it is a regular file; raises Damaged otherwise, Unreadable if that cannot be said now."""
+    """The path, if it is a regular file: no link, and nothing that blocks when it is read. Raises Damaged
+    otherwise, Unreadable if that cannot be said now."""
     found = mode(path)
     if found is None:
         raise damaged(path, "is missing")

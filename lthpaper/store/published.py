@@ -88,10 +88,14 @@ def fits(mask: Packed, run: Run) -> bool:
 
 
 def of(folder: Path | None) -> "Published":
-    """What is published in a folder, nothing if it does not exist. Read again only if it has changed."""
-    found = [] if folder is None else sorted(p.parent for p in Path(folder).glob(f"*/{MANIFEST}"))
-    scales = tuple(path for path in found if SCALE.fullmatch(path.name))
-    looks = [(path, path.lstat()) for scale in scales for path in sorted(scale.iterdir())]
+    """What is published in a folder, nothing if it does not exist. Read again only if it has changed. Raises
+    Unreadable if the disk does not give it now."""
+    try:
+        found = [] if folder is None else sorted(p.parent for p in Path(folder).glob(f"*/{MANIFEST}"))
+        scales = tuple(path for path in found if SCALE.fullmatch(path.name))
+        looks = [(path, path.lstat()) for scale in scales for path in sorted(scale.iterdir())]
+    except OSError as error:
+        raise tables.unreadable(Path(error.filename or str(folder)), error) from error
     return _of(scales, tuple((path, look.st_mtime_ns, look.st_size) for path, look in looks))
 
 
@@ -145,12 +149,13 @@ class Scale:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """manifest.json. Raises Damaged if it is not a manifest, NewerFormat if a newer lthpaper wrote it."""
+        """manifest.json. Raises Damaged if it is not a manifest, NewerFormat if a newer lthpaper wrote it,
+        Unreadable if the disk does not give it now."""
         path = self.folder / MANIFEST
         try:
             found = read_json(path)
         except Damaged as error:
-            raise damaged(path, error.how) from error
+            raise damaged(path, error.how, type(error)) from error
         version = found.get("format")
         if type(version) is int and version > FORMAT:
             how = "was written by a newer lthpaper (another format)"

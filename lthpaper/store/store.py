@@ -289,7 +289,7 @@ class Store:
 
     def measurement(self, run: Run, name: str, key: str) -> "pd.DataFrame | None":
         """A measurement of a run, from the store or the published results; None if neither has it
-        (measurements.py)."""
+        (measurements.py). Raises Unreadable if the disk does not give it now."""
         from lthpaper.store import measurements  # imports pyarrow
 
         for place in (self.folder, self.published):
