@@ -304,6 +304,17 @@ def test_merging_brings_in_whole_entries_bit_for_bit_and_twice_is_once(store, ot
     assert everything_in(store) == everything_in(other)
 
 
+def test_folders_that_are_merged_and_exported_start_where_the_store_does(store, other, tmp_path, monkeypatch):
+    put(other, DENSE)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert lthpaper(monkeypatch, "store", "merge", "other", "--store", "store") == 0
+    assert lthpaper(monkeypatch, "store", "export", "third", "--store", "store") == 0
+    assert DENSE in store
+    assert DENSE in Store(tmp_path / "third")
+    assert list(Path.cwd().iterdir()) == []
+
+
 def test_measurements_come_along_if_they_are_whole_and_their_run_is_asked_for(store, other):
     put(other, DENSE, SUB)
     table, keys = pd.DataFrame({"x": [1.0, 2.0]}), [c * 16 for c in "ab"]
