@@ -12,7 +12,8 @@ from lthpaper.runs.run import ancestors
 from lthpaper.runs.scales import scale
 from lthpaper.store import published, tables
 from lthpaper.store.entry import MASK, WEIGHTS
-from lthpaper.store.published import MANIFEST, RUNS, to_row
+from lthpaper.store.published import MANIFEST, RUNS
+from lthpaper.store.results_files import to_row
 from lthpaper.store.store import Result, Store
 
 OF = scale("smoke", seeds=3, grid=(0.01, 0.1), learning_rates=(0.01, 0.1))

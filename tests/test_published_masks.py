@@ -199,6 +199,7 @@ def test_a_run_under_another_mask_than_the_published_one_is_not_published(traine
     ("change", "said"),
     [
         (lambda t: t.assign(bits=[b[:-1] for b in t["bits"]]), "is none"),
+        (lambda t: t.assign(shape=[[-1, -8 * len(b)] for b in t["bits"]]), "is none"),
         (lambda t: pd.concat([t, t]), "is none"),
         (lambda t: t.rename(columns={"bits": "bit"}), "other columns"),
         (lambda t: t[t["layer"] != t["layer"].iloc[0]], "does not fit"),

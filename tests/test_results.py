@@ -30,6 +30,7 @@ from lthpaper.store.entry import MASK, WEIGHTS, Damaged, NewerFormat, checksum
 from lthpaper.store.merge import bring
 from lthpaper.store.published import MANIFEST, RUNS
 from lthpaper.store.results_check import faults
+from lthpaper.store.results_files import to_row
 from lthpaper.store.store import Store
 from lthpaper.store.table import layers
 from lthpaper.studies import train
@@ -94,7 +95,7 @@ def test_a_run_that_diverged_at_once_has_its_curves_all_the_same(trained, layer)
 
     run, nowhere = runs_of()[0], [math.nan] * 3
     curves = {"train_loss": nowhere, "test_loss": nowhere, "test_accuracy": nowhere}
-    row = published.to_row(replace(trained.get(run), curves=curves), {})
+    row = to_row(replace(trained.get(run), curves=curves), {})
     signed(layer.published / "smoke", RUNS, tables.content_of(pa.Table.from_pylist([row], published.SCHEMA)))
     assert list(layer.get(run).curves) == list(curves)
     assert all(np.isnan(curve).all() and len(curve) == 3 for curve in layer.get(run).curves.values())

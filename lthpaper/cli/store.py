@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # torch takes a second to import; --help should not
 store_app = Commands(help="What was trained here: check, merge, export, prune, repair, list it.")
 console = terminal.console()
 
+FROM = "Relative to the project's folder, as --store is."
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Only = Annotated[
     str, typer.Option("--only", metavar="PATTERN", help="Entries whose names match, such as 'resnet20-*'.")
@@ -58,7 +59,7 @@ def verify(
 
 @store_app.command()
 def merge(
-    other: Annotated[str, typer.Argument(help="The store of another machine.")],
+    other: Annotated[str, typer.Argument(help=f"The store of another machine. {FROM}")],
     store: StoreFolder = "",
     only: Only = "*",
     dry_run: DryRun = False,
@@ -69,15 +70,16 @@ def merge(
     Conflicts (the same run, other numbers) are shown with both accuracies. Exits with status 1 if there
     are conflicts or damaged entries; all others have then been merged.
     """
+    from lthpaper import locations
     from lthpaper.store import merge as merging
 
     target = store_at(store)
-    _bring(merging.bring(Path(other), target, only, dry_run=dry_run), target.folder, dry_run)
+    _bring(merging.bring(locations.home() / other, target, only, dry_run=dry_run), target.folder, dry_run)
 
 
 @store_app.command()
 def export(
-    folder: Annotated[str, typer.Argument(help="Target folder; created if it does not exist.")],
+    folder: Annotated[str, typer.Argument(help=f"Target folder; created if it does not exist. {FROM}")],
     weights: Annotated[
         bool, typer.Option("--weights/--no-weights", help="Without: only descriptions and results.")
     ] = True,
@@ -86,10 +88,11 @@ def export(
     dry_run: DryRun = False,
 ) -> None:
     """Copy entries to a folder, for another machine or, without weights, for git."""
+    from lthpaper import locations
     from lthpaper.store import merge as merging
     from lthpaper.store.store import Store
 
-    own, target = store_at(store), Store(folder)
+    own, target = store_at(store), Store(locations.home() / folder)
     require(
         own.folder.resolve() not in target.folder.resolve().parents,
         f"{folder} lies inside the store {own.folder}; name a folder beside it.",

@@ -1,49 +1,35 @@
 """A store's results into the published format: merged with what is published, never dropping any of it."""
 
-import json
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from lthpaper.errors import require
 from lthpaper.figures import FIGURES
-from lthpaper.runs.masks import Packed, packed
+from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import Scale
 from lthpaper.store import published, tables
-from lthpaper.store.entry import MASK, WEIGHTS, mask_content
+from lthpaper.store.entry import MASK, WEIGHTS, mask_content, mode
 from lthpaper.store.measurements import to_arrow
-from lthpaper.store.published import (
-    FORMAT,
-    MANIFEST,
-    MASK_SCHEMA,
-    MASKS,
-    RUNS,
-    SUFFIX,
-    schema_of,
-    to_row,
-)
+from lthpaper.store.published import MANIFEST
+from lthpaper.store.results_files import files_of, manifest_of, to_row, write
+from lthpaper.store.results_masks import masks_of
 from lthpaper.store.store import Result, Store
-from lthpaper.training.result import VALIDATION
-from lthpaper.training.start import made_mask
 
-LICENCE = "data: CC BY 4.0; code: MIT"
-PLAIN = ("train_loss", "test_loss", "x", "y", "loss")  # columns whose values seldom repeat
 LONGEST = 3  # conflicts that are named
-MOST_BYTES = 24 * 2**20  # of a scale's masks, eight weights a byte
 
 
 @dataclass(frozen=True)
 class Exported:
     """What an export did. runs, masks, measurements: that are published now; new: of these, by this export.
 
-    no_room: masks beyond MOST_BYTES. lacking: runs of the figures that are not trained yet; left_out: results
-    whose ancestors are neither in the store nor published.
+    no_room: masks beyond MOST_BYTES of them. lacking: runs of the figures that are not trained yet; left_out:
+    results whose ancestors are neither in the store nor published.
     """
 
     folder: Path
@@ -88,13 +74,14 @@ def export(
 
     Measurements that lack are worked out where the weights are. So are masks, also of runs that are still to
     be trained: anyone goes on from here without training an ancestor again. Raises InputError where there is
-    nothing to publish or a run is published with other bits, Damaged where a file is not what was written.
+    nothing to publish or a run is published with other bits, Damaged where a file is not what was written
+    or cannot be read now.
     """
     folder = out / scale.name
     require(
         store.folder.is_dir(), f"There is no store {store.folder}; name a folder of results with --store."
     )
-    there = published.Scale(folder) if (folder / MANIFEST).exists() else None
+    there = published.Scale(folder) if mode(folder / MANIFEST) is not None else None
     specs = [FIGURES[name] for name in names]
     trials = [trial for spec in specs for trial in spec.trials(scale)]
     runs = list(ancestors(dict.fromkeys(trial.run for trial in trials)))
@@ -108,7 +95,10 @@ def export(
     )
     if there is not None:
         _check_conflicts([results[run] for run in ours], there)
-    masks, no_room = _masks(runs, {run: results[run] for run in ours}, own, there)
+    whole = {run: results[run] for run in ours}
+    masks, no_room = masks_of(runs, whole, own, there)
+    every = {} if there is None else {run: there.get(run) for run in there.runs.values()}
+    _check_masks(masks, {**every, **whole})
     _measure(results, scale, own, data_root)
     rows = {} if there is None else {row["name"]: row for row in there.table.to_pylist()}
     new = [run for run in ours if run.name not in rows]
@@ -120,20 +110,12 @@ def export(
         for (name, digest, key), table in own.noted.items()
         if digest in known and (name, digest, key) not in kept
     }
-    content = _content(rows, masks, kept | noted)
+    files = files_of(rows, masks, kept | noted)
     costs = (there.runs if there is not None else {}) | {run.digest: run for run in new}
     network_epochs = sum(run.cost for run in costs.values())
-    manifest = _manifest(scale.name, rows, content, kept | noted, network_epochs, len(masks))
+    manifest = manifest_of(scale.name, rows, files, kept | noted, network_epochs, len(masks))
     _check_copies(manifest["data"])
-    content[MANIFEST] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
-    for name, of_file in content.items():
-        require(
-            len(of_file) <= tables.LARGEST,
-            f"{folder / name} would be larger than {tables.LARGEST:,} bytes, which no reader takes, and "
-            "nothing was written: export fewer figures into this folder.",
-        )
-    for name, of_file in content.items():  # the manifest last: what it lists is there
-        tables.write(folder / name, of_file)
+    size = write(folder, files, manifest)
     return Exported(
         folder,
         runs=len(rows),
@@ -143,7 +125,7 @@ def export(
         measurements=dict(sorted(Counter(name for name, *_ in kept | noted).items())),
         lacking=sum(run not in results and run.name not in rows for run in runs),
         left_out=tuple(run for run in results if run not in ours),
-        bytes=sum(map(len, content.values())),
+        bytes=size,
     )
 
 
@@ -173,48 +155,6 @@ def _check_conflicts(results: list[Result], there: published.Scale) -> None:
         f"{'; '.join(found[:LONGEST])}{more}. Runs of two trainings are not mixed, and nothing was written. "
         "`lthpaper results audit` says whether the two agree; export these with --out into another folder.",
     )
-
-
-def _masks(
-    runs: list[Run], results: Mapping[Run, Result], own: Store, there: published.Scale | None
-) -> tuple[dict[str, Packed], int]:
-    """(key -> mask: what is published, and what the store has or can make; how many there is no room for).
-
-    runs: of the figures, trained or not; results: those that are published with the store's bits. Masks that
-    need images as well as weights, and those of runs whose mask changes, are published once their run is;
-    those of custom networks never are. Raises InputError if a run was trained under another mask.
-    """
-    found = {} if there is None else dict(there.masks)
-    room, left_out = MOST_BYTES - sum(map(_size, found.values())), 0
-    for run in runs:
-        if run.mask is None or not run.mask_sources or ":" in run.task.network:
-            continue
-        key = published.mask_key(run)
-        if key in found:
-            continue
-        if run in results and run.topology is None and own.has_weights(run):
-            mask = packed(own.weights(run)[1] or {})
-        elif not hasattr(run.mask, "prune_seeing") and _has_sources(run, own, results):
-            mask = packed(made_mask(run, own.weights))
-        else:
-            continue
-        if _size(mask) <= room:
-            found[key] = mask
-            room -= _size(mask)
-        else:
-            left_out += 1
-    every = {} if there is None else {run: there.get(run) for run in there.runs.values()}
-    _check_masks(found, {**every, **results})
-    return found, left_out
-
-
-def _size(mask: Packed) -> int:
-    return sum(len(bits) for _, bits in mask.values())
-
-
-def _has_sources(run: Run, own: Store, results: Mapping[Run, Result]) -> bool:
-    """Whether the weights that a run's mask is made from are here, with the published bits."""
-    return all(source in results and own.holds(source, epochs) for source, epochs in run.mask_sources.items())
 
 
 def _check_masks(masks: dict[str, Packed], results: Mapping[Run, Result]) -> None:
@@ -266,71 +206,3 @@ def _measurements_of(there: published.Scale) -> dict[tuple[str, str, str], pa.Ta
         for name in there.names
         for digest, key in there.keys(name)
     }
-
-
-def _content(
-    rows: dict[str, dict[str, Any]],
-    masks: dict[str, Packed],
-    measurements: dict[tuple[str, str, str], pa.Table],
-) -> dict[str, bytes]:
-    """File name -> its bytes: rows in the order of their names, measurements of runs and keys."""
-    ordered = [{VALIDATION: [], **rows[name]} for name in sorted(rows)]
-    table = pa.Table.from_pylist(ordered, schema=schema_of(ordered))
-    found = {RUNS: tables.content_of(table, PLAIN)}
-    if masks:
-        layers = [
-            {"key": key, "layer": layer, "shape": shape, "bits": bits}
-            for key in sorted(masks)
-            for layer, (shape, bits) in sorted(masks[key].items())
-        ]
-        found[MASKS] = tables.content_of(pa.Table.from_pylist(layers, schema=MASK_SCHEMA))
-    for name in sorted({name for name, *_ in measurements}):
-        parts = [_named(measurements[of], of[1], of[2]) for of in sorted(measurements) if of[0] == name]
-        together = pa.concat_tables(parts, promote_options="permissive")
-        found[f"{name}{SUFFIX}"] = tables.content_of(together, PLAIN)
-    return found
-
-
-def _named(table: pa.Table, digest: str, key: str) -> pa.Table:
-    """A measurement with the columns that tell whose it is."""
-    text = [pa.array([value] * table.num_rows, pa.string()) for value in (digest, key)]
-    return table.add_column(0, "key", text[1]).add_column(0, "digest", text[0])
-
-
-def _manifest(
-    scale: str,
-    rows: dict[str, dict[str, Any]],
-    content: dict[str, bytes],
-    measurements: Iterable[tuple[str, str, str]],
-    network_epochs: int,
-    masks: int,
-) -> dict[str, Any]:
-    origins = [json.loads(row["provenance"]) for row in rows.values()]
-    described = [json.loads(row["description"]) for row in rows.values()]
-    fingerprints: dict[str, set[str]] = {}
-    for about, row in zip(described, rows.values(), strict=True):
-        fingerprints.setdefault(about["task"]["data"], set()).add(row["fingerprint"])
-    versions = [origin.get("versions") for origin in origins]
-    return {
-        "format": FORMAT if masks else 1,
-        "scale": scale,
-        "runs": len(rows),
-        "seeds": len({about["seed"] for about in described}),
-        "network_epochs": network_epochs,
-        **({"masks": masks} if masks else {}),
-        "measurements": dict(Counter(name for name, *_ in measurements)),
-        "data": {name: sorted(found) for name, found in fingerprints.items()},
-        "devices": _counted(origin.get("device") for origin in origins),
-        "revisions": _counted(origin.get("revision") for origin in origins),
-        "torch": _counted(v.get("torch") if isinstance(v, dict) else None for v in versions),
-        "licence": LICENCE,
-        "files": {
-            name: {"sha256": tables.checksum(of_file), "bytes": len(of_file)}
-            for name, of_file in content.items()
-        },
-    }
-
-
-def _counted(values: Iterable[Any]) -> dict[str, int]:
-    """Value -> how many runs have it."""
-    return dict(Counter(str(value or "unknown") for value in values))

@@ -5,7 +5,7 @@ is kept, in the order of the network's parameters. Every count here is exact to 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -93,15 +93,19 @@ def packed(mask: Mask) -> Packed:
     return {name: (tuple(m.shape), np.packbits(m.numpy().reshape(-1)).tobytes()) for name, m in mask.items()}
 
 
+def is_packed(shape: Sequence[object], content: bytes) -> bool:
+    """Whether these bytes are a tensor of this shape, as `packed` has it; both may come from a stranger."""
+    axes = [n for n in shape if type(n) is int and 0 <= n < 2**31]
+    return len(axes) == len(shape) and len(content) == -(-math.prod(axes) // 8)
+
+
 def unpacked(bits: Packed) -> Mask:
     """Bool tensors of the mask that `packed` packed. Raises ValueError where shape and bytes do not fit."""
     found = {}
     for name, (shape, content) in bits.items():
-        whole = all(type(n) is int and 0 <= n < 2**31 for n in shape)
-        count = math.prod(shape) if whole else -1
-        if len(content) != -(-count // 8):
+        if not is_packed(shape, content):
             raise ValueError(f"{len(content)} bytes for the shape {str(shape)[:80]}")
-        flat = np.unpackbits(np.frombuffer(content, np.uint8), count=count).astype(bool)
+        flat = np.unpackbits(np.frombuffer(content, np.uint8), count=math.prod(shape)).astype(bool)
         found[name] = torch.from_numpy(flat).view(tuple(shape))
     return found
 

@@ -32,6 +32,7 @@ from lthpaper.store.entry import (
     left_out,
     load_mask,
     load_weights,
+    mode,
     read_json,
     read_result,
     verified,
@@ -102,7 +103,7 @@ def check_checkpoints(folder: Path, places: Iterable[Path]) -> Iterator[Checked]
             yield Checked(
                 name, DRAFT, "of a checkpoint, left by a killed process or in use by a running one", (path,)
             )
-        elif path.is_dir():
+        elif _is_folder(path):
             for kept in _inside(path):
                 yield Checked(f"{name}/{kept.name}", ORPHAN, "a checkpoint that was set aside", (kept,))
         elif fault := _checkpoint_fault(path):
@@ -152,7 +153,7 @@ def check(folder: Path, name: str = "") -> Iterator[Checked]:
     except Damaged as error:
         what = error.how if error.path == folder else f"{error.path.name} {error.how}"
         found = Checked(name, _status(error), what, (folder,))
-    if not os.path.lexists(folder):
+    if _is_gone(folder):
         return
     yield found
     for path in _inside(folder):
@@ -163,6 +164,20 @@ def check(folder: Path, name: str = "") -> Iterator[Checked]:
                 yield Checked(name, _status(error), f"{path.name} {error.how}", (path,))
         elif path.name not in (RESULT, RUN, WEIGHTS, MASK):
             yield Checked(f"{name}/{path.name}", ORPHAN, "does not belong to an entry", (path,))
+
+
+def _is_gone(folder: Path) -> bool:
+    try:
+        return mode(folder) is None
+    except Unreadable:
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # who reads it says so
+        return False
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -121,23 +121,24 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def is_file(path: Path) -> bool:
-    """Whether the path is a regular file: no link, and nothing that blocks when it is read."""
+def mode(path: Path) -> int | None:
+    """`st_mode` of what lies at a path, of a link itself; None if nothing does. Raises Unreadable if that
+    cannot be said now."""
     try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
+        return path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def plain(path: Path) -> Path:
-    """The path, if it is a regular file; raises Damaged otherwise, Unreadable if that cannot be said now."""
-    try:
-        mode = path.lstat().st_mode
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise damaged(path, "is missing") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if not stat.S_ISREG(mode):
+    """The path, if it is a regular file: no link, and nothing that blocks when it is read. Raises Damaged
+    otherwise, Unreadable if that cannot be said now."""
+    found = mode(path)
+    if found is None:
+        raise damaged(path, "is missing")
+    if not stat.S_ISREG(found):
         raise damaged(path, "is not a file")
     return path
 
@@ -167,8 +168,9 @@ def lacking(folder: Path, here: dict[str, Any], other: Path, there: dict[str, An
 
 
 def left_out(folder: Path, result: dict[str, Any]) -> list[str]:
-    """Files that an entry lists but lacks, since they were left out; raises Damaged if one is lost."""
-    gone = [name for name in (MASK, WEIGHTS) if name in result["files"] and not (folder / name).exists()]
+    """Files that an entry lists but lacks, since they were left out. Raises Damaged if one is lost,
+    Unreadable if that cannot be said now."""
+    gone = [name for name in (MASK, WEIGHTS) if name in result["files"] and mode(folder / name) is None]
     for name in gone:
         if name not in result.get("left_out", ()):
             raise damaged(folder / name, "is missing")
@@ -225,7 +227,7 @@ def _no_json(constant: str) -> None:
 
 def read_result(folder: Path) -> dict[str, Any]:
     """Read result.json; raises Damaged if it is not as it was written."""
-    if folder.is_symlink():
+    if stat.S_ISLNK(mode(folder) or 0):
         raise damaged(folder, "is a link to a folder elsewhere")
     result = read_json(folder / RESULT)
     version = result.get("format")
@@ -326,7 +328,7 @@ def same_bits(folder: Path, here: dict[str, Any], other: Path, there: dict[str, 
         return False
     if ours.get(MASK) == theirs.get(MASK):
         return True
-    if not ((folder / MASK).exists() and (other / MASK).exists()):
+    if mode(folder / MASK) is None or mode(other / MASK) is None:
         return False
     mask, their_mask = load_mask(folder, ours), load_mask(other, theirs)
     return mask.keys() == their_mask.keys() and all(torch.equal(m, their_mask[n]) for n, m in mask.items())

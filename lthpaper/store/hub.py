@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lthpaper.errors import InputError, printable, require
-from lthpaper.store.entry import Damaged, NewerFormat
+from lthpaper.store.entry import Damaged, NewerFormat, Unreadable
 from lthpaper.store.published import MANIFEST, SCALE, Scale
 from lthpaper.store.tables import content_at
 
@@ -100,9 +100,12 @@ def verified(folder: Path) -> dict[str, list[str]]:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two scales have the same files, by their manifests."""
+    """Whether two scales have the same files, by their manifests. Raises Unreadable if that cannot be said
+    now."""
     try:
         return Scale(one).manifest["files"] == Scale(other).manifest["files"]
+    except Unreadable:
+        raise
     except Damaged:
         return False
 

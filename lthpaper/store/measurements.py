@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lthpaper.store import tables
-from lthpaper.store.entry import Damaged
+from lthpaper.store.entry import Damaged, Unreadable
 
 if TYPE_CHECKING:
     from lthpaper.runs.run import Run
@@ -62,11 +62,14 @@ def is_flat(table: pa.Table) -> bool:
 
 
 def kept(folder: Path, digest: str, name: str, key: str) -> pd.DataFrame | None:
-    """A measurement in a store's folder; None if it is missing or damaged."""
+    """A measurement in a store's folder; None if it is missing or damaged. Raises Unreadable if the disk does
+    not give it now: it may be whole, and need not be computed again."""
     for path in sorted((folder / FOLDER / name).glob(f"{digest}-{key}-*.parquet")):
         match = FILE.fullmatch(path.name)
         try:
             table = tables.read(path, match[3]) if match else None
+        except Unreadable:
+            raise
         except Damaged:
             continue
         if table is not None and is_flat(table):

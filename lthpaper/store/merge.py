@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from lthpaper.store.entry import (
     RUN,
     WEIGHTS,
     Damaged,
+    Unreadable,
     checksum,
     is_name,
     lacking,
@@ -47,8 +47,8 @@ def bring(
     """Copy what `target` lacks from `source`, each entry whole or not at all. Overwrites nothing.
 
     weights: False copies descriptions and results only, and marks the weights as left out. Measurements of
-    the entries come along. Raises InputError if either is not a folder or both are the same one, Unwritable
-    if the target cannot be written.
+    the entries come along; one that cannot be read now is refused. Raises InputError if either is not a
+    folder or both are the same one, Unwritable if the target cannot be written.
     """
     existing(source)
     require(
@@ -58,11 +58,12 @@ def bring(
     for name in names(source, only):
         yield _bring(source / name, target, weights, dry_run)
     if not dry_run and (source / "measurements").is_dir():
-        _bring_measurements(source, target, {name[-16:] for name in names(source, only)})
+        yield from _bring_measurements(source, target, {name[-16:] for name in names(source, only)})
 
 
-def _bring_measurements(source: Path, target: Store, digests: set[str]) -> None:
-    """Copy the measurements of these runs that are what was written; links are not followed."""
+def _bring_measurements(source: Path, target: Store, digests: set[str]) -> Iterator[Brought]:
+    """Copy the measurements of these runs that are what was written; links are not followed. Yields those
+    that cannot be read now."""
     from lthpaper.store import measurements, tables  # they import pyarrow
 
     for path in sorted(source.glob(f"{measurements.FOLDER}/*/*.parquet")):
@@ -70,8 +71,12 @@ def _bring_measurements(source: Path, target: Store, digests: set[str]) -> None:
         if not match or match[1] not in digests or path.resolve() != source.resolve() / there:
             continue
         if not (target.folder / there).exists():
-            with suppress(Damaged):
+            try:
                 tables.write(target.folder / there, tables.content_at(path, match[3]))
+            except Unreadable as error:
+                yield Brought(str(there), REFUSED, f"there: {error.how}")
+            except Damaged:
+                continue
 
 
 def _bring(entry: Path, target: Store, weights: bool, dry_run: bool) -> Brought:

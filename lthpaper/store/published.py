@@ -15,12 +15,11 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,13 +27,13 @@ import pyarrow.parquet as pq
 from lthpaper import networks
 from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
-from lthpaper.runs.masks import Packed, kept, unpacked
+from lthpaper.runs.masks import Packed, is_packed, kept, unpacked
 from lthpaper.runs.run import Run, rebuilt, runs_in
 from lthpaper.store import tables
 from lthpaper.store.entry import ENTRY, MASK, WEIGHTS, Damaged, NewerFormat, read_json
 from lthpaper.store.measurements import NAME, is_flat
 from lthpaper.store.store import Result
-from lthpaper.store.tables import unreadable
+from lthpaper.store.tables import damaged
 from lthpaper.training.result import VALIDATION
 
 MANIFEST, RUNS, MASKS, SUFFIX = "manifest.json", "runs.parquet", "masks.parquet", ".parquet"
@@ -73,11 +72,6 @@ MASK_SCHEMA = pa.schema(
 VALIDATED = SCHEMA.append(pa.field(VALIDATION, pa.list_(pa.float64())))  # where some runs hold images out
 
 
-def schema_of(rows: Iterable[dict[str, Any]]) -> pa.Schema:
-    """Of a table of these rows (`to_row`): a column more if any run holds images out."""
-    return VALIDATED if any(len(row.get(VALIDATION, ())) for row in rows) else SCHEMA
-
-
 def mask_key(run: Run) -> str:
     """16 hex digits that name the mask a run starts with: its rule, what that reads, and the network."""
     return canonical.digest({"task": run.description["task"], "mask": run.description["mask"]})
@@ -94,10 +88,14 @@ def fits(mask: Packed, run: Run) -> bool:
 
 
 def of(folder: Path | None) -> "Published":
-    """What is published in a folder, nothing if it does not exist. Read again only if it has changed."""
-    found = [] if folder is None else sorted(p.parent for p in Path(folder).glob(f"*/{MANIFEST}"))
-    scales = tuple(path for path in found if SCALE.fullmatch(path.name))
-    looks = [(path, path.lstat()) for scale in scales for path in sorted(scale.iterdir())]
+    """What is published in a folder, nothing if it does not exist. Read again only if it has changed. Raises
+    Unreadable if the disk does not give it now."""
+    try:
+        found = [] if folder is None else sorted(p.parent for p in Path(folder).glob(f"*/{MANIFEST}"))
+        scales = tuple(path for path in found if SCALE.fullmatch(path.name))
+        looks = [(path, path.lstat()) for scale in scales for path in sorted(scale.iterdir())]
+    except OSError as error:
+        raise tables.unreadable(Path(error.filename or str(folder)), error) from error
     return _of(scales, tuple((path, look.st_mtime_ns, look.st_size) for path, look in looks))
 
 
@@ -151,12 +149,13 @@ class Scale:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """manifest.json. Raises Damaged if it is not a manifest, NewerFormat if a newer lthpaper wrote it."""
+        """manifest.json. Raises Damaged if it is not a manifest, NewerFormat if a newer lthpaper wrote it,
+        Unreadable if the disk does not give it now."""
         path = self.folder / MANIFEST
         try:
             found = read_json(path)
         except Damaged as error:
-            raise unreadable(path, error.how) from error
+            raise damaged(path, error.how, type(error)) from error
         version = found.get("format")
         if type(version) is int and version > FORMAT:
             how = "was written by a newer lthpaper (another format)"
@@ -166,14 +165,14 @@ class Scale:
             _is_file_name(name) and isinstance(about, dict) and SHA256.fullmatch(str(about.get("sha256")))
             for name, about in files.items()
         ):
-            raise unreadable(path, "is no manifest of results")
+            raise damaged(path, "is no manifest of results")
         return found
 
     def read(self, name: str) -> pa.Table:
         """A file that the manifest lists. Raises Damaged if it is not what was written."""
         about = self.manifest["files"].get(name)
         if about is None:
-            raise unreadable(self.folder / MANIFEST, f"lists no {name}")
+            raise damaged(self.folder / MANIFEST, f"lists no {name}")
         return tables.read(self.folder / name, about["sha256"])
 
     @cached_property
@@ -181,9 +180,9 @@ class Scale:
         """runs.parquet, with the checks that reading its rows relies on."""
         found, path = self.read(RUNS), self.folder / RUNS
         if not any(found.schema.equals(_schema_read(schema)) for schema in (SCHEMA, VALIDATED)):
-            raise unreadable(path, f"has other columns than {', '.join(SCHEMA.names)}")
+            raise damaged(path, f"has other columns than {', '.join(SCHEMA.names)}")
         if fault := _fault(found):
-            raise unreadable(path, fault)
+            raise damaged(path, fault)
         return found
 
     @cached_property
@@ -222,11 +221,9 @@ class Scale:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise unreadable(
-                self.folder / RUNS, f"holds a provenance that cannot be read ({error})"
-            ) from error
+            raise damaged(self.folder / RUNS, f"holds a provenance that cannot be read ({error})") from error
         if not isinstance(found, dict):
-            raise unreadable(self.folder / RUNS, "holds a provenance that is none")
+            raise damaged(self.folder / RUNS, "holds a provenance that is none")
         return found
 
     @cached_property
@@ -236,7 +233,7 @@ class Scale:
             texts = self.table["description"].to_pylist()
             return {digest: json.loads(texts[row]) for digest, row in self.rows.items()}
         except (ValueError, RecursionError) as error:
-            raise unreadable(self.folder / RUNS, f"holds no description ({error})") from error
+            raise damaged(self.folder / RUNS, f"holds no description ({error})") from error
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -255,7 +252,7 @@ class Scale:
         """The mask that a run starts with; None if it is not published. Raises Damaged if it does not fit."""
         found = self.masks.get(mask_key(run)) if self.masks else None
         if found is not None and not fits(found, run):
-            raise unreadable(self.folder / MASKS, f"holds a mask that does not fit {run.name}")
+            raise damaged(self.folder / MASKS, f"holds a mask that does not fit {run.name}")
         return found
 
     @cached_property
@@ -265,15 +262,14 @@ class Scale:
             return {}
         table, path = self.read(MASKS), self.folder / MASKS
         if not table.schema.equals(_schema_read(MASK_SCHEMA)) or any(c.null_count for c in table.columns):
-            raise unreadable(path, f"has other columns than {', '.join(MASK_SCHEMA.names)}, or lacks values")
+            raise damaged(path, f"has other columns than {', '.join(MASK_SCHEMA.names)}, or lacks values")
         found: dict[str, Packed] = {}
         if table.num_rows > MOST_LAYERS:
-            raise unreadable(path, f"has {table.num_rows:,} rows; {MOST_LAYERS:,} is the most")
+            raise damaged(path, f"has {table.num_rows:,} rows; {MOST_LAYERS:,} is the most")
         for row in table.to_pylist():
             bits, (layer, shape) = found.setdefault(row["key"], {}), (row["layer"], tuple(row["shape"]))
-            whole = all(type(n) is int and n >= 0 for n in shape)
-            if layer in bits or not whole or len(row["bits"]) != -(-math.prod(shape) // 8):
-                raise unreadable(path, f"holds a mask {row['key'][:16]!r} whose {layer[:40]!r} is none")
+            if layer in bits or not is_packed(shape, row["bits"]):
+                raise damaged(path, f"holds a mask {row['key'][:16]!r} whose {layer[:40]!r} is none")
             bits[layer] = shape, row["bits"]
         return found
 
@@ -309,12 +305,12 @@ class Scale:
         path = self.folder / f"{name}{SUFFIX}"
         table = self.read(path.name)
         if table.column_names[:2] != ["digest", "key"] or not is_flat(table):
-            raise unreadable(path, "holds no measurements")
+            raise damaged(path, "holds no measurements")
         both = list(zip(table["digest"].to_pylist(), table["key"].to_pylist(), strict=True))
         places: dict[tuple[str, str], tuple[int, int]] = {}
         for start, count in _stretches(both):
             if both[start] in places:
-                raise unreadable(path, f"holds a measurement of {both[start][0]} twice")
+                raise damaged(path, f"holds a measurement of {both[start][0]} twice")
             places[both[start]] = (start, count)
         return table.drop_columns(["digest", "key"]), places
 
@@ -392,29 +388,3 @@ def _stretches(values: list[Any]) -> Iterator[tuple[int, int]]:
     """(start, length) of each run of equal consecutive values."""
     changes = [0, *(i for i in range(1, len(values)) if values[i] != values[i - 1]), len(values)]
     yield from ((a, int(b - a)) for a, b in itertools.pairwise(changes) if b > a)
-
-
-def to_row(result: Result, layers: dict[str, int]) -> dict[str, Any]:
-    """A result as a row of `schema_of`."""
-    curves = {name: np.asarray(curve, dtype=float) for name, curve in result.curves.items()}
-    accuracy = curves["test_accuracy"]
-    loss = curves.get("test_loss", np.full(len(accuracy), np.nan))
-    tested = np.flatnonzero(~(np.isnan(accuracy) & np.isnan(loss)))
-    return {
-        "name": result.run.name,
-        "description": json.dumps(result.run.description, sort_keys=True, separators=(",", ":")),
-        "epochs": len(accuracy),
-        "train_loss": curves.get("train_loss", np.empty(0)).astype(np.float32),
-        "tested": tested,
-        "test_loss": loss[tested].astype(np.float32) if "test_loss" in curves else np.empty(0, np.float32),
-        "test_accuracy": accuracy[tested],
-        "kept": result.kept,
-        "layers": list(layers.items()),
-        "sparsity": result.sparsity,
-        "fingerprint": result.fingerprint,
-        "seconds": result.seconds,
-        "provenance": json.dumps(result.provenance, sort_keys=True, separators=(",", ":")),
-        "weights": result.files[WEIGHTS],
-        "mask": result.files.get(MASK, ""),
-        VALIDATION: curves[VALIDATION][tested] if VALIDATION in curves else np.empty(0),
-    }

@@ -18,7 +18,6 @@ added again.
 """
 
 import math
-import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -45,6 +44,7 @@ from lthpaper.store.entry import (
     left_out,
     load_mask,
     load_weights,
+    mode,
     read_json,
     read_result,
     same_bits,
@@ -136,11 +136,12 @@ class Store:
         return published.of(self.published)
 
     def __contains__(self, run: Run) -> bool:
-        """Raises InputError if the run's folder is there without its result (a copy that was cut off)."""
+        """Raises InputError if the run's folder is there without its result (a copy that was cut off), or
+        that cannot be said now."""
         folder = self.entry(run)
         if not folder.exists():  # first, since an entry may appear, whole, between the two checks
             return self.published is not None and run.digest in self.tables
-        if not os.path.lexists(folder / RESULT):
+        if mode(folder / RESULT) is None:
             raise damaged(folder, f"has no {RESULT}")
         return True
 
@@ -288,7 +289,7 @@ class Store:
 
     def measurement(self, run: Run, name: str, key: str) -> "pd.DataFrame | None":
         """A measurement of a run, from the store or the published results; None if neither has it
-        (measurements.py)."""
+        (measurements.py). Raises Unreadable if the disk does not give it now."""
         from lthpaper.store import measurements  # imports pyarrow
 
         for place in (self.folder, self.published):

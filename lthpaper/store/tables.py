@@ -1,12 +1,11 @@
 """Small tables as parquet files: equal tables give equal bytes, and a file is read only if it is intact.
 
 A file may come from a stranger: sizes are checked before memory is allocated, and any fault raises
-`Damaged`, with one sentence.
+`Damaged`, with one sentence; `Unreadable`, one of its kinds, where the disk does not give the file now.
 """
 
 import hashlib
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lthpaper.errors import printable
-from lthpaper.store.entry import NOT_AS_WRITTEN, Damaged, is_file, replacing, writing
+from lthpaper.store.entry import NOT_AS_WRITTEN, Damaged, Unreadable, plain, replacing, writing
 
 LEVEL = 19  # of zstd: the files are written once and stay in git
 LARGEST = 64 * 2**20  # bytes of a file
@@ -23,13 +22,22 @@ MOST_ROWS, MOST_VALUES = 10**7, 10**8
 NO_TABLE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
 
 
-def unreadable(path: Path, how: str) -> Damaged:
+def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
     """The error that names a damaged file of tables and says what to do."""
     sentence = (
         f"{printable(f'{path} {how}')}, and cannot be trusted. Bring it back from where it came (with git: "
         f"`git checkout -- {printable(path.name)}` in its folder), or move the folder away to do without."
     )
-    return Damaged.about(path, how, sentence)
+    if kind is Unreadable:
+        sentence = (
+            f"{printable(f'{path} {how}')}. It may be whole: run the same command again when it can be read."
+        )
+    return kind.about(path, how, sentence)
+
+
+def unreadable(path: Path, error: OSError) -> Damaged:
+    """The error for a file of tables that cannot be read now."""
+    return damaged(path, f"cannot be read now ({error.strerror or error})", Unreadable)
 
 
 def content_of(table: pa.Table, plain: Sequence[str] = ()) -> bytes:
@@ -75,22 +83,24 @@ def write(path: Path, content: bytes) -> None:
 
 
 def content_at(path: Path, expected: str) -> bytes:
-    """The bytes of a file whose SHA-256 begins with `expected`. Raises Damaged if it does not."""
-    if not is_file(path):
-        raise unreadable(path, "is not a file" if os.path.lexists(path) else "is missing")
+    """The bytes of a file whose SHA-256 begins with `expected`. Raises Damaged if it does not, Unreadable if
+    that cannot be said now."""
     try:
-        if path.lstat().st_size > LARGEST:
-            raise unreadable(path, f"is larger than {LARGEST:,} bytes")
+        if plain(path).lstat().st_size > LARGEST:
+            raise damaged(path, f"is larger than {LARGEST:,} bytes")
         content = path.read_bytes()
+    except Damaged as error:  # what `plain` says of an entry
+        raise damaged(path, error.how, type(error)) from error
     except OSError as error:
-        raise unreadable(path, f"cannot be read ({error})") from error
+        raise unreadable(path, error) from error
     if not expected or not checksum(content).startswith(expected):
-        raise unreadable(path, NOT_AS_WRITTEN)
+        raise damaged(path, NOT_AS_WRITTEN)
     return content
 
 
 def read(path: Path, expected: str) -> pa.Table:
-    """The table in a file whose SHA-256 begins with `expected`. Raises Damaged if there is none."""
+    """The table in a file whose SHA-256 begins with `expected`. Raises Damaged if there is none,
+    Unreadable if that cannot be said now."""
     content = content_at(path, expected)
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
@@ -98,7 +108,7 @@ def read(path: Path, expected: str) -> pa.Table:
             table = file.read().combine_chunks()
             table.validate(full=True)
     except NO_TABLE as error:
-        raise unreadable(path, f"holds no table ({_first_line(error)})") from error
+        raise damaged(path, f"holds no table ({_first_line(error)})") from error
     return table
 
 

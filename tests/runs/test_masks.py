@@ -12,7 +12,16 @@ from torch.nn.utils import parametrizations, prune
 
 from lthpaper import networks
 from lthpaper.errors import InputError
-from lthpaper.runs.masks import Mask, dense_mask, global_magnitude, kept, prunable
+from lthpaper.runs.masks import (
+    Mask,
+    dense_mask,
+    global_magnitude,
+    is_packed,
+    kept,
+    packed,
+    prunable,
+    unpacked,
+)
 from lthpaper.runs.pruning.imp import Imp
 from lthpaper.runs.pruning.omp import Omp
 from lthpaper.runs.recipe import Recipe
@@ -335,3 +344,21 @@ def test_a_sparsity_outside_0_to_1_is_refused(s):
 def test_an_imp_rate_outside_0_to_1_is_refused(rate):
     with pytest.raises(InputError, match="must be between 0 and 1"):
         Imp(after=UNPRUNED, rate=rate)
+
+
+@given(st.lists(st.integers(0, 6), max_size=3), st.integers(0, 2**32))
+def test_a_packed_mask_is_the_mask_and_its_shape_takes_no_other_number_of_bytes(shape, seed):
+    mask = {"w": torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5}
+    (of, content) = packed(mask)["w"]
+    assert is_packed(of, content)
+    assert unpacked({"w": (of, content)})["w"].equal(mask["w"])
+    for other in (content + b"\0", content[:-1] if content else b"\0\0"):
+        assert not is_packed(of, other)
+        with pytest.raises(ValueError, match="bytes for the shape"):
+            unpacked({"w": (of, other)})
+
+
+@pytest.mark.parametrize("shape", [(-1, -8), (None,), (8.0,), (True,), ("8",), (2**31, 0)], ids=str)
+def test_what_is_no_shape_takes_no_bytes_at_all(shape):
+    assert not is_packed(shape, b"\0")
+    assert not is_packed(shape, b"")

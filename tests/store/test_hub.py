@@ -12,9 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from test_merge_and_prune import unreadable
 
 from lthpaper.errors import InputError
 from lthpaper.store import hub
+from lthpaper.store.entry import Unreadable
 
 pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed")
 
@@ -176,6 +178,15 @@ def test_a_scale_that_is_there_stays_unless_it_is_to_be_replaced(there, tmp_path
     assert (folder / "laptop" / "runs.parquet").read_bytes() == b"runs"
     hub.pull(REPO, folder, endpoint=there.url, replace=True)
     assert files(folder) == scale("laptop", runs=b"newer")
+
+
+def test_a_scale_that_cannot_be_read_now_is_not_said_to_differ(there, tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    hub.pull(REPO, folder, endpoint=there.url)
+    with monkeypatch.context() as patch:
+        unreadable(patch, folder / "laptop" / "manifest.json")
+        with pytest.raises(Unreadable, match=r"cannot be read now .* It may be whole"):
+            hub.pull(REPO, folder, endpoint=there.url)
 
 
 def test_what_is_put_is_what_comes_back(there, tmp_path):

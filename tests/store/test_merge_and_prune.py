@@ -25,7 +25,17 @@ from lthpaper.runs.task import Task
 from lthpaper.store import merge, prune, transfer
 from lthpaper.store.check import check_store
 from lthpaper.store.checkpoints import Checkpoints
-from lthpaper.store.entry import FORMAT, MASK, RESULT, RUN, WEIGHTS, Unwritable, checksum, file_checksum
+from lthpaper.store.entry import (
+    FORMAT,
+    MASK,
+    RESULT,
+    RUN,
+    WEIGHTS,
+    Unreadable,
+    Unwritable,
+    checksum,
+    file_checksum,
+)
 from lthpaper.store.locks import Locks
 from lthpaper.store.merge import bring
 from lthpaper.store.store import Store
@@ -115,6 +125,24 @@ def test_an_entry_of_a_newer_version_is_foreign_and_stays_unless_asked(store):
     assert SUB not in store
 
 
+LOOKS = ("stat", "lstat", "read_bytes")
+
+
+def unreadable(patch, path: Path, code: int = errno.ESTALE, only: tuple[str, ...] = LOOKS) -> None:
+    """Have the disk or the network not give a path, nor what lies in it."""
+
+    def failing(real):
+        def look(self: Path, *arguments, **options):
+            if path in (self, *self.parents):
+                raise OSError(code, os.strerror(code), str(self))
+            return real(self, *arguments, **options)
+
+        return look
+
+    for name in only:
+        patch.setattr(Path, name, failing(getattr(Path, name)))
+
+
 @pytest.mark.parametrize("code", [errno.ESTALE, errno.EACCES, errno.EIO])
 @pytest.mark.parametrize("file", [RESULT, RUN, WEIGHTS, MASK, "epoch-0001", "checkpoint"])
 def test_what_cannot_be_read_now_is_no_damage_and_stays(store, other, monkeypatch, capsys, file, code):
@@ -123,16 +151,10 @@ def test_what_cannot_be_read_now_is_no_damage_and_stays(store, other, monkeypatc
     kept.folder.mkdir()
     kept.path(DENSE).write_bytes(b"")
     (path,) = [kept.path(DENSE)] if file == "checkpoint" else store.path(SUB).glob(f"{file}*")
-    look, before = Path.lstat, everything_in(store)
+    before = everything_in(store)
     kept.path(DENSE).unlink() if file != "checkpoint" else None
-
-    def failing(self: Path) -> os.stat_result:
-        if self == path:
-            raise OSError(code, os.strerror(code), str(self))
-        return look(self)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "lstat", failing)
+        unreadable(patch, path, code)
         assert "unreadable" in {checked.status for checked in check_store(store)}
         for status, command in ((1, "verify"), (0, "repair")):
             assert lthpaper(monkeypatch, "store", command, "--store", str(store.folder)) == status
@@ -141,6 +163,23 @@ def test_what_cannot_be_read_now_is_no_damage_and_stays(store, other, monkeypatc
     assert "may be whole" in capsys.readouterr().out
     assert not (store.folder / "damaged").exists()
     assert {name: before[name] for name in everything_in(store)} == everything_in(store)
+
+
+@pytest.mark.parametrize("file", ["", RESULT, WEIGHTS, MASK])
+def test_a_reader_says_that_an_entry_cannot_be_read_now(store, other, monkeypatch, file):
+    put(store, SUB)
+    put(other, SUB)
+    path = store.path(SUB) / file
+    with monkeypatch.context() as patch:
+        unreadable(patch, path)
+        assert statuses(store) == {SUB.name: "unreadable"}
+        assert outcomes(other.folder, store) == {SUB.name: "refused"}
+        if file:
+            with pytest.raises(
+                Unreadable, match=r"cannot be read now \(Stale .*file handle\)\. It may be whole"
+            ):
+                store.has_weights(SUB)
+    assert store.has_weights(SUB)
 
 
 def test_an_entry_that_was_trained_again_while_others_were_checked_stays(store, monkeypatch):
@@ -263,6 +302,17 @@ def test_merging_brings_in_whole_entries_bit_for_bit_and_twice_is_once(store, ot
     assert everything_in(store) == everything_in(other)
     assert outcomes(other.folder, store) == {DENSE.name: "there", SUB.name: "there"}
     assert everything_in(store) == everything_in(other)
+
+
+def test_folders_that_are_merged_and_exported_start_where_the_store_does(store, other, tmp_path, monkeypatch):
+    put(other, DENSE)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert lthpaper(monkeypatch, "store", "merge", "other", "--store", "store") == 0
+    assert lthpaper(monkeypatch, "store", "export", "third", "--store", "store") == 0
+    assert DENSE in store
+    assert DENSE in Store(tmp_path / "third")
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_measurements_come_along_if_they_are_whole_and_their_run_is_asked_for(store, other):
