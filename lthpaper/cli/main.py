@@ -28,7 +28,7 @@ app = Commands(
     help="The sanity checks for lottery tickets (Ma et al., NeurIPS 2021): plan, train, draw.",
     epilog="Bad input exits with status 2 and one sentence; lthpaper --debug COMMAND shows the traceback. "
     "A command that a time limit or SIGTERM stopped cleanly exits with status 75; run it again to resume.\n\n"
-    + examples(*START).replace("Examples:", "To start with, since neither trains anything:"),
+    + examples(*START).replace("Examples:", "To start with (neither trains anything):"),
 )
 COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {  # name -> heading in --help, command
     "figures": (PAPER, figures.figures),
