@@ -16,7 +16,7 @@ from lthpaper.runs.masks import Packed, packed
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import Scale
 from lthpaper.store import published, tables
-from lthpaper.store.entry import MASK, WEIGHTS, mask_content
+from lthpaper.store.entry import MASK, WEIGHTS, mask_checksum
 from lthpaper.store.measurements import to_arrow
 from lthpaper.store.published import (
     FORMAT,
@@ -192,8 +192,8 @@ def _masks(
         key = published.mask_key(run)
         if key in found:
             continue
-        if run in results and run.topology is None and own.has_weights(run):
-            mask = packed(own.weights(run)[1] or {})
+        if run in results and run.topology is None and (trained_under := own.mask(run)):
+            mask = packed(trained_under)
         elif not hasattr(run.mask, "prune_seeing") and _has_sources(run, own, results):
             mask = packed(made_mask(run, own.weights))
         else:
@@ -219,7 +219,7 @@ def _has_sources(run: Run, own: Store, results: Mapping[Run, Result]) -> bool:
 
 def _check_masks(masks: dict[str, Packed], results: Mapping[Run, Result]) -> None:
     """Raise InputError if a run was trained under another mask than the one that is published for it."""
-    sums = {key: tables.checksum(mask_content(mask)) for key, mask in masks.items()}
+    sums = {key: mask_checksum(mask) for key, mask in masks.items()}
     wrong = []
     for run, result in results.items():
         if run.mask is not None and run.topology is None:
