@@ -19,7 +19,7 @@ from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit
 from lthpaper.runs.topology import Topology
 from lthpaper.store import published, tables, transfer
-from lthpaper.store.entry import RESULT, WEIGHTS, Damaged, checksum, write_json
+from lthpaper.store.entry import MASK, RESULT, WEIGHTS, Damaged, checksum, write_json
 from lthpaper.store.published import MANIFEST, MASKS
 from lthpaper.store.results_check import faults
 from lthpaper.store.store import Store
@@ -158,6 +158,32 @@ def test_a_run_whose_mask_changes_has_its_ticket_and_publishes_no_mask(layer, tm
     theta0 = ticket(grown, layer).start
     assert all(not theta0[name][~kept].any() for name, kept in first.items())
     assert any(not kept.equal(layer.weights(grown)[1][name]) for name, kept in first.items())
+
+
+def test_the_mask_of_a_run_is_its_entrys_or_the_published_one_of_the_same_training(trained, layer):
+    for run in (ONE, TWO, OMP):
+        ours, theirs = layer.mask(run), trained.weights(run)[1]
+        assert not layer.has_weights(run)
+        assert ours.keys() == theirs.keys()
+        assert all(ours[name].equal(m) for name, m in theirs.items())
+    assert layer.mask(DENSE) is layer.mask(THREE) is None  # dense; not trained
+    shutil.copytree(trained.path(OMP), layer.path(OMP))
+    for name in (WEIGHTS, MASK):
+        (layer.path(OMP) / name).unlink()
+    with pytest.raises(Damaged, match="is missing"):
+        layer.mask(OMP)
+    result = json.loads((layer.path(OMP) / RESULT).read_text()) | {"left_out": [WEIGHTS, MASK]}
+    _rewritten(layer.path(OMP), result)
+    assert layer.mask(OMP) is not None
+    _rewritten(layer.path(OMP), result | {"files": result["files"] | {MASK: "0" * 64}})
+    assert layer.mask(OMP) is None  # of another training than the published one
+
+
+def test_a_mask_that_changed_in_training_is_never_the_published_first_one(layer):
+    grown = replace(random_reinit(OMP), topology=Topology("set", every=1))
+    execute([grown], layer, workers=1, quiet=True)
+    last, first = layer.mask(grown), unpacked(layer.tables.mask(OMP))
+    assert any(not last[name].equal(m) for name, m in first.items())
 
 
 def test_masks_are_exact_and_are_those_of_the_entries(trained, layer):

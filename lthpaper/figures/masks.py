@@ -5,8 +5,10 @@ a smaller effective learning rate. A mask of the same sparsity drawn at random o
 of each, one shuffled within layers keeps what its mask keeps; either has a ratio of norms of about 1.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -28,6 +30,8 @@ from lthpaper.figures.style import (
     paper_style,
     percent,
 )
+from lthpaper.runs.masks import Mask
+from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining, random_reinit
 from lthpaper.store.store import Store
@@ -36,6 +40,9 @@ from lthpaper.training.start import initial_weights
 
 SETTINGS = ("LT-IMP", "LT-OMP")
 LAYER, CHANNELS = "layer", "channels"
+TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)  # of shares
+DASHED: dict[str, Any] = {"color": PALE, "linewidth": 0.8, "linestyle": (0, (3, 2))}
+ABSENT: dict[str, Any] = {"color": PALE, "fontsize": 6}
 COLUMNS = [
     *("kind", "setting", "network", "data", "sparsity", "lr", "seed", "layer", "depth", "weights", "kept"),
     *("norm_ratio", "output", "input", "digest"),
@@ -67,51 +74,53 @@ def measure(
     trials: Iterable[Trial], store: Store, scale: Scale, data_root: str | Path | None = None
 ) -> pd.DataFrame:
     """Long-form, in the columns COLUMNS. kind "layer": a layer of a run; kept: the share of its weights that
-    the mask keeps, norm_ratio: ‖θ0⊙m‖ / ‖θ0′⊙m‖. "channels": of the layer that loses most by number, of
-    seed 0, the share kept between an input and an output channel. "missing": no such run, or it diverged.
+    the mask keeps, norm_ratio: ‖θ0⊙m‖ / ‖θ0′⊙m‖. "channels": of the layer that loses most by number, the
+    share kept between an input and an output channel, of the seed with the most masks (the smallest of
+    several). "missing": no such run, or it diverged.
 
-    Published results have no masks, only how much of each layer is kept: then norm_ratio is NaN, and there
-    are no channels.
+    Masks are the store's or published ones (`Store.mask`); θ0 and θ0′ are made from the seed. Of a run whose
+    mask is neither here nor published only the counts by layer are known: its norm_ratio is NaN, and it has
+    no channels.
     """
     results = reader(store)
     rows: list[dict[str, object]] = []
+    masked: list[tuple[Run, dict[str, object]]] = []
     for trial in trials:
         run = trial.run
-        about: dict[str, Any] = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
-        about |= {"sparsity": trial.sparsity, "lr": run.recipe.lr, "seed": run.seed, "digest": run.digest}
-        if mask_diverged(run, results) or not (found := list(_rows(trial, store))):
-            found = [{"kind": "missing"}]
-        rows += [about | row for row in found]
+        about: dict[str, object] = {"setting": trial.setting, "network": run.task.network}
+        about |= {"data": run.task.data, "sparsity": trial.sparsity, "lr": run.recipe.lr, "seed": run.seed}
+        about |= {"digest": run.digest}
+        found: list[dict[str, object]] = []
+        if run in store and not mask_diverged(run, results):
+            mask = store.mask(run)
+            found = list(_layers(run, store.layers(run), mask))
+            masked += [] if mask is None else [(run, about)]
+        rows += [about | row for row in found or [{"kind": "missing"}]]
+    shown = mode(sorted(run.seed for run, _ in masked)) if masked else None
+    for run, about in masked:
+        if run.seed == shown and (mask := store.mask(run)) is not None:
+            rows += [about | row for row in _by_channel(run, mask)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _rows(trial: Trial, store: Store) -> Iterator[dict[str, object]]:
-    """From the mask; where only the result is there, from its count of weights kept in each layer."""
-    run = trial.run
-    if not store.has_weights(run):
-        counts = store.get(run).layers if run in store else {}
-        sizes = {name: size for name, size in run.task.prunable_weights.items() if name in counts}
-        for depth, (name, size) in enumerate(sizes.items()):
-            row = {"kind": LAYER, "layer": name, "depth": depth, "weights": size}
-            yield row | {"kept": counts[name] / size, "norm_ratio": float("nan")}
-        return
-    mask = store.weights(run)[1]
-    assert mask is not None  # every trial here is of a subnetwork
-    start, other = initial_weights(run), initial_weights(random_reinit(run))
-    layers = [name for name in run.task.prunable_weights if name in mask]
-    for depth, name in enumerate(layers):
-        m = mask[name].bool()
-        ours, theirs = (float((w[name].double() * m).norm()) for w in (start, other))
-        ratio = ours / theirs if theirs else float("nan")
-        row = {"kind": LAYER, "layer": name, "depth": depth, "weights": m.numel()}
-        yield row | {"kept": float(m.double().mean()), "norm_ratio": ratio}
-    if run.seed == 0:
-        name = max(layers, key=lambda n: run.task.prunable_weights[n])
-        shares = mask[name].double().flatten(2).mean(-1) if mask[name].ndim > 2 else mask[name].double()
-        for output, line in enumerate(shares.tolist()):
-            for channel, share in enumerate(line):
-                row = {"kind": CHANNELS, "layer": name, "output": output, "input": channel, "kept": share}
-                yield row
+def _layers(run: Run, counts: dict[str, int], mask: Mask | None) -> Iterator[dict[str, object]]:
+    """counts: weights kept by layer; {}: unknown."""
+    sizes = {name: size for name, size in run.task.prunable_weights.items() if name in counts}
+    starts = [] if mask is None else [initial_weights(run), initial_weights(random_reinit(run))]
+    for depth, (name, size) in enumerate(sizes.items()):
+        norms = [float((w[name].double() * mask[name]).norm()) for w in starts] if mask else []
+        ratio = norms[0] / norms[1] if norms and norms[1] else math.nan
+        row = {"kind": LAYER, "layer": name, "depth": depth, "weights": size}
+        yield row | {"kept": counts[name] / size, "norm_ratio": ratio}
+
+
+def _by_channel(run: Run, mask: Mask) -> Iterator[dict[str, object]]:
+    name, _ = max(run.task.prunable_weights.items(), key=lambda layer: layer[1])
+    shares = mask[name].double().flatten(2).mean(-1) if mask[name].ndim > 2 else mask[name].double()
+    for output, line in enumerate(shares.tolist()):
+        for channel, share in enumerate(line):
+            row = {"kind": CHANNELS, "layer": name, "output": output, "input": channel, "kept": share}
+            yield row
 
 
 def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
@@ -130,42 +139,61 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
         for letter, column, lr in zip("abcdefgh", axes.T, rates, strict=False):
             of_rate = layers[layers["lr"] == lr]
             for ax, value in zip(column, values, strict=True):
-                _by_layer(ax, of_rate, value)
+                _by_layer(ax, of_rate.dropna(subset=[value]), value)
                 level = 1 - measured["sparsity"].iloc[0] if value == "kept" else 1
-                ax.axhline(level, color=PALE, linewidth=0.8, linestyle=(0, (3, 2)))
+                ax.axhline(level, **DASHED)
             column[0].set_title(f"({letter}) learning rate {lr:g}")
         if len(layers):
             axes[0][0].set_yscale("log")
-            ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if t >= 0.7 * layers["kept"].min()]
+            ticks = [t for t in TICKS if t >= 0.7 * layers["kept"].min()]
             axes[0][0].set_yticks(ticks, [f"{t:g}" for t in ticks])
             axes[0][0].minorticks_off()
+        named = layers.drop_duplicates("depth").sort_values("depth")["layer"]
+        names = [name.removesuffix(".weight") for name in named]
+        for ax in axes[-1]:
+            ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+            ax.set_xlim(-0.7, max(len(names), 1) - 0.3)
         labels = {"kept": "share kept", "norm_ratio": f"‖{THETA0}{MASKED}‖ / ‖{THETA0_NEW}{MASKED}‖"}
         for ax, value in zip(axes[:, 0], values, strict=True):
             ax.set_ylabel(labels[value])
-        about = measured.iloc[0]
-        n = layers.groupby(["setting", "lr"])["seed"].nunique() if len(layers) else pd.Series([0])
-        seeds = {0: "nothing has run yet", 1: "one seed"}.get(
-            int(n.max()), f"mean ± standard deviation of {n.max()} seeds"
-        )
-        above.suptitle(
-            f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}, {seeds}",
-            fontsize=6.5,
-        )
+        above.suptitle(_note(measured, layers), fontsize=6.5)
         marks = [style.swatch(s, label=f"{s[3:]} mask", linestyle="") for s in SETTINGS]
-        dashed: dict[str, Any] = {"color": PALE, "linewidth": 0.8, "linestyle": (0, (3, 2))}
-        marks.append(Line2D([], [], label="random over all layers", **dashed))
+        marks.append(Line2D([], [], label="random over all layers", **DASHED))
         above.legend(handles=marks, loc="outside lower center", ncols=3)
     return fig
+
+
+def _note(measured: pd.DataFrame, layers: pd.DataFrame) -> str:
+    """Network, data, sparsity; n, also of the norms if they have fewer; how many runs are missing."""
+    about, shares, norms = measured.iloc[0], _seeds(layers), _seeds(layers.dropna(subset=["norm_ratio"]))
+    note = f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}"
+    if layers.empty:
+        return f"{note}, nothing has run yet"
+    note += f"\n{shares}" if shares == "one seed" else f"\nmean ± standard deviation of {shares}"
+    note += f" (norms: {norms})" if norms not in ("", shares) else ""
+    missing, of = (measured["kind"] == "missing").sum(), measured["digest"].nunique()
+    return f"{note}; {missing} of {of} runs are missing or diverged" if missing else note
+
+
+def _seeds(layers: pd.DataFrame) -> str:
+    """n in words, over settings and learning rates; "" without layers."""
+    n = layers.groupby(["setting", "lr"])["seed"].nunique()
+    if n.empty or n.max() == 1:
+        return "one seed" if len(n) else ""
+    return f"{n.max()} seeds" if n.min() == n.max() else f"{n.min()}–{n.max()} seeds"
 
 
 def _by_layer(ax: Axes, rows: pd.DataFrame, value: str) -> None:
     import seaborn as sns
 
+    ax.grid(visible=False, axis="x")
+    absent = [s[3:] for s in SETTINGS if s not in set(rows["setting"])]
+    # where fewest points lie: the first layers lose least; shares may be known without the mask
+    what, y, va = {"kept": ("run", 0.04, "bottom"), "norm_ratio": ("mask", 0.96, "top")}[value]
+    if absent:
+        ax.text(0.03, y, f"no {what} of {' or '.join(absent)}", va=va, transform=ax.transAxes, **ABSENT)
     if rows.empty:
-        ax.text(0.5, 0.5, "not trained yet", transform=ax.transAxes, ha="center", va="center", color=PALE)
         return
-    names = rows.drop_duplicates("depth").sort_values("depth")["layer"]
-    short = [name.removesuffix(".weight") for name in names]
     sns.pointplot(
         rows,
         x="depth",
@@ -182,7 +210,6 @@ def _by_layer(ax: Axes, rows: pd.DataFrame, value: str) -> None:
         legend=False,
         ax=ax,
     )
-    ax.set_xticks(range(len(short)), short, rotation=90, fontsize=6)
     ax.set(xlabel="", ylabel="")
 
 
@@ -190,24 +217,23 @@ def _channels(fig: Figure, rows: pd.DataFrame) -> None:
     """The masks of one layer at the smallest and the largest learning rate, channel by channel."""
     rates = sorted(rows["lr"].unique())
     shown = [(s, lr) for lr in dict.fromkeys([*rates[:1], *rates[-1:]]) for s in SETTINGS]
-    axes = fig.subplots(1, len(shown), squeeze=False)[0]
+    axes = fig.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     image = None
     for ax, (setting, lr) in zip(axes, shown, strict=True):
         part = rows[(rows["setting"] == setting) & (rows["lr"] == lr)]
         ax.grid(visible=False)
+        ax.set_title(f"{setting[3:]}, lr {lr:g}")
+        ax.set_xlabel("input channel")
         if part.empty:
-            ax.set_axis_off()
+            ax.text(0.5, 0.5, "no mask", ha="center", va="center", transform=ax.transAxes, **ABSENT)
             continue
         square = part.pivot(index="output", columns="input", values="kept")
         image = ax.imshow(square, cmap="Greys", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-        ax.set_title(f"{setting[3:]}, lr {lr:g}")
-        ax.set_xlabel("input channel")
-        ax.set(yticks=[] if ax is not axes[0] else ax.get_yticks()[1:-1])
     axes[0].set_ylabel("output channel")
     if image is not None:
         fig.colorbar(image, ax=list(axes), label="share kept", aspect=12, pad=0.01)
     name = rows["layer"].iloc[0].removesuffix(".weight")
-    fig.suptitle(f"the largest layer, {name}, seed 0", fontsize=6.5)
+    fig.suptitle(f"the largest layer, {name}, seed {rows['seed'].iloc[0]}", fontsize=6.5)
 
 
 def says(measured: pd.DataFrame, scale: Scale) -> list[str]:

@@ -14,7 +14,7 @@ from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import Scale
 from lthpaper.store import published, tables
-from lthpaper.store.entry import MASK, WEIGHTS, mask_content, mode
+from lthpaper.store.entry import MASK, WEIGHTS, mask_checksum, mode
 from lthpaper.store.measurements import to_arrow
 from lthpaper.store.published import MANIFEST
 from lthpaper.store.results_files import files_of, manifest_of, to_row, write
@@ -159,7 +159,7 @@ def _check_conflicts(results: list[Result], there: published.Scale) -> None:
 
 def _check_masks(masks: dict[str, Packed], results: Mapping[Run, Result]) -> None:
     """Raise InputError if a run was trained under another mask than the one that is published for it."""
-    sums = {key: tables.checksum(mask_content(mask)) for key, mask in masks.items()}
+    sums = {key: mask_checksum(mask) for key, mask in masks.items()}
     wrong = []
     for run, result in results.items():
         if run.mask is not None and run.topology is None:

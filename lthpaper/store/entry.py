@@ -289,6 +289,11 @@ def mask_content(bits: Packed) -> bytes:
     return save(tensors, {SHAPES: json.dumps(shapes, sort_keys=True)})
 
 
+def mask_checksum(bits: Packed) -> str:
+    """SHA-256 of a mask's file."""
+    return hashlib.sha256(mask_content(bits)).hexdigest()
+
+
 def load_weights(path: Path) -> Weights:
     """The tensors of a file; raises Damaged if it holds none."""
     try:

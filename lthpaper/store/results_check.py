@@ -1,13 +1,12 @@
 """Check published results: files against the manifest, rows against what their runs allow."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 
 from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.run import Run
-from lthpaper.store.entry import MASK, WEIGHTS, Damaged, mask_content
+from lthpaper.store.entry import MASK, WEIGHTS, Damaged, mask_checksum
 from lthpaper.store.published import MANIFEST, MASKS, ROUNDED, RUNS, SHA256, SUFFIX, Scale, mask_key
 from lthpaper.store.store import Result
 from lthpaper.training.result import curves_of
@@ -129,7 +128,7 @@ def _masks(scale: Scale, runs: dict[str, Run]) -> Iterator[str]:
     for run in runs.values():
         if run.mask is None or run.topology is not None or (bits := masks.get(mask_key(run))) is None:
             continue
-        if hashlib.sha256(mask_content(bits)).hexdigest() != scale.get(run).files.get(MASK):
+        if mask_checksum(bits) != scale.get(run).files.get(MASK):
             yield f"{run.name} was trained under another mask than {MASKS} has for it"
 
 

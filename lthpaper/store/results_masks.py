@@ -28,8 +28,8 @@ def masks_of(
         key = published.mask_key(run)
         if key in found:
             continue
-        if run in results and run.topology is None and own.has_weights(run):
-            mask = packed(own.weights(run)[1] or {})
+        if run in results and run.topology is None and (trained_under := own.mask(run)):
+            mask = packed(trained_under)
         elif not hasattr(run.mask, "prune_seeing") and _has_sources(run, own, results):
             mask = packed(made_mask(run, own.weights))
         else:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from lthpaper import locations
 from lthpaper.errors import InputError, require
-from lthpaper.runs.masks import Mask, Packed
+from lthpaper.runs.masks import Mask, Packed, unpacked
 from lthpaper.runs.run import Run, ancestors, from_json, runs_in, to_json
 from lthpaper.store.entry import (
     ENTRY,
@@ -44,6 +44,7 @@ from lthpaper.store.entry import (
     left_out,
     load_mask,
     load_weights,
+    mask_checksum,
     mode,
     read_json,
     read_result,
@@ -282,10 +283,8 @@ class Store:
 
         Results of earlier versions lack them; they are then counted in the mask.
         """
-        result = self.get(run)
-        if result.layers or MASK not in result.files or not (result.folder / MASK).exists():
-            return result.layers
-        return {name: int(m.sum()) for name, m in load_mask(result.folder, result.files).items()}
+        counted = self.get(run).layers
+        return counted or {name: int(m.sum()) for name, m in (self.mask(run) or {}).items()}
 
     def measurement(self, run: Run, name: str, key: str) -> "pd.DataFrame | None":
         """A measurement of a run, from the store or the published results; None if neither has it
@@ -329,6 +328,21 @@ class Store:
         if not kept:
             raise KeyError(f"{run} has no weights after epoch {epoch}")
         return load_weights(verified(kept[0], files)), mask
+
+    def mask(self, run: Run) -> Mask | None:
+        """The mask of a run that is there: its entry's, else the published one, if it has the same checksum.
+
+        None if the run is dense or not there, or if neither has its mask. Raises InputError if it is damaged.
+        """
+        if run not in self or MASK not in (result := self.get(run)).files:
+            return None
+        folder = self.entry(run)
+        if folder.exists() and MASK not in left_out(folder, read_result(folder)):
+            return load_mask(folder, result.files)
+        found = None if self.published is None else self.tables.mask(run)
+        if found is None or mask_checksum(found) != result.files[MASK]:
+            return None
+        return unpacked(found)
 
     def published_mask(self, run: Run) -> Packed | None:
         """The published mask that a run can start with, so that no ancestor's weights are needed.

@@ -1,6 +1,8 @@
 """The forest plot of conditions, training curves, accuracy against sparsity, masks by layer."""
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,12 +10,15 @@ import pandas as pd
 import pytest
 import torch
 from hand_made import DENSE, S8, S11, SMALL, minus, rows
+from matplotlib.text import Text
 
 from lthpaper.figures import claims_picture, conditions, fig3, masks, sparsity, style, training
+from lthpaper.report.results_export import export
 from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import SETTINGS
 from lthpaper.store import table as tidy
+from lthpaper.store.published import MANIFEST, MASKS
 from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
 from lthpaper.training.start import initial_weights
@@ -193,6 +198,49 @@ def test_channels_add_up_to_their_layer(trained):
         assert kept == pytest.approx(whole[key])
     fig = masks.plot(table, TINY)
     assert sum(len(ax.images) for ax in fig.findobj(plt.Axes)) == 2
+
+
+def test_published_masks_are_drawn_as_the_stores_own(trained, tmp_path):
+    export(["masks"], TINY, trained, tmp_path / "results")
+    layer = Store(tmp_path / "none", tmp_path / "results")
+    own, table = (masks.measure(masks.trials(TINY), store, TINY) for store in (trained, layer))
+    assert {"layer", "channels"} == set(table["kind"])
+    pd.testing.assert_frame_equal(table, own)
+    folder = tmp_path / "results" / "smoke"
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["files"][MASKS]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / MASKS).unlink()
+    table = masks.measure(masks.trials(TINY), Store(tmp_path / "none", tmp_path / "results"), TINY)
+    assert set(table["kind"]) == {"layer"}
+    assert table["norm_ratio"].isna().all()
+    assert list(table["kept"]) == list(own.loc[own["kind"] == "layer", "kept"])
+
+
+def test_channels_are_of_the_seed_with_most_masks_and_what_is_missing_is_said(tmp_path):
+    two = replace(TINY, seeds=2)
+    trials, store = masks.trials(two), Store(tmp_path)
+    execute(
+        [t.run for t in trials if t.setting == "LT-OMP" and t.run.seed == 1], store, workers=1, quiet=True
+    )
+    table = masks.measure(trials, store, two)
+    assert set(table.loc[table["kind"] == "channels", "seed"]) == {1}
+    fig = masks.plot(table, two)
+    said = [text.get_text() for text in fig.findobj(Text)]
+    assert any(text.endswith("seed 1") for text in said)
+    assert any("3 of 4 runs are missing or diverged" in text for text in said)
+    assert [sum(text == what for text in said) for what in ("no run of IMP", "no mask of IMP")] == [1, 1]
+    assert "no mask" in said  # in the place of IMP's channels
+    execute([t.run for t in trials if t.run.seed == 0], store, workers=1, quiet=True)
+    table = masks.measure(trials, store, two)
+    assert set(table.loc[table["kind"] == "channels", "seed"]) == {0}
+
+
+def test_n_of_norms_is_said_where_fewer_masks_than_shares_are_known(trained):
+    table = masks.measure(masks.trials(TINY), trained, TINY)
+    more = table[table["kind"] == "layer"].assign(seed=1, norm_ratio=math.nan)
+    note = masks.plot(pd.concat([table, more]), TINY).findobj(Text)
+    assert any("deviation of 2 seeds (norms: one seed)" in text.get_text() for text in note)
 
 
 def test_what_masks_keep_is_said_with_norms_where_they_are_known():
