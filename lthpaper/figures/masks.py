@@ -145,7 +145,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
         about = measured.iloc[0]
         n = layers.groupby(["setting", "lr"])["seed"].nunique() if len(layers) else pd.Series([0])
         seeds = {0: "nothing has run yet", 1: "one seed"}.get(
-            int(n.max()), f"mean ± standard deviation of {n.max()} seeds"
+            int(n.max()), f"mean ± standard deviation of {n.max()} seeds (no bar: shorter than its mark)"
         )
         above.suptitle(
             f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}, {seeds}",
