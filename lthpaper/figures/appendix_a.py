@@ -27,6 +27,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             of_rate = table[table["lr"] == lr]
             for epochs, fill in epochs_fill(of_rate["epochs"].unique()).items():
                 rows, width = of_rate[of_rate["epochs"] == epochs], 1.0 if fill else 0.6
+                pruned = rows[rows["sparsity"] > 0]
                 level(
                     top,
                     rows,
@@ -38,7 +39,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 )
                 curves(
                     top,
-                    rows[rows["sparsity"] > 0],
+                    pruned,
                     "density",
                     fig1.SETTINGS[1:],
                     1.02,
@@ -46,7 +47,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                     caps=False,
                     linewidth=width,
                 )
-                gap = differences.between(rows[rows["sparsity"] > 0], "LT-IMP", "RR-IMP", ["density", "lr"])
+                gap = differences.between(pruned, "LT-IMP", "RR-IMP", ["density"]).set_index("density")
+                gap = gap.reindex(sorted(pruned["density"].unique())).reset_index()  # lines break at NaN
                 beside = gap["density"] * (0.985 if fill else 1.015)
                 differences.draw(below, beside, gap, "LT-IMP", hollow=not fill, line="-")
             every = differences.between(

@@ -124,7 +124,7 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
         for x, (_, setting, rows) in enumerate(starts):
             cells = spread(rows, "lr")
             crosses(ax, [x + shift] * int(cells["diverged"].sum()), setting)
-            for cell in cells.dropna(subset="mean").itertuples():
+            for cell in cells.itertuples():  # without a mean: a gap
                 error = np.nan_to_num(cell.std)
                 look: dict[str, Any] = {"color": COLOURS[setting], "marker": MARKERS[setting], "zorder": 3}
                 ax.errorbar(x + shift, cell.mean, yerr=error, capsize=2, elinewidth=0.8, **look)

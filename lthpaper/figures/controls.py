@@ -22,6 +22,7 @@ trials = runs_of.of_scale
 HEIGHT = 0.46  # inches a comparison
 INTERVAL = 0.95
 NOT_RUN: dict[str, Any] = {"ha": "center", "va": "center", "color": PALE, "fontsize": 6}
+LINEAR = 3  # points; the smallest rates differ by tens of points, the others by tenths
 TICKS, BETWEEN = (-10, -3, 0, 3, 10), (-30, -1, 1, 30)  # points, with and without a label
 
 
@@ -45,8 +46,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         axes[0].set_yticks(range(len(questions)), [symbols(_label(*row)) for row in controls.COMPARED])
         axes[0].set_ylim(len(questions) - 0.5, -0.5)
         _limits(axes[0], found)
-        for ax in axes:  # the smallest rates differ by tens of points, the others by tenths
-            ax.set_xscale("symlog", linthresh=3)
+        for ax in axes:
+            ax.set_xscale("symlog", linthresh=LINEAR)
             ax.set_xticks(TICKS, [always_signed(tick, 0) if tick else "0" for tick in TICKS])
             ax.set_xticks(BETWEEN, [], minor=True)
             ax.set_xlabel("difference of accuracies (points)")
@@ -107,6 +108,7 @@ def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
     low, high = (int(found["n"].min()), int(found["n"].max())) if len(found) else (0, 0)
     pairs = f"{high}" if low == high else f"{low} to {high}"
     about += f"\nmean and 95 % interval over {pairs} seed{'s' * (high != 1)}, paired"
+    about += f"; axes linear to ±{LINEAR} points, logarithmic beyond"
     if found["diverged"].any():
         about += f"; {CROSS}"
     return about if ran.all() else f"{about}; {(~ran).sum():,} of {len(ran):,} runs are still missing"

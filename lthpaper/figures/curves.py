@@ -26,7 +26,8 @@ def curves(
     **look: object,
 ) -> Axes:
     """Mean accuracy of each setting against column x, bars of one standard deviation over seeds; × where a
-    seed diverged.
+    seed diverged. A line joins neighbours among the table's x, run or not: it has a gap where a setting has
+    no mean.
 
     apart: factor between neighbouring settings' x, so that bars stand beside each other on a log axis.
     hollow: markers are open (an insufficient training). caps: without, bars are thinner too, where many
@@ -42,6 +43,7 @@ def curves(
     order = [s for s in settings if s in set(table["setting"])]
     shift = {s: apart ** (i - (len(order) - 1) / 2) for i, s in enumerate(order)}
     table = table[table["setting"].isin(order)]
+    places = np.sort(table[x].unique())
     table = table.assign(**{x: table[x] * table["setting"].map(shift).astype(float)})
     before, shown = len(ax.lines), converged(table)
     sns.lineplot(
@@ -62,17 +64,32 @@ def curves(
         ax=ax,
         **look,
     )
+    lines = marked(ax.lines[before:])
+    for setting, line in zip([s for s in order if s in set(shown["setting"])], lines, strict=True):
+        gaps(line, places * shift[setting])
     if hollow:
-        _open(ax.lines[before:])
+        _open(lines)
     for setting, cells in diverged(table, [x, "setting"]).groupby("setting"):
         crosses(ax, cells[x], setting)
     return ax
 
 
+def gaps(line: Line2D, places: np.ndarray) -> None:
+    """Break a line at those of `places`, ascending, where it has no mark: a straight one would invent it."""
+    x, y = line.get_data()
+    heights = np.full(len(places), np.nan)
+    heights[np.abs(np.subtract.outer(x, places)).argmin(axis=1)] = y
+    line.set_data(places, heights)
+
+
+def marked(lines: Iterable[Line2D]) -> list[Line2D]:
+    """Without bars and their caps."""
+    return [line for line in lines if line.get_marker() not in ("None", "none", "", "_", "|", None)]
+
+
 def _open(lines: Iterable[Line2D]) -> None:
     for line in lines:
-        if line.get_marker() not in ("None", "none", "", "_", "|", None):
-            line.set(markerfacecolor="white", markeredgecolor=line.get_color(), markeredgewidth=0.8)
+        line.set(markerfacecolor="white", markeredgecolor=line.get_color(), markeredgewidth=0.8)
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,7 @@ def points(
         for line in ax.lines[before:]:
             line.set_zorder(3 if line.get_marker() in ("None", "", None) else 4)  # marks lie on bars
         if hollow:
-            _open(ax.lines[before:])
+            _open(marked(ax.lines[before:]))
     for cell in diverged(table[table["case"].isin(cases)], [x, "case"]).itertuples():
         crosses(ax, [order.index(getattr(cell, x)) + places[cell.case]], cases[cell.case].setting)
     for between in range(1, len(order)):

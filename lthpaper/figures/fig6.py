@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from string import ascii_lowercase
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from matplotlib.patches import Patch
 
 from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.axes import rate_axis
-from lthpaper.figures.curves import crosses
+from lthpaper.figures.curves import crosses, gaps, marked
 from lthpaper.figures.means import CROSS
 from lthpaper.figures.style import (
     COLOURS,
@@ -107,6 +108,7 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
     shown = shown[[lr not in lost[pair] for pair, lr in zip(shown["pair"], shown["lr"], strict=True)]]
     for pair, setting in LOOKS.items():
         crosses(ax, sorted(lost.get(pair, ())), setting)
+    before = len(ax.lines)
     if len(shown):
         sns.lineplot(
             shown,
@@ -125,6 +127,8 @@ def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]
             legend=False,
             ax=ax,
         )
+    for line in marked(ax.lines[before:]):
+        gaps(line, np.unique(list(rates)))
     band = table.dropna(subset="low").groupby("lr")[["low", "high"]].mean()
     if len(band):
         ax.fill_between(band.index, band["low"], band["high"], color=CHANCE, linewidth=0, zorder=0)

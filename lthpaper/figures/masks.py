@@ -169,7 +169,8 @@ def _note(measured: pd.DataFrame, layers: pd.DataFrame) -> str:
     note = f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}"
     if layers.empty:
         return f"{note}, nothing has run yet"
-    note += f"\n{shares}" if shares == "one seed" else f"\nmean ± standard deviation of {shares}"
+    several = f"mean ± standard deviation of {shares} (no bar: shorter than its mark)"
+    note += f"\n{shares if shares == 'one seed' else several}"
     note += f" (norms: {norms})" if norms not in ("", shares) else ""
     missing, of = (measured["kind"] == "missing").sum(), measured["digest"].nunique()
     return f"{note}; {missing} of {of} runs are missing or diverged" if missing else note

@@ -50,7 +50,8 @@ def seeds(table: pd.DataFrame) -> str:
 def seeds_note(table: pd.DataFrame) -> str:
     """What the error bars are, with n."""
     n = seeds(table)
-    return n if n == "one seed" else f"mean ± standard deviation of {n}"
+    bars = " (one seed: no bar)" if n.startswith("1–") else ""
+    return n if n == "one seed" else f"mean ± standard deviation of {n}{bars}"
 
 
 def diverged_note(table: pd.DataFrame) -> str:

@@ -62,7 +62,7 @@ def panel(
     ran = rows[trained(rows)]
     found = [verdict(rows, thresholds, p) for p in ("IMP", "OMP") if f"LT-{p}" in set(rows["setting"])]
     ax.set_title(title, loc="left", pad=20)
-    curves(ax, ran, "lr", SETTINGS, apart=1.045)
+    curves(ax, rows, "lr", SETTINGS, apart=1.045)
     if limits := limits or accuracies(ran):
         accuracy_axis(ax, *limits)
     else:

@@ -38,7 +38,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             title, rows = panels[i]
             there = rows[trained(rows)]
             level(ax, there)
-            curves(ax, there[there["sparsity"] > 0], "density", SETTINGS[1:], apart=1.02)
+            curves(ax, rows[rows["sparsity"] > 0], "density", SETTINGS[1:], apart=1.035)
             sparsity_axis(ax, rows["sparsity"])
             if limits := sanity_panels.accuracies(there):
                 accuracy_axis(ax, *limits, ticks=5)
@@ -46,6 +46,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_title(title, fontsize=6.5)
         for ax in axes[:, 0]:
             ax.set_ylabel(ACCURACY)
+        fig.align_ylabels(axes[:, 0])
         have = table[table["accuracy"].notna()]
         note = seeds_note(have) if len(have) else "nothing has run yet"
         note += f"; {table['epochs'].max()} epochs{diverged_note(table)}{unfinished_note(table)}"

@@ -13,7 +13,7 @@ from lthpaper.figures import FIGURES
 from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import Scale
-from lthpaper.store import published, tables
+from lthpaper.store import published
 from lthpaper.store.entry import MASK, WEIGHTS, mask_checksum, mode
 from lthpaper.store.measurements import to_arrow
 from lthpaper.store.published import MANIFEST

@@ -1,8 +1,10 @@
 """Figure 3, Appendix F.1 and Tables 2 and 3 say what the results say, and "not run" where there are none."""
 
+import itertools
 import math
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -236,7 +238,37 @@ def test_a_cell_with_a_diverged_seed_has_no_mean_and_one_that_waits_for_a_seed_h
     assert found["diverged"].tolist() == [False, True, False]
     assert found["mean"].tolist() == pytest.approx([90.0, NAN, 92.05], nan_ok=True)
     assert found["n"].tolist() == [3, 2, 2]
-    assert "2–3 seeds" in seeds_note(table)
+    assert seeds_note(table).endswith("2–3 seeds")
+    table.loc[(table["seed"] == 1) & (table["lr"] == 0.1), ["accuracy", "fingerprint"]] = NAN, ""
+    assert seeds_note(table).endswith("1–3 seeds (one seed: no bar)")
+
+
+def test_figure_3_and_appendix_a_join_no_marks_across_one_that_is_missing():
+    for lost in ({"accuracy": NAN, "fingerprint": ""}, {"accuracy": NAN}):  # not run; diverged
+        table = tidy()
+        table.loc[(table["setting"] == "LT-IMP") & (table["lr"] == 0.01), list(lost)] = list(lost.values())
+        assert joined(fig3.plot(table, SMOKE).axes[0]) == {"LT-IMP": [], "RR-IMP": [(0, 1), (1, 2)]}
+        parts = [tidy(sparsity=s) for s in (0.2, 0.36, 0.488)]
+        table = pd.concat(
+            [parts[0], *(p[p["setting"] != "pretraining"] for p in parts[1:])], ignore_index=True
+        )
+        missing = (table["setting"] == "LT-IMP") & (table["sparsity"] == 0.36)
+        table.loc[missing, list(lost)] = list(lost.values())
+        fig = appendix_a.plot(table[table["setting"].isin(fig1.SETTINGS)], SMOKE)
+        assert joined(fig.axes[0]) == {"LT-IMP": [], "RR-IMP": [(0, 1), (1, 2)]}
+        assert joined(fig.axes[3]) == {"LT-IMP": []}  # LT less RR
+
+
+def joined(ax) -> dict[str, list[tuple[int, int]]]:
+    """Setting -> the neighbouring marks that its line joins; LT-IMP's and RR-IMP's, if drawn."""
+    found = {}
+    for setting in ("LT-IMP", "RR-IMP"):
+        for line in ax.lines:
+            if line.get_marker() == MARKERS[setting] and len(line.get_xdata()) > 1:
+                there = np.isfinite(line.get_ydata())
+                pairs = itertools.pairwise(range(len(there)))
+                found[setting] = [(i, j) for i, j in pairs if there[i] and there[j]]
+    return found
 
 
 def test_appendix_a_crosses_what_diverged_and_leaves_it_out_of_lines_and_curves():
@@ -251,7 +283,11 @@ def test_appendix_a_crosses_what_diverged_and_leaves_it_out_of_lines_and_curves(
     assert crossed == [COLOURS["pretraining"], COLOURS["LT-IMP"]]
     assert "×: a seed diverged" in fig.get_suptitle()
     shown = [
-        [len(line.get_xdata()) for line in ax.lines if line.get_marker() == MARKERS["LT-IMP"]]
+        [
+            line.get_ydata()[line.get_ydata() > 0].size
+            for line in ax.lines
+            if line.get_marker() == MARKERS["LT-IMP"]
+        ]
         for ax in fig.axes[:2]
     ]
     assert [max(lengths) for lengths in shown] == [1, 2]

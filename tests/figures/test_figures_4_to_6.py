@@ -421,6 +421,16 @@ def test_a_mask_of_a_diverged_round_gives_no_overlap_and_its_learning_rate_is_cr
     plt.close(figure)
 
 
+def test_figure_6_joins_no_learning_rates_across_one_that_has_not_run():
+    cells = [(pair, lr, r, 10, 0.0, 0.2) for pair in overlaps.PAIRS for lr, r in ((0.01, 0.9), (0.1, 0.5))]
+    table = pd.DataFrame(cells, columns=["pair", "lr", "overlap", "survivors", "low", "high"])
+    _, ax = plt.subplots()
+    fig6.against_rate(ax, table, 0.1, (0.01, 0.05, 0.1))
+    lines = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == 3]
+    assert [np.isnan(y).tolist() for y in lines] == [[False, True, False]] * 2
+    plt.close("all")
+
+
 def test_a_layers_depth_is_its_place_in_the_network_in_whatever_order_a_mask_was_read():
     task = Task("resnet8", "digits")
     weights = initial_weights(pretraining(task, Recipe()))

@@ -260,6 +260,14 @@ def test_what_masks_keep_is_said_with_norms_where_they_are_known():
     assert masks.says(table.assign(norm_ratio=math.nan), TINY) == [kept + means]
 
 
+def test_the_figure_of_masks_says_why_it_shows_no_bars():
+    about = {"kind": "layer", "network": "resnet8", "data": "digits", "sparsity": 0.8, "lr": 0.1, "depth": 0}
+    about |= {"setting": "LT-OMP", "layer": "a", "norm_ratio": math.nan}
+    fig = masks.plot(pd.DataFrame([about | {"seed": s, "kept": 0.4 + s / 1e4} for s in (0, 1)]), TINY)
+    assert "standard deviation of 2 seeds (no bar: shorter than its mark)" in fig.get_suptitle()
+    plt.close(fig)
+
+
 def test_masks_of_what_has_not_run_are_empty_panels():
     table = masks.measure(masks.trials(TINY), NOWHERE, TINY)
     assert set(table["kind"]) == {"missing"}

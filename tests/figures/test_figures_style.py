@@ -214,6 +214,7 @@ def test_what_goes_beyond_the_paper_can_be_read_and_nothing_is_cropped(figure, t
     assert not too_small(fig)
     assert not outside(fig)
     assert "seeds" in fig.get_suptitle()  # error bars say what they are, and n
+    assert ("linear to ±3" in fig.get_suptitle()) == (fig.axes[0].get_xscale() == "symlog")
 
 
 def test_the_check_of_ones_own_network_can_be_read_and_nothing_is_cropped():

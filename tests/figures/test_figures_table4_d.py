@@ -182,6 +182,21 @@ def test_appendix_d_crosses_a_start_at_which_a_seed_diverged():
     plt.close(fig)
 
 
+def test_appendix_d_joins_no_starts_across_one_that_has_not_run():
+    table = rewinding()
+    table.loc[(table["setting"] == "WR-IMP") & (table["rewind"] == 6), ["accuracy", "fingerprint"]] = (
+        np.nan,
+        "",
+    )
+    whole, broken = (
+        next(line.get_ydata() for line in reversed(ax.lines) if line.get_color() == COLOURS["WR-IMP"])
+        for ax in (appendix_d.plot(t, SMALL).axes[0] for t in (rewinding(), table))
+    )
+    assert np.isnan(whole).tolist() == [False] * 4
+    assert np.isnan(broken).tolist() == [False, False, True, False]
+    plt.close("all")
+
+
 def test_the_panel_orders_starts_from_theta0_to_theta_t_with_theta0_prime_apart():
     fig = appendix_d.plot(rewinding(), SMALL)
     ticks = [t.get_text() for t in fig.axes[0].get_xticklabels()]
