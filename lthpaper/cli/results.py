@@ -63,6 +63,7 @@ def list_(
     from lthpaper.figures import FIGURES
     from lthpaper.runs.run import ancestors
     from lthpaper.runs.scales import SCALES
+    from lthpaper.runs.siblings import is_sibling
     from lthpaper.store.store import Store
 
     place, found = _published(results, scale)
@@ -70,8 +71,8 @@ def list_(
     for name, one in found.scales.items():
         about = one.manifest
         console.print(
-            f"{name}: {len(one)} runs of {about.get('seeds')} seeds, {about.get('network_epochs'):,} "
-            f"network-epochs; {sum(f['bytes'] for f in about['files'].values()) / 1e6:.1f} MB"
+            f"{name}: {len(one):,} runs, {about.get('network_epochs'):,} network-epochs; "
+            f"{sum(f['bytes'] for f in about['files'].values()) / 1e6:.1f} MB"
         )
         for what in ("data", "devices", "revisions", "torch", "masks", "measurements", "licence"):
             if what in about or what != "masks":  # earlier exports have none
@@ -83,7 +84,7 @@ def list_(
             trials = spec.trials(SCALES[name])
             runs = list(ancestors(dict.fromkeys(trial.run for trial in trials)))
             there = [run for run in runs if run.digest in one]
-            seeds = len({trial.run.seed for trial in trials if trial.run.digest in one})
+            seeds = len({t.run.seed for t in trials if t.run.digest in one and not is_sibling(t)})
             drawn = _drawn(spec, SCALES[name], store)
             cost = sum(run.cost for run in there)
             table.add_row(figure, str(len(there)), str(len(runs)), str(seeds), f"{cost:,}", drawn)

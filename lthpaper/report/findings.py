@@ -10,6 +10,7 @@ import pandas as pd
 from lthpaper.figures import FIGURES, FigureSpec
 from lthpaper.measures import contours
 from lthpaper.runs.scales import SCALES
+from lthpaper.runs.siblings import SIBLING
 from lthpaper.verdicts import claims
 from lthpaper.verdicts.cells import trained
 from lthpaper.verdicts.claims.outcome import Outcome
@@ -96,7 +97,7 @@ def _there(name: str, scale: Any, results: pd.DataFrame) -> Iterator[str]:
         return
     runs = results.drop_duplicates("digest")
     there = runs[trained(runs)]
-    siblings = there["setting"].str.startswith("sibling")  # each has an order, and so a seed, of its own
+    siblings = there["setting"].str.startswith(SIBLING)  # each has an order, and so a seed, of its own
     seeds = there.loc[~siblings, "seed"].nunique()
     said = f"{len(there):,} of {len(runs):,} runs are in the store"
     said += f", of {seeds} seed{'s' * (seeds != 1)}." if len(there) else ": nothing to see yet."

@@ -12,6 +12,7 @@ from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial, pretraining, sanity_check
 from lthpaper.runs.task import Task
 
+SIBLING = "sibling "  # begins the name of a setting
 SHARES = (0.0, 0.0125, 0.05, 0.2)  # of the epochs, k: 0, 2, 8 and 32 of 160
 
 
@@ -34,7 +35,12 @@ def stability(task: Task, recipe: Recipe, learning_rates: Sequence[float], seeds
             dense = pretraining(task, recipe.with_(lr=lr), seed)
             yield Trial("pretraining", 0.0, dense)
             for k in epochs_of(recipe):
-                yield from (Trial(f"sibling {i}", 0.0, r) for i, r in enumerate(siblings(dense, k), 1))
+                yield from (Trial(f"{SIBLING}{i}", 0.0, r) for i, r in enumerate(siblings(dense, k), 1))
+
+
+def is_sibling(trial: Trial) -> bool:
+    """Whether a run of `stability` is one of two siblings: its seed is an order of the data, of its own."""
+    return trial.setting.startswith(SIBLING)
 
 
 def of_scale(scale: Scale) -> list[Trial]:

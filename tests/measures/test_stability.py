@@ -50,6 +50,11 @@ def test_the_epochs_are_shares_of_the_recipe_and_leave_something_to_train():
     assert siblings.epochs_of(Recipe(epochs=1, milestones=())) == (0,)
 
 
+def test_seeds_are_counted_without_siblings_whose_seeds_are_orders():
+    trials = siblings.of_scale(TINY.with_(seeds=2))
+    assert {trial.run.seed for trial in trials if not siblings.is_sibling(trial)} == {0, 1}
+
+
 def test_a_line_ends_at_its_ends_and_interpolates_parameters_alone():
     a, b = Fresh(0).weights(TASK), Fresh(0, 1).weights(TASK)
     ends = [stability.line(a, b, alpha, NAMES) for alpha in (1.0, 0.0)]
