@@ -22,7 +22,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     # equal steps for equal factors of density: every round is as wide as every other
     table = table.assign(density=1 / (1 - table["sparsity"]))
     with paper_style():
-        fig, axes = plt.subplots(2, len(rates), figsize=(PAGE, 3.6), squeeze=False, height_ratios=(1.6, 1))
+        fig, axes = plt.subplots(
+            *(2, len(rates)), figsize=(PAGE, 3.6), sharex="col", squeeze=False, height_ratios=(1.6, 1)
+        )
+        planned = table.loc[table["sparsity"] > 0, "density"]  # the same range whatever has run
         for letter, (top, below), lr in zip("abcdefghijklmnop", axes.T, rates, strict=False):
             of_rate = table[table["lr"] == lr]
             for epochs, fill in epochs_fill(of_rate["epochs"].unique()).items():
@@ -61,6 +64,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 fig1.star(top, 1 / (1 - q.sparsity) if q.sparsity else of_rate["density"].max(), q)
             for ax in (top, below):
                 sparsity_axis(ax, of_rate["sparsity"])
+            top.set_xlim(planned.min() / 1.1, planned.max() * 1.1)
             top.set(title=f"({letter}) learning rate {lr:g}", xlabel="", ylabel="")
             below.set_xlabel("sparsity")
         fig1.finish(fig, axes, table)

@@ -169,11 +169,11 @@ def _note(measured: pd.DataFrame, layers: pd.DataFrame) -> str:
     note = f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}"
     if layers.empty:
         return f"{note}, nothing has run yet"
-    several = f"mean ± standard deviation of {shares} (no bar: shorter than its mark)"
-    note += f"\n{shares if shares == 'one seed' else several}"
-    note += f" (norms: {norms})" if norms not in ("", shares) else ""
-    missing, of = (measured["kind"] == "missing").sum(), measured["digest"].nunique()
-    return f"{note}; {missing} of {of} runs are missing or diverged" if missing else note
+    if missing := (measured["kind"] == "missing").sum():
+        note += f"; {missing} of {measured['digest'].nunique()} runs are missing or diverged"
+    fewer = f", norms: {norms}" if norms not in ("", shares) else ""
+    several = f"mean ± standard deviation of {shares}{fewer} (no bar: shorter than its mark)"
+    return f"{note}\n{f'one seed{fewer}' if shares == 'one seed' else several}"
 
 
 def _seeds(layers: pd.DataFrame) -> str:

@@ -257,6 +257,7 @@ def test_figure_3_and_appendix_a_join_no_marks_across_one_that_is_missing():
         fig = appendix_a.plot(table[table["setting"].isin(fig1.SETTINGS)], SMOKE)
         assert joined(fig.axes[0]) == {"LT-IMP": [], "RR-IMP": [(0, 1), (1, 2)]}
         assert joined(fig.axes[3]) == {"LT-IMP": []}  # LT less RR
+        assert fig.axes[0].get_xlim() == fig.axes[3].get_xlim()  # whichever of its runs are there
 
 
 def joined(ax) -> dict[str, list[tuple[int, int]]]:

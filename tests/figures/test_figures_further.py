@@ -240,7 +240,7 @@ def test_n_of_norms_is_said_where_fewer_masks_than_shares_are_known(trained):
     table = masks.measure(masks.trials(TINY), trained, TINY)
     more = table[table["kind"] == "layer"].assign(seed=1, norm_ratio=math.nan)
     note = masks.plot(pd.concat([table, more]), TINY).findobj(Text)
-    assert any("deviation of 2 seeds (norms: one seed)" in text.get_text() for text in note)
+    assert any("deviation of 2 seeds, norms: one seed" in text.get_text() for text in note)
 
 
 def test_what_masks_keep_is_said_with_norms_where_they_are_known():
