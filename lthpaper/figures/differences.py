@@ -13,17 +13,20 @@ from lthpaper.verdicts.uncertainty import Cell, best_against_best
 
 
 def between(table: pd.DataFrame, ours: str, theirs: str, by: Sequence[str]) -> pd.DataFrame:
-    """One row per group of `by`: difference of the means, points, its bounds low and high, each at 95 % (NaN
-    for one seed). Groups that lack a setting, or of which a seed diverged, are left out."""
+    """One row per group of `by`: difference of the means over the n seeds that both settings have, points, its
+    bounds low and high, each at 95 % (NaN for one seed). Groups without such a seed, or of which one diverged,
+    are left out."""
     rows = []
     there = converged(table)
     for values, cells in there.groupby(list(by)):
-        accuracies = [tuple(cells.loc[cells["setting"] == s, "accuracy"]) for s in (ours, theirs)]
-        if all(accuracies):
+        accuracies = [cells[cells["setting"] == s].set_index("seed")["accuracy"] for s in (ours, theirs)]
+        both = accuracies[0].index.intersection(accuracies[1].index)
+        accuracies = [tuple(of_setting[both]) for of_setting in accuracies]
+        if len(both):
             first, second = (Cell(s, 0.0, a) for s, a in zip((ours, theirs), accuracies, strict=True))
             found = best_against_best([first], [second], 0.0, strict=True)
             row = dict(zip(by, values, strict=True)) | {"difference": found.difference}
-            rows.append(row | {"low": found.low, "high": found.high, "n": min(map(len, accuracies))})
+            rows.append(row | {"low": found.low, "high": found.high, "n": len(both)})
     frame = pd.DataFrame(rows, columns=[*by, "difference", "low", "high", "n"])
     return frame.astype({"difference": float, "low": float, "high": float})
 

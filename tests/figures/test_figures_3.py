@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lthpaper import data, paper
-from lthpaper.figures import appendix_a, appendix_f, drawn_table, fig1, fig3, table2, table3
+from lthpaper.figures import appendix_a, appendix_f, differences, drawn_table, fig1, fig3, table2, table3
 from lthpaper.figures.means import seeds_note, spread
 from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PAGE, SURE
 from lthpaper.runs import experiments
@@ -305,6 +305,17 @@ def test_figure_1_shows_lt_less_rr_with_its_interval():
     (spans,) = bars[2]
     low, high = spans.get_segments()[0][:, 1]
     assert low < 4.0 < high
+
+
+def test_lt_less_rr_is_of_the_seeds_that_both_have():
+    table = tidy()
+    lost = (table["setting"] == "RR-IMP") & (table["seed"] > 0)
+    table.loc[lost, ["accuracy", "fingerprint"]] = [NAN, ""]
+    found = differences.between(table, "LT-IMP", "RR-IMP", ["lr"])
+    assert set(found["n"]) == {1}
+    first = table[table["seed"] == 0].pivot(index="lr", columns="setting", values="accuracy")
+    assert list(found["difference"]) == pytest.approx(list(first["LT-IMP"] - first["RR-IMP"]))
+    assert found["low"].isna().all()
 
 
 def test_what_the_paper_states_is_a_star_for_its_own_network_and_data_alone():
