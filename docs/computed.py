@@ -90,23 +90,22 @@ def by_photographs(store: Store, of: Scale) -> str:
 
 
 def by_rounds(store: Store, of: Scale) -> str:
-    """Photographs, at desktop scale: accuracy after every round of IMP, seed by seed, and that of RR-IMP."""
+    """Photographs, at desktop scale: accuracy after every round of IMP, seed by seed, and RR-IMP's below."""
     there = scale("desktop", experiments="resnet20/cifar10-16")
-    runs = ancestors(t.run for t in FIGURES["fig3"].trials(there) if t.setting in ("LT-IMP", "RR-IMP"))
-    found: dict[tuple[float, int], dict[tuple[str, float], float]] = {}
-    for run in (run for run in runs if run in store):
+    trials = [*FIGURES["fig1"].trials(there), *FIGURES["fig3"].trials(there)]
+    runs = ancestors(t.run for t in trials if t.setting in ("LT-IMP", "RR-IMP"))
+    found: dict[tuple[float, int, str], dict[float, float]] = {}
+    for run in (run for run in runs if run in store and run.recipe.epochs == there.recipe.epochs):
         s = run.mask.sparsity if run.mask is not None else 0.0
-        found.setdefault((run.recipe.lr, run.seed), {})[setting(run), round(s, 3)] = store.get(run).accuracy
-    begun = {cell: values for cell, values in sorted(found.items()) if len(values) > 1}
-    columns = sorted(
-        {which for values in begun.values() for which in values}, key=lambda c: (c[0] == "RR-IMP", c[1])
-    )
+        name = setting(run).replace("pretraining", "LT-IMP")[:2]
+        found.setdefault((run.recipe.lr, run.seed, name), {})[round(s, 3)] = store.get(run).accuracy
+    begun = {row: values for row, values in sorted(found.items()) if set(values) != {0.0}}
+    columns = sorted({s for values in begun.values() for s in values})
     lines = [
-        [f"{lr:g}, {seed}", *(f"{values[c] + 1e-9:.1f}" if c in values else "–" for c in columns)]
-        for (lr, seed), values in begun.items()
+        [f"{name} {lr:g}, {seed}", *(f"{values[s] + 1e-9:.1f}" if s in values else "–" for s in columns)]
+        for (lr, seed, name), values in begun.items()
     ]
-    named = {"pretraining": "dense", "LT-IMP": "s = {:g}", "RR-IMP": "RR at {:g}"}
-    return _table(["rate, seed", *(named[name].format(s) for name, s in columns)], lines)
+    return _table(["rate, seed", *(f"s = {s:g}" if s else "dense" for s in columns)], lines)
 
 
 def by_epochs(store: Store, of: Scale) -> str:

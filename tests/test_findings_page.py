@@ -74,6 +74,21 @@ def test_differences_of_the_papers_claims_are_those_of_the_scoreboard():
     assert seen > 12
 
 
+def test_the_summary_says_what_the_tables_say():
+    said = " ".join(TEXT.partition("## In short")[2].partition("\n## ")[0].split())
+    states = [line.split("|")[-2].strip() for line in re.findall(r"^\| \d+\. .*$", TEXT, re.MULTILINE)]
+    counts = [
+        sum(s.startswith(state) for s in states)
+        for state in ("supported", "contradicted", "undecided", "not")
+    ]
+    assert counts == [1, 6, 6, 1]
+    assert "one is supported, six are contradicted, six are undecided and one has not run" in said
+    plain, equal = (
+        cells(ours, "RR-", [0.005], ["OMP"])["difference"].item() for ours in ("LT-", "LT@RRnorms-")
+    )
+    assert f"by {plain:.1f} points as they are and by {equal:.1f} at equal norms" in said
+
+
 def test_pretraining_ends_at_the_losses_that_the_page_names():
     dense = results()[results()["setting"] == "pretraining"].groupby("lr")[["train_loss", "loss_left"]].mean()
     assert dense["train_loss"].loc[[0.005, 0.01]].round(2).tolist() == [0.17, 0.03]
@@ -251,8 +266,20 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
     def losses(*of):
         return [f"{result.curves['train_loss'][-1]:.2f}" for result in of]
 
-    ((dense,), rounds, (rr,)) = (results(name, 0.01, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
+    def leads(lr):
+        ticket = {round(r.sparsity, 3): r for r in results("LT-IMP", lr, 1)}
+        return [points(ticket[round(r.sparsity, 3)], r) for r in results("RR-IMP", lr, 1)]
+
+    ((dense,), rounds, (*_, rr)) = (results(name, 0.01, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
     assert len(rounds) == 11
+    assert "{}, {} and {} points below the ticket at s = 0.59, 0.832 and 0.914".format(*leads(0.01)) in said
+    assert f"At 0.005 it ends {' and '.join(leads(0.005))} below the ticket" in said
+    assert "At 0.1 the two are {}, {} and {} apart".format(*leads(0.1)) in said
+    small, large = sorted(map(float, leads(0.005) + leads(0.01))), sorted(map(float, leads(0.1)))
+    assert f"leads RR-IMP by {small[0]} to {small[-1]} points" in " ".join(TEXT.split())
+    assert f"at 0.1 it leads by {large[0]} to {large[-1]}" in " ".join(TEXT.split())
+    for lr in (0.005, 0.01):
+        assert results("LT-IMP", lr, 1)[-1].accuracy > results("pretraining", lr, 1)[0].accuracy
     (equal,) = results("LT@RRnorms-IMP", 0.01, 1)
     leads = f"{points(rounds[-1], rr)} (at equal norms by {points(equal, rr)})"
     assert f"leads RR-IMP by {leads} and the dense network by {points(rounds[-1], dense)}" in README
@@ -270,10 +297,9 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
     assert f"{min(fewest):.1f} to {max(fewest):.1f} points above the dense network of its seed" in said
     low = [losses(*results("LT-IMP", 0.01, seed)[5:7]) for seed in (0, 1)]
     assert low == [["0.07", "0.07"], ["0.06", "0.06"]]
-    ((dense,), rounds, (rr,)) = (results(name, 0.1, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
+    ((dense,), rounds, (*_, rr)) = (results(name, 0.1, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
     assert f"ends {points(dense, rounds[-1])} below at s = 0.914" in said
     assert "its loss rises from {} to {}".format(*losses(dense, rounds[-1])) in said
-    assert f"At 0.1 the two are {points(rounds[-1], rr)} apart" in said
     (equal,) = results("LT@RRnorms-IMP", 0.1, 1)
     assert equal.accuracy < rr.accuracy
     assert f"ends at {equal.accuracy:.1f} %, {points(equal, rr)} below RR" in said
