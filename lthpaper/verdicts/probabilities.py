@@ -166,8 +166,8 @@ class _Curves:
         mean = centre + gain @ np.where(self.missing, 0.0, self.cells.means - centre)
         covariance = prior - gain @ prior
         values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-        root = vectors * np.sqrt(np.maximum(values, 0))
-        return mean + rng.standard_normal((EACH, len(mean))) @ root.T
+        root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T  # the same whichever signs LAPACK chose
+        return mean + rng.standard_normal((EACH, len(mean))) @ root
 
 
 def alike(decades: np.ndarray, length: float = LENGTH) -> np.ndarray:

@@ -214,7 +214,7 @@ def test_a_learning_rate_at_which_a_seed_diverged_is_crossed_and_out_of_the_curv
     curve = [
         line for line in ax.lines if line.get_marker() == MARKERS["LT-OMP"] and line.get_linestyle() == "-"
     ]
-    assert [len(line.get_xdata()) for line in curve] == [2]
+    assert [np.isfinite(line.get_ydata()).sum() for line in curve] == [2]
 
 
 def test_the_panel_judges_by_the_thresholds_that_it_is_given():

@@ -392,6 +392,21 @@ def test_one_row_an_experiment():
     assert found["verdict"].iloc[1].kind == found["kind"].iloc[1]
 
 
+def test_probabilities_do_not_depend_on_the_signs_that_a_processors_linear_algebra_chooses(monkeypatch):
+    table = with_(JACKPOT_TABLE, around=(-1.0, 0.0, 1.2))
+    found = verdict(table).probabilities
+    assert 0 < found.jackpot < 1
+    usual = np.linalg.eigh
+
+    def flipped(matrix):
+        values, vectors = usual(matrix)
+        return values, vectors * (-1) ** np.arange(len(values))
+
+    monkeypatch.setattr(np.linalg, "eigh", flipped)
+    again = verdict(table).probabilities
+    assert (again.jackpot, again.secondary) == pytest.approx((found.jackpot, found.secondary), abs=1e-3)
+
+
 def test_probabilities_are_clear_where_the_seeds_are_and_say_how_undecided_a_verdict_is():
     for base, kind in ((JACKPOT_TABLE, "p_jackpot"), (SECONDARY_TABLE, "p_secondary")):
         found = verdicts(table(**base)).iloc[0]
