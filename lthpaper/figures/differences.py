@@ -13,9 +13,9 @@ from lthpaper.verdicts.uncertainty import Cell, best_against_best
 
 
 def between(table: pd.DataFrame, ours: str, theirs: str, by: Sequence[str]) -> pd.DataFrame:
-    """One row per group of `by`: difference of the means over the n seeds that both settings have, points, its
-    bounds low and high, each at 95 % (NaN for one seed). Groups without such a seed, or of which one diverged,
-    are left out."""
+    """One row per group of `by`: difference of the means over the n seeds that both settings have, points,
+    its bounds low and high, each at 95 % (NaN for one seed). Groups without such a seed, or of which one
+    diverged, are left out."""
     rows = []
     there = converged(table)
     for values, cells in there.groupby(list(by)):
