@@ -276,6 +276,10 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
     assert len(rounds) == 11
     assert "{}, {} and {} points below the ticket at s = 0.59, 0.832 and 0.914".format(*leads(0.01)) in said
     assert f"At 0.005 it ends {' and '.join(leads(0.005))} below the ticket" in said
+    ((dense_2,), (first,)) = (results(name, 0.01, 2) for name in ("pretraining", "LT-IMP"))
+    assert f"begins {points(first, dense_2)} *below* its dense network" in said
+    ((dense_005,), (*_, eighth)) = (results(name, 0.005, 1) for name in ("pretraining", "LT-IMP"))
+    assert f"is {points(eighth, dense_005)} above at s = {eighth.sparsity:.3f}" in said
     assert "At 0.1 the two are {}, {} and {} apart".format(*leads(0.1)) in said
     small, large = sorted(map(float, leads(0.005) + leads(0.01))), sorted(map(float, leads(0.1)))
     assert f"leads RR-IMP by {small[0]} to {small[-1]} points" in " ".join(TEXT.split())
