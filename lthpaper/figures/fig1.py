@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, differences, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.curves import Case, epochs_fill, offsets, points
-from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
+from lthpaper.figures.means import diverged_note, seeds, seeds_note, spread, unfinished_note
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
 from lthpaper.paper import thresholds
 from lthpaper.paper.quotes import QUOTES, Quote
@@ -128,7 +128,8 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
         ax.tick_params(axis="x", labelbottom=False)
     about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}; above: {seeds_note(table)}"
     notes = f"{diverged_note(table)}{unfinished_note(table)}"
-    note = f"below: LT − RR with one-sided bounds at 95 %{notes}"
+    of = " of the seeds that both have," if "–" in seeds(table) else ""
+    note = f"below: LT − RR{of} with one-sided bounds at 95 %{notes}"
     fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
     marks = legend(table)
     narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}

@@ -316,6 +316,8 @@ def test_lt_less_rr_is_of_the_seeds_that_both_have():
     first = table[table["seed"] == 0].pivot(index="lr", columns="setting", values="accuracy")
     assert list(found["difference"]) == pytest.approx(list(first["LT-IMP"] - first["RR-IMP"]))
     assert found["low"].isna().all()
+    said = fig1.plot(table[table["setting"].isin(fig1.SETTINGS)], SMOKE).get_suptitle()
+    assert "LT − RR of the seeds that both have" in said
 
 
 def test_what_the_paper_states_is_a_star_for_its_own_network_and_data_alone():
