@@ -239,7 +239,7 @@ def test_other_bits_of_a_published_run_are_refused_and_nothing_is_written(traine
     assert contents(out) == before
 
 
-# --- what is not as it was written ---
+# --- files that have changed ---
 
 
 @pytest.mark.parametrize("name", [RUNS, "overlap.parquet", "surface.parquet"])
