@@ -95,34 +95,47 @@ def table(truth: Truth, have: dict[tuple[str, float], int]) -> pd.DataFrame:
     )
 
 
-def calibration(tables: int, out: str) -> pd.DataFrame:
-    """One row per bin of predicted probability, over all kinds and n = 3 and 5: how often it came true."""
+def predictions(tables: int) -> pd.DataFrame:
+    """One row per check, n = 3 and 5, and kind: the predicted probability, and whether the truth is so."""
     rows = []
-    for truth in truths(tables):
+    for check, truth in enumerate(truths(tables)):
         for n in (3, 5):
             p = probabilities(*sides(truth, n), LIMITS, True)
             values = zip(KINDS, (p.jackpot, p.secondary, p.none), strict=True)
-            rows += [{"kind": k, "n": n, "predicted": v, "true": k == truth.kind} for k, v in values]
-    found = pd.DataFrame(rows)
+            about = {"check": check, "n": n}
+            rows += [about | {"kind": k, "predicted": v, "true": k == truth.kind} for k, v in values]
+    return pd.DataFrame(rows)
+
+
+def calibration(found: pd.DataFrame, draws: int = 2000) -> pd.DataFrame:
+    """One row per bin of predicted probability, over all kinds and n: how often it came true, with low and
+    high, an interval at 95 % from draws of whole checks: the kinds and n of a check are not independent."""
     bins = pd.cut(found["predicted"], np.linspace(0, 1, 11), include_lowest=True)
     grouped = found.groupby(bins, observed=True)
     seen = grouped.agg(predicted=("predicted", "mean"), came_true=("true", "mean"), count=("true", "size"))
-    if out:
-        _draw(found, seen, out)
+    of_check = found.groupby(["check", bins], observed=True)["true"].agg(["sum", "count"])
+    true, count = (of_check[part].unstack(fill_value=0)[list(seen.index)] for part in ("sum", "count"))
+    weights = np.random.default_rng(0).multinomial(len(true), np.full(len(true), 1 / len(true)), draws)
+    there = weights @ count.to_numpy()
+    shares = np.where(there > 0, weights @ true.to_numpy() / np.maximum(there, 1), np.nan)
+    seen["low"], seen["high"] = np.nanquantile(shares, (0.025, 0.975), axis=0)
     return seen
 
 
-def _draw(found: pd.DataFrame, seen: pd.DataFrame, out: str) -> None:
+def draw(seen: pd.DataFrame, checks: int, out: str) -> None:
+    """The reliability diagram of a `calibration` over so many checks."""
     from matplotlib import pyplot as plt
 
     fig, ax = plt.subplots(figsize=(3.6, 3.4), layout="constrained")
-    ax.plot([0, 1], [0, 1], color="#999999", linewidth=1)
-    error = np.sqrt(seen["came_true"] * (1 - seen["came_true"]) / seen["count"])
-    ax.errorbar(seen["predicted"], seen["came_true"], yerr=2 * error, fmt="o-", capsize=2)
-    ax.set_xlabel("predicted probability of a kind")
-    ax.set_ylabel("share that is of this kind")
-    ax.set_title(f"{len(found) // 6} simulated checks, n = 3 and 5", fontsize=9)
+    ax.plot([0, 1], [0, 1], color="#999999", linewidth=1, label="calibrated")
+    bars = [seen["came_true"] - seen["low"], seen["high"] - seen["came_true"]]
+    ax.errorbar(seen["predicted"], seen["came_true"], yerr=bars, fmt="o-", capsize=2, label="simulated")
+    ax.set(xlabel="predicted probability of a kind", ylabel="share that is of this kind")
+    ax.legend(frameon=False)
+    title = f"{checks} simulated checks, n = 3 and 5 seeds\nbars: 95 %, bootstrap over checks"
+    ax.set_title(title, fontsize=9)
     fig.savefig(out, dpi=150)
+    plt.close(fig)
 
 
 def distance(truth: Truth) -> float:
@@ -326,7 +339,10 @@ def main() -> None:
     given = parser.parse_args()
     began = time.monotonic()
     if given.what == "calibration":
-        print(calibration(given.tables, given.out).round(3).to_string())
+        seen = calibration(predictions(given.tables))
+        print(seen.round(3).to_string())
+        if given.out:
+            draw(seen, given.tables, given.out)
     elif given.what == "errors":
         print(errors(given.tables).round(1).to_string())
     else:

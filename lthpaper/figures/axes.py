@@ -59,13 +59,15 @@ def _far_apart(accuracies: Sequence[float], least: float) -> list[float]:
 
 
 LABEL = 0.3  # inches between the middles of two learning rates' labels
+MARGIN = 1.45  # factor from the outer learning rates to the ends of the axis
+BESIDE = 0.012  # of the axis, between two settings at a learning rate: six stay clear of the double rate
 
 
 def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
     """A logarithmic x axis with one tick per learning rate, labelled where labels do not touch."""
     lrs = sorted(set(lrs))
     ax.set_xscale("log")
-    low, high = min(lrs) / 1.45, max(lrs) * 1.45
+    low, high = min(lrs) / MARGIN, max(lrs) * MARGIN
     ax.set_xlim(low, high)
     inches = ax.get_position().width * ax.figure.figure.get_size_inches()[0]
     apart = LABEL / inches * math.log(high / low)
@@ -76,6 +78,12 @@ def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
             labelled.append(lr)
     ax.set_xticks(sorted(labelled), [f"{lr:g}" for lr in sorted(labelled)])
     ax.set_xticks([lr for lr in lrs if lr not in labelled], [], minor=True)
+
+
+def beside(lrs: Iterable[float]) -> float:
+    """The factor between the x of two settings that stand beside each other at a learning rate."""
+    lrs = set(lrs)
+    return float((MARGIN**2 * max(lrs) / min(lrs)) ** BESIDE)
 
 
 def sparsity_axis(ax: Axes, sparsities: pd.Series) -> None:

@@ -37,7 +37,7 @@ GROUPS: dict[str, tuple[int | str, ...]] = {  # heading -> claims
     "rewinding and mixed rates (Appendix D, Table 4)": (12, 13),
     "follow-ups: statements of later work, and our own (F8)": tuple(claims.FOLLOW_UPS),
 }
-ROW, SIZE = 0.13, 6.1  # inches, points
+ROW, SIZE = 0.095, 6.1  # inches, points; so all claims fit a page, which is 9 inches tall
 LABEL = 38  # characters of a line that says what is measured
 AXIS = 3.85  # inches, from the left edge to the axis
 HOLDS = "#E3EDF1"
@@ -95,7 +95,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """Claims in groups, one line per comparison. Pale: where it holds; small ticks: all of its kind; the mark
     with its interval: the one that decides; diamond: from the paper's numbers."""
     lines, rows = _lines(table)
-    tall, foot, top = ROW * rows, 0.92, 0.62
+    tall, foot, top = ROW * rows, 0.86, 0.62
     total = tall + foot + top
     with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
         fig = plt.figure(figsize=(PAGE, total))
@@ -176,7 +176,7 @@ def _measured(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def _heading(left: Axes, right: Axes, y: float, words: str) -> None:
     left.text(0.06, y, words, fontsize=SIZE + 0.4, fontweight="bold", va="center", zorder=5)
-    left.plot([0.06, PAGE - 0.06], [y - 0.6, y - 0.6], color="#999999", linewidth=0.5)
+    left.plot([0.06, PAGE - 0.06], [y - 0.75, y - 0.75], color="#999999", linewidth=0.5)
 
 
 def _claim(left: Axes, right: Axes, y: float, content: tuple[int | str, str, list[str]]) -> None:

@@ -28,6 +28,7 @@ RIM = 10.0  # nats; the still shows what lies below
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # nats
 # inches: a panel's side, what stands beside it, from row to row, below the last row, left of a panel
 SIDE, BESIDE, DOWN, FOOT, LEFT, HEIGHT = 1.52, 0.46, 2.0, 1.12, 0.42, 5.3
+LABELLED, ROOM = 1.0, 0.12  # nats: smaller levels would crowd; ‖θT‖: around a label
 PATH, OFF = "#F4801F", "#8A3B00"  # orange stands out on every shade of mako
 
 
@@ -107,9 +108,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, x: np.ndarray, y: np.ndarray, loss: np.
     filled = ax.contourf(x, y, capped, levels=_shades(), norm=colours, cmap=_colours(), extend="both")
     inks = ["white" if level < 0.3 else "black" for level in LEVELS]  # on dark, on light
     lines = ax.contour(x, y, capped, LEVELS, colors=inks, linewidths=0.5, alpha=0.85)
-    ax.clabel(lines, LEVELS[4:], fmt="%g", fontsize=6, inline_spacing=2)  # inside it would crowd
     path = rows[rows["kind"] == "trajectory"].sort_values("epoch")
     px, py = path["x"] / norm, path["y"] / norm
+    _label(ax, lines, px, py)
     ax.plot(px, py, "-o", color=PATH, markersize=2.6, linewidth=1.2, markeredgewidth=0)
     for at, marker, size in ((0, "s", 5), (-1, "*", 9)):
         look: dict[str, Any] = {
@@ -126,6 +127,22 @@ def _panel(ax: Axes, rows: pd.DataFrame, x: np.ndarray, y: np.ndarray, loss: np.
     ax.set_xlabel(f"PC 1 ({100 * rows['explained_x'].iloc[0]:.0f} % of variance)")
     ax.set_ylabel(f"PC 2 ({100 * rows['explained_y'].iloc[0]:.0f} %)")
     return filled
+
+
+def _label(ax: Axes, lines: QuadContourSet, px: pd.Series, py: pd.Series) -> None:
+    """The levels from LABELLED up, each where its line is furthest from the trajectory (px, py) and from the
+    labels before; a line without room for one has none."""
+    along = np.linspace(0, len(px) - 1, 20 * len(px))
+    taken = np.column_stack([np.interp(along, np.arange(len(px)), p) for p in (px, py)])
+    for level, line in zip(lines.levels, lines.get_paths(), strict=True):
+        inside = line.vertices[(np.abs(line.vertices) < HALF - ROOM).all(axis=1)]
+        if level < LABELLED or not len(inside):
+            continue
+        room = np.linalg.norm(inside[:, None] - taken, axis=2).min(axis=1)
+        if room.max() > ROOM:
+            at = inside[room.argmax()]
+            ax.clabel(lines, [level], fmt="%g", fontsize=6, inline_spacing=2, manual=[at])
+            taken = np.vstack([taken, at])
 
 
 def _strip(ax: Axes, rows: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from lthpaper.figures import means, verdict_marks
-from lthpaper.figures.axes import ACCURACY, accuracy_axis, rate_axis
+from lthpaper.figures.axes import ACCURACY, accuracy_axis, beside, rate_axis
 from lthpaper.figures.curves import curves
 from lthpaper.figures.means import spread
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, swatch
@@ -62,7 +62,7 @@ def panel(
     ran = rows[trained(rows)]
     found = [verdict(rows, thresholds, p) for p in ("IMP", "OMP") if f"LT-{p}" in set(rows["setting"])]
     ax.set_title(title, loc="left", pad=20)
-    curves(ax, rows, "lr", SETTINGS, apart=1.045)
+    curves(ax, rows, "lr", SETTINGS, apart=beside(rows["lr"]))
     if limits := limits or accuracies(ran):
         accuracy_axis(ax, *limits)
     else:

@@ -31,7 +31,8 @@ def measure(found: list[Trial], store: Store, scale: Scale, data_root: str | Pat
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
-    """Mean barrier and standard deviation over seeds; one line per learning rate."""
+    """Mean barrier, bars over all seeds; one line per learning rate. A barrier is never below zero, and is
+    skewed where it is small: a standard deviation would reach below."""
     with paper_style():
         fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True, sharey=True)
         for letter, ax, (part, error) in zip("ab", axes, PARTS.items(), strict=True):
@@ -65,7 +66,7 @@ def _panel(ax: Axes, table: pd.DataFrame, part: str) -> None:
         hue="lr",
         hue_order=list(colours),
         palette=list(colours.values()),
-        errorbar="sd",
+        errorbar=("pi", 100),  # from the least to the greatest
         capsize=0.08,
         err_kws={"linewidth": 0.7},
         dodge=0.25 * (len(colours) > 1),  # seaborn divides by the rates less one
@@ -84,7 +85,11 @@ def _note(table: pd.DataFrame, scale: Scale) -> str:
         return f"{about}: nothing has run yet"
     n = table.groupby(["lr", "k"]).size()
     count = f"{n.max()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-    words = f"mean ± standard deviation of {count} seeds" if n.max() > 1 else "one pair of siblings"
+    words = (
+        f"mean of {count} seeds, bars from the least to the greatest"
+        if n.max() > 1
+        else "one pair of siblings"
+    )
     return f"{about}, {table['epochs'].max()} epochs, {words}"
 
 

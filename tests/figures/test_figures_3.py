@@ -124,6 +124,26 @@ def test_experiments_that_have_not_run_are_panels_that_say_so():
     assert "nothing has run yet" in fig.get_suptitle()
 
 
+def test_marks_at_a_learning_rate_stand_apart_and_clear_of_those_at_the_double():
+    grid = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5)
+    table = tidy(
+        dict.fromkeys(SETTINGS, (90.0,) * 6), grid, experiments=[("resnet8", "digits"), ("vgg", "digits")]
+    )
+    fig = fig3.plot(table, SMOKE)
+    fig.canvas.draw()
+    lines = [
+        line for line in fig.axes[0].lines if line.get_marker() in MARKERS.values() and line.get_clip_on()
+    ]
+    assert len(lines) == len(SETTINGS)
+    x = np.array(
+        [fig.axes[0].transData.transform(np.array(line.get_data(), float).T)[:, 0] for line in lines]
+    )
+    points = 72 / fig.dpi * np.sort(x, axis=0)  # (settings, rates)
+    apart = np.diff(points, axis=0).min()
+    assert apart > 2  # points, half a mark
+    assert (points[0, 1:] - points[-1, :-1]).min() > 2 * apart
+
+
 def test_a_row_without_a_mark_says_of_which_mask_it_speaks():
     low = SECONDARY | {"LT-IMP": (80.0, 80.0, 80.0), "LT-OMP": (80.0, 80.0, 80.0)}
     without = dict.fromkeys(("LT-IMP", "RR-IMP"), (None, None, None))

@@ -1,5 +1,6 @@
 """Figures 4, 5 and 6: what they ask for, measure and draw, through real (tiny) trainings."""
 
+import itertools
 import json
 import math
 import shutil
@@ -263,6 +264,21 @@ def test_scaling_all_weights_changes_neither_the_picture_nor_the_basin(four):
     once, again = (contours.scene(t)[0] for t in (table, scaled))
     assert once["x"] == pytest.approx(again["x"])
     assert once["path"]["x"] == pytest.approx(again["path"]["x"])
+
+
+def test_contours_are_labelled_away_from_the_trajectory_and_from_each_other():
+    """Rings around the end of a straight way: each of the levels that have room is named, across from it."""
+    _, ax = plt.subplots()
+    x = np.linspace(-1, 1, 101)
+    loss = 100 * (x[:, None] ** 2 + x**2)
+    lines = ax.contour(x, x, loss, contours.LEVELS)
+    way = np.linspace(-0.9, 0, 5)
+    contours._label(ax, lines, pd.Series(way), pd.Series(0 * way))
+    assert [text.get_text() for text in lines.labelTexts] == ["3", "10", "30"]  # 1 lies too near to the end
+    at = np.array([text.get_position() for text in lines.labelTexts])
+    assert np.hypot(at[:, 0].clip(min=0), at[:, 1]).min() > contours.ROOM  # from the way
+    assert all(math.dist(a, b) > contours.ROOM for a, b in itertools.combinations(at, 2))
+    plt.close("all")
 
 
 def test_the_scene_is_plain_json_and_the_still_has_a_panel_a_surface(four):

@@ -308,3 +308,12 @@ def test_every_number_of_the_paper_is_beside_one_of_ours():
     drawn = pd.read_csv(ROOT / "docs" / "gallery" / "claims.csv")
     measured = set(zip(drawn["claim"], drawn["measured"], strict=True))
     assert {(str(number), label) for number, label in claims_picture.of_paper()} <= measured
+
+
+def test_the_scoreboard_of_all_claims_fits_a_page():
+    drawn = pd.read_csv(ROOT / "docs" / "gallery" / "claims.csv")
+    drawn["claim"] = [int(c) if c.isdigit() else c for c in drawn["claim"]]
+    drawn["tried on"] = drawn["tried on"].fillna("")
+    wide, tall = claims_picture.plot(drawn, scale("laptop")).get_size_inches()
+    assert wide == style.PAGE
+    assert tall <= 9

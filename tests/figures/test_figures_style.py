@@ -217,6 +217,15 @@ def test_what_goes_beyond_the_paper_can_be_read_and_nothing_is_cropped(figure, t
     assert ("linear to ±3" in fig.get_suptitle()) == (fig.axes[0].get_xscale() == "symlog")
 
 
+def test_bars_of_a_barrier_reach_over_the_seeds_and_never_below_zero():
+    table = barriers().assign(test=lambda t: t["seed"].map({0: 0.0, 1: 0.1, 2: 2.0}))
+    fig = stability.plot(table, SMALL)
+    bars = [line.get_ydata() for line in fig.axes[0].lines if line.get_marker() in ("None", "", None)]
+    ends = np.concatenate([np.asarray(bar, float) for bar in bars])
+    assert (np.nanmin(ends), np.nanmax(ends)) == pytest.approx((0.0, 2.0))
+    assert "mean of 3 seeds, bars from the least to the greatest" in fig.get_suptitle()
+
+
 def test_the_check_of_ones_own_network_can_be_read_and_nothing_is_cropped():
     check = lth.check("resnet8", scale="smoke", learning_rates=(0.005, 0.01, 0.02, 0.1, 0.2), rounds=(4, 8))
     fig = check.spec.plot(sanity((S4, S8)), check.scale)

@@ -71,3 +71,31 @@ def test_a_saving_compares_with_the_fewest_seeds_that_decide_as_large_a_share():
     assert saving(50) == pytest.approx(11.55)
     assert saving(61) == np.inf
     assert np.isnan(saving(0))
+
+
+def test_the_bars_of_the_calibration_count_checks_and_not_predictions():
+    """Six copies of a check's one prediction say no more than one, and no share lies beyond 0 and 1."""
+    rng = np.random.default_rng(3)
+    once = pd.DataFrame({"check": range(60), "predicted": rng.uniform(0, 1, 60)})
+    once["true"] = rng.random(60) < once["predicted"]
+    bars = [simulated.calibration(t)[["low", "high"]] for t in (once, pd.concat([once] * 6))]
+    assert bars[0].to_numpy().tolist() == bars[1].to_numpy().tolist()
+    assert (bars[0]["low"] >= 0).all()
+    assert (bars[0]["high"] <= 1).all()
+    assert (bars[0]["high"] > bars[0]["low"]).any()
+
+
+def test_the_calibrations_picture_says_what_its_bars_are_and_of_how_many_checks(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda fig, *_, **__: said.append(inside(fig)))
+    table = pd.DataFrame({"check": [0, 1, 2, 3], "predicted": [0.1, 0.9] * 2, "true": [False, True] * 2})
+    simulated.draw(simulated.calibration(table), 4, str(tmp_path / "picture.png"))
+    assert said == [("4 simulated checks, n = 3 and 5 seeds\nbars: 95 %, bootstrap over checks", True)]
+
+
+def inside(fig) -> tuple[str, bool]:
+    """The title, and whether it lies within the picture."""
+    fig.canvas.draw()
+    title = fig.axes[0].title
+    box = title.get_window_extent()
+    return title.get_text(), bool(box.x0 >= fig.bbox.x0 and box.x1 <= fig.bbox.x1)
