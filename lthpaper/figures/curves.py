@@ -147,9 +147,10 @@ def points(
 
 
 def offsets(cases: Iterable[str], dodge: float) -> dict[str, float]:
-    """Where the marks of `points` stand beside their value of x, which is 1 wide."""
+    """Where the marks of `points` stand beside their value of x, which is 1 wide; a single one on it."""
     names = list(cases)
-    return dict(zip(names, np.linspace(-dodge / 2, dodge / 2, len(names)), strict=True))
+    half = dodge / 2 if len(names) > 1 else 0.0
+    return dict(zip(names, np.linspace(-half, half, len(names)), strict=True))
 
 
 def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | None = None) -> None:

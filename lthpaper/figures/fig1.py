@@ -20,6 +20,7 @@ from lthpaper.paper.quotes import QUOTES, Quote
 from lthpaper.runs import experiments
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.scales import Scale
+from lthpaper.verdicts.cells import trained
 
 trials = experiments.preliminary
 SETTINGS = experiments.PRELIMINARY
@@ -28,7 +29,8 @@ DODGE = 0.66  # of a learning rate's place, which is 1 wide
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """One column per sparsity: above, accuracies; below, LT less RR with its interval. Filled: sufficient,
-    open: insufficient epochs; a star is what the paper states."""
+    open: insufficient epochs, where any has run; a star is what the paper states."""
+    everything, table = table, begun(table)
     sparsities = sorted(s for s in table["sparsity"].unique() if s > 0)
     lengths = epochs_fill(table["epochs"].unique())
     cases = {
@@ -49,8 +51,14 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             below.set_xlabel("initial learning rate")
         if limits:
             accuracy_axis(axes[0][0], *limits)
-        finish(fig, axes, table)
+        finish(fig, axes, everything)
     return fig
+
+
+def begun(table: pd.DataFrame) -> pd.DataFrame:
+    """The lengths of training of which a run is there; all of them where none is."""
+    ran = table.loc[trained(table), "epochs"]
+    return table[table["epochs"].isin(ran)] if len(ran) else table
 
 
 def case_of(setting: str, epochs: int | None) -> str:
@@ -108,10 +116,11 @@ def gaps(ax: Axes, rows: pd.DataFrame, by: list[str]) -> None:
     found = differences.between(rows[rows["sparsity"] > 0], "LT-IMP", "RR-IMP", by)
     rates = sorted(rows["lr"].unique())
     filled = epochs_fill(rows["epochs"].unique())
-    for offset, (epochs, fill) in zip((-0.15, 0.15), sorted(filled.items(), reverse=True), strict=False):
+    places = offsets([f"{epochs}" for epochs in sorted(filled, reverse=True)], 0.3)
+    for epochs in sorted(filled, reverse=True):
         of_length = found[found["epochs"] == epochs]
-        x = [rates.index(lr) + offset for lr in of_length["lr"]]
-        differences.draw(ax, x, of_length, "LT-IMP", hollow=not fill)
+        x = [rates.index(lr) + places[f"{epochs}"] for lr in of_length["lr"]]
+        differences.draw(ax, x, of_length, "LT-IMP", hollow=not filled[epochs])
     differences.frame(ax, thresholds(rows["data"].iloc[0]).gap, found)
     for boundary in range(1, len(rates)):
         ax.axvline(boundary - 0.5, color="#BBBBBB", linewidth=0.5)
@@ -131,7 +140,7 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
     of = " of the seeds that both have," if "–" in seeds(table) else ""
     note = f"below: LT − RR{of} with one-sided bounds at 95 %{notes}"
     fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
-    marks = legend(table)
+    marks = legend(begun(table))
     narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}
     fig.legend(handles=marks, loc="outside lower center", ncols=len(marks), **narrow)
 

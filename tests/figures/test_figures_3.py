@@ -327,6 +327,20 @@ def test_figure_1_shows_lt_less_rr_with_its_interval():
     assert low < 4.0 < high
 
 
+def test_figure_1_has_no_place_for_a_length_of_training_of_which_nothing_has_run():
+    table = tidy({s: SECONDARY[s] for s in fig1.SETTINGS})
+    shorter = table.assign(epochs=table["epochs"].max() // 2, accuracy=NAN, fingerprint="")
+    both = fig1.plot(pd.concat([table, shorter]), SMOKE)
+    alone = fig1.plot(table, SMOKE)
+    places = [[list(line.get_xdata()) for line in fig.axes[1].lines] for fig in (both, alone)]
+    assert places[0] == places[1]
+    (points,) = (line for line in both.axes[1].lines if line.get_marker() == MARKERS["LT-IMP"])
+    assert list(points.get_xdata()) == [0, 1, 2]
+    words = [[text.get_text() for text in fig.legends[0].get_texts()] for fig in (both, alone)]
+    assert words[0] == words[1]
+    assert "runs are still missing" in both.get_suptitle()
+
+
 def test_lt_less_rr_is_of_the_seeds_that_both_have():
     table = tidy()
     lost = (table["setting"] == "RR-IMP") & (table["seed"] > 0)
