@@ -138,6 +138,7 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     assert status == 0
     assert "\n4  the sufficient recipe is far above the insufficient: " in out
     assert "\n    tried on: resnet8 on digits\n" in out
+    assert "\n    ours (n = 1): pretraining, " in out
     there = files(project / "kept")  # what claims measure on weights is kept; nothing is trained
     assert {k: v for k, v in there.items() if not k.startswith("measurements/")} == trained
 
