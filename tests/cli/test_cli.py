@@ -404,11 +404,7 @@ INTERRUPTING = ["--set", "experiments=mlp/own_cli:interrupting"]
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ["check", "mlp", "--on", "own_cli:interrupting"],
-        ["run", "fig1", *INTERRUPTING],
-        ["figures", "fig1", *INTERRUPTING],
-    ],
+    [["check", "mlp", "--on", "own_cli:interrupting"], ["run", "fig1", *INTERRUPTING]],
     ids=lambda words: words[0],
 )
 def test_an_interrupt_of_a_training_says_that_results_are_kept(command, words):
@@ -419,11 +415,7 @@ def test_an_interrupt_of_a_training_says_that_results_are_kept(command, words):
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ["check", "mlp", "--on", "own_cli:interrupting", "--plan"],
-        ["plan", "fig1", *INTERRUPTING],
-        ["figures", "fig1", *INTERRUPTING, "--no-train"],
-    ],
+    [["check", "mlp", "--on", "own_cli:interrupting", "--plan"], ["plan", "fig1", *INTERRUPTING]],
     ids=lambda words: words[0],
 )
 def test_an_interrupt_of_what_trains_nothing_promises_no_results(command, words):
