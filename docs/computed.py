@@ -120,7 +120,7 @@ def by_epochs(store: Store, of: Scale) -> str:
 
 
 def by_claims(store: Store, of: Scale) -> str:
-    """Every later claim: its words, its source, ours, its state."""
+    """Every later claim: its words, its source, ours with n, its state."""
     outcomes = claims.judge_follow_ups(claims.gather_follow_ups(of, store))
     stated = {claim.id: claim for claim in FOLLOW_UPS}
     lines = []
@@ -128,8 +128,8 @@ def by_claims(store: Store, of: Scale) -> str:
         name = outcome.claim.id
         means = f", by the means {outcome.by_means}" if outcome.by_means != outcome.status else ""
         words = f"{name}. {stated[name].text} ({stated[name].artefact})"
-        lines.append([words, outcome.ours or "–", f"{outcome.status}{means}"])
-    return _table(["claim", "ours", "state"], lines)
+        lines.append([words, outcome.ours or "–", outcome.n or "–", f"{outcome.status}{means}"])
+    return _table(["claim", "ours", "n", "state"], lines)
 
 
 PARTS: dict[str, Callable[[Store, Scale], str]] = {

@@ -74,6 +74,32 @@ def test_differences_of_the_papers_claims_are_those_of_the_scoreboard():
     assert seen > 12
 
 
+def scoreboard_and_lines():
+    """Each of the paper's claims: its rows in the published scoreboard's table, the cells of its line."""
+    judged = pd.read_csv(ROOT / "docs" / "gallery" / "claims.csv", dtype={"claim": str})
+    for claim, line in re.findall(r"^\| (\d+)\. (.*) \|$", TEXT, re.MULTILINE):
+        yield claim, judged[judged["claim"] == claim], line.split(" | ")
+
+
+def test_each_state_is_the_scoreboards_and_the_means_are_named_where_they_say_another():
+    seen = []
+    for claim, rows, cells_of_line in scoreboard_and_lines():
+        status, means = rows[["status", "by the means"]].iloc[0]
+        wanted = status if means == status else f"{status}, by the means {means}"
+        assert re.split(r":| as stated", cells_of_line[-1])[0] == wanted, claim
+        seen.append(claim)
+    assert seen == [str(n) for n in range(1, 15)]
+
+
+def test_claim_5_names_the_verdicts_that_were_judged_and_the_one_that_has_not_run():
+    ((rows, said),) = ((rows, line[1]) for claim, rows, line in scoreboard_and_lines() if claim == "5")
+    assert (rows["means"] != "not run").sum() == 9
+    assert "among nine verdicts" in said
+    (missing,) = rows[rows["means"] == "not run"].to_dict("records")
+    assert f"a tenth, IMP on ResNet-8 at s = {missing['sparsity']:.3f}, has not run" in said
+    assert (missing["measured"], missing["network"]) == ("ticket, IMP", "resnet8")
+
+
 def test_the_summary_says_what_the_tables_say():
     said = " ".join(TEXT.partition("## In short")[2].partition("\n## ")[0].split())
     states = [line.split("|")[-2].strip() for line in re.findall(r"^\| \d+\. .*$", TEXT, re.MULTILINE)]

@@ -33,4 +33,5 @@ def claims(
         console.print(f"{row['claim']}  {row['words']}: {row['status']}{means}")
         for what in ("ours", "paper", "tried on"):
             if row[what]:
-                console.print(f"    {what}: {row[what]}")
+                seeds = f" (n = {row['n']})" if what == "ours" and row["n"] else ""
+                console.print(f"    {what}{seeds}: {row[what]}")

@@ -136,6 +136,15 @@ def _again() -> str:
     return f"{name} {shlex.join(sys.argv[1:])}"
 
 
+def _interrupted(words: list[str]) -> str:
+    """What is true after Ctrl-C: a command that trains keeps its results, others have none to keep."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    trains = command in ("run", "figures", "check") or "--train" in words
+    if trains and not {"--plan", "--no-train"} & set(words):
+        return "stopped; finished results are kept, the same command resumes."
+    return "stopped before it was done. This command trains nothing; run it again to start it anew."
+
+
 def main() -> None:
     """Entry point. Exit status: 2 for bad input, with one sentence; 1 for a failed training; 130 for an
     interrupt; 75 if it stopped cleanly before it was done."""
@@ -165,5 +174,5 @@ def main() -> None:
         raise SystemExit(status) from None
     except SystemExit as ended:  # typer turns an interrupt into this
         if ended.code == 130:
-            terminal.complain("lthpaper: stopped; finished results are kept, the same command resumes.")
+            terminal.complain(f"lthpaper: {_interrupted(sys.argv[1:])}")
         raise

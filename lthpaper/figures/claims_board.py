@@ -65,7 +65,7 @@ def evidence_of(table: pd.DataFrame) -> pd.DataFrame:
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """The scoreboard's short columns, as text."""
-    short = board_of(table)[["claim", "words", "status", "by the means", "ours", "paper", "tried on"]]
+    short = board_of(table)[["claim", "words", "status", "by the means", "ours", "n", "paper", "tried on"]]
     return short.set_index("claim")
 
 

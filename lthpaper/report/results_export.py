@@ -14,12 +14,13 @@ from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import Scale
 from lthpaper.store import published
-from lthpaper.store.entry import MASK, WEIGHTS, mask_checksum, mode
+from lthpaper.store.entry import MASK, WEIGHTS, Unreadable, is_there, mask_checksum
 from lthpaper.store.measurements import to_arrow
 from lthpaper.store.published import MANIFEST
 from lthpaper.store.results_files import files_of, manifest_of, to_row, write
 from lthpaper.store.results_masks import masks_of
 from lthpaper.store.store import Result, Store
+from lthpaper.store.tables import damaged
 
 LONGEST = 3  # conflicts that are named
 
@@ -81,7 +82,7 @@ def export(
     require(
         store.folder.is_dir(), f"There is no store {store.folder}; name a folder of results with --store."
     )
-    there = published.Scale(folder) if mode(folder / MANIFEST) is not None else None
+    there = _published(folder)
     specs = [FIGURES[name] for name in names]
     trials = [trial for spec in specs for trial in spec.trials(scale)]
     runs = list(ancestors(dict.fromkeys(trial.run for trial in trials)))
@@ -127,6 +128,14 @@ def export(
         left_out=tuple(run for run in results if run not in ours),
         bytes=size,
     )
+
+
+def _published(folder: Path) -> published.Scale | None:
+    """What is published in a scale's folder already. Raises Unreadable if that cannot be said now."""
+    try:
+        return published.Scale(folder) if is_there(folder / MANIFEST) else None
+    except Unreadable as error:
+        raise damaged(folder / MANIFEST, error.how, Unreadable) from error
 
 
 def _with_ancestors(runs: list[Run], results: dict[Run, Result], there: published.Scale | None) -> list[Run]:

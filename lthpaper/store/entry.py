@@ -132,6 +132,11 @@ def mode(path: Path) -> int | None:
         raise unreadable(path, error) from error
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything lies at a path. Raises Unreadable if that cannot be said now."""
+    return mode(path) is not None
+
+
 def plain(path: Path) -> Path:
     """The path, if it is a regular file: no link, and nothing that blocks when it is read. Raises Damaged
     otherwise, Unreadable if that cannot be said now."""

@@ -40,12 +40,12 @@ from lthpaper.store.entry import (
     NewerFormat,
     damaged,
     file_checksum,
+    is_there,
     lacking,
     left_out,
     load_mask,
     load_weights,
     mask_checksum,
-    mode,
     read_json,
     read_result,
     same_bits,
@@ -122,12 +122,13 @@ class Store:
         return self.folder / run.name
 
     def entry(self, run: Run) -> Path:
-        """The folder that a run is read from: the store's own, else the published one."""
+        """The folder that a run is read from: the store's own, else the published one. Raises Unreadable if
+        that cannot be said now."""
         own = self.path(run)
-        if self.published is None or own.exists():
+        if self.published is None or is_there(own):
             return own
         published = self.published / run.name
-        return published if published.exists() else own
+        return published if is_there(published) else own
 
     @cached_property
     def tables(self) -> "Published":
@@ -140,9 +141,9 @@ class Store:
         """Raises InputError if the run's folder is there without its result (a copy that was cut off), or
         that cannot be said now."""
         folder = self.entry(run)
-        if not folder.exists():  # first, since an entry may appear, whole, between the two checks
+        if not is_there(folder):  # first, since an entry may appear, whole, between the two checks
             return self.published is not None and run.digest in self.tables
-        if mode(folder / RESULT) is None:
+        if not is_there(folder / RESULT):
             raise damaged(folder, f"has no {RESULT}")
         return True
 
@@ -155,7 +156,7 @@ class Store:
         if run not in self:
             return False
         folder = self.entry(run)
-        return folder.exists() and not left_out(folder, read_result(folder))
+        return is_there(folder) and not left_out(folder, read_result(folder))
 
     def holds(self, run: Run, epochs: Iterable[int] = ()) -> bool:
         """Whether the run is there, with its weights after these epochs (the last: θT and the mask)."""
@@ -259,7 +260,7 @@ class Store:
         if run not in self:
             raise KeyError(run)
         folder = self.entry(run)
-        if not folder.exists():
+        if not is_there(folder):
             return self.tables.get(run)
         return self._read(folder, run)
 
@@ -310,7 +311,7 @@ class Store:
         if run not in self:
             raise KeyError(f"{run} is not in {self.folder}")
         folder = self.entry(run)
-        if not folder.exists():
+        if not is_there(folder):
             raise KeyError(
                 f"{run} is published without its weights: lth.train(run, store, weights=True) trains it again"
             )
@@ -337,7 +338,7 @@ class Store:
         if run not in self or MASK not in (result := self.get(run)).files:
             return None
         folder = self.entry(run)
-        if folder.exists() and MASK not in left_out(folder, read_result(folder)):
+        if is_there(folder) and MASK not in left_out(folder, read_result(folder)):
             return load_mask(folder, result.files)
         found = None if self.published is None else self.tables.mask(run)
         if found is None or mask_checksum(found) != result.files[MASK]:
@@ -359,7 +360,7 @@ class Store:
         tables = self.tables if self.masks is None else self.masks
         found = tables.mask(run)
         if found is not None and self.masks is None:
-            for before in (run for run in ancestors(sources) if self.entry(run).exists()):
+            for before in (run for run in ancestors(sources) if is_there(self.entry(run))):
                 if before.digest not in tables or self.get(before).files != tables.get(before).files:
                     return None
         return found

@@ -59,6 +59,8 @@ def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
     if device:
         found = simulate.here(todo, device, workers)
         rows[f"predicted time on {device}"] = simulate.duration(found.makespan)
+        if "scaled" in found.sources:
+            rows["speeds"] = simulate.where_from(found.sources)
         rows["packs"] = f"{found.packs}, {found.filled:.0%} full"
         if why := emulated(todo, device):
             rows["slow here"] = why

@@ -5,7 +5,9 @@
 It measures in as many processes at once as will train, since they slow each other down, and at the smallest,
 a middle and the largest pack, since half-full packs cost more a network. Besides the steps it times what
 surrounds them: the start of a process, the first pack of a shape, the evaluation, the writing of results.
-On a CPU it goes over all shapes several times: a shared machine is slow for seconds at a time.
+On a CPU it goes over all shapes several times: a shared machine is slow for seconds at a time. On a busy
+one the minute, which is of wall-clock time, may be over early: the first shape is then measured at its
+smallest pack alone, larger packs are taken in proportion, other shapes are scaled from it, and it says so.
 """
 
 import json
@@ -65,7 +67,8 @@ PIXELS = {"cpu": 2**20, "cuda": 2**23}  # of a timed step at most; a whole batch
 def speeds(runs: Iterable[Run], device: torch.device | str, processes: int = 1) -> Speeds:
     """Speeds on this device with this many processes at once, measured before or now, in about a minute.
 
-    A shape for which the minute is too short is scaled from the most similar one.
+    A shape for which the minute is too short is scaled from the most similar one, and measured by a later
+    call.
     """
     shapes = by_shape(runs)
     name = device_name(device)
@@ -75,6 +78,15 @@ def speeds(runs: Iterable[Run], device: torch.device | str, processes: int = 1) 
         long = "about a minute" if torch.device(device).type == "cpu" else "some minutes"
         print(f"lthpaper: Measuring how fast this machine trains, {long} …", file=sys.stderr, flush=True)
         measured = measure(sorted(missing, key=_importance(runs)), device, processes)
+        left = sum(entry_key(name, run, processes) not in measured for run in missing)
+        if left:
+            print(
+                f"lthpaper: The time for measuring is over: {len(missing) - left} of {len(missing)} kinds of "
+                "training were measured, the others are scaled from similar ones. The next plan measures "
+                "more of them.",
+                file=sys.stderr,
+                flush=True,
+            )
         known = read(calibration_file()) | measured
         write(known)
     return from_file(known, shapes.values(), name, processes)
@@ -117,15 +129,23 @@ def measure(runs: Sequence[Run], device: torch.device | str, processes: int) -> 
         entries[start_key(name, processes, data_set)] = about | {"seconds": seconds}
     for run, *rounds in zip(runs, *(each["speeds"] for each in found), strict=False):  # measured by all
         measured = [speed for each in rounds for speed in each]
-        mean = {what: np.mean([m[what] for m in measured], axis=0).tolist() for what in (*PACKS, *SECONDS)}
-        mean["sizes"] = measured[0]["sizes"]
+        few = min(len(m["sizes"]) for m in measured)  # a process may have had less time than another
+        mean = {what: np.mean([m[what][:few] for m in measured], axis=0).tolist() for what in PACKS}
+        mean |= {what: float(np.mean([m[what] for m in measured])) for what in SECONDS}
+        mean["sizes"] = measured[0]["sizes"][:few]
         entries[entry_key(name, run, processes)] = entry(name, processes, run, mean)
     return entries
 
 
-def _measure_here(job: Mapping[str, Any], *told: Callable) -> None:
+def _measure_here(
+    job: Mapping[str, Any], *told: Callable, clock: Callable[[], float] = time.monotonic
+) -> None:
     """Measure in one process, and write a file."""
-    began, folder, device = time.time(), Path(job["folder"]), torch.device(job["device"])
+    began, folder, device = clock(), Path(job["folder"]), torch.device(job["device"])
+
+    def is_over() -> bool:
+        return clock() - began >= MINUTE
+
     born = time.process_time() if job["is_new"] else 0.0  # the time of its imports
     with repeatable(device):
         first = Run(Task("resnet8", "digits"), Recipe(epochs=2, milestones=()))
@@ -134,13 +154,13 @@ def _measure_here(job: Mapping[str, Any], *told: Callable) -> None:
         speeds: list[list[Speed]] = []  # of each shape, in each round
         for number in range(ROUNDS.get(device.type, 1)):
             for shape, document in enumerate(job["runs"]):
-                if speeds and time.time() - began > MINUTE:
+                if speeds and is_over():
                     break
-                speed = _time_shape(from_json(document), device, folder)
-                if number:  # its program is built
-                    speeds[shape].append(replace(speed, first=speeds[shape][0].first))
-                else:
+                speed = _time_shape(from_json(document), device, folder, is_over)
+                if not number:
                     speeds.append([speed])
+                elif speed.sizes == speeds[shape][0].sizes:  # not cut short; its program is built
+                    speeds[shape].append(replace(speed, first=speeds[shape][0].first))
     found = {
         "start": born + max(0.0, cold - warm),
         "loading": loading,
@@ -158,8 +178,8 @@ def _time_loading(name: str, device: torch.device) -> float:
     return 0.0
 
 
-def _time_shape(run: Run, device: torch.device, folder: Path) -> Speed:
-    """Measure the speed of a run's shape in this process."""
+def _time_shape(run: Run, device: torch.device, folder: Path, is_over: Callable[[], bool]) -> Speed:
+    """Measure the speed of a run's shape in this process; larger packs are left out when time is over."""
     smallest, largest = pack_limits(run, device)
     sizes = sorted({smallest, round(math.sqrt(smallest * largest)), largest})
     part = timed_images(run, device)
@@ -168,11 +188,18 @@ def _time_shape(run: Run, device: torch.device, folder: Path) -> Speed:
     )
     runs = [Run(run.task, recipe, Fresh(i), seed=i) for i in range(largest)]
     cold, warm = (_seconds(lambda: _pack(runs[:smallest], device).evaluate(), device) for _ in range(2))
-    step, image = zip(*(_time_epoch(runs[:k], device) for k in sizes), strict=True)
-    result = min(_seconds(lambda: _train_little(runs[0], device, folder), device) for _ in range(2))
+    timed: list[tuple[float, float]] = []  # of a step, of a test image
+    for k in sizes:
+        if timed and is_over():
+            break
+        timed.append(_time_epoch(runs[:k], device, is_over))
+    step, image = zip(*timed, strict=True)
+    result = _seconds(lambda: _train_little(runs[0], device, folder), device)
+    if not is_over():
+        result = min(result, _seconds(lambda: _train_little(runs[0], device, folder), device))
     result -= warm + step[0]
     whole = tuple(seconds * run.recipe.batch_size / part for seconds in step)
-    return Speed(tuple(sizes), whole, image, max(0.0, cold - warm), warm, max(0.0, result))
+    return Speed(tuple(sizes[: len(timed)]), whole, image, max(0.0, cold - warm), warm, max(0.0, result))
 
 
 def timed_images(run: Run, device: torch.device) -> int:
@@ -188,8 +215,11 @@ def _pack(runs: Sequence[Run], device: torch.device, steps: int = 1, tests: int 
     return Pack(runs, starts, images, device, choose(first, device).form)
 
 
-def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float]:
-    """(seconds a step, seconds a test image) of a pack, over as many of each as BLOCK holds."""
+def _time_epoch(
+    runs: Sequence[Run], device: torch.device, is_over: Callable[[], bool]
+) -> tuple[float, float]:
+    """(seconds a step, seconds a test image) of a pack, over as many of each as BLOCK holds; when the time is
+    over, of a step and some test images alone."""
     run = runs[0]
     whole = math.ceil(run.task.images / run.recipe.batch_size), data.card(run.task.data).test
     steps, tests = 1, min(whole[1], 20)
@@ -198,7 +228,7 @@ def _time_epoch(runs: Sequence[Run], device: torch.device) -> tuple[float, float
         per_step = _mean_seconds(partial(_train_epoch, pack), device) / steps
         per_image = _mean_seconds(partial(_evaluate, pack), device) / tests
         fits = (min(int(BLOCK / per_step), whole[0]), min(int(BLOCK / per_image), whole[1]))
-        if fits[0] <= steps and fits[1] <= tests:
+        if is_over() or (fits[0] <= steps and fits[1] <= tests):
             break
         steps, tests = max(steps, fits[0]), max(tests, fits[1])
     return per_step, per_image

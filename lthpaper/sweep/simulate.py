@@ -3,7 +3,7 @@
 import heapq
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,5 +188,10 @@ def table(predictions: list[Prediction], price: float = 0.0) -> dict[str, str]:
         rows["cost"] = span(lambda p: p.device_hours * price, lambda v: f"${v:,.2f}")
     sources = {source for p in predictions for source in p.sources}
     if sources:
-        rows["speeds"] = ", ".join(f"{s}: NOT MEASURED" if s == "estimated" else s for s in sorted(sources))
+        rows["speeds"] = where_from(sources)
     return rows
+
+
+def where_from(sources: Iterable[str]) -> str:
+    """Where speeds come from, as text: "measured, scaled"."""
+    return ", ".join(f"{s}: NOT MEASURED" if s == "estimated" else s for s in sorted(sources))

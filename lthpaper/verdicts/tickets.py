@@ -76,7 +76,8 @@ class Verdict:
     diverged: (setting, learning rate) where a seed diverged, which is then out for that setting. edges:
     (setting, learning rate) of a best at the grid's edge: a wider grid may change it. probabilities: of the
     three kinds (lthpaper.verdicts.probabilities); None where a setting has not run or seeds show no spread.
-    beside: ③ against every other control that has been trained, ③m first.
+    beside: ③ against every other control that has been trained, ③m first. seeds: the fewest behind the best
+    of a setting, of those that ran.
     """
 
     network: str
@@ -93,6 +94,7 @@ class Verdict:
     edges: tuple[tuple[str, float], ...] = ()
     probabilities: Probabilities | None = None
     beside: tuple[Condition, ...] = ()
+    seeds: int = 0
 
     def __getitem__(self, number: int) -> Condition:
         """verdict[3] is condition ③."""
@@ -174,7 +176,8 @@ def verdict(
         condition(3, four[0], side, limits.gap, level, not quick).marked(mark)
         for mark, side in control_sides(table, four[0]).items()
     )
-    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely, beside)
+    seeds = min((side.best.seeds for side in four if side.cells), default=0)
+    return Verdict(*experiment, conditions, kind, kind_ours, reason, diverged, edges, likely, beside, seeds)
 
 
 def comparisons(

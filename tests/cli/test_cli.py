@@ -138,6 +138,7 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     assert status == 0
     assert "\n4  the sufficient recipe is far above the insufficient: " in out
     assert "\n    tried on: resnet8 on digits\n" in out
+    assert "\n    ours (n = 1): pretraining, " in out
     there = files(project / "kept")  # what claims measure on weights is kept; nothing is trained
     assert {k: v for k, v in there.items() if not k.startswith("measurements/")} == trained
 
@@ -398,10 +399,30 @@ def test_the_traceback_is_shown_on_request_with_the_same_status(command, monkeyp
     assert err.strip().splitlines()[-1].startswith("lthpaper: Unknown figure 'fig9'")
 
 
-def test_an_interrupt_says_that_results_are_kept(command):
-    status, _, err = command("check", "mlp", "--on", "own_cli:interrupting")
+INTERRUPTING = ["--set", "experiments=mlp/own_cli:interrupting"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["check", "mlp", "--on", "own_cli:interrupting"], ["run", "fig1", *INTERRUPTING]],
+    ids=lambda words: words[0],
+)
+def test_an_interrupt_of_a_training_says_that_results_are_kept(command, words):
+    status, _, err = command(*words)
     assert status == 130
     assert "finished results are kept" in said(err)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["check", "mlp", "--on", "own_cli:interrupting", "--plan"], ["plan", "fig1", *INTERRUPTING]],
+    ids=lambda words: words[0],
+)
+def test_an_interrupt_of_what_trains_nothing_promises_no_results(command, words):
+    status, _, err = command(*words)
+    assert status == 130
+    assert "kept" not in said(err)
+    assert "trains nothing" in said(err)
 
 
 def test_a_full_disk_is_one_sentence_that_names_the_file(command):

@@ -174,12 +174,23 @@ def test_a_reader_says_that_an_entry_cannot_be_read_now(store, other, monkeypatc
         unreadable(patch, path)
         assert statuses(store) == {SUB.name: "unreadable"}
         assert outcomes(other.folder, store) == {SUB.name: "refused"}
-        if file:
-            with pytest.raises(
-                Unreadable, match=r"cannot be read now \(Stale .*file handle\)\. It may be whole"
-            ):
-                store.has_weights(SUB)
+        with pytest.raises(Unreadable, match=r"cannot be read now \(Stale .*file handle\)\. It may be whole"):
+            store.has_weights(SUB)
     assert store.has_weights(SUB)
+
+
+@pytest.mark.parametrize("layer", ["the store's", "the published"])
+@pytest.mark.parametrize("ask", [Store.entry, Store.__contains__, Store.get, Store.weights, Store.mask])
+def test_a_folder_that_cannot_be_looked_at_now_is_unreadable_and_not_absent(
+    store, other, monkeypatch, ask, layer
+):
+    """A run that is taken for absent would be trained again."""
+    own, published = (store, other) if layer == "the store's" else (other, store)
+    put(store, SUB)
+    both = Store(own.folder, published.folder)
+    unreadable(monkeypatch, store.path(SUB))
+    with pytest.raises(Unreadable, match=f"{SUB.name} cannot be read now"):
+        ask(both, SUB)
 
 
 def test_an_entry_that_was_trained_again_while_others_were_checked_stays(store, monkeypatch):

@@ -67,6 +67,7 @@ def test_published_results_that_cannot_be_read_now_are_one_sentence_and_stay(
             assert lthpaper(monkeypatch, "results", command) == 2
             assert "may be whole" in capsys.readouterr().err
         assert lthpaper(monkeypatch, "results", "export", "fig1", "--scale", "smoke", "--store", "store") == 2
+        assert capsys.readouterr().err.startswith(f"lthpaper: {path} cannot be read now")  # no store entry
     assert path.read_bytes() == before
 
 

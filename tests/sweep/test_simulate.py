@@ -11,11 +11,13 @@ from torch.nn.utils import parametrizations
 from lthpaper import data, networks
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.run import to_json
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining
 from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
 from lthpaper.sweep import assumed_speeds, flops, measure
 from lthpaper.sweep import speeds as cost
+from lthpaper.sweep.costs import costs
 from lthpaper.sweep.plan import Plan, plan
 from lthpaper.sweep.simulate import here, on, parse, simulate, table
 from lthpaper.sweep.speeds import Speed, Speeds, speed_key
@@ -31,10 +33,15 @@ def _quick(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(measure, "BLOCK", 0.001)
     monkeypatch.setitem(measure.ROUNDS, "cpu", 1)
+    monkeypatch.setattr(measure, "MINUTE", math.inf)  # on however busy a machine
 
 
 def planned(*runs) -> Plan:
     return plan(runs, Store("nowhere"))
+
+
+def cost_rows(todo: Plan) -> dict[str, str]:
+    return costs(todo, "cpu", workers=1)[""].to_dict()
 
 
 def even(seconds: float, **more) -> Speeds:
@@ -186,6 +193,29 @@ def test_what_there_is_no_time_to_measure_is_scaled_by_its_operations(monkeypatc
     assert (found.of(wide).source, found.of(narrow).source) == ("measured", "scaled")
     operations = flops.per_image(narrow.task)[0] / flops.per_image(wide.task)[0]
     assert found.of(narrow).step[0] == pytest.approx(found.of(wide).step[0] * operations / 2)
+
+
+def test_when_the_minute_is_over_one_pack_is_measured_and_what_is_not_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(measure, "MINUTE", 0.0)
+    wide, narrow = pretraining(TASK.with_(width=1.0), RECIPE), pretraining(TASK, RECIPE.with_(batch_size=25))
+    assert cost_rows(planned(narrow, wide))["speeds"] == "measured, scaled"
+    assert "1 of 2 kinds of training were measured, the others are scaled" in capsys.readouterr().err
+    assert "speeds" not in cost_rows(planned(narrow, wide))  # the second plan has measured the rest
+    found = measure.speeds([wide], "cpu").of(wide)
+    assert len(found.sizes) == len(found.step) == len(found.image) == 1
+    assert found.epoch(wide, 4) == pytest.approx(4 / found.sizes[0] * found.epoch(wide, found.sizes[0]))
+
+
+@pytest.mark.parametrize(("minute", "sizes"), [(0, 1), (2, 2), (9, 3)])
+def test_a_shape_is_measured_no_further_than_the_wall_clock_allows(tmp_path, monkeypatch, minute, sizes):
+    """A tick of the clock for each pack that is timed."""
+    ticks = []
+    monkeypatch.setattr(measure, "MINUTE", minute)
+    monkeypatch.setattr(measure, "_time_epoch", lambda *_: ticks.append(1) or (1.0, 1.0))
+    job = {"runs": [to_json(DENSE)], "device": "cpu", "folder": str(tmp_path), "data": []}
+    measure._measure_here(job | {"number": 0, "is_new": False}, clock=lambda: len(ticks))
+    ((speed,),) = json.loads((tmp_path / "0.json").read_text())["speeds"]
+    assert len(ticks) == len(speed["sizes"]) == len(speed["step"]) == sizes
 
 
 @pytest.mark.parametrize(

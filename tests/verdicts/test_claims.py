@@ -1,6 +1,7 @@
 """The fourteen claims on hand-made results: supported, contradicted, undecided, not run."""
 
 import math
+import re
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -276,6 +277,28 @@ def test_claim_5_is_contradicted_by_a_jackpot():
 def test_claim_5_stays_undecided_while_a_condition_is_open():
     no_sdt = [row for row in experiment(DENSE, DENSE, minus(DENSE, 4)) if row["setting"] != "SDT"]
     assert status(5, results(no_sdt, TYPICAL[1], of=ONLY_ABOVE)) == UNDECIDED
+
+
+def test_claim_5_counts_the_verdicts_that_were_judged_apart_from_those_that_have_not_run():
+    no_sdt = [row for row in experiment(DENSE, DENSE, minus(DENSE, 4)) if row["setting"] != "SDT"]
+    outcome = claims.TESTS[5].judge(results(no_sdt, TYPICAL[1], of=ONLY_ABOVE))
+    states = [part.by_means for part in outcome.parts]
+    missing = states.count(NOT_RUN)
+    assert 0 < missing < len(states)
+    judged, _, rest = outcome.ours.removeprefix("by the means ").partition("; ")
+    assert rest == f"{missing} not run"
+    assert sum(int(count) for count in re.findall(r"(\d+)×", judged)) == len(states) - missing
+    assert claims.TESTS[5].judge(results(no_sdt, of=ONLY_ABOVE)).ours == ""  # nothing was judged
+
+
+@pytest.mark.parametrize("number", [5, 6, 7])
+def test_a_claim_says_how_many_seeds_its_numbers_rest_on(number):
+    whole = [row for rows in TYPICAL for row in rows]
+    seeds = len({row["seed"] for row in whole})
+    assert claims.TESTS[number].judge(results(whole, of=ONLY_ABOVE)).n == f"{seeds}"
+    fewer = [row for row in whole if row["network"] != "resnet8" or row["seed"] < seeds - 1]
+    assert f"{seeds - 1}" in claims.TESTS[number].judge(results(fewer, of=ONLY_ABOVE)).n
+    assert claims.TESTS[number].judge(results([], of=ONLY_ABOVE)).n == ""
 
 
 def prized(network, *sparsities):

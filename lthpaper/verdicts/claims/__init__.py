@@ -140,7 +140,8 @@ def outcomes(
 
 
 def board(found: list[Outcome]) -> pd.DataFrame:
-    """One row per claim: its number and few words, both readings, our numbers, the paper's, the evidence."""
+    """One row per claim: its number and few words, both readings, our numbers and their seeds (n), the
+    paper's, the evidence."""
     rows = [
         {
             "claim": o.claim.id,
@@ -148,6 +149,7 @@ def board(found: list[Outcome]) -> pd.DataFrame:
             "status": o.status,
             "by the means": o.by_means,
             "ours": o.ours,
+            "n": o.n,
             "paper": o.paper,
             "tried on": o.tried_on,
             "artefact": o.claim.artefact,

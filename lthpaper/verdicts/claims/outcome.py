@@ -82,6 +82,14 @@ class Outcome:
         return "; ".join(f"{', '.join(names)} on {data}" for data, names in by_data.items())
 
     @property
+    def n(self) -> str:
+        """Seeds behind the parts that were judged: "10", or "8 to 10"; "" without any."""
+        seeds = [part.seeds for part in self.parts if part.by_means != NOT_RUN and part.seeds]
+        if not seeds:
+            return ""
+        return f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+
+    @property
     def sentence(self) -> str:
         """The evidence in words: how many parts hold, and the one that says most."""
         settled = self.settled

@@ -27,11 +27,15 @@ def claim_5(results: Results) -> Outcome:
     """No experiment has a clear Jackpot ticket: in each, one of ① to ⑤ fails."""
     found = results.verdicts
     parts = [
-        _part(f"ticket, {v.pruning}", "no Jackpot", _not(_all_hold(v.conditions)), _said(v), _about(v))
+        _part(
+            f"ticket, {v.pruning}", "no Jackpot", _not(_all_hold(v.conditions)), _said(v), _about(v), v.seeds
+        )
         for v in found
     ]
-    kinds = [v.kind for v in found]
+    kinds = [v.kind for v, part in zip(found, parts, strict=True) if part.by_means != NOT_RUN]
     ours = ", ".join(f"{kinds.count(kind)}× {kind}" for kind in dict.fromkeys(kinds))
+    if kinds and len(kinds) < len(found):
+        ours += f"; {len(found) - len(kinds)} not run"
     paper = "; ".join(
         f"{q.network}, s = {q.sparsity}: "
         f"best {q.setting} − best {q.minus} {q.relation} {signed(q.difference, 1)}"
@@ -109,7 +113,7 @@ def _exists(prizes: Sequence[tuple[Verdict, Called]]) -> Part:
     judged = [(v, called) for v, called in prizes if called.by_means != NOT_RUN]
     if not judged:
         v, called = prizes[0]
-        return _part("ticket", "a secondary prize somewhere", called, _said(v), _about(v))
+        return _part("ticket", "a secondary prize somewhere", called, _said(v), _about(v), 0)
     order = (YES, UNDECIDED, NO)
     wanted = min((called.by_means for _, called in judged), key=order.index)
     found = [(v, called) for v, called in judged if called.by_means == wanted]
@@ -120,7 +124,8 @@ def _exists(prizes: Sequence[tuple[Verdict, Called]]) -> Part:
     if wanted == NO and len(judged) < len(prizes):
         wanted = UNDECIDED  # a missing run may have one
     called = Called(wanted, confidence)
-    return _part("ticket", "a secondary prize somewhere", called, _said(best), _about(best))
+    seeds = min(v.seeds for v, _ in judged)
+    return _part("ticket", "a secondary prize somewhere", called, _said(best), _about(best), seeds)
 
 
 def _grows(
@@ -151,7 +156,10 @@ def _grows(
     if below.by_means == UNDECIDED:
         ends = " and ".join(f"{k.network} up to {_tried(prizes[k]):.3f}" for k in (small, large))
         sentence += f" Tried were {ends}, so which is ahead is undecided."
-    return _part("largest sparsity", f"not below {small.network}'s", below, sentence, about, b), above
+    both = [*prizes[small], *prizes[large]]
+    seeds = min((v.seeds for v, called in both if called.by_means != NOT_RUN), default=0)
+    needed = f"not below {small.network}'s"
+    return _part("largest sparsity", needed, below, sentence, about, seeds, b), above
 
 
 def _reaches(
@@ -191,7 +199,9 @@ def _rises(growth: Sequence[tuple[Part, Called]]) -> Part:
     sentence = (
         f"By the means the largest sparsity with a prize {words[by_means]} from a network to a larger one."
     )
-    return _part("largest sparsity", "above a smaller network's, once at least", called, sentence, part.about)
+    seeds = min(part.seeds for part, _ in growth)
+    needed = "above a smaller network's, once at least"
+    return _part("largest sparsity", needed, called, sentence, part.about, seeds)
 
 
 def _largest(prizes: Sequence[tuple[Verdict, Called]]) -> float:
@@ -213,6 +223,7 @@ def _part(
     called: Called,
     sentence: str,
     about: dict[str, object],
+    seeds: int,
     value: float | None = None,
 ) -> Part:
-    return Part(label, needed, called.by_means, sentence, about, value, confidence=called.confidence)
+    return Part(label, needed, called.by_means, sentence, about, value, seeds, confidence=called.confidence)
