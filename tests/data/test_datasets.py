@@ -70,7 +70,7 @@ class Augmented:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (TensorDataset(PIXELS / 64 - 2, LABELS), r"values from -1\.9\S* to .* Leave Normalize out"),
+        (TensorDataset(PIXELS / 64 - 2, LABELS), "values from -.* Leave Normalize out"),
         (listed([*PIXELS[:5], PIXELS[5, :, :2, :2]]), r"several sizes .*\(2, 2, 3\), \(4, 4, 3\)"),
         (Augmented(), "leave random transforms out"),
         (iter([]), "has no length"),
