@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from lthpaper import locations, networks
-from lthpaper.data import card
+from lthpaper.data import Images, Source, card
+from lthpaper.data.files import Files
+from lthpaper.data.own import local
 from lthpaper.errors import require
 from lthpaper.figures import FigureSpec, appendix_f
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
@@ -32,7 +34,7 @@ from lthpaper.training.forms import unreached, why_not_stacked
 
 def check(
     network: str | Callable[..., nn.Module],
-    data: str = "digits",
+    data: "str | Source | Images | Callable[..., Images | Files]" = "digits",
     scale: str | Scale = "laptop",
     *,
     recipe: Recipe | None = None,
@@ -57,7 +59,8 @@ def check(
         check.verdicts  # conditions ① to ⑤, the ticket's kind, and how sure
 
     network: a name, a path `package.module:function`, or a function that returns an nn.Module; of
-    num_classes, in_channels, width and size it is given those that it names. scale: gives the recipe, the
+    num_classes, in_channels, width and size it is given those that it names. data: a name, a path, a function
+    that returns data.Images, or such Images. scale: gives the recipe, the
     learning rates (its grid), rounds and seeds, unless they are given here; fields: any field of it.
     prunable: a pattern, or several, of the weights to prune. train_images: None for all. validation_images:
     held out of them; verdicts then choose learning rates on these, not on the test images. controls: trained
@@ -76,8 +79,9 @@ def check(
         "an nn.Module.",
     )
     _check_recipe(recipe, fields)
-    if data_root and ":" in str(data):
+    if data_root and not (isinstance(data, str) and ":" not in data):
         locations.look_for_data_in(data_root)
+    data = data if isinstance(data, str) else local(data)
     controls = [controls] if isinstance(controls, str) else controls
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
@@ -231,6 +235,12 @@ class SanityCheck:
             )
         if why := why_not_stacked(self.task):
             said.append(f"Networks are trained one by one, not as packs: {why}.")
+        parameters = dict(networks.skeleton(**self.task.shape).named_parameters())
+        if frozen := [name for name in self.task.prunable_weights if not parameters[name].requires_grad]:
+            said.append(
+                f"{', '.join(frozen[:3])}{', …' * (len(frozen) > 3)} will be pruned without ever having been "
+                "trained, since requires_grad is False. To keep such weights, name the others by `prunable`."
+            )
         if self.recipe.weight_decay and (names := unreached(self.task)):
             said.append(
                 f"No gradient reaches {', '.join(names[:3])}{', …' * (len(names) > 3)}: weight decay shrinks "

@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 
 from lthpaper.errors import InputError, suggestion
 
+LOCAL = "local"  # the "module" of what was handed over in this process: local:make_my_network
+
 T = TypeVar("T")
 
 

@@ -4,8 +4,10 @@ import pytest
 import torch
 from matplotlib import pyplot
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from lthpaper.checks import SanityCheck, check
+from lthpaper.data import Images
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.runs.recipe import Recipe
@@ -68,6 +70,25 @@ def test_a_function_from_a_notebook_goes_from_factory_to_verdict(tmp_path):
     assert written == [".csv", ".json", ".pdf", ".png", ".svg"]
 
 
+def test_a_function_with_data_from_a_notebook_goes_to_the_verdict_and_new_data_are_new_runs(tmp_path):
+    pixels = torch.randint(0, 256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(0)) / 255
+    labels = torch.arange(60) % 3
+
+    def mine() -> Images:
+        return Images.of(TensorDataset(pixels, labels), TensorDataset(pixels, labels))
+
+    places = {"store": tmp_path / "store", "out": tmp_path / "drawn", "device": "cpu", "workers": 2}
+    own = check(perceptron, mine, recipe=RECIPE, **ONE, **places)
+    own.train(quiet=True)  # no other process could load these images
+    assert own.table["accuracy"].notna().all()
+    assert own.thresholds.similar == 0.5
+    assert check(perceptron, mine(), recipe=RECIPE, **ONE, **places).scale.task.shape == own.scale.task.shape
+    assert check(perceptron, mine, recipe=RECIPE, **ONE, **places).plan.todo == ()
+    pixels = 1 - pixels  # edited: another data set, neither old results nor a clash with them
+    edited = check(perceptron, mine, recipe=RECIPE, **ONE, **places)
+    assert len(edited.plan.todo) == len(own.trials)
+
+
 def test_the_scale_gives_what_is_not_given():
     mine = check(perceptron, "digits", "laptop", seeds=2).scale
     own = scale("laptop")
@@ -127,7 +148,8 @@ UNSEEDED = torch.Generator()
         (unseeded, {}, "another 3.bias each time it is built, so LT could not begin where"),
         (nn.Linear(2, 2), {}, "The network is a Linear; give a function that builds one"),
         (None, {}, "The network is None; it must be a name"),
-        ("mlp", {"data": perceptron}, "The data set is a function; it must be a name or package.module:name"),
+        ("mlp", {"data": perceptron}, "Data set 'perceptron' failed .* missing 2 required positional"),
+        ("mlp", {"data": ([0], [0])}, "The data set is a tuple; it must be a name, package.module:name"),
         ("mlp", {"recipe": {"epochs": 3}}, r"recipe is {'epochs': 3}; give a Recipe"),
         ("mlp", {"recipe": RECIPE, "epochs": 60}, "epochs would have no effect beside recipe"),
         ("mlp", {"workers": -1}, "The number of workers is -1"),
@@ -149,6 +171,19 @@ def test_notes_name_layers_that_no_gradient_reaches_and_milestones_that_never_co
     said = " ".join(SanityCheck.of(Idle, "digits", Recipe(epochs=8), **ONE).notes())
     assert "No gradient reaches idle.weight, idle.bias: weight decay shrinks them nevertheless" in said
     assert "never falls: the recipe's first milestone is epoch 80, and it ends after 8" in said
+
+
+def half_frozen(num_classes: int, in_channels: int, size: int) -> nn.Module:
+    network = perceptron(num_classes, in_channels, size)
+    network[3].weight.requires_grad_(False)
+    return network
+
+
+def test_a_note_names_frozen_weights_that_would_be_pruned():
+    said = " ".join(SanityCheck.of(half_frozen, "digits", RECIPE, **ONE).notes())
+    assert "3.weight will be pruned without ever having been trained, since requires_grad is False" in said
+    others = SanityCheck.of(half_frozen, "digits", RECIPE, prunable="1.weight", **ONE)
+    assert "requires_grad" not in " ".join(others.notes())
 
 
 def test_a_dotted_path_is_the_same_network_as_the_function():

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_lines import parse
@@ -175,3 +176,18 @@ def test_every_link_of_the_pages_leads_somewhere(page):
 def test_a_link_that_leads_nowhere_would_be_seen():
     text = "[a](docs/nowhere.md) [b](README.md#no-such-heading) [c](README.md#citing) [d](https://x.org/y)"
     assert broken(ROOT / "README.md", text) == ["docs/nowhere.md", "README.md#no-such-heading"]
+
+
+def test_pandas_alone_gives_the_leads_that_the_readme_states():
+    (block,) = [text for name, text in blocks(ROOT / "docs" / "results.md") if not name]
+    found: dict[str, Any] = {}
+    exec(block.replace('"results/', f'"{ROOT}/results/'), found)
+    means = found["lead"]["mean"].round(1)
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    said = re.search(
+        r"at learning rate 0.005 .* by (\S+) points at .* and (\S+) at .*shrinks to (\S+) and (\S+?)\.\s",
+        readme,
+    )
+    assert said
+    places = [(lr, s) for lr in (0.005, 0.1) for s in (0.832, 0.914)]
+    assert [float(number) for number in said.groups()] == [means.loc[place] for place in places]

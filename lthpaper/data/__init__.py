@@ -16,11 +16,11 @@ set (`own.py`).
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -88,6 +88,13 @@ class Images:
             hasattr(self.classes, "__len__"),
             f"classes of these images is {self.classes!r}; it must be the names of the classes.",
         )
+
+    @classmethod
+    def of(cls, train: "Sequence[tuple[Any, Any]]", test: "Sequence[tuple[Any, Any]]") -> "Images":
+        """Those of two PyTorch data sets of (image, label), without random transforms and `Normalize`."""
+        from lthpaper.data.datasets import images  # it is built on this module
+
+        return images(train, test)
 
     def chosen(self, index: Tensor) -> "Images":
         """The same test images, and only these training images."""

@@ -1,4 +1,4 @@
-"""Custom data sets, by dotted path: `package.module:name`.
+"""Custom data sets: by dotted path, `package.module:name`, or handed over in this process (`local`).
 
 The name is a `Source`, or a function that returns `Images` or `Files` (called with the data folder if it
 takes an argument). For a function, the card is computed from the images: normalisation by the training
@@ -7,8 +7,10 @@ like ImageNet's: random resized crops of 224, flips, ImageNet's mean and deviati
 must not be flipped), write a Source with your own card.
 """
 
+import hashlib
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -20,6 +22,7 @@ from lthpaper import locations
 from lthpaper.data import Card, Images, Source, check
 from lthpaper.data.files import Files
 from lthpaper.errors import InputError, failed, imported, require
+from lthpaper.registry import LOCAL
 
 PHOTOGRAPHS = Card(  # for photographs of any size; the numbers of images and classes are filled in
     num_classes=0,
@@ -32,6 +35,38 @@ PHOTOGRAPHS = Card(  # for photographs of any size; the numbers of images and cl
     pad=0,
     resize=256,
 )
+
+_local: dict[str, Source] = {}
+
+
+def local(given: object) -> str:
+    """A name for data of this process, such as a function written in a notebook: `local:NAME_HASH`.
+
+    given: what a dotted path may name, or Images. The hash is of the images and their card, so that other
+    images are another data set and never meet results of these. Raises InputError if they are unusable.
+    """
+    root = locations.data_folder().resolve()
+    said = "images"
+    if isinstance(given, Source) or callable(given):
+        said = getattr(given, "__name__", "data")
+    name = re.sub(r"\W+", "_", said)
+    if isinstance(given, Source):
+        _check_card(name, given.card)
+        about, images = given.card, _made(name, given.load, root)
+    else:
+        require(
+            isinstance(given, Images | Files) or callable(given),
+            f"The data set is a {type(given).__name__}; it must be a name, package.module:name, "
+            "lthpaper.data.Images, or a function that returns them. Images.of(train, test) makes them of two "
+            "PyTorch data sets, such as TensorDataset(images, labels).",
+        )
+        images = _made(name, given, root) if callable(given) else given
+        about = card_of(images)
+    check(f"{LOCAL}:{name}", about, images, root)
+    content = hashlib.sha256(f"{images.fingerprint} {about} resize={about.resize}".encode()).hexdigest()
+    name = f"{LOCAL}:{name}_{content[:8]}"
+    _local[name] = Source(about, lambda root: images)
+    return name
 
 
 def card_of(images: Images | Files) -> Card:
@@ -46,7 +81,8 @@ def card_of(images: Images | Files) -> Card:
         and train.shape[1] == train.shape[2]
         and len(train) > 0,
         f"Training images are {train.dtype} {tuple(train.shape)}; expected uint8 (N, size, size, channels): "
-        "pixels from 0 to 255, channels last, at least one image.",
+        "pixels from 0 to 255, channels last, at least one image. Images.of(train, test) makes them of two "
+        "PyTorch data sets, such as TensorDataset(images, labels).",
     )
     grey, means, stds = torch.arange(256), [], []
     for channel in train.unbind(-1):
@@ -99,7 +135,8 @@ def _made(name: str, make: Callable[..., Images | Files], root: Path) -> Images 
         raise InputError(failed(f"Data set {name!r}", error)) from error
     if not isinstance(images, Images | Files):
         raise InputError(
-            f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images or files.Files."
+            f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images or files.Files. "
+            "lthpaper.data.Images.of(train, test) makes them of two PyTorch data sets."
         )
     return images
 
@@ -113,6 +150,9 @@ def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Image
 
 def own_source(name: str, root: Path | None = None) -> Source:
     """The Source behind a dotted path. Raises InputError if there is none or its images are unusable."""
+    if name.startswith(f"{LOCAL}:"):
+        require(name in _local, f"Data set {name!r} was handed over in another process; give it again.")
+        return _local[name]
     found = imported(name, "Data set", "name of a Source or a function")
     if isinstance(found, Source):
         _check_card(name, found.card)

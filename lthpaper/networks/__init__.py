@@ -26,13 +26,12 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from lthpaper.errors import InputError, failed, imported, require
-from lthpaper.registry import Registry
+from lthpaper.registry import LOCAL, Registry
 from lthpaper.torchvision_compat import make_importable
 
 THIRD_PARTY = ("torch", "torchvision")  # their releases are in a result's provenance
 # part of such a network's architecture: once they were not pruned, and the same run would have another mask
 ATTENTION = "the input projections of an attention are prunable"
-LOCAL = "local"  # the "module" of functions that were handed over in this process
 _local: dict[str, Callable[..., nn.Module]] = {}
 
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
@@ -73,7 +72,7 @@ def local(make: Callable[..., nn.Module]) -> str:
 
 
 def is_local(name: str) -> bool:
-    """Whether a network is a function that was handed over in this process: no other can build it."""
+    """Whether a network, or a data set, was handed over in this process: no other can build it."""
     return name.startswith(f"{LOCAL}:")
 
 

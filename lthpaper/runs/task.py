@@ -91,6 +91,11 @@ class Task:
             )
 
     @property
+    def is_local(self) -> bool:
+        """Whether its network or its data set was handed over in this process: no other can train it."""
+        return networks.is_local(self.network) or networks.is_local(self.data)
+
+    @property
     def images(self) -> int:
         """Training images of one epoch: those that are used, less those that are held out."""
         return (self.train_images or card(self.data).train) - self.validation_images

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lthpaper import data, networks
+from lthpaper import data
 from lthpaper.errors import Stopped, require
 from lthpaper.provenance import provenance
 from lthpaper.runs.masks import unpacked
@@ -242,8 +242,11 @@ class _Execution:
     def _choose_executor(self) -> Executor:
         """A cluster's workers, processes, or this process if one worker is enough."""
         if self.on:
-            local = any(networks.is_local(run.task.network) for run in self.plan.todo)
-            require(not local, "A network that is a function of this process cannot be trained on a cluster.")
+            local = any(run.task.is_local for run in self.plan.todo)
+            require(
+                not local,
+                "A network or a data set that is a function of this process cannot be trained on a cluster.",
+            )
             from lthpaper.sweep.ray_driver import RayWorkers  # here, since ray is an optional extra
 
             return RayWorkers(self.on, str(self.device))

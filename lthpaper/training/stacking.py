@@ -308,8 +308,17 @@ def program(
     except NotStackable as why:
         return alone, str(why)
     except Exception as error:  # tied weights, an argument of an operation that is not known here, ...
+        if isinstance(error, KeyError) and error.args[0] in (same := _shared(network)):
+            return alone, f"its layers share a weight, {same[error.args[0]]} and {error.args[0]}"
         return alone, f"its pack form fails ({type(error).__name__}: {error})"
     return packed, ""
+
+
+def _shared(network: nn.Module) -> dict[str, str]:
+    """Second name of a parameter that several layers share -> its first, by which the state has it."""
+    first = {id(p): name for name, p in network.named_parameters()}
+    every = network.named_parameters(remove_duplicate=False)
+    return {name: first[id(p)] for name, p in every if first[id(p)] != name}
 
 
 def _not_zero(tensor: Tensor) -> Tensor:

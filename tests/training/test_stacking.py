@@ -320,7 +320,7 @@ def own(kind: type) -> Task:
 STACKED = {Own: "", Repeated: "", Frozen: "", Normalising: "", Dropping: ""}
 ONE_BY_ONE = {
     Noisy: "no pack form of randn_like",
-    Tied: "fails",
+    Tied: "its layers share a weight, second.weight and third.weight",
     Branching: "something else",
     Constant: "neither a parameter nor a buffer",
     WithoutGradients: "switches gradients off",

@@ -1,0 +1,102 @@
+"""Images from what a PyTorch script has: data sets of (image, label), as torchvision and TensorDataset give.
+
+Here images are whole pixels, and crops, flips and normalisation come with the training. So a data set is read
+without its random transforms and without `Normalize`, each image once, into memory.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lthpaper.data import Images
+from lthpaper.errors import InputError, require
+
+
+def images(train: Sequence[tuple[Any, Any]], test: Sequence[tuple[Any, Any]]) -> Images:
+    """Both parts, decoded. An image is a tensor (C, H, W) or (H, W), an array (H, W, C) or (H, W), or a PIL
+    image, grey or RGB; whole numbers are pixels from 0 to 255, floats are pixels from 0 to 1.
+
+    classes: those that the training data name (`train.classes`), else the labels' numbers. Raises InputError
+    for images that are none of these or of several sizes, and for random transforms.
+    """
+    pixels, labels = _read("training", train)
+    tests, test_labels = _read("test", test)
+    named = getattr(train, "classes", None)
+    count = 1 + int(max(labels.max(), test_labels.max()))
+    classes = tuple(map(str, named if named is not None else range(count)))
+    return Images(pixels, labels, tests, test_labels, classes, f"a {type(train).__name__}")
+
+
+def _read(part: str, data: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
+    """(N, H, W, C) uint8, (N,) int64."""
+    read = list(_pairs(part, data))
+    require(bool(read), f"The {part} data are empty; a network is trained on some images, tested on others.")
+    found = [image for image, _ in read]
+    sizes = sorted({tuple(image.shape) for image in found})
+    require(
+        len(sizes) == 1,
+        f"The {part} images have several sizes (height, width, channels): {', '.join(map(str, sizes[:3]))}. "
+        "Resize them to one, or name a folder of photographs (data/README.md).",
+    )
+    require(
+        torch.equal(found[0], _pixels(part, data[0][0])),
+        f"The first of the {part} images is another one when it is read again: leave random transforms out, "
+        "since the training crops and flips by itself.",
+    )
+    return torch.stack(found), torch.tensor([label for _, label in read])
+
+
+def _pairs(part: str, data: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Tensor, int]]:
+    try:
+        count = len(data)
+    except TypeError as error:
+        raise InputError(
+            f"The {part} data are a {type(data).__name__}, which has no length; give a data set, or a list, "
+            "of pairs (image, label)."
+        ) from error
+    for i in range(count):
+        try:
+            image, label = data[i]
+            number = int(label)
+            require(number == label, f"the label {label!r} is no whole number")
+        except (TypeError, ValueError, KeyError) as error:
+            raise InputError(
+                f"Number {i} of the {part} data is no pair of an image and a label ({error}); give a "
+                "data set of such pairs, such as TensorDataset(images, labels)."
+            ) from error
+        yield _pixels(part, image), number
+
+
+def _pixels(part: str, image: Any) -> Tensor:
+    """(H, W, C) uint8."""
+    if isinstance(image, Tensor):
+        found = image.detach().cpu()
+        found = found.permute(1, 2, 0) if found.ndim == 3 else found
+    else:
+        mode = getattr(image, "mode", "RGB")  # of a PIL image
+        require(
+            mode in ("L", "RGB"),
+            f"A {part} image has the mode {mode!r}: convert it by .convert('RGB') or .convert('L').",
+        )
+        try:
+            found = torch.from_numpy(np.array(image))
+        except TypeError as error:
+            raise InputError(
+                f"A {part} image is a {type(image).__name__}; it must be a tensor, an array or a PIL image."
+            ) from error
+    require(
+        found.ndim in (2, 3),
+        f"A {part} image is {tuple(found.shape)}; a tensor is (C, H, W) or (H, W), an array (H, W, C).",
+    )
+    found = found[..., None] if found.ndim == 2 else found
+    top = 1 if found.is_floating_point() else 255
+    low, high = float(found.min()), float(found.max())
+    require(
+        0 <= low <= high <= top,
+        f"A {part} image has values from {low:g} to {high:g}; pixels are whole numbers from 0 to 255 or "
+        "floats from 0 to 1. Leave Normalize out: the training normalises by itself.",
+    )
+    return (found * 255).round().to(torch.uint8) if found.is_floating_point() else found.to(torch.uint8)
