@@ -235,6 +235,12 @@ class SanityCheck:
             )
         if why := why_not_stacked(self.task):
             said.append(f"Networks are trained one by one, not as packs: {why}.")
+        about = card(self.task.data)
+        if ":" in self.task.data and about.flip and not about.streams:
+            said.append(
+                f"Training images are flipped, and shifted by up to {about.pad} pixels, as the paper's are. If "
+                "that changes what they show (digits, text), give a Source whose Card has flip=False and pad=0."
+            )
         parameters = dict(networks.skeleton(**self.task.shape).named_parameters())
         if frozen := [name for name in self.task.prunable_weights if not parameters[name].requires_grad]:
             said.append(

@@ -1,5 +1,7 @@
 """The sanity check takes any network: from a notebook, by dotted path, from torchvision, stackable or not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from matplotlib import pyplot
@@ -7,7 +9,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from lthpaper.checks import SanityCheck, check
-from lthpaper.data import Images
+from lthpaper.data import Images, Source
+from lthpaper.data.own import card_of
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.runs.recipe import Recipe
@@ -298,3 +301,17 @@ def test_the_vision_transformer_goes_from_its_name_to_the_verdict_in_packs(tmp_p
     total = sum(mine.scale.task.prunable_weights.values())
     (ticket,) = (trial.run for trial in mine.trials if trial.setting == "LT-IMP")
     assert mine.store.get(ticket).kept == total - round(0.2 * total)
+
+
+def test_who_brings_images_learns_that_training_flips_and_shifts_them():
+    one = TensorDataset(torch.rand(6, 1, 8, 8), torch.arange(6) % 2)
+    mine = Images.of(one, one)
+    (said,) = check(perceptron, mine, recipe=RECIPE, **ONE | {"train_images": None}).notes
+    assert "flipped, and shifted by up to 1 pixels" in said
+    about = replace(card_of(mine), flip=False, pad=0)
+    assert (
+        check(
+            perceptron, Source(about, lambda root: mine), recipe=RECIPE, **ONE | {"train_images": None}
+        ).notes
+        == []
+    )

@@ -137,12 +137,12 @@ def _again() -> str:
 
 
 def _interrupted(words: list[str]) -> str:
-    """What is true after Ctrl-C: a command that trains keeps its results, others have none to keep."""
+    """What is true after Ctrl-C: runs that are trained are kept, everything else begins anew."""
     command = next((word for word in words if not word.startswith("-")), "")
     trains = command in ("run", "figures", "check") or "--train" in words
     if trains and not {"--plan", "--no-train"} & set(words):
         return "stopped; finished results are kept, the same command resumes."
-    return "stopped before it was done. This command trains nothing; run it again to start it anew."
+    return "stopped before it was done; run it again to start it anew."
 
 
 def main() -> None:

@@ -422,7 +422,7 @@ def test_an_interrupt_of_what_trains_nothing_promises_no_results(command, words)
     status, _, err = command(*words)
     assert status == 130
     assert "kept" not in said(err)
-    assert "trains nothing" in said(err)
+    assert "run it again to start it anew" in said(err)
 
 
 def test_a_full_disk_is_one_sentence_that_names_the_file(command):
