@@ -5,14 +5,17 @@ orders: the part of all cells' cost that each look trains (`lthpaper.until_decid
 """
 
 import argparse
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from lthpaper import studies
 from lthpaper.runs.settings import Trial
-from lthpaper.until_decided import MOST_SEEDS, Question, replay
+from lthpaper.store.store import Store
+from lthpaper.sweep.plan import plan
+from lthpaper.until_decided import MOST_SEEDS, Question
 
 
 def shares(figure: str, scale: str, orders: int) -> pd.DataFrame:
@@ -28,6 +31,25 @@ def shares(figure: str, scale: str, orders: int) -> pd.DataFrame:
 
         found.append(dict(replay(Question(trials_of, study.store, most=MOST_SEEDS), have)))
     return pd.DataFrame(found)
+
+
+def replay(question: Question, have: int) -> Iterator[tuple[int, float]]:
+    """(seeds, part of what all cells would cost that this look trains), on a store with `have` seeds of all.
+
+    Costs are those of an empty store, ancestors included.
+    """
+    trials = list(question.trials_of(question.looks[0]))
+    nothing = Store(question.store.folder / "nothing")
+    before = _cost(trials, nothing)
+    for last, seeds in itertools.pairwise(n for n in question.looks if n <= have):
+        trials = [*trials, *question.more(trials, seeds)]
+        now, all_ = _cost(trials, nothing), [_cost(question.trials_of(n), nothing) for n in (last, seeds)]
+        yield seeds, (now - before) / (all_[1] - all_[0])
+        before = now
+
+
+def _cost(trials: Sequence[Trial], store: Store) -> int:
+    return plan([t.run for t in trials], store).network_epochs
 
 
 def main() -> None:

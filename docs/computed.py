@@ -121,7 +121,7 @@ def by_epochs(store: Store, of: Scale) -> str:
 
 def by_claims(store: Store, of: Scale) -> str:
     """Every later claim: its words, its source, ours with n, its state."""
-    outcomes = claims.judge_follow_ups(claims.gather_follow_ups(of, store))
+    outcomes = claims.judge(claims.gather_follow_ups(of, store), claims.FOLLOW_UPS)
     stated = {claim.id: claim for claim in FOLLOW_UPS}
     lines = []
     for outcome in outcomes:
@@ -148,7 +148,7 @@ def _by_mask_and_rate(found: pd.DataFrame, columns: dict[str, tuple[str, str]], 
     for (mask, lr), cells in found.groupby(["mask", "lr"]):
         line = [f"{mask} {lr:g}"]
         for ours, against in columns.values():
-            a, b = (name + mask if name.endswith("-") else name for name in (ours, against))
+            a, b = controls.under(ours, mask), controls.under(against, mask)
             line.append(_cell(cells[(cells["ours"] == a) & (cells["against"] == b)]))
         lines.append(line)
     return _table([first, *columns], lines) + _seeds(found)

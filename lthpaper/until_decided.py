@@ -6,10 +6,9 @@ repeated looks ask for). It ends when every verdict is decided or too close to c
 when the time is over. What is trained stays in the store, so that the same call goes on.
 """
 
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,25 +170,6 @@ def expected(question: Question, device: str = "", workers: int | None = None) -
         "expected in all": said(total),
         f"at most, {last} seeds per cell": said(epochs[-1]),
     }
-
-
-def replay(question: Question, have: int) -> Iterator[tuple[int, float]]:
-    """(seeds, part of what all cells would cost that this look trains), on a store with `have` seeds of all.
-
-    Costs are those of an empty store, ancestors included.
-    """
-    trials = list(question.trials_of(question.looks[0]))
-    nothing = Store(question.store.folder / "nothing")
-    before = _cost(trials, nothing)
-    for last, seeds in itertools.pairwise(n for n in question.looks if n <= have):
-        trials = [*trials, *question.more(trials, seeds)]
-        now, all_ = _cost(trials, nothing), [_cost(question.trials_of(n), nothing) for n in (last, seeds)]
-        yield seeds, (now - before) / (all_[1] - all_[0])
-        before = now
-
-
-def _cost(trials: Sequence[Trial], store: Store) -> int:
-    return plan([t.run for t in trials], store).network_epochs
 
 
 def _place(trial: Trial) -> Where:

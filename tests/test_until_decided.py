@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from torch import nn
 
+from benchmarks.deciding_on_results import replay
 from lthpaper.checks import check
 from lthpaper.cli.main import main
 from lthpaper.errors import InputError
 from lthpaper.runs.recipe import Recipe
 from lthpaper.studies import study
 from lthpaper.sweep.stopping import Unfinished
-from lthpaper.until_decided import decide, expected, replay
+from lthpaper.until_decided import decide, expected
 
 RECIPE = Recipe(epochs=1, batch_size=30, milestones=())
 TINY = {"epochs": 1, "insufficient_epochs": 1, "rounds": [1], "grid": [0.05, 0.1], "train_images": 60}

@@ -84,14 +84,13 @@ def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None,
     found = None
     if run in store:
         key = _key(run, store, scale)
-        so_far = [store.folder / "surfaces" / f"{run.digest}-{key}{part}.npz" for part in ("", "-line")]
+        so_far = store.folder / "surfaces" / f"{run.digest}-{key}.npz"
 
         def work_out() -> pd.DataFrame | None:
             return _surface(run, store, scale, root, device, key, so_far)
 
         found = measured(store, run, MEASUREMENT, key, work_out)
-        for file in so_far:
-            file.unlink(missing_ok=True)
+        so_far.unlink(missing_ok=True)
     if found is None:
         return pd.DataFrame([about | {"kind": "missing"}])
     return found.astype(dict.fromkeys(SINGLE, float)).assign(**about)
@@ -123,10 +122,10 @@ def _surface(
     root: str | Path | None,
     device: str,
     key: str,
-    so_far: list[Path],
+    so_far: Path,
 ) -> pd.DataFrame | None:
-    """The losses on the grid and along the trajectory; None as of `_plane`. so_far: files of both, in which
-    losses are kept on the way."""
+    """The losses on the grid and along the trajectory; None as of `_plane`. so_far: the file in which the
+    grid's losses are kept on the way."""
     plane = _plane(run, store)
     if plane is None:
         return None
@@ -141,8 +140,8 @@ def _surface(
     norm = _norm(plane)
     x = y = norm * np.linspace(-HALF, HALF, scale.surface_points)
     evaluate = Evaluator(run.task, plane, chosen, device)
-    grid = surface(evaluate, x, y, so_far[0], scale.surface_error, key=key, quiet=None)
-    along = losses(evaluate, plane.coordinates, so_far[1], key, quiet=True)
+    grid = surface(evaluate, x, y, so_far, scale.surface_error, key=key, quiet=None)
+    along = losses(evaluate, plane.coordinates, quiet=True)
     gx, gy = np.meshgrid(x, y)
     seen = {"kind": "surface", "x": gx.ravel(), "y": gy.ravel(), "loss": grid.loss.ravel()}
     passed = {

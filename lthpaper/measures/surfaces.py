@@ -8,7 +8,7 @@ size (rounding); "bf16" computes convolutions in bfloat16 and is within about 2 
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from lthpaper.training.stacking import program
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 STATISTICS = ("estimated", "start")  # of batch-norm along a line
+BACKENDS = ("loss-landscapes", "packs")
 SAVE_EVERY = 10.0  # seconds between partial results
 
 
@@ -219,21 +220,22 @@ def line(
     package of that name, which knows "start" alone. Raises InputError for others.
     """
     require(steps >= 1, f"A line has {steps} steps; it needs one or more.")
-    require(
-        backend in BACKENDS, f"The backend is {backend!r}; it must be one of {', '.join(sorted(BACKENDS))}."
-    )
+    require(backend in BACKENDS, f"The backend is {backend!r}; it must be one of {', '.join(BACKENDS)}.")
     require(
         statistics in STATISTICS,
         f"statistics is {statistics!r}; it must be one of {', '.join(STATISTICS)}.",
     )
     arguments = (task, start, end, steps, sample, torch.device(device))
-    if statistics == "start" or not norms(networks.skeleton(**task.shape)):
-        return BACKENDS[backend](*arguments)
+    estimated = statistics == "estimated" and norms(networks.skeleton(**task.shape))
+    if backend == "packs":
+        return _estimated_line(*arguments) if estimated else _packs_line(*arguments)
     require(
-        backend == "packs",
+        not estimated,
         f"The backend {backend} keeps the start's batch-norm statistics: give statistics='start' too.",
     )
-    return _estimated_line(*arguments)
+    from lthpaper.measures.oracle import interpolated  # imports loss_landscapes: only for those who ask
+
+    return interpolated(*arguments)
 
 
 def _estimated_line(
@@ -268,15 +270,6 @@ def _packs_line(
     )
     points = np.column_stack([np.arange(steps + 1) / steps, np.zeros(steps + 1)])
     return losses(Evaluator(task, plane, sample, device), points, quiet=True)
-
-
-def _oracle_line(*arguments: Any) -> np.ndarray:
-    from lthpaper.measures.oracle import interpolated  # imports loss_landscapes: only for those who ask
-
-    return interpolated(*arguments)
-
-
-BACKENDS: dict[str, Callable[..., np.ndarray]] = {"packs": _packs_line, "loss-landscapes": _oracle_line}
 
 
 def _evaluated(

@@ -4,10 +4,10 @@ import pandas as pd
 
 from lthpaper.runs.at_initialisation import MADE
 from lthpaper.verdicts import controls
-from lthpaper.verdicts.evidence import always_signed
+from lthpaper.verdicts.evidence import LEVEL, always_signed
 
 
-def places(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+def places(table: pd.DataFrame) -> pd.DataFrame:
     """One row per rule, start, learning rate and sparsity: less its mask shuffled (controls.differences).
     The starts are θ0, and θ0 at ordinary norms."""
     compared = [
@@ -15,18 +15,18 @@ def places(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         for start in ("LT", "LT@RRnorms")
         for name in MADE
     ]
-    found = controls.differences(table, level, compared)
+    found = controls.differences(table, compared=compared)
     found = found.drop_duplicates(["ours", "lr", "sparsity"])  # it is of no mask of IMP's or OMP's
     return found.drop(columns=["mask", "question", "network", "data", "epochs"]).reset_index(drop=True)
 
 
-def seen(table: pd.DataFrame, level: float = 0.95) -> str:
+def seen(table: pd.DataFrame) -> str:
     """For each rule, a sentence: where its places help or hurt for sure, and by how much."""
-    found = places(table, level)
+    found = places(table)
     lines = []
     for (name, against), cells in found.groupby(["ours", "against"], sort=False):
         said = [
-            f"{words} at {_where(cells, clear)} with {100 * level:g} % confidence"
+            f"{words} at {_where(cells, clear)} with {100 * LEVEL:g} % confidence"
             for words, clear in (("help", cells["low"] > 0), ("hurt", cells["high"] < 0))
             if clear.any()
         ]

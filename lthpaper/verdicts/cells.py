@@ -11,7 +11,7 @@ best on these, and what counts is its accuracy on the test images.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -61,16 +61,7 @@ class Side:
         rates = {lr for _, lr in (*self.missing, *self.diverged)} | {c.lr for c in self.cells}
         if not self.cells or len(rates) < 2:
             return None
-        best = self.best
-        return (best.setting, best.lr) if best.lr in (min(rates), max(rates)) else None
-
-
-def overturning(ours: Side, theirs: Side, answer: Callable[[float], object]) -> tuple[tuple[str, float], ...]:
-    """Where some seeds diverged and the mean of the others would change the answer. answer: by the means, of
-    the best of ours less the best of theirs; both have cells."""
-    a, b = (max(c.mean for c in side.cells) for side in (ours, theirs))
-    torn = [(c, max(a, c.mean) - b) for c in ours.torn] + [(c, a - max(b, c.mean)) for c in theirs.torn]
-    return tuple((c.setting, c.lr) for c, difference in torn if answer(difference) != answer(a - b))
+        return self.best.place if self.best.lr in (min(rates), max(rates)) else None
 
 
 def checked(table: pd.DataFrame) -> pd.DataFrame:
@@ -145,12 +136,15 @@ def one_experiment(table: pd.DataFrame) -> None:
     )
 
 
-def side(name: str, settings: Iterable[str], table: pd.DataFrame, grid: Iterable[float]) -> Side:
-    """The cells of some settings. Raises InputError where one seed of a cell has two different runs."""
+def side(table: pd.DataFrame, *settings: str, lrs: Sequence[float] | None = None, name: str = "") -> Side:
+    """The cells of some settings, and what is missing of them, at some learning rates or all of the table's.
+    Raises InputError where one seed of a cell has two different runs."""
     cells, diverged, missing, torn = [], [], [], []
     validation: list[float] = []
     grain = grain_of(table)
-    settings = tuple(settings)
+    grid = set(table["lr"] if lrs is None else lrs)
+    if lrs is not None:
+        table = table[table["lr"].isin(lrs)]
     found = _by_setting(table[table["setting"].isin(settings)])
     for setting in settings:
         by_lr = found.get(setting, {})
@@ -163,9 +157,10 @@ def side(name: str, settings: Iterable[str], table: pd.DataFrame, grid: Iterable
             elif cell:
                 cells.append(cell)
                 validation.append(float(np.mean([held_out for _, held_out in seeds.values()])))
-        missing += [(setting, float(lr)) for lr in sorted(set(grid) - set(by_lr))]
+        missing += [(setting, float(lr)) for lr in sorted(grid - set(by_lr))]
     ranked = () if any(map(math.isnan, validation)) else tuple(validation)
     most = max((len(seeds) for by_lr in found.values() for seeds in by_lr.values()), default=0)
+    name = name or " or ".join(settings)
     return Side(name, tuple(cells), tuple(diverged), tuple(missing), ranked, tuple(torn), most)
 
 

@@ -240,7 +240,7 @@ def _bare(
     converged."""
     word = {YES: "holds", NO: "fails"}.get(holds, holds)
     torn = [cell for side in sides if not side.cells for cell in side.torn]
-    where = (*open_, *((cell.setting, cell.lr) for cell in torn))
+    where = (*open_, *(cell.place for cell in torn))
     one = holds in (YES, NO) and min(side.seeds for side in sides) < 2
     ours = UNDECIDED if holds in (YES, NO) and (where or one) else holds
     alone = " One seed cannot support it." * one
@@ -281,10 +281,10 @@ def _judged(
         low=found.low,
         high=found.high,
         lrs=tuple(sorted({c.lr for c in found.winners})),
-        best=(a.setting, a.lr),
-        against=(b.setting, b.lr),
+        best=a.place,
+        against=b.place,
         more_seeds=found.more_seeds,
-        open=(*open_, *((cell.setting, cell.lr) for cell in torn)),
+        open=(*open_, *(cell.place for cell in torn)),
     )
     return replace(judged, holds_ours=holds) if judged.supports(level) else judged
 

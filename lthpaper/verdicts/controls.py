@@ -12,9 +12,9 @@ from lthpaper.paper import thresholds as of_paper
 from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.conditions import Condition, condition
-from lthpaper.verdicts.evidence import always_signed
+from lthpaper.verdicts.evidence import LEVEL, always_signed
 
-COMPARED = (  # (ours, against, the question); "-" stands for the mask where a setting has one
+COMPARED = (  # (ours, against, the question), as of `under`
     ("LT-", "RR-", "start: a ticket against a random start"),
     ("LT@RRnorms-", "RR-", "start: both at RR's norms"),
     ("LT-", "RR@LTnorms-", "start: both at LT's norms"),
@@ -32,8 +32,13 @@ COMPARED = (  # (ours, against, the question); "-" stands for the mask where a s
 )
 
 
+def under(setting: str, mask: str) -> str:
+    """A setting's whole name: "LT-" and "IMP" make "LT-IMP"; one without "-" at its end has no such mask."""
+    return setting + mask if setting.endswith("-") else setting
+
+
 def differences(
-    table: pd.DataFrame, level: float = 0.95, compared: Sequence[tuple[str, str, str]] = COMPARED
+    table: pd.DataFrame, level: float = LEVEL, compared: Sequence[tuple[str, str, str]] = COMPARED
 ) -> pd.DataFrame:
     """One row per mask, comparison and learning rate: mean difference of test accuracies, in points.
 
@@ -50,7 +55,7 @@ def differences(
     rows = []
     for mask in MASKS:
         for ours, against, question in compared:
-            a, b = (name + mask if name.endswith("-") else name for name in (ours, against))
+            a, b = under(ours, mask), under(against, mask)
             if a in by_setting and b in by_setting:
                 pairs = pd.concat([by_setting[a], by_setting[b]], axis=1, join="inner")
                 gaps = pairs.iloc[:, 0] - pairs.iloc[:, 1]
@@ -78,7 +83,7 @@ def _interval(gaps: np.ndarray, level: float, grain: float) -> dict[str, float]:
     return found | {"n": n, "diverged": bool(np.isnan(gaps).any())}
 
 
-def at_higher_rates(table: pd.DataFrame, factor: float = 2.0, level: float = 0.95) -> pd.DataFrame:
+def at_higher_rates(table: pd.DataFrame, factor: float = 2.0) -> pd.DataFrame:
     """LT trained at `factor` times the learning rate of what it is compared with: rows as of `differences`.
 
     Before a batch-norm the effective rate is lr / ‖w‖², so LT, whose layers start r times as long as RR's,
@@ -101,7 +106,7 @@ def at_higher_rates(table: pd.DataFrame, factor: float = 2.0, level: float = 0.9
     ]
     if "pretraining_lr" in table:
         moved = [rows.assign(pretraining_lr=rows["lr"]) for rows in moved]
-    return differences(pd.concat([table, *moved], ignore_index=True), level, compared)
+    return differences(pd.concat([table, *moved], ignore_index=True), compared=compared)
 
 
 def beats(
@@ -109,7 +114,7 @@ def beats(
     control: str,
     ticket: str = "LT-IMP",
     thresholds: Thresholds | None = None,
-    level: float = 0.95,
+    level: float = LEVEL,
 ) -> Condition:
     """Is the ticket clearly better than a control? ③ with the control in the place of RR:
 
@@ -121,26 +126,24 @@ def beats(
     table = cells.checked(table)
     cells.one_experiment(table)
     limits = thresholds or of_paper(table["data"].iloc[0])
-    grid = set(table["lr"])
-    ours, theirs = (cells.side(name, [name], table, grid) for name in (ticket, control))
-    return condition(3, ours, theirs, limits.gap, level)
+    return condition(3, cells.side(table, ticket), cells.side(table, control), limits.gap, level)
 
 
-JUDGED = (  # (ticket, control) of `verdicts`
+JUDGED = (  # (ticket, control) of `verdicts`, as of `under`
     *(("LT-", against) for against in ("RR-", "RR@LTnorms-", "RR@LTsigns-", "LT-shuffled-", "RR-permuted-")),
     ("LT@RRnorms-", "RR-"),
     *(("LT-", name) for name in (*OF_A_DENSE_RUN, *DYNAMIC)),
 )
 
 
-def verdicts(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """One row per mask and control: does the ticket beat it (`beats`), by the means and by the seeds?"""
     rows = []
     for mask in MASKS:
         for pair in JUDGED:
-            ticket, control = (name + mask if name.endswith("-") else name for name in pair)
+            ticket, control = (under(name, mask) for name in pair)
             if {ticket, control} <= set(table["setting"]):
-                found = beats(table, control, ticket, level=level)
+                found = beats(table, control, ticket)
                 rows.append(
                     {
                         "ticket": ticket,
@@ -156,30 +159,30 @@ def verdicts(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def seen(table: pd.DataFrame, level: float = 0.95) -> str:
+def seen(table: pd.DataFrame) -> str:
     """What the controls say, one sentence per comparison: by how much, and at which learning rates the
     interval lies clear of 0; before them, how many would by luck."""
-    found = differences(table, level)
+    found = differences(table)
     lines = []
     for ours, against, question in COMPARED:
         rows = found[found["question"] == question]
         if len(rows):
             names = (name.rstrip("-") for name in (ours, against))
-            said = "; ".join(f"{mask}: {_told(cell, level)}" for mask, cell in rows.groupby("mask"))
+            said = "; ".join(f"{mask}: {_told(cell)}" for mask, cell in rows.groupby("mask"))
             lines.append(f"{' − '.join(names)}, {question}. {said}.")
     if not lines:
         return "Nothing has run yet."
     count = int(np.isfinite(found["low"].astype(float)).sum())
     by_luck = (
-        f"Each of the {count} intervals has {100 * level:g} % confidence by itself: if no difference were "
-        f"real, about {(1 - level) * count:.0f} would exclude 0."
+        f"Each of the {count} intervals has {100 * LEVEL:g} % confidence by itself: if no difference were "
+        f"real, about {(1 - LEVEL) * count:.0f} would exclude 0."
     )
     luck = "Differences of accuracy, in points, over paired seeds. "
     luck += by_luck if count else "No interval is there yet: it takes two seeds."
     return "\n".join([luck, *lines])
 
 
-def _told(cell: pd.DataFrame, level: float) -> str:
+def _told(cell: pd.DataFrame) -> str:
     """ "+0.2 … +8.5, above 0 at 0.001 and 0.01 with 95 % confidence, n = 9 to 10" """
     there = cell[~cell["diverged"].astype(bool)].sort_values("lr")
     if there.empty:
@@ -189,7 +192,7 @@ def _told(cell: pd.DataFrame, level: float) -> str:
     for words, clear in (("above", there["low"] > 0), ("below", there["high"] < 0)):
         if clear.any():
             said.append(f"{words} 0 at {', '.join(f'{lr:g}' for lr in there.loc[clear, 'lr'])}")
-    said[-1] += f" with {100 * level:g} % confidence" if len(said) > 1 else ", nowhere clear of 0"
+    said[-1] += f" with {100 * LEVEL:g} % confidence" if len(said) > 1 else ", nowhere clear of 0"
     if len(there) < len(cell):
         said.append("elsewhere a seed diverged")
     low, high = int(there["n"].min()), int(there["n"].max())

@@ -271,7 +271,7 @@ def _places(contest: Contest, lt: Side, other: Side) -> Places:
     if isinstance(contest.test, Paired):
         of_lt, of_other = zip(*pairs_of(lt.cells, other.cells), strict=True)
     cells = [*zip(of_lt, ours, strict=True), *zip(of_other, theirs, strict=True)]
-    return frozenset((cell.setting, cell.lr) for cell, needed in cells if needed)
+    return frozenset(cell.place for cell, needed in cells if needed)
 
 
 def _best(cells: Cells) -> np.ndarray:

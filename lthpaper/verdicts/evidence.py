@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 YES, NO, UNDECIDED, NOT_RUN = "yes", "no", "undecided", "not run"
+LEVEL = 0.95  # confidence that an answer by the seeds needs
 
 
 @dataclass(frozen=True, kw_only=True)

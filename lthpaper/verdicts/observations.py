@@ -12,25 +12,26 @@ compares is our choice.
     theta0    LT against RR, IMP and OMP together: condition ③ for the better of the two masks
 
 Two readings, as in `lthpaper.verdicts.tickets`: by the means, and by the seeds, where an answer without a
-confidence of `level` is "undecided". "alike" by the seeds means that either side's being better by
-more than the gap is ruled out at `level`; it is not the mere absence of a proof.
+confidence of LEVEL is "undecided". "alike" by the seeds means that either side's being better by
+more than the gap is ruled out at LEVEL; it is not the mere absence of a proof.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from lthpaper.paper import thresholds as of_paper
-from lthpaper.verdicts import cells as ticket_cells
+from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED, Evidence, always_signed, least
+from lthpaper.verdicts.claims.relations import ABOVE, relate
+from lthpaper.verdicts.evidence import LEVEL, NO, NOT_RUN, UNDECIDED, YES, Evidence, always_signed, least
 from lthpaper.verdicts.tickets import verdict
-from lthpaper.verdicts.uncertainty import Comparison, best_against_best, beyond
+from lthpaper.verdicts.uncertainty import beyond
 
 ALIKE = "alike"
 IMP, OMP, SMALL, LARGE, LT, RR = "IMP", "OMP", "small", "large", "LT", "RR"
+BOTH = ("LT-IMP", "LT-OMP")
 QUESTIONS = {"pruning": (IMP, OMP), "rate": (SMALL, LARGE), "theta0": (LT, RR)}
 NO_SMALLER = "one-sided grid"  # it has no small learning rate, or no large one: nothing to ask
 
@@ -57,48 +58,29 @@ class Preference(Evidence):
     lrs: tuple[float, ...] = ()
 
 
-def prefer(first: Side, second: Side, gap: float, level: float = 0.95) -> Preference:
+def prefer(first: Side, second: Side, gap: float) -> Preference:
     """Is the best of `first` clearly better, the best of `second`, or are they alike?"""
-    if not (first.ran and second.ran):
-        return Preference(NOT_RUN, NOT_RUN)
-    if not (first.cells or second.cells):
-        return Preference(UNDECIDED, UNDECIDED)
-    if not (first.cells and second.cells):  # the other diverged at every learning rate
-        better, gone = (first, second) if first.cells else (second, first)
-        open_ = gone.missing + tuple((cell.setting, cell.lr) for cell in gone.torn)
-        sure = None if 1 in (first.seeds, second.seeds) else 1.0
-        found = Preference(better.name, UNDECIDED, confidence=sure, open=open_)
-        return replace(found, ours=better.name) if found.supports(level) else found
-    up = best_against_best(first.cells, second.cells, gap, True, level)
-    down = best_against_best(second.cells, first.cells, gap, True, level)
-
-    def answered(d: float) -> str:
-        if beyond(d, gap, strict=True):
-            return first.name
-        return second.name if beyond(-d, gap, strict=True) else ALIKE
-
-    d = up.difference
-    answer = answered(d)
-    tests: tuple[Comparison, ...] = (up, down)
-    open_ = first.missing + second.missing
-    if answer == first.name:
-        tests, open_ = (up,), second.missing
-    elif answer == second.name:
-        tests, open_ = (down,), first.missing
+    up, down = relate(first, ABOVE, second, gap, {}), relate(second, ABOVE, first, gap, {})
+    if up.by_means not in (YES, NO):
+        return Preference(up.by_means, up.by_means)
+    answer, rests_on = ALIKE, (up, down)
+    if YES in (up.by_means, down.by_means):
+        answer, rests_on = (first.name, (up,)) if up.by_means == YES else (second.name, (down,))
     found = Preference(
         answer,
         UNDECIDED,
-        difference=d,
-        lrs=(up.best.lr, up.against.lr),
-        confidence=least([t.confidence for t in tests]),
+        confidence=least([part.confidence for part in rests_on]),
         low=up.low,
         high=up.high,
-        open=open_ + ticket_cells.overturning(first, second, answered),
+        open=tuple(place for part in rests_on for place in part.open),
     )
-    return replace(found, ours=answer) if found.supports(level) else found
+    if first.cells and second.cells:  # else one diverged at every learning rate
+        a, b = (max(side.cells, key=lambda c: c.mean) for side in (first, second))
+        found = replace(found, difference=a.mean - b.mean, lrs=(a.lr, b.lr))
+    return replace(found, ours=answer) if found.supports(LEVEL) else found
 
 
-def observations(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+def observations(table: pd.DataFrame) -> pd.DataFrame:
     """One row per network, data set, number of epochs and sparsity of a tidy table.
 
     Columns: these four; kind_IMP, kind_IMP_ours, kind_OMP, kind_OMP_ours (of `verdicts.tickets`, "not
@@ -108,61 +90,45 @@ def observations(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     same mask.
     """
     rows = []
-    table = ticket_cells.checked(table)
+    table = cells.checked(table)
     for (network, data), experiment in table.groupby(["network", "data"], sort=True):
         enough = experiment["epochs"].max()
         for epochs, same in experiment.groupby("epochs", sort=True):
-            for s, rest in ticket_cells.by_sparsity(same):
+            for s, rest in cells.by_sparsity(same):
                 row = {"network": network, "data": data, "epochs": epochs, "sparsity": s}
-                rows.append(row | _tickets(rest, enough, level) | _compared(rest, data, level))
+                rows.append(row | _tickets(rest, enough) | _compared(rest, data))
     return pd.DataFrame(rows)
 
 
-def _tickets(rest: pd.DataFrame, enough: int, level: float) -> dict[str, object]:
+def _tickets(rest: pd.DataFrame, enough: int) -> dict[str, object]:
     row: dict[str, object] = {}
     for pruning in (IMP, OMP):
-        found = verdict(rest, pruning=pruning, sufficient_epochs=enough, level=level)
+        found = verdict(rest, pruning=pruning, sufficient_epochs=enough)
         lacking = any(c.holds == NOT_RUN for c in found.conditions)
         for column, kind in ((f"kind_{pruning}", found.kind), (f"kind_{pruning}_ours", found.kind_ours)):
             row[column] = NOT_RUN if kind == UNDECIDED and lacking else kind
     return row
 
 
-def _compared(rest: pd.DataFrame, data: str, level: float) -> dict[str, object]:
+def _compared(rest: pd.DataFrame, data: str) -> dict[str, object]:
     gap, grid = of_paper(data).gap, set(rest["lr"])
-
-    def side(name: str, *settings: str) -> Side:
-        return ticket_cells.side(name, settings, rest, grid)
-
-    imp, omp, dense = side(IMP, "LT-IMP"), side(OMP, "LT-OMP"), side("pretraining", "pretraining")
-    lt, rr = side(LT, "LT-IMP", "LT-OMP"), side(RR, "RR-IMP", "RR-OMP")
+    imp, omp = cells.side(rest, "LT-IMP", name=IMP), cells.side(rest, "LT-OMP", name=OMP)
+    lt, rr = cells.side(rest, *BOTH, name=LT), cells.side(rest, "RR-IMP", "RR-OMP", name=RR)
+    dense = cells.side(rest, "pretraining")
+    small, large = small_rates(grid, data), large_rates(grid, data)
+    rate = Preference(NO_SMALLER, NO_SMALLER) if lt.ran else Preference(NOT_RUN, NOT_RUN)
+    if lt.ran and small and large:
+        at_small, at_large = (
+            cells.side(rest, *BOTH, lrs=lrs, name=name) for lrs, name in ((small, SMALL), (large, LARGE))
+        )
+        rate = prefer(at_small, at_large, gap)
     pivot = max(dense.cells, key=lambda c: c.mean).lr if dense.cells else None
-    found = {
-        "pruning": prefer(imp, omp, gap, level),
-        "rate": _rate(lt, data, grid, gap, level),
-        "theta0": prefer(lt, rr, gap, level),
-    }
     row: dict[str, object] = {"best_pretraining_lr": pivot, "theta0_at": _where(lt, rr, gap)}
+    found = {"pruning": prefer(imp, omp, gap), "rate": rate, "theta0": prefer(lt, rr, gap)}
     for question, p in found.items():
         row |= {question: p.answer, f"{question}_ours": p.ours, f"{question}_difference": p.difference}
         row |= {f"{question}_low": p.low, f"{question}_high": p.high, f"{question}_lrs": p.lrs}
     return row
-
-
-def _rate(lt: Side, data: str, grid: Iterable[float], gap: float, level: float) -> Preference:
-    if not lt.ran:
-        return Preference(NOT_RUN, NOT_RUN)
-    small, large = small_rates(grid, data), large_rates(grid, data)
-    if not (small and large):
-        return Preference(NO_SMALLER, NO_SMALLER)
-    return prefer(_part(lt, SMALL, small), _part(lt, LARGE, large), gap, level)
-
-
-def _part(side: Side, name: str, lrs: Iterable[float]) -> Side:
-    """A side at some of its learning rates."""
-    diverged, missing = (tuple(x for x in found if x[1] in lrs) for found in (side.diverged, side.missing))
-    cells, torn = (tuple(c for c in found if c.lr in lrs) for found in (side.cells, side.torn))
-    return Side(name, cells, diverged, missing, torn=torn, seeds=side.seeds)
 
 
 def _where(lt: Side, rr: Side, gap: float) -> tuple[float, ...]:

@@ -193,9 +193,7 @@ def _correlation(lt: Side, dense: Side) -> float:
             both = [n for n in a.numbers if n in b.numbers] if a.lr == b.lr else []
             if len(both) < 2:
                 continue
-            x, y = (
-                np.array([dict(zip(c.numbers, c.accuracies, strict=True))[n] for n in both]) for c in (a, b)
-            )
+            x, y = (np.array([c.by_seed[n] for n in both]) for c in (a, b))
             x, y = x - x.mean(), y - y.mean()
             squares = float(x @ x) * float(y @ y)
             if squares > 0:

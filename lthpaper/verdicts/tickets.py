@@ -164,13 +164,13 @@ def verdict(
     conditions = (first(s, epochs, limits, sufficient_epochs, why, sure), second, third, fourth, fifth)
     assumed = f" (T = {epochs_said(epochs)} assumed sufficient)" if sufficient_epochs is None else ""
     kind = _kind([c.holds for c in conditions], NO in [c.holds for c in conditions[:4]])
-    kind_ours = kind_by_seeds(conditions, level)
+    kind_ours = _kind([c.holds_ours for c in conditions], fails(conditions, level))
     diverged = tuple(found for side in four for found in side.diverged)
     edges = tuple(side.edge for side in four if side.edge)
     experiment = (about["network"], about["data"], epochs, s, pruning, limits)
     likely = None if quick else probabilities(*four, limits, conditions[0].holds == YES)
     reason = _reason(conditions, kind, kind_ours, assumed, why, table["seed"].nunique())
-    torn = [(cell.setting, cell.lr) for side in four for cell in side.torn]
+    torn = [cell.place for side in four for cell in side.torn]
     reason += _caveats(conditions, kind, edges, torn) + (f" {likely}." if likely else "")
     beside = tuple(
         condition(3, four[0], side, limits.gap, level, not quick).marked(mark)
@@ -188,11 +188,6 @@ def comparisons(
     second, third = (condition(n, lt, side, limits.gap, level, bounds) for n, side in ((2, sdt), (3, rr)))
     fourth, fifth = (condition(n, lt, dense, -limits.similar, level, bounds) for n in (4, 5))
     return second, third, *imply(fourth, fifth, lt, dense)
-
-
-def kind_by_seeds(conditions: Sequence[Condition], level: float) -> str:
-    """The kind of ticket in our reading; of conditions ① to ⑤ judged at `level`."""
-    return _kind([c.holds_ours for c in conditions], fails(conditions, level))
 
 
 def verdicts(
@@ -254,14 +249,11 @@ def sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Si
     if not pruning:  # under a mask without RR, ③ could not be asked
         there = set(table["setting"])
         labels = [p for p in labels if {f"{subnetwork}-{p}", f"RR-{p}"} <= there] or labels
-    grid = set(table["lr"])
-    lt = [f"{subnetwork}-{label}" for label in labels]
-    rr = [f"RR-{label}" for label in labels]
-
-    def side(settings: list[str]) -> Side:
-        return cells.side(" or ".join(settings), settings, table, grid)
-
-    return side(lt or [subnetwork]), side(rr or ["RR"]), side(["SDT"]), side(["pretraining"])
+    lt, rr = ([f"{start}-{label}" for label in labels] or [start] for start in (subnetwork, "RR"))
+    lt_side, rr_side, sdt, dense = (
+        cells.side(table, *settings) for settings in (lt, rr, ["SDT"], ["pretraining"])
+    )
+    return lt_side, rr_side, sdt, dense
 
 
 def control_sides(table: pd.DataFrame, lt: Side) -> dict[str, Side]:
@@ -273,7 +265,7 @@ def control_sides(table: pd.DataFrame, lt: Side) -> dict[str, Side]:
     for name in sorted(BESIDE, key=lambda name: name != SHUFFLED):
         settings = settings_of(name, masks)
         if there & set(settings):
-            side = cells.side(" or ".join(settings), settings, table, set(table["lr"]))
+            side = cells.side(table, *settings)
             found |= {"m" if name == SHUFFLED else f" ({name})": side} if side.ran else {}
     return found
 

@@ -65,6 +65,15 @@ class Cell:
     def seeds(self) -> int:
         return len(self.accuracies)
 
+    @property
+    def place(self) -> tuple[str, float]:
+        """(setting, learning rate)."""
+        return self.setting, self.lr
+
+    @cached_property
+    def by_seed(self) -> dict[int, float]:
+        return dict(zip(self.numbers, self.accuracies, strict=True))
+
     @cached_property
     def mean(self) -> float:
         return math.fsum(self.accuracies) / self.seeds
@@ -87,8 +96,7 @@ class Cell:
     def less(self, other: "Cell") -> "Cell":
         """The differences seed by seed, of the seeds that both have; in order, where they have none in
         common (draws that share nothing may be paired in any order)."""
-        theirs = dict(zip(other.numbers, other.accuracies, strict=True))
-        ours = dict(zip(self.numbers, self.accuracies, strict=True))
+        ours, theirs = self.by_seed, other.by_seed
         both = [n for n in ours if n in theirs]
         if both:
             found = tuple(ours[n] - theirs[n] for n in both)

@@ -117,7 +117,7 @@ def test_nothing_run_is_not_run_and_one_seed_settles_nothing(number):
 
 
 def test_the_board_shows_later_claims_under_a_heading_of_their_own():
-    found = claims.judge_follow_ups(results(each("LT", 1), each("LT-shuffled", 2), of=SMALL))
+    found = claims.judge(results(each("LT", 1), each("LT-shuffled", 2), of=SMALL), claims.FOLLOW_UPS)
     fig = FIGURES["claims"].plot(claims_board.joined(found), SMALL)
     said = [t.get_text() for t in fig.axes[0].texts]
     assert any("follow-ups" in text for text in said)

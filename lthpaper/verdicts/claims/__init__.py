@@ -32,7 +32,7 @@ from lthpaper.verdicts.claims.outcome import Outcome
 from lthpaper.verdicts.claims.patterns import claim_7, claim_8, claim_9, claim_11
 from lthpaper.verdicts.claims.preliminary import claim_1, claim_2, claim_3, claim_4
 from lthpaper.verdicts.claims.prizes import claim_5, claim_6
-from lthpaper.verdicts.claims.results import NOTHING, Results, union
+from lthpaper.verdicts.claims.results import NOTHING, Results
 from lthpaper.verdicts.claims.weights import claim_10
 
 CONTOURS = ("fig4", "fig5")
@@ -82,7 +82,7 @@ ALL = TESTS | FOLLOW_UPS
 
 def trials(scale: Scale) -> list[Trial]:
     """The runs of the paper's claims, each once."""
-    return union(experiments.trials(name, scale) for name in figures())
+    return list(dict.fromkeys(trial for name in figures() for trial in experiments.trials(name, scale)))
 
 
 def figures() -> list[str]:
@@ -116,19 +116,14 @@ def gather_follow_ups(
     def images() -> data.DataSet:
         return data.load(scale.data, data_root, *scale.task.division)
 
-    runs = union([controls.of_scale(scale), at_initialisation.of_scale(scale)])
+    runs = list(dict.fromkeys([*controls.of_scale(scale), *at_initialisation.of_scale(scale)]))
     found = stability.barriers(siblings.of_scale(scale), store, images if barriers else None)
     return Results(scale, table(runs, store), barriers=found)
 
 
-def judge(results: Results) -> list[Outcome]:
-    """The paper's claims, in order."""
-    return [test.judge(results) for test in TESTS.values()]
-
-
-def judge_follow_ups(results: Results) -> list[Outcome]:
-    """What later work states, in order."""
-    return [test.judge(results) for test in FOLLOW_UPS.values()]
+def judge(results: Results, tests: dict[int | str, Test] = TESTS) -> list[Outcome]:
+    """The paper's claims in order, or those of FOLLOW_UPS."""
+    return [test.judge(results) for test in tests.values()]
 
 
 def outcomes(
@@ -136,7 +131,7 @@ def outcomes(
 ) -> list[Outcome]:
     """All claims, the paper's and later ones, judged on what the store holds."""
     later = gather_follow_ups(scale, store, data_root, surfaces)
-    return [*judge(gather(scale, store, data_root, surfaces)), *judge_follow_ups(later)]
+    return [*judge(gather(scale, store, data_root, surfaces)), *judge(later, FOLLOW_UPS)]
 
 
 def board(found: list[Outcome]) -> pd.DataFrame:

@@ -8,8 +8,6 @@ similarity. A claim about masks from training is tried on IMP's and OMP's.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import pandas as pd
-
 from lthpaper.measures.stability import STABLE
 from lthpaper.paper import Claim
 from lthpaper.paper.follow_ups import FOLLOW_UPS
@@ -18,18 +16,7 @@ from lthpaper.runs.controls import MASKS
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.characteristics import large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
-from lthpaper.verdicts.claims.relations import (
-    ABOVE,
-    BELOW,
-    LIKE,
-    NOT_ABOVE,
-    NOT_BELOW,
-    gap,
-    relate,
-    rows,
-    side,
-    similar,
-)
+from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_ABOVE, NOT_BELOW
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NO, UNDECIDED
 
@@ -42,7 +29,7 @@ def claim_f1(results: Results) -> Outcome:
     """No rule that sees data or weights at initialisation is clearly better than random-erk, whose shares of
     the layers stand for Su's smart ratios (ours)."""
     parts = [
-        _part(results, s, f"LT-{name}", NOT_ABOVE, "random-erk", gap(results.scale.data))
+        results.compare(f"LT-{name}", NOT_ABOVE, "random-erk", results.limits.gap, s)
         for s in _sparsities(results, *(f"LT-{name}" for name in AT_THETA0))
         for name in AT_THETA0
     ]
@@ -52,7 +39,7 @@ def claim_f1(results: Results) -> Outcome:
 def claim_f2(results: Results) -> Outcome:
     """No rule at initialisation is clearly better than its own mask shuffled."""
     parts = [
-        _part(results, s, f"LT-{name}", NOT_ABOVE, f"LT-shuffled-{name}", gap(results.scale.data))
+        results.compare(f"LT-{name}", NOT_ABOVE, f"LT-shuffled-{name}", results.limits.gap, s)
         for s in _sparsities(results, *(f"LT-shuffled-{name}" for name in AT_THETA0))
         for name in AT_THETA0
     ]
@@ -62,7 +49,7 @@ def claim_f2(results: Results) -> Outcome:
 def claim_f3(results: Results) -> Outcome:
     """LT under IMP's and OMP's mask is clearly better than under that mask shuffled."""
     parts = [
-        _part(results, s, f"LT-{mask}", ABOVE, f"LT-shuffled-{mask}", gap(results.scale.data))
+        results.compare(f"LT-{mask}", ABOVE, f"LT-shuffled-{mask}", results.limits.gap, s)
         for mask in MASKS
         for s in _sparsities(results, f"LT-shuffled-{mask}")
     ]
@@ -73,7 +60,7 @@ def claim_f4(results: Results) -> Outcome:
     """random-erk is not below pretraining by more than "similar". Where it is, the claim stays open: the
     figure trains no wide network."""
     parts = [
-        _part(results, s, "random-erk", NOT_BELOW, "pretraining", -similar(results.scale.data))
+        results.compare("random-erk", NOT_BELOW, "pretraining", -results.limits.similar, s)
         for s in _sparsities(results, "random-erk")
     ]
     return _outcome("F4", [replace(p, by_means=UNDECIDED) if p.by_means == NO else p for p in parts], NARROW)
@@ -81,23 +68,23 @@ def claim_f4(results: Results) -> Outcome:
 
 def claim_f5(results: Results) -> Outcome:
     """θ0 with other signs is clearly worse than LT; θ0′ with θ0's signs is as good as LT."""
-    parts = []
+    parts, limits = [], results.limits
     for mask in MASKS:
         for s in _sparsities(results, f"LT@RRsigns-{mask}"):
-            lt, margin = f"LT-{mask}", similar(results.scale.data)
-            parts.append(_part(results, s, lt, ABOVE, f"LT@RRsigns-{mask}", gap(results.scale.data)))
-            parts.append(_part(results, s, f"RR@LTsigns-{mask}", NOT_BELOW, lt, -margin))
+            lt = f"LT-{mask}"
+            parts.append(results.compare(lt, ABOVE, f"LT@RRsigns-{mask}", limits.gap, s))
+            parts.append(results.compare(f"RR@LTsigns-{mask}", NOT_BELOW, lt, -limits.similar, s))
     return _outcome("F5", parts)
 
 
 def claim_f6(results: Results) -> Outcome:
     """RR under the carried mask is clearly better than RR, and not below LT by more than "similar"."""
-    parts = []
+    parts, limits = [], results.limits
     for mask in MASKS:
         for s in _sparsities(results, f"RR-permuted-{mask}"):
-            ours, margin = f"RR-permuted-{mask}", similar(results.scale.data)
-            parts.append(_part(results, s, ours, ABOVE, f"RR-{mask}", gap(results.scale.data)))
-            parts.append(_part(results, s, ours, NOT_BELOW, f"LT-{mask}", -margin))
+            ours = f"RR-permuted-{mask}"
+            parts.append(results.compare(ours, ABOVE, f"RR-{mask}", limits.gap, s))
+            parts.append(results.compare(ours, NOT_BELOW, f"LT-{mask}", -limits.similar, s))
     return _outcome("F6", parts)
 
 
@@ -115,8 +102,8 @@ def claim_f7(results: Results) -> Outcome:
         relation = NOT_BELOW if stable else BELOW
         for s in _sparsities(results, "LT-IMP"):
             label = f"LT-IMP − pretraining, {'stable' if stable else 'not stable'}"
-            margin = -similar(results.scale.data)
-            parts.append(_part(results, s, "LT-IMP", relation, "pretraining", margin, (lr,), label))
+            margin = -results.limits.similar
+            parts.append(results.compare("LT-IMP", relation, "pretraining", margin, s, (lr,), label))
     return _outcome("F7", parts, DENSE)
 
 
@@ -127,21 +114,14 @@ def claim_f8(results: Results) -> Outcome:
     for mask in MASKS:
         for s in _sparsities(results, f"LT@RRnorms-{mask}"):
             rates = sorted(results.network(results.scale.recipe.epochs, s)["lr"].unique())
-            pair = (f"LT@RRnorms-{mask}", f"LT-{mask}")
+            equal, lt = f"LT@RRnorms-{mask}", f"LT-{mask}"
             for lr in small_rates(rates, results.scale.data):
-                parts.append(
-                    _part(results, s, pair[0], ABOVE, pair[1], 0.0, (lr,), f"{_said(pair)}, small rates")
-                )
+                label = f"{equal} − {lt}, small rates"
+                parts.append(results.compare(equal, ABOVE, lt, 0.0, s, (lr,), label))
             for lr in large_rates(rates, results.scale.data):
-                margin = similar(results.scale.data)
-                parts.append(
-                    _part(results, s, pair[0], LIKE, pair[1], margin, (lr,), f"{_said(pair)}, large rates")
-                )
+                label = f"{equal} − {lt}, large rates"
+                parts.append(results.compare(equal, LIKE, lt, results.limits.similar, s, (lr,), label))
     return _outcome("F8", parts)
-
-
-def _said(pair: tuple[str, str]) -> str:
-    return f"{pair[0]} − {pair[1]}"
 
 
 def _outcome(name: str, parts: Sequence[Part], note: str = "") -> Outcome:
@@ -154,29 +134,3 @@ def _sparsities(results: Results, *settings: str) -> Iterator[float]:
     table = results.network(results.scale.recipe.epochs)
     table = table[cells.trained(table) & table["setting"].isin(settings)]
     yield from (s for s, _ in cells.by_sparsity(table))
-
-
-def _part(
-    results: Results,
-    s: float,
-    ours: str,
-    relation: str,
-    theirs: str,
-    margin: float,
-    lrs: tuple[float, ...] | None = None,
-    label: str = "",
-) -> Part:
-    """One comparison at a sparsity, at these learning rates or at all of the table."""
-    epochs = results.scale.recipe.epochs
-    table = results.network(epochs, s)
-    both = rows(table, setting=(ours, theirs))
-    if lrs is None:  # only where the controls ran: pretraining may have run at more
-        lrs = tuple(sorted(_shared(both)))
-    about = results.about(epochs, s, **({"lr": lrs[0]} if len(lrs) == 1 else {}))
-    return relate(side(both, ours, lrs=lrs), relation, side(both, theirs, lrs=lrs), margin, about, label)
-
-
-def _shared(table: pd.DataFrame) -> set[float]:
-    """Learning rates that every setting of the table was planned at."""
-    by_setting = [set(found["lr"]) for _, found in table.groupby("setting")]
-    return set.intersection(*by_setting) if by_setting else set()

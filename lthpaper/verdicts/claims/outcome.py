@@ -3,9 +3,9 @@
 A claim is read as the conjunction of its parts. It is *supported* if every part holds, *contradicted* if
 one fails, *undecided* otherwise, and *not run* if no part could be judged. As in `verdicts.tickets` there
 are two readings. By the means a part holds or fails as the means over seeds say. In ours it does so only
-with confidence: a part that holds needs `level`; one that fails needs 1 − (1 − level)/m where m parts
+with confidence: a part that holds needs LEVEL; one that fails needs 1 − (1 − LEVEL)/m where m parts
 were judged (Bonferroni), since one failure among many would contradict the claim by luck. So either
-verdict is wrong with probability at most 1 − level.
+verdict is wrong with probability at most 1 − LEVEL.
 """
 
 import math
@@ -16,11 +16,10 @@ from typing import Any
 import pandas as pd
 
 from lthpaper.paper import Claim
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence
+from lthpaper.verdicts.evidence import LEVEL, NO, NOT_RUN, UNDECIDED, YES, Evidence
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 STATUSES = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_RUN)
-LEVEL = 0.95
 ABOUT = ("network", "data", "epochs", "sparsity", "lr")  # where a part was judged, as far as it applies
 
 
@@ -38,11 +37,11 @@ class Part(Evidence):
     value: float | None = None
     seeds: int = 0
 
-    def settled(self, level: float = LEVEL, parts: int = 1) -> str:
+    def settled(self, parts: int = 1) -> str:
         """`by_means` where the seeds support it, else "undecided"; parts: how many the claim has."""
         if self.by_means not in (YES, NO):
             return self.by_means
-        enough = level if self.by_means == YES else 1 - (1 - level) / parts
+        enough = LEVEL if self.by_means == YES else 1 - (1 - LEVEL) / parts
         return self.by_means if self.supports(enough) else UNDECIDED
 
 
@@ -55,13 +54,12 @@ class Outcome:
     ours: str = ""
     paper: str = ""
     note: str = ""
-    level: float = LEVEL
 
     @property
     def settled(self) -> list[str]:
         """Of each part, in our reading."""
         judged = sum(part.by_means != NOT_RUN for part in self.parts)
-        return [part.settled(self.level, max(judged, 1)) for part in self.parts]
+        return [part.settled(max(judged, 1)) for part in self.parts]
 
     @property
     def status(self) -> str:

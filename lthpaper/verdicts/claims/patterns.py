@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from lthpaper.paper import CLAIMS, thresholds
+from lthpaper.paper import CLAIMS, Thresholds, thresholds
 from lthpaper.paper.quotes import QUOTES
-from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.cells import Side, side
 from lthpaper.verdicts.characteristics import Characteristics, characteristics, large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
-from lthpaper.verdicts.claims.relations import ABOVE, LIKE, NOT_ABOVE, gap, relate, side, similar
+from lthpaper.verdicts.claims.relations import ABOVE, LIKE, NOT_ABOVE, relate
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NO, NOT_RUN, YES, least
 from lthpaper.verdicts.paper_beside_ours import stated
@@ -36,6 +36,10 @@ class Experiment:
         return side(self.table, *settings, lrs=self.grid)
 
     @property
+    def limits(self) -> Thresholds:
+        return thresholds(self.known.data)
+
+    @property
     def grid(self) -> tuple[float, ...]:
         planned = self.table[self.table["setting"] != "pretraining"]
         return tuple(sorted(planned["lr"].unique()))
@@ -46,8 +50,8 @@ class Experiment:
         if not (small and large):
             return None
         return (
-            replace(side(self.table, *LT, lrs=small), name="LT at small rates"),
-            replace(side(self.table, *LT, lrs=large), name="LT at large rates"),
+            side(self.table, *LT, lrs=small, name="LT at small rates"),
+            side(self.table, *LT, lrs=large, name="LT at large rates"),
         )
 
 
@@ -85,7 +89,7 @@ def claim_7(results: Results) -> Outcome:
     for e in pairs(results):
         if not e.known.large_data:
             relation = ABOVE if e.known.residual else NOT_ABOVE
-            part = relate(e.side("LT-IMP"), relation, e.side("LT-OMP"), gap(e.known.data), e.about)
+            part = relate(e.side("LT-IMP"), relation, e.side("LT-OMP"), e.limits.gap, e.about)
             parts.append(_labelled(part, e, "IMP − OMP"))
     paper = "; ".join(
         f"{network} {signed(_contours(network, 'LT-IMP', max) - _contours(network, 'LT-OMP', max), 1)}"
@@ -110,7 +114,7 @@ def claim_9(results: Results) -> Outcome:
     parts = []
     for e in experiments(results):
         prefers = _prefers(e, small=False)
-        alike = relate(e.side(*LT), LIKE, e.side(*RR), similar(e.known.data), e.about, "LT − RR")
+        alike = relate(e.side(*LT), LIKE, e.side(*RR), e.limits.similar, e.about, "LT − RR")
         if prefers.by_means == YES:  # elsewhere the claim says nothing
             if alike.by_means == NO:  # which contradicts it only as surely as large rates are preferred
                 sure = least([prefers.confidence, alike.confidence])
@@ -127,7 +131,7 @@ def claim_11(results: Results) -> Outcome:
     parts = []
     for e in experiments(results):
         if e.known.large_data:
-            part = relate(e.side("LT-OMP"), ABOVE, e.side("LT-IMP"), gap(e.known.data), e.about, "OMP − IMP")
+            part = relate(e.side("LT-OMP"), ABOVE, e.side("LT-IMP"), e.limits.gap, e.about, "OMP − IMP")
             parts += [part, _prefers(e, small=True, negated=True)]
     note = "" if parts else "No results on larger data (Tiny-ImageNet, ImageNet-1K)."
     return Outcome(CLAIMS[10], tuple(parts), ranges(parts), "", note)
@@ -142,7 +146,7 @@ def _prefers(e: Experiment, small: bool, negated: bool = False) -> Part:
         return _labelled(Part(label, "", NOT_RUN, sentence, e.about), e, label)
     first, second = sides if small else sides[::-1]
     relation = NOT_ABOVE if negated else ABOVE
-    return _labelled(relate(first, relation, second, gap(e.known.data), e.about), e, label)
+    return _labelled(relate(first, relation, second, e.limits.gap, e.about), e, label)
 
 
 def _labelled(part: Part, e: Experiment, label: str) -> Part:

@@ -1,11 +1,14 @@
 """Claims 1 to 4: what §2.1 says of Figure 1, one network at three learning rates and two recipes."""
 
+from typing import Any
+
 from lthpaper.paper import CLAIMS, SPARSITIES
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.settings import imp_sparsity
+from lthpaper.verdicts.cells import side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
-from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_BELOW, gap, relate, side, similar
+from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_BELOW, relate
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NOT_RUN
 from lthpaper.verdicts.paper_beside_ours import stated
@@ -26,8 +29,8 @@ def claim_1(results: Results) -> Outcome:
         part
         for at in _cells(results, rates)
         for part in (
-            _part(results, "LT-IMP", ABOVE, "RR-IMP", gap(results.scale.data), *at),
-            _part(results, "LT-IMP", NOT_BELOW, "pretraining", -_close(results), *at),
+            results.compare("LT-IMP", ABOVE, "RR-IMP", results.limits.gap, **at),
+            results.compare("LT-IMP", NOT_BELOW, "pretraining", -_close(results), **at),
         )
     ]
     note = _note(results, rates, "up to 0.03")
@@ -41,8 +44,8 @@ def claim_2(results: Results) -> Outcome:
         part
         for at in _cells(results, rates)
         for part in (
-            _part(results, "LT-IMP", LIKE, "RR-IMP", similar(results.scale.data), *at),
-            _part(results, "LT-IMP", BELOW, "pretraining", -_close(results), *at),
+            results.compare("LT-IMP", LIKE, "RR-IMP", results.limits.similar, **at),
+            results.compare("LT-IMP", BELOW, "pretraining", -_close(results), **at),
         )
     ]
     note = _note(results, rates, "from 0.03 on")
@@ -63,29 +66,21 @@ def claim_3(results: Results) -> Outcome:
     def judged(close: float) -> list[Part]:
         wanted = (
             (few, NOT_BELOW, "pretraining", -close),
-            (few, ABOVE, "RR-IMP", gap(scale.data)),
+            (few, ABOVE, "RR-IMP", results.limits.gap),
             (many, BELOW, "pretraining", -close),
         )
         return [
-            _part(
-                results,
-                "LT-IMP",
-                relation,
-                other,
-                margin,
-                epochs,
-                lr,
-                s,
-                f"LT − {other}, {epochs_said(epochs)}",
+            results.compare(
+                "LT-IMP", relation, other, margin, s, (lr,), f"LT − {other}, {epochs_said(epochs)}", epochs
             )
             for epochs, relation, other, margin in wanted
         ]
 
     parts = judged(_close(results))
-    other = Outcome(CLAIMS[2], tuple(judged(similar(scale.data))))
+    other = Outcome(CLAIMS[2], tuple(judged(results.limits.similar)))
     note = (
         f"Close is within {_close(results):g} here, since the text calls 0.9 close; within "
-        f'{similar(scale.data):g}, its later "similar": {other.status} (by the means {other.by_means}).'
+        f'{results.limits.similar:g}, its later "similar": {other.status} (by the means {other.by_means}).'
     )
     differences = [
         f"LT − {other}, {epochs_said(epochs)} {signed(stated('LT-IMP', epochs) - stated(other, epochs), 1)}"
@@ -111,7 +106,7 @@ def claim_4(results: Results) -> Outcome:
         f"pretraining, {scale.recipe.epochs} epochs at {high:g} − "
         f"{epochs_said(scale.insufficient_epochs)} at {low:g}"
     )
-    part = relate(sides[0], ABOVE, sides[1], max(FAR, gap(scale.data)), about, label)
+    part = relate(sides[0], ABOVE, sides[1], max(FAR, results.limits.gap), about, label)
     best, poor = stated("pretraining", 160, lr=0.1), stated("pretraining", 78)
     paper = f"{signed(best - poor, 1)} ({best} against {poor}; {stated('pretraining', 160)} at equal rate)"
     note = " ".join(_of_epochs(results, lr) for lr in dict.fromkeys((low, high))).strip()
@@ -131,10 +126,15 @@ def _of_epochs(results: Results, lr: float) -> str:
     return f"At learning rate {lr:g} on both sides, more epochs alone give {gained}."
 
 
-def _cells(results: Results, rates: tuple[float, ...]) -> list[tuple[int, float, float]]:
-    """(epochs, learning rate, sparsity) of panels (a) and (b)."""
+def _cells(results: Results, rates: tuple[float, ...]) -> list[dict[str, Any]]:
+    """Where panels (a) and (b) are, as arguments of Results.compare."""
     lengths = dict.fromkeys((results.scale.recipe.epochs, results.scale.insufficient_epochs))
-    return [(e, lr, s) for e in lengths for lr in rates for s in _panels_a_b(results)]
+    return [
+        {"sparsity": s, "lrs": (lr,), "epochs": epochs}
+        for epochs in lengths
+        for lr in rates
+        for s in _panels_a_b(results)
+    ]
 
 
 def _panels_a_b(results: Results) -> list[float]:
@@ -142,26 +142,8 @@ def _panels_a_b(results: Results) -> list[float]:
     return [s for s in map(imp_sparsity, results.scale.panels) if low < s < high]
 
 
-def _part(
-    results: Results,
-    ours: str,
-    relation: str,
-    theirs: str,
-    margin: float,
-    epochs: int,
-    lr: float,
-    sparsity: float,
-    label: str = "",
-) -> Part:
-    table = results.network(epochs, sparsity)
-    sides = (side(table, setting, lrs=(lr,)) for setting in (ours, theirs))
-    about = results.about(epochs, sparsity, lr=lr)
-    left, right = sides
-    return relate(left, relation, right, margin, about, label)
-
-
 def _close(results: Results) -> float:
-    return max(CLOSE, similar(results.scale.data))
+    return max(CLOSE, results.limits.similar)
 
 
 def _note(results: Results, rates: tuple[float, ...], which: str) -> str:

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lthpaper.paper import thresholds
-from lthpaper.verdicts import cells as ticket_cells
-from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import SAME_DENSITY, Side
-from lthpaper.verdicts.claims.outcome import LEVEL, Part, signed
+from lthpaper.verdicts.claims.outcome import Part, signed
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, least
-from lthpaper.verdicts.uncertainty import Comparison, best_against_best, beyond
+from lthpaper.verdicts.uncertainty import DECIMALS, best_against_best, beyond
 
 ABOVE, NOT_BELOW, BELOW, NOT_ABOVE, LIKE = ">", "≥", "<", "≤", "≈"
 WORDS = {
@@ -37,22 +34,8 @@ def rows(table: pd.DataFrame, sparsity: float | None = None, **where: Any) -> pd
     return table[keep]
 
 
-def side(table: pd.DataFrame, *settings: str, lrs: tuple[float, ...] | None = None) -> Side:
-    """The cells of some settings, at some learning rates if given, and what is missing of them."""
-    if lrs is not None:
-        table = table[table["lr"].isin(lrs)]
-    name = " or ".join(settings)
-    return ticket_cells.side(name, settings, table, set(table["lr"]) if lrs is None else lrs)
-
-
 def relate(
-    ours: Side,
-    relation: str,
-    theirs: Side,
-    margin: float,
-    about: dict[str, Any],
-    label: str = "",
-    level: float = LEVEL,
+    ours: Side, relation: str, theirs: Side, margin: float, about: dict[str, Any], label: str = ""
 ) -> Part:
     """Is (best of `ours` − best of `theirs`) > ≥ < ≤ margin, or within ± margin (≈)? Points."""
     label = label or f"{ours.name} − {theirs.name}"
@@ -63,23 +46,32 @@ def relate(
         return Part(label, needed, NOT_RUN, sentence, about)
     if not (ours.cells and theirs.cells):
         return _diverged(ours, relation, theirs, label, needed, about)
-    found = _compared(ours, relation, theirs, margin, level)
-    holds = found.holds
-    torn = ticket_cells.overturning(ours, theirs, lambda d: _holds(d, relation, margin))
-    part = Part(
+    lowest = -margin if relation == LIKE else margin
+    found = best_against_best(ours.cells, theirs.cells, lowest, relation in (ABOVE, NOT_ABOVE))
+    holds, confidence = _holds(found.difference, relation, margin), found.confidence
+    if relation == LIKE:  # two one-sided questions; both must be answered yes, so neither needs a correction
+        both = (found, best_against_best(theirs.cells, ours.cells, lowest, False))
+        confidence = least([c.confidence for c in both if c.holds == holds])
+    open_ = _open(ours, relation, theirs, holds) + _overturning(ours, relation, theirs, margin)
+    value = round(found.difference, DECIMALS)
+    a, b = found.best, found.against
+    doubt = "one seed, no spread" if confidence is None else f"confidence {confidence:.3f}"
+    unfinished = f", {len(open_)} missing or diverged cells could overturn it" if open_ else ""
+    return Part(
         label=label,
         needed=needed,
         by_means=YES if holds else NO,
-        sentence="",
+        sentence=f"{where(about)}{a.setting} at {a.lr:g} ({a.mean:.2f}) minus {b.setting} at {b.lr:g} "
+        f"({b.mean:.2f}): {signed(value)}, needed {needed}: {'holds' if holds else 'fails'} by the means "
+        f"({doubt}{unfinished}).",
         about=about,
-        value=round(found.difference, uncertainty.DECIMALS),
+        value=value,
         low=found.low,
         high=found.high,
-        seeds=min(found.best.seeds, found.against.seeds),
-        confidence=found.confidence,
-        open=_open(ours, relation, theirs, holds) + torn,
+        seeds=min(a.seeds, b.seeds),
+        confidence=confidence,
+        open=open_,
     )
-    return _said(part, found)
 
 
 def relate_chosen(options: Side, theirs: Side, about: dict[str, Any], label: str = "") -> Part:
@@ -93,7 +85,7 @@ def relate_chosen(options: Side, theirs: Side, about: dict[str, Any], label: str
     part = relate(options, ABOVE, theirs, 0.0, about, label)
     if not (options.cells and theirs.cells):
         return part
-    value = round(chosen(options, theirs), uncertainty.DECIMALS)
+    value = round(chosen(options, theirs), DECIMALS)
     by_means = YES if value > 0 else NO
     confidence = part.confidence
     if by_means != part.by_means and confidence is not None:
@@ -102,16 +94,11 @@ def relate_chosen(options: Side, theirs: Side, about: dict[str, Any], label: str
         f"{part.sentence} The option that the other seeds choose, seed by seed: {signed(value)}, so "
         f"{'it holds' if value > 0 else 'it fails'} by the means."
     )
-    more: dict[str, Any] = {
-        "value": value,
-        "by_means": by_means,
-        "confidence": confidence,
-        "sentence": sentence,
-    }
+    open_ = part.open
     if by_means != part.by_means:
-        torn = tuple((cell.setting, cell.lr) for of in (options, theirs) for cell in of.torn)
-        more["open"] = _open(options, ABOVE, theirs, by_means == YES) + torn
-    return replace(part, **more)
+        torn = tuple(cell.place for of in (options, theirs) for cell in of.torn)
+        open_ = _open(options, ABOVE, theirs, by_means == YES) + torn
+    return replace(part, value=value, by_means=by_means, confidence=confidence, sentence=sentence, open=open_)
 
 
 def chosen(options: Side, theirs: Side) -> float:
@@ -119,30 +106,13 @@ def chosen(options: Side, theirs: Side) -> float:
     other = max(theirs.cells, key=lambda c: c.mean)
     cells = (*options.cells, other)
     seeds = sorted(set.intersection(*(set(c.numbers) for c in cells)))
-    values = np.array([[dict(zip(c.numbers, c.accuracies, strict=True))[n] for n in seeds] for c in cells])
+    values = np.array([[c.by_seed[n] for n in seeds] for c in cells])
     if len(seeds) < 2:
         return float(np.mean([c.mean for c in options.cells]) - other.mean)
     mine, others = values[:-1], values[-1]  # (options, seeds), (seeds,)
     without = (mine.sum(1, keepdims=True) - mine) / (len(seeds) - 1)
     best = without.argmax(0)
     return float((mine[best, np.arange(len(seeds))] - others).mean())
-
-
-def _compared(ours: Side, relation: str, theirs: Side, margin: float, level: float) -> Comparison:
-    if relation != LIKE:
-        strict = relation in (ABOVE, NOT_ABOVE)
-        found = best_against_best(ours.cells, theirs.cells, margin, strict, level)
-        return found if relation in RISING else _negated(found)
-    # Two one-sided questions; both must be answered yes, so neither needs a correction.
-    not_below = best_against_best(ours.cells, theirs.cells, -margin, False, level)
-    not_above = best_against_best(theirs.cells, ours.cells, -margin, False, level)
-    deciding = [c for c in (not_below, not_above) if not c.holds] or [not_below, not_above]
-    confidences = [c.confidence for c in deciding]
-    return _with(
-        not_below,
-        holds=not_below.holds and not_above.holds,
-        confidence=least(confidences),
-    )
 
 
 def _holds(difference: float, relation: str, margin: float) -> bool:
@@ -152,12 +122,12 @@ def _holds(difference: float, relation: str, margin: float) -> bool:
     return beyond(difference, margin, relation in (ABOVE, NOT_ABOVE)) == (relation in RISING)
 
 
-def _with(found: Comparison, holds: bool, confidence: float | None) -> Comparison:
-    return replace(found, holds=holds, confidence=confidence, more_seeds=None)
-
-
-def _negated(found: Comparison) -> Comparison:
-    return _with(found, not found.holds, found.confidence)
+def _overturning(ours: Side, relation: str, theirs: Side, margin: float) -> tuple[tuple[str, float], ...]:
+    """Where some seeds diverged and the mean of the others would change the answer; both sides have cells."""
+    a, b = (max(c.mean for c in side.cells) for side in (ours, theirs))
+    torn = [(c, max(a, c.mean) - b) for c in ours.torn] + [(c, a - max(b, c.mean)) for c in theirs.torn]
+    now = _holds(a - b, relation, margin)
+    return tuple(c.place for c, difference in torn if _holds(difference, relation, margin) != now)
 
 
 def _open(ours: Side, relation: str, theirs: Side, holds: bool) -> tuple[tuple[str, float], ...]:
@@ -173,7 +143,6 @@ def _diverged(
     if not (ours.cells or theirs.cells):
         return Part(label, needed, UNDECIDED, f"{label}: both diverged at every learning rate.", about)
     gone = theirs if ours.cells else ours
-    torn = tuple((cell.setting, cell.lr) for cell in gone.torn)
     # A setting that never converges is as far below as can be.
     holds = relation in (RISING if ours.cells else (BELOW, NOT_ABOVE))
     return Part(
@@ -184,21 +153,8 @@ def _diverged(
         about,
         value=math.inf if ours.cells else -math.inf,
         confidence=None if 1 in (ours.seeds, theirs.seeds) else 1.0,
-        open=gone.missing + torn,
+        open=gone.missing + tuple(cell.place for cell in gone.torn),
     )
-
-
-def _said(part: Part, found: Comparison) -> Part:
-    a, b = found.best, found.against
-    doubt = "one seed, no spread" if part.confidence is None else f"confidence {part.confidence:.3f}"
-    unfinished = f", {len(part.open)} missing or diverged cells could overturn it" if part.open else ""
-    assert part.value is not None, "both sides have a best cell"
-    sentence = (
-        f"{where(part.about)}{a.setting} at {a.lr:g} ({a.mean:.2f}) minus {b.setting} at {b.lr:g} "
-        f"({b.mean:.2f}): {signed(part.value)}, needed {part.needed}: "
-        f"{'holds' if part.by_means == YES else 'fails'} by the means ({doubt}{unfinished})."
-    )
-    return replace(part, sentence=sentence)
 
 
 def where(about: dict[str, Any]) -> str:
@@ -207,13 +163,3 @@ def where(about: dict[str, Any]) -> str:
     words += [f"{about['epochs']} epochs"] if about.get("epochs") else []
     words += [f"s = {about['sparsity']:.3f}"] if about.get("sparsity") is not None else []
     return f"{', '.join(words)}: " if words else ""
-
-
-def gap(data: str) -> float:
-    """The paper's clear gap, points."""
-    return thresholds(data).gap
-
-
-def similar(data: str) -> float:
-    """The paper's similarity for a data set, points."""
-    return thresholds(data).similar

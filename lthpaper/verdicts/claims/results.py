@@ -1,19 +1,18 @@
 """What claims are judged on: a scale's results, as far as the store holds them."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from lthpaper.paper import thresholds
+from lthpaper.paper import Thresholds, thresholds
 from lthpaper.runs import experiments, settings
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.verdicts import cells
-from lthpaper.verdicts.claims.outcome import LEVEL
-from lthpaper.verdicts.claims.relations import rows
+from lthpaper.verdicts.claims.outcome import Part
+from lthpaper.verdicts.claims.relations import relate, rows
 from lthpaper.verdicts.tickets import Verdict, verdicts
 
 NOTHING = pd.DataFrame()
@@ -32,28 +31,54 @@ class Results:
     contours: pd.DataFrame = field(default_factory=lambda: NOTHING)
     barriers: pd.DataFrame = field(default_factory=lambda: NOTHING)
 
-    def of(self, sparsity: float | None = None, **where: Any) -> pd.DataFrame:
-        """Rows with these values, mask and subnetwork trained at one learning rate; each run once."""
-        return rows(self.checked, sparsity, **where)
-
     @cached_property
     def checked(self) -> pd.DataFrame:
-        """The rows of the table that verdicts use."""
+        """The rows that verdicts use: mask and subnetwork trained at one learning rate; each run once."""
         return cells.checked(self.table)
+
+    @property
+    def limits(self) -> Thresholds:
+        """Of the scale's one data set."""
+        return thresholds(self.scale.data)
 
     def network(self, epochs: int, sparsity: float | None = None) -> pd.DataFrame:
         """The rows of the scale's one network and data set, not rewound."""
-        return self.of(sparsity, network=self.scale.network, data=self.scale.data, epochs=epochs)
+        about = {"network": self.scale.network, "data": self.scale.data, "epochs": epochs}
+        return rows(self.checked, sparsity, **about)
 
     def experiment(self, network: str, data: str, sparsity: float | None = None) -> pd.DataFrame:
         """The rows of the sanity check of a network and data set, trained with the sufficient recipe."""
-        epochs = self.scale.recipe_for(data).epochs
-        return self.of(sparsity, network=network, data=data, epochs=epochs, setting=settings.SETTINGS)
+        about = {"network": network, "data": data, "epochs": self.scale.recipe_for(data).epochs}
+        return rows(self.checked, sparsity, setting=settings.SETTINGS, **about)
 
     def about(self, epochs: int, sparsity: float | None = None, **more: Any) -> dict[str, Any]:
         """What a part says about the scale's one network."""
         named = {"network": self.scale.network, "data": self.scale.data, "epochs": epochs}
         return named | ({} if sparsity is None else {"sparsity": sparsity}) | more
+
+    def compare(
+        self,
+        ours: str,
+        relation: str,
+        theirs: str,
+        margin: float,
+        sparsity: float,
+        lrs: tuple[float, ...] | None = None,
+        label: str = "",
+        epochs: int = 0,
+    ) -> Part:
+        """Two settings of the scale's one network, each at its best of some learning rates.
+
+        lrs: all that both were planned at, unless given. epochs: the sufficient recipe's, unless given.
+        """
+        epochs = epochs or self.scale.recipe.epochs
+        table = rows(self.network(epochs, sparsity), setting=(ours, theirs))
+        if lrs is None:
+            planned = [set(found["lr"]) for _, found in table.groupby("setting")]
+            lrs = tuple(sorted(set.intersection(*planned))) if planned else ()
+        about = self.about(epochs, sparsity, **({"lr": lrs[0]} if len(lrs) == 1 else {}))
+        left, right = (cells.side(table, setting, lrs=lrs) for setting in (ours, theirs))
+        return relate(left, relation, right, margin, about, label)
 
     def experiments(self) -> list[tuple[str, str]]:
         """(network, data) of the many-network figures that have any results."""
@@ -73,16 +98,10 @@ class Results:
         for network, data in self.experiments():
             table = self.experiment(network, data)
             if (table["setting"] != "pretraining").any():
-                found += list(verdicts(table, level=LEVEL)["verdict"])
+                found += list(verdicts(table)["verdict"])
         return [v for v in found if v.sparsity > thresholds(v.data).sparsity]
 
     def sparsities(self, network: str, data: str) -> tuple[float, ...]:
         """The scale's non-trivial ones for an experiment (§2.2 ①)."""
         shown = (settings.imp_sparsity(k) for k in self.scale.rounds_for(network, data))
         return tuple(s for s in shown if s > thresholds(data).sparsity)
-
-
-def union(trials: Iterable[Sequence[Trial]]) -> list[Trial]:
-    """Trials of several claims, each once."""
-    found = {(t.setting, t.sparsity, t.run.digest): t for some in trials for t in some}
-    return list(found.values())
