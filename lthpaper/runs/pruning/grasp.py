@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lthpaper import networks
 from lthpaper.data.augment import derived_seed
 from lthpaper.errors import require
 from lthpaper.runs.digest import coerce_floats
@@ -15,7 +16,7 @@ from lthpaper.runs.inits import check_init
 from lthpaper.runs.inits.fresh import check_seed
 from lthpaper.runs.masks import Mask, check_sparsity, down_to, prunable
 from lthpaper.runs.pruning import register
-from lthpaper.runs.pruning.seen import Seen, in_training
+from lthpaper.runs.pruning.seen import Seen
 from lthpaper.runs.pruning.snip import check_images
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ class Grasp:
         network = seen.network(weights).train()
         names = prunable(network, ("*",))
         thetas = [network.get_parameter(name) for name in names]
-        with sdpa_kernel(SDPBackend.MATH):  # torch's fused attention has no second derivative
-            logits = in_training(network, images, derived_seed("forward", self.seed, self.draw))
+        # torch's fused attention has no second derivative
+        with networks.seeded(derived_seed("forward", self.seed, self.draw)), sdpa_kernel(SDPBackend.MATH):
+            logits = network(images)
         loss = F.cross_entropy(logits / self.temperature, labels)
         gradients = torch.autograd.grad(loss, thetas, create_graph=True)
         squares = ((g * g.detach()).sum() for g in gradients)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lthpaper import networks
 from lthpaper.data.augment import derived_seed
 from lthpaper.errors import require
 from lthpaper.runs.digest import coerce_floats
@@ -14,7 +15,7 @@ from lthpaper.runs.inits import check_init
 from lthpaper.runs.inits.fresh import check_seed
 from lthpaper.runs.masks import Mask, check_sparsity, down_to
 from lthpaper.runs.pruning import register
-from lthpaper.runs.pruning.seen import Seen, in_training
+from lthpaper.runs.pruning.seen import Seen
 
 if TYPE_CHECKING:
     from lthpaper.runs.inits import Init
@@ -52,7 +53,8 @@ class Snip:
         images, labels = seen.batch(self.images, derived_seed("batch", self.seed, self.draw))
         network = seen.network(weights).train()
         thetas = [network.get_parameter(name) for name in mask]
-        logits = in_training(network, images, derived_seed("forward", self.seed, self.draw))
+        with networks.seeded(derived_seed("forward", self.seed, self.draw)):  # what it draws, dropout
+            logits = network(images)
         gradients = torch.autograd.grad(F.cross_entropy(logits, labels), thetas)
         scores = {n: (t.detach() * g).abs() for n, t, g in zip(mask, thetas, gradients, strict=True)}
         return down_to(self.sparsity, scores, mask)
