@@ -217,8 +217,6 @@ class _Execution:
                     break
                 for number, error in executor.done():
                     self._end(number, error)
-                for number, network_epochs in executor.reports():
-                    self._count(number, network_epochs)
         self._raise()
         return self.scheduler.done
 
@@ -246,12 +244,12 @@ class _Execution:
             require(not local, "A network that is a function of this process cannot be trained on a cluster.")
             from lthpaper.sweep.ray_driver import RayWorkers  # here, since ray is an optional extra
 
-            return RayWorkers(self.on, str(self.device))
+            return RayWorkers(self.on, str(self.device), self._count)
         if team := torchrun.executor(self._count, self.stopping):
             return team
         if self.workers == 1:
             return InThisProcess(self._count, self.stopping)
-        return Workers(self.workers)
+        return Workers(self.workers, self._count)
 
     def _limits(self, run: Run) -> tuple[int, int]:
         """(smallest, largest) pack of a run's shape."""
