@@ -65,9 +65,9 @@ class Optimizer:
                     decay.zero_()
 
     def begin(self, i: int, velocity: Weights | None, square: Weights | None) -> None:
-        """Give run i the moments that it goes on with; None: none yet."""
+        """Give run i the moments that it goes on with; None or {}: none yet."""
         for vector, moments in ((self.velocity, velocity), (self.square, square)):
-            if vector is not None and moments is not None:
+            if vector is not None and moments:
                 for name, view in self.layout.views(vector).items():
                     view[i] = moments[name]
 
