@@ -1,12 +1,11 @@
 """A plan: which runs are left to train, in which order. `simulate.py` predicts how long it takes."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 
-from lthpaper import networks
+from lthpaper import locations, networks
 from lthpaper.errors import require
 from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors
@@ -125,4 +124,4 @@ def worker_count(device: torch.device | str, workers: int | None = None) -> int:
         return workers
     if torch.device(device).type != "cpu":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return locations.cores()

@@ -36,7 +36,6 @@ class Bar:
         self._packs, self._filled = "", 1.0
         self.bar = tqdm(
             total=self.total,
-            unit=" network-epochs",
             disable=quiet or not self.watched,
             mininterval=SECONDS_BETWEEN_LOOKS,
             dynamic_ncols=True,
