@@ -8,7 +8,7 @@ import torch
 from lthpaper import locations, networks
 from lthpaper.errors import require
 from lthpaper.runs.masks import Packed
-from lthpaper.runs.run import Run, ancestors
+from lthpaper.runs.run import Run, ancestors, runs_in
 from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.store.store import Store
 from lthpaper.training.autotune import pack_limits
@@ -83,11 +83,10 @@ def _plan(asked: list[Run], store: Store, keep: Keep | None, anew: set[Run]) -> 
             if run not in anew and (mask := store.published_mask(run)) is not None:
                 masks[run] = mask
                 continue
-            wanted |= set(run.parents)
-            for parent in run.parents:  # published results have no weights
-                needed.setdefault(parent, set()).add(parent.recipe.epochs)
-            for rewind in run.rewinds:
-                needed.setdefault(rewind.to, set()).add(rewind.epoch)
+            parents = runs_in(run.init, run.mask)
+            wanted |= set(parents)
+            for parent, epochs in parents.items():  # published results have no weights
+                needed.setdefault(parent, set()).update(epochs, {parent.recipe.epochs})
     order = tuple(run for run in graph if run in todo)
     kept = {run: frozenset(needed[run]) - {run.recipe.epochs} for run in order if run in needed}
     return Plan(graph, order, {run: epochs for run, epochs in kept.items() if epochs}, masks)

@@ -94,13 +94,9 @@ class Program:
             values[number] = out = step.do(context, *args, **kwargs)
             for read in step.done_with:  # kept, they would hold a quarter more memory until backward
                 del values[read]
-        return self._vectors(k, out)
-
-    @staticmethod
-    def _vectors(k: int, logits: Any) -> Tensor:
-        if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[0] != k:
+        if not isinstance(out, Tensor) or out.ndim != 3 or out.shape[0] != k:
             raise NotStackable("its output is not one vector of logits an image")
-        return logits
+        return out
 
 
 class _Tracer(fx.Tracer):
