@@ -186,7 +186,6 @@ class _Execution:
         self.workers, self.bar, self.stopping, self.on = workers, bar, stopping, on
         self.counted: dict[int, int] = {}  # network-epochs of a pack that the bar shows
         self.curve_points, self.copies = curve_points, copies or {}
-        self.left_out = 0  # network-epochs that the bar shows as left out
         self.locks = Locks(store.folder)
         self.throughput = Throughput(self.device, workers, not on)
         self.executor = self._choose_executor()
@@ -320,7 +319,3 @@ class _Execution:
 
     def _show(self) -> None:
         self.bar.state(self.scheduler, self.executor.where())
-        left_out = self.scheduler.left_out
-        if left_out != self.left_out:
-            self.bar.leave_out(left_out - self.left_out)
-            self.left_out = left_out
