@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lthpaper import locations, networks
-from lthpaper.errors import require
+from lthpaper.errors import require, require_whole
 from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors, runs_in
 from lthpaper.runs.shape import check_trainable, shape_key
@@ -116,10 +116,7 @@ def process_count(todo: Plan, device: torch.device | str, workers: int | None = 
 def worker_count(device: torch.device | str, workers: int | None = None) -> int:
     """One process per core on a CPU, one on a GPU, unless told otherwise."""
     if workers is not None:
-        require(
-            type(workers) is int and workers >= 1,
-            f"The number of workers is {workers!r}; it must be a whole number from 1.",
-        )
+        require_whole("The number of workers", workers, 1)
         return workers
     if torch.device(device).type != "cpu":
         return 1

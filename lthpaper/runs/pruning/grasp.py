@@ -10,14 +10,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lthpaper import networks
 from lthpaper.data.augment import derived_seed
-from lthpaper.errors import require
+from lthpaper.errors import require, require_whole
 from lthpaper.runs.digest import coerce_floats
 from lthpaper.runs.inits import check_init
 from lthpaper.runs.inits.fresh import check_seed
 from lthpaper.runs.masks import Mask, check_sparsity, down_to, prunable
 from lthpaper.runs.pruning import register
 from lthpaper.runs.pruning.seen import Seen
-from lthpaper.runs.pruning.snip import check_images
 
 if TYPE_CHECKING:
     from lthpaper.runs.inits import Init
@@ -45,7 +44,7 @@ class Grasp:
         check_init("at", self.at)
         check_sparsity(self.sparsity)
         coerce_floats(self)
-        check_images(self.images)
+        require_whole("images", self.images, 2)
         check_seed("seed", self.seed)
         check_seed("draw", self.draw)
         hot = isinstance(self.temperature, float) and 0 < self.temperature < 1e6

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lthpaper import networks
 from lthpaper.data.augment import derived_seed
-from lthpaper.errors import require
+from lthpaper.errors import require_whole
 from lthpaper.runs.digest import coerce_floats
 from lthpaper.runs.inits import check_init
 from lthpaper.runs.inits.fresh import check_seed
@@ -19,11 +19,6 @@ from lthpaper.runs.pruning.seen import Seen
 
 if TYPE_CHECKING:
     from lthpaper.runs.inits import Init
-
-
-def check_images(value: object) -> None:
-    """Raises InputError unless it is a number of images."""
-    require(type(value) is int and value >= 2, f"images is {value!r}; it must be a whole number from 2.")
 
 
 @register("snip")
@@ -45,7 +40,7 @@ class Snip:
         check_init("at", self.at)
         check_sparsity(self.sparsity)
         coerce_floats(self)
-        check_images(self.images)
+        require_whole("images", self.images, 2)
         check_seed("seed", self.seed)
         check_seed("draw", self.draw)
 
