@@ -283,14 +283,18 @@ class _Execution:
         self.bar.advance(self.counted[number], trained=False)
         self.throughput.begin(number, pack, sum(self.scheduler.left(run) for run in pack))
         self._show()
-        keep = tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack)
-        root = None if self.root is None else str(self.root)
-        published = None if self.store.published is None else str(self.store.published)
-        runs, store = tuple(map(to_json, pack)), str(self.store.folder)
-        copy = self.copies.get(pack[0].task.data, "")
-        masks = tuple(self.plan.masks.get(run) for run in pack)
-        how = (root, str(self.device), self.stopping.left, self.curve_points, copy, masks)
-        return number, Job(runs, keep, store, published, *how)
+        return number, Job(
+            runs=tuple(map(to_json, pack)),
+            keep=tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack),
+            store=str(self.store.folder),
+            published=None if self.store.published is None else str(self.store.published),
+            data_root=None if self.root is None else str(self.root),
+            device=str(self.device),
+            left=self.stopping.left,
+            curve_points=self.curve_points,
+            fingerprint=self.copies.get(pack[0].task.data, ""),
+            masks=tuple(self.plan.masks.get(run) for run in pack),
+        )
 
     def _count(self, number: int, network_epochs: int) -> None:
         if number in self.counted:  # a report may arrive after the end of its pack
