@@ -114,9 +114,11 @@ class Workers(Executor):
         workers die as they start.
         """
         busy: dict[object, _Worker] = {w.connection: w for w in self._workers if w.number is not None}
+        connections = [worker.connection for worker in busy.values()]
         if not busy:
             time.sleep(MOMENT)
-        for worker in [busy[connection] for connection in wait_for_any([*busy], MOMENT)] if busy else ():
+        for connection in wait_for_any(connections, MOMENT) if busy else ():
+            worker = busy[connection]
             for what, value in worker.messages():
                 number = worker.number
                 if what == "epoch" and number is not None:
