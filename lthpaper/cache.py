@@ -1,12 +1,13 @@
 """Results of slow computations, kept in the user's cache folder. Deleting it only costs time."""
 
 import hashlib
+import json
 import os
 import struct
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,21 @@ def keep(file: Path, write: Callable[[Path], object]) -> None:
             draft.replace(file)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def document(file: Path) -> dict[str, Any]:
+    """The JSON object of a file; an empty one if it is missing or damaged, since it is only a cache."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def keep_document(file: Path, content: Mapping[str, Any]) -> None:
+    """Keep a JSON object in the place of an earlier one."""
+    text = json.dumps(content, indent=1)
+    keep(file, lambda draft: draft.write_text(text))
 
 
 def arrays(what: str, about: str, make: Callable[[], Arrays]) -> Arrays:

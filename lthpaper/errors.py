@@ -35,6 +35,13 @@ def require(condition: bool, sentence: str) -> None:
         raise InputError(sentence)
 
 
+def require_whole(what: str, value: object, least: int) -> None:
+    """Raise InputError unless the value is a whole number from `least`."""
+    require(
+        type(value) is int and value >= least, f"{what} is {value!r}; it must be a whole number from {least}."
+    )
+
+
 def suggestion(name: object, known: Iterable[str]) -> str:
     """ " Did you mean 'fig1'?" for 01_fig1; "" if nothing known is near."""
     near = difflib.get_close_matches(str(name), list(known), n=1)

@@ -78,6 +78,11 @@ def _plain(value: object) -> str:
     return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def device(option: str | None = None) -> str:
     """The device of this name, or the best one here. Raises InputError if there is no such device."""
     import torch  # here, since the import takes a second that the other functions do not need

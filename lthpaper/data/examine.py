@@ -1,6 +1,6 @@
 """Find images that cannot be used before hours of training: a quick look at every file, or a full decode."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -44,7 +44,7 @@ def _quick(items: Encoded) -> list[str]:
         return []
     shares = _shares(items, 1024)
     with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(partial(_wrong_at_the_ends, items), shares)
+        found = pool.map(partial(_wrong, _look_at_the_ends, items), shares)
         bar = tqdm(found, total=len(shares), desc="checking the images", disable=None, leave=False)
         return [sentence for share in bar for sentence in share]
 
@@ -53,35 +53,33 @@ def _shares(items: Encoded, size: int) -> list[range]:
     return [range(i, min(i + size, len(items))) for i in range(0, len(items), size)]
 
 
-def _wrong_at_the_ends(items: Encoded, share: range) -> list[str]:
+def _wrong(look_at: Callable[[Encoded, int], None], items: Encoded, share: range) -> list[str]:
+    """A sentence for each image of a share that `look_at` refuses."""
     found = []
     for i in share:
         try:
-            ends = items.ends(i)
-            if ends is None or not ends[1].startswith(JPEG_START) or JPEG_END not in ends[2]:
-                photograph(*items[i], resize=1)
+            look_at(items, i)
         except InputError as error:
             found.append(str(error))
     return found
+
+
+def _look_at_the_ends(items: Encoded, i: int) -> None:
+    ends = items.ends(i)
+    if ends is None or not ends[1].startswith(JPEG_START) or JPEG_END not in ends[2]:
+        photograph(*items[i], resize=1)
+
+
+def _look_inside(card: Card, items: Encoded, i: int) -> None:
+    if card.streams:
+        photograph(*items[i], card.resize, card.channels)
+    else:
+        pixels(*items[i], card.size, card.channels)
 
 
 def _together(bad: list[str]) -> str:
     more = f" And {len(bad) - NAMED:,} more images." if len(bad) > NAMED else ""
     return " ".join(bad[:NAMED]) + more
-
-
-def _wrong_inside(items: Encoded, card: Card, share: range) -> list[str]:
-    found = []
-    for i in share:
-        try:
-            name, encoded = items[i]
-            if card.streams:
-                photograph(name, encoded, card.resize, card.channels)
-            else:
-                pixels(name, encoded, card.size, card.channels)
-        except InputError as error:
-            found.append(str(error))
-    return found
 
 
 def every_image(name: str, root: str | Path | None = None, processes: int = 1) -> Iterator[str]:
@@ -98,5 +96,5 @@ def every_image(name: str, root: str | Path | None = None, processes: int = 1) -
         return  # all of it was decoded already
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         for part in (found.train, found.test):
-            for bad in pool.map(partial(_wrong_inside, part, card), _shares(part, SHARE)):
+            for bad in pool.map(partial(_wrong, partial(_look_inside, card), part), _shares(part, SHARE)):
                 yield from bad

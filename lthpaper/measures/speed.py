@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lthpaper.errors import require
+from lthpaper.errors import require_whole
 from lthpaper.measures.cost import image_shape, is_2_of_4, smaller_network
 from lthpaper.provenance import device_name
 from lthpaper.store.ticket import Ticket
@@ -56,10 +56,8 @@ def speeds(
 ) -> pd.DataFrame:
     """One row per form (COLUMNS): median milliseconds of a forward pass over `images` images, its ratio to
     the dense network's with quartiles, n: rounds. On the CPU, with as many threads as torch has here."""
-    require(type(images) is int and images >= 1, f"images is {images!r}; it must be a whole number from 1.")
-    require(
-        type(repeats) is int and repeats >= 1, f"repeats is {repeats!r}; it must be a whole number from 1."
-    )
+    require_whole("images", images, 1)
+    require_whole("repeats", repeats, 1)
     x = torch.rand(images, *image_shape(ticket), generator=torch.Generator().manual_seed(0))
     networks = {name: network.eval() for name, network in forms(ticket).items()}
     taken = {name: np.zeros(repeats) for name in networks}

@@ -32,6 +32,7 @@ from lthpaper.torchvision_compat import make_importable
 THIRD_PARTY = ("torch", "torchvision")  # their releases are in a result's provenance
 # part of such a network's architecture: once they were not pruned, and the same run would have another mask
 ATTENTION = "the input projections of an attention are prunable"
+CPU = torch.device("cpu")
 _local: dict[str, Callable[..., nn.Module]] = {}
 
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
@@ -212,7 +213,7 @@ def build_seeded(
     are float32 whatever torch's default is: draws of another dtype are other numbers.
     """
     usual = torch.get_default_dtype()
-    with seeded(seed), torch.device("cpu"):
+    with seeded(seed), CPU:
         torch.set_default_dtype(torch.float32)
         try:
             return build(name, num_classes, width, in_channels, size)
@@ -221,12 +222,17 @@ def build_seeded(
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """The CPU's global generators, of torch, Python and NumPy, start from `seed` within, and are as before
-    after it."""
+def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """The global generators of torch, Python and NumPy, and the device's own, start from `seed` within, and
+    are as before after it: what a network draws must not depend on what was drawn before."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # what others draw by
-    with torch.random.fork_rng(devices=[]):
+    gpus = []
+    if device.type == "cuda":
+        gpus = [torch.cuda.current_device() if device.index is None else device.index]
+    with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            torch.cuda.default_generators[gpu].manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         try:

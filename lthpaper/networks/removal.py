@@ -29,7 +29,7 @@ def without_idle_units(network: nn.Module, shape: tuple[int, ...]) -> tuple[nn.M
     while True:
         groups = units.of(smaller, shape)
         idle = [
-            _unread(smaller, group) | silent
+            _unweighted(smaller, group, reads=True) | silent
             for group, silent in zip(groups, _silent(smaller, groups, shape), strict=True)
         ]
         for gone in idle:
@@ -60,30 +60,19 @@ def _count_anew(module: nn.Module) -> None:
     if isinstance(module, CONVOLUTIONS):
         if module.groups > 1:  # depthwise
             module.groups = module.weight.shape[0] * module.groups // module.out_channels
-        module.out_channels, module.in_channels = (
-            module.weight.shape[0],
-            module.weight.shape[1] * module.groups,
-        )
+        module.out_channels, module.in_channels = len(module.weight), module.weight.shape[1] * module.groups
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
         module.num_features = len(module.running_mean)
 
 
-def _unread(network: nn.Module, group: Group) -> Tensor:
-    """Units that every layer which reads them weighs with zero; (size,) bool."""
-    return _all_zero(network, group, reads=True)
-
-
-def _unmade(network: nn.Module, group: Group) -> Tensor:
-    """Units whose weights in every layer that makes them are zero; (size,) bool."""
-    return _all_zero(network, group, reads=False)
-
-
-def _all_zero(network: nn.Module, group: Group, reads: bool) -> Tensor:
-    found = torch.ones(group.size, dtype=torch.bool)
+def _unweighted(network: nn.Module, group: Group, reads: bool) -> Tensor:
+    """Units whose weights are zero in every layer that reads them, or else in every layer that makes them;
+    (size,) bool."""
+    found, parameters = torch.ones(group.size, dtype=torch.bool), dict(network.named_parameters())
     for at in group.axes:
-        weight = dict(network.named_parameters()).get(at.name)
+        weight = parameters.get(at.name)
         if weight is not None and weight.ndim > 1 and at.reads == reads:
             found &= ~weight.detach().cpu().movedim(at.axis, 0).reshape(group.size, -1).any(1)
     return found
@@ -96,9 +85,7 @@ def _silent(network: nn.Module, groups: Sequence[Group], shape: tuple[int, ...])
     What nothing makes does not depend on the images, so one look at what arrives is enough.
     """
     like = next(network.parameters())
-    images = torch.rand(2, *shape, dtype=like.dtype, generator=torch.Generator().manual_seed(0)).to(
-        like.device
-    )
+    images = torch.rand(2, *shape, dtype=like.dtype, generator=torch.Generator().manual_seed(0))
     arriving: dict[str, list[Tensor]] = {}  # module -> for each of its calls, which inputs are zero, (C,)
 
     def see(name: str):
@@ -112,7 +99,7 @@ def _silent(network: nn.Module, groups: Sequence[Group], shape: tuple[int, ...])
         m.register_forward_pre_hook(see(n)) for n, m in network.named_modules() if isinstance(m, READERS)
     ]
     try:
-        network(images)
+        network(images.to(like.device))
     except Exception as error:
         raise InputError(f"The network without its idle channels cannot run ({error}).") from error
     finally:
@@ -120,13 +107,11 @@ def _silent(network: nn.Module, groups: Sequence[Group], shape: tuple[int, ...])
             handle.remove()
     found = []
     for group in groups:
-        quiet = _unmade(network, group)
+        quiet = _unweighted(network, group, reads=False)
         for at in group.axes:
             if at.reads:
-                calls = arriving.get(
-                    at.name.rpartition(".")[0], [torch.zeros(group.size * at.block, dtype=torch.bool)]
-                )
-                for zero in calls:
+                never = [torch.zeros(group.size * at.block, dtype=torch.bool)]
+                for zero in arriving.get(at.name.rpartition(".")[0], never):
                     quiet &= zero.view(group.size, -1).all(1)
         found.append(quiet)
     return found

@@ -49,9 +49,9 @@ def magnitude(dense: Run, sparsity: float) -> Run:
     return dense.with_(mask=Magnitude(dense.init, sparsity))
 
 
-def early(dense: Run, sparsity: float, epoch: int | None = None) -> Run:
-    """The dense run's θ0 under the mask of its largest weights after `epoch` epochs (None: a tenth)."""
-    epoch = max(1, round(EARLY * dense.recipe.epochs)) if epoch is None else epoch
+def early(dense: Run, sparsity: float) -> Run:
+    """The dense run's θ0 under the mask of its largest weights after a tenth of the epochs."""
+    epoch = max(1, round(EARLY * dense.recipe.epochs))
     return dense.with_(mask=Magnitude(Rewind(to=dense, epoch=epoch), sparsity))
 
 

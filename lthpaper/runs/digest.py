@@ -1,9 +1,10 @@
 """Specifications as plain values: a canonical description and the hash of it.
 
-A specification is a frozen dataclass of numbers, strings, tuples and other specifications. Its
-description writes every field with the value that was used, so that a default changed later cannot
-rename an old run. A field that is added later is declared with `added(default, absent)`: `absent` is
-what every run before it did, and a field with that value is left out, so old digests stay.
+A specification is a frozen dataclass of numbers, strings and tuples; inits and pruning rules also hold runs,
+and other inits or rules (run.py). Its description writes every field with the value that was used, so that a
+default changed later cannot rename an old run. A field that is added later is declared with
+`added(default, absent)`: `absent` is what every run before it did, and a field with that value is left out,
+so old digests stay.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import field
 from typing import Any
 
@@ -23,23 +25,23 @@ def added(default: Any, absent: Any) -> Any:
     return field(default=default, metadata={"absent": absent})
 
 
-def describe(spec: Any) -> dict[str, Any]:
-    """Fields of a specification as JSON values, nested specifications described likewise."""
-    described = {}
-    for f in dataclasses.fields(spec):
-        value = getattr(spec, f.name)
-        if "absent" in f.metadata and value == f.metadata["absent"]:
-            continue
-        described[f.name] = describe(value) if dataclasses.is_dataclass(value) else _plain(value)
-    return described
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A number, text or tuple of them as a JSON value. Raises TypeError for anything else."""
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{value!r} cannot be part of a specification")
+
+
+def describe(spec: Any, described: Callable[[Any], Any] = plain) -> dict[str, Any]:
+    """Fields of a specification as JSON values. described: how one value becomes such a value."""
+    fields = ((f, getattr(spec, f.name)) for f in dataclasses.fields(spec))
+    return {
+        f.name: described(value)
+        for f, value in fields
+        if "absent" not in f.metadata or value != f.metadata["absent"]
+    }
 
 
 def rebuild(cls: type, described: dict[str, Any], **more: Any) -> Any:

@@ -177,8 +177,8 @@ def apportioned(total: int, shares: Mapping[str, float], most: Mapping[str, int]
         if not over:
             break
         full |= over
-    exact = {n: float(most[n]) if n in full else min(factor * shares[n], 1) * most[n] for n in most}
-    counts = {n: min(math.floor(exact[n]), most[n]) for n in most}
+    exact = {n: float(most[n]) if n in full else factor * shares[n] * most[n] for n in most}
+    counts = {n: math.floor(exact[n]) for n in most}
     for n in sorted(most, key=lambda n: (counts[n] - exact[n], n)):
         if sum(counts.values()) < total and counts[n] < most[n]:
             counts[n] += 1

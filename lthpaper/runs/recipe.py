@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from lthpaper.errors import require
+from lthpaper.errors import require, require_whole
 from lthpaper.runs.digest import added, coerce_floats
 
 CURVE_POINTS = 20  # tests of a network on the way, unless told otherwise; never in a digest
@@ -61,10 +61,7 @@ class Recipe:
     def __post_init__(self):
         coerce_floats(self)
         for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            require(
-                type(value) is int and value >= 1, f"{name} is {value!r}; it must be a whole number from 1."
-            )
+            require_whole(name, getattr(self, name), 1)
         for name, least, limit, allowed in NUMBERS:
             value = getattr(self, name)
             above = isinstance(value, float) and (value > 0 if least is None else value >= least)

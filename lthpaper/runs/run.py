@@ -20,7 +20,7 @@ from typing import Any
 
 from lthpaper.errors import InputError, require
 from lthpaper.runs import pruning
-from lthpaper.runs.digest import describe, rebuild
+from lthpaper.runs.digest import describe, plain, rebuild
 from lthpaper.runs.digest import digest as digest_of
 from lthpaper.runs.inits import INITS, Init
 from lthpaper.runs.inits.fresh import Fresh, check_seed
@@ -117,8 +117,7 @@ class Run:
     @property
     def parents(self) -> tuple["Run", ...]:
         """The runs whose results this one starts from, each once."""
-        found = [value for part in (self.init, self.mask) for value in runs_in(part)]
-        return tuple(dict.fromkeys(found))
+        return tuple(runs_in(self.init, self.mask))
 
     @property
     def first_epoch(self) -> int:
@@ -126,21 +125,9 @@ class Run:
         return self.init.first_epoch
 
     @property
-    def rewinds(self) -> tuple[Rewind, ...]:
-        """The weights of runs on their way that this one's start or mask needs."""
-        parts = (*_parts_of(self.init), *_parts_of(self.mask))
-        return tuple(part for part in parts if isinstance(part, Rewind))
-
-    @property
     def mask_sources(self) -> dict["Run", set[int]]:
         """The runs whose weights the mask is made from -> epochs after which these are taken (T: θT)."""
-        found: dict[Run, set[int]] = {}
-        for part in _parts_of(self.mask):
-            for value in (getattr(part, f.name) for f in dataclasses.fields(part)):
-                if isinstance(value, Run):
-                    epoch = part.epoch if isinstance(part, Rewind) else value.recipe.epochs
-                    found.setdefault(value, set()).add(epoch)
-        return found
+        return runs_in(self.mask)
 
     @property
     def cost(self) -> int:
@@ -300,28 +287,31 @@ def _parts_of(part: Any) -> Iterator[Any]:
                 yield from _parts_of(getattr(part, f.name))
 
 
-def runs_in(part: Any) -> Iterator[Run]:
-    """The runs that an init or a rule names, itself or by those within it."""
-    for some in _parts_of(part):
-        values = (getattr(some, f.name) for f in dataclasses.fields(some))
-        yield from (value for value in values if isinstance(value, Run))
+def runs_in(*parts: Any) -> dict[Run, set[int]]:
+    """The runs that inits and rules name, themselves or by those within them, each once -> epochs after which
+    their weights are read (T: θT)."""
+    found: dict[Run, set[int]] = {}
+    for part in (inner for outer in parts for inner in _parts_of(outer)):
+        for value in (getattr(part, f.name) for f in dataclasses.fields(part)):
+            if isinstance(value, Run):
+                epoch = part.epoch if isinstance(part, Rewind) else value.recipe.epochs
+                found.setdefault(value, set()).add(epoch)
+    return found
 
 
 def _describe_part(part: Any, kinds: typing.Mapping[str, type]) -> dict[str, Any]:
     kind = next((name for name, cls in kinds.items() if type(part) is cls), None)
     if kind is None:
         raise TypeError(f"{part!r} is none of {', '.join(kinds)}")
-    described: dict[str, Any] = {"kind": kind}
-    for f in dataclasses.fields(part):
-        value = getattr(part, f.name)
-        if "absent" in f.metadata and value == f.metadata["absent"]:
-            continue
-        if isinstance(value, Run):
-            value = {"run": value.digest}
-        elif f.type in PARTS:
-            value = _describe_part(value, PARTS[f.type])
-        described[f.name] = value
-    return described
+    return {"kind": kind, **describe(part, _described)}
+
+
+def _described(value: Any) -> Any:
+    """A field of an init or a rule as a JSON value."""
+    if isinstance(value, Run):
+        return {"run": value.digest}
+    within = next((kinds for kinds in PARTS.values() if type(value) in kinds.values()), None)
+    return plain(value) if within is None else _describe_part(value, within)
 
 
 def _rebuild_part(

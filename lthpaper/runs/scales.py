@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lthpaper import paper
-from lthpaper.errors import InputError, require, suggestion
+from lthpaper.errors import InputError, require, require_whole, suggestion
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
 from lthpaper.runs.settings import check_once, check_rounds
 from lthpaper.runs.task import Task
@@ -73,10 +73,7 @@ class Scale:
     def __post_init__(self):
         for field, least in WHOLE.items():
             value = getattr(self, field)
-            require(
-                type(value) is int and value >= least,
-                f"{field} is {value!r}; it must be a whole number from {least}.",
-            )
+            require_whole(field, value, least)
             most = MOST.get(field, value)
             require(value <= most, f"{field} is {value}; it must be at most {most}.")
         require(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lthpaper import networks
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, require, require_whole
 from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.runs.pruning.imp import Imp
 from lthpaper.runs.pruning.omp import Omp
@@ -27,10 +27,7 @@ def lt_imp(dense: Run, rounds: int, rate: float = PRUNED_PER_ROUND) -> Run:
 
     rounds=0 is the dense run itself.
     """
-    require(
-        type(rounds) is int and rounds >= 0,
-        f"The number of IMP rounds is {rounds!r}; it must be a whole number from 0.",
-    )
+    require_whole("The number of IMP rounds", rounds, 0)
     run = dense
     for _ in range(rounds):
         run = dense.with_(mask=Imp(after=run, rate=rate))

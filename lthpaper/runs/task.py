@@ -7,7 +7,7 @@ from typing import Any
 
 from lthpaper import networks
 from lthpaper.data import card
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, require, require_whole
 from lthpaper.runs.digest import added, coerce_floats
 from lthpaper.runs.masks import prunable
 
@@ -55,15 +55,9 @@ class Task:
             f"prunable is {self.prunable!r}; it must be a list of patterns such as ['blocks.*.weight'].",
         )
         object.__setattr__(self, "prunable", tuple(self.prunable))
-        count = self.train_images
-        require(
-            type(count) is int and count >= 0, f"train_images is {count!r}; it must be a whole number from 0."
-        )
-        held = self.validation_images
-        require(
-            type(held) is int and held >= 0,
-            f"validation_images is {held!r}; it must be a whole number from 0.",
-        )
+        count, held = self.train_images, self.validation_images
+        require_whole("train_images", count, 0)
+        require_whole("validation_images", held, 0)
         if look_up or ":" not in self.data:
             images = card(self.data).train
             require(count <= images, f"train_images is {count}; {self.data} has {images} (0 means all).")

@@ -186,7 +186,6 @@ class _Execution:
         self.workers, self.bar, self.stopping, self.on = workers, bar, stopping, on
         self.counted: dict[int, int] = {}  # network-epochs of a pack that the bar shows
         self.curve_points, self.copies = curve_points, copies or {}
-        self.left_out = 0  # network-epochs that the bar shows as left out
         self.locks = Locks(store.folder)
         self.throughput = Throughput(self.device, workers, not on)
         self.executor = self._choose_executor()
@@ -217,8 +216,6 @@ class _Execution:
                     break
                 for number, error in executor.done():
                     self._end(number, error)
-                for number, network_epochs in executor.reports():
-                    self._count(number, network_epochs)
         self._raise()
         return self.scheduler.done
 
@@ -249,12 +246,12 @@ class _Execution:
             )
             from lthpaper.sweep.ray_driver import RayWorkers  # here, since ray is an optional extra
 
-            return RayWorkers(self.on, str(self.device))
+            return RayWorkers(self.on, str(self.device), self._count)
         if team := torchrun.executor(self._count, self.stopping):
             return team
         if self.workers == 1:
             return InThisProcess(self._count, self.stopping)
-        return Workers(self.workers)
+        return Workers(self.workers, self._count)
 
     def _limits(self, run: Run) -> tuple[int, int]:
         """(smallest, largest) pack of a run's shape."""
@@ -289,14 +286,18 @@ class _Execution:
         self.bar.advance(self.counted[number], trained=False)
         self.throughput.begin(number, pack, sum(self.scheduler.left(run) for run in pack))
         self._show()
-        keep = tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack)
-        root = None if self.root is None else str(self.root)
-        published = None if self.store.published is None else str(self.store.published)
-        runs, store = tuple(map(to_json, pack)), str(self.store.folder)
-        copy = self.copies.get(pack[0].task.data, "")
-        masks = tuple(self.plan.masks.get(run) for run in pack)
-        how = (root, str(self.device), self.stopping.left, self.curve_points, copy, masks)
-        return number, Job(runs, keep, store, published, *how)
+        return number, Job(
+            runs=tuple(map(to_json, pack)),
+            keep=tuple(tuple(sorted(self.plan.keep.get(run, ()))) for run in pack),
+            store=str(self.store.folder),
+            published=None if self.store.published is None else str(self.store.published),
+            data_root=None if self.root is None else str(self.root),
+            device=str(self.device),
+            left=self.stopping.left,
+            curve_points=self.curve_points,
+            fingerprint=self.copies.get(pack[0].task.data, ""),
+            masks=tuple(self.plan.masks.get(run) for run in pack),
+        )
 
     def _count(self, number: int, network_epochs: int) -> None:
         if number in self.counted:  # a report may arrive after the end of its pack
@@ -325,7 +326,3 @@ class _Execution:
 
     def _show(self) -> None:
         self.bar.state(self.scheduler, self.executor.where())
-        left_out = self.scheduler.left_out
-        if left_out != self.left_out:
-            self.bar.leave_out(left_out - self.left_out)
-            self.left_out = left_out

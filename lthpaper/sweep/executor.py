@@ -1,6 +1,7 @@
 """The interface of executors, which run jobs in this machine's processes or on a cluster."""
 
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -34,6 +35,9 @@ class Job:
     masks: "tuple[Packed | None, ...]" = ()  # of the runs, where they are published
 
 
+Tell = Callable[[int, int], None]  # of a job's number and network-epochs
+
+
 class Do(Protocol):
     """A function that does a job. Raises errors.Stopped if `stop()` told it to end."""
 
@@ -42,39 +46,52 @@ class Do(Protocol):
     ) -> None: ...
 
 
-class Executor(Protocol):
-    """A context manager that does jobs, in this process or in others."""
+class Executor(ABC):
+    """A context manager that does jobs, in this process or in others.
+
+    tell: called by `done` with (a job's number, network-epochs) as they are trained. dashboard: address of a
+    page that shows the running jobs; "" without one.
+    """
+
+    dashboard = ""
+
+    def __init__(self, tell: Tell = lambda number, network_epochs: None):
+        self._tell = tell
 
     @property
     def count(self) -> int:
         """How many jobs run at once."""
+        return 1
 
-    @property
-    def dashboard(self) -> str:
-        """Address of a page that shows the running jobs; "" without one."""
+    def __enter__(self) -> Self:
+        return self
 
-    def __enter__(self) -> Self: ...
-
+    @abstractmethod
     def __exit__(self, *error: object) -> None:
         """Release workers and file handles; when it returns, every process of the executor has ended."""
 
+    @abstractmethod
     def submit(self, number: int, job: Any, do: Do) -> None:
-        """Have `do(job, on_epoch, stop)` called; `number` identifies the job in `reports` and `done`."""
+        """Have `do(job, on_epoch, stop)` called; `number` identifies the job to `tell` and in `done`.
 
-    def reports(self) -> Iterator[tuple[int, int]]:
-        """(number, network-epochs) of the progress that `done` has received since the last call."""
+        At most `count` jobs at once.
+        """
 
+    @abstractmethod
     def done(self) -> Iterator[tuple[int, Exception | None]]:
         """(number, its error) of jobs that ended; waits for one for a MOMENT."""
 
+    @abstractmethod
     def stop(self) -> None:
         """Ask every job to end cleanly; each that does so ends with errors.Stopped."""
 
     def where(self) -> Mapping[int, str]:
         """Number -> host of the jobs that run on other machines."""
+        return {}
 
     def limits(self, run: "Run") -> tuple[int, int] | None:
         """(smallest, largest) pack of a run's shape; None: that of this machine's device."""
+        return None
 
 
 class WorkFailed(RuntimeError):
@@ -99,25 +116,13 @@ class GpuLost(WorkerDied):
 def as_failure(error: Exception) -> Exception:
     """A job's error as text, since not every exception can be sent between processes.
 
-    InputError and errors.Stopped stay as they are.
+    Stopped and this package's InputErrors stay as they are; other kinds of InputError become plain ones.
     """
+    if isinstance(error, InputError) and not type(error).__module__.startswith("lthpaper."):
+        return InputError(str(error))
     if isinstance(error, InputError | Stopped):
         return error
     memory = isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY)
     )
     return (OutOfMemory if memory else WorkFailed)("".join(traceback.format_exception(error)))
-
-
-class OnThisMachine:
-    """What executors on one machine share: no job runs elsewhere."""
-
-    dashboard = ""
-
-    def where(self) -> Mapping[int, str]:
-        """No job runs elsewhere."""
-        return {}
-
-    def limits(self, run: "Run") -> tuple[int, int] | None:
-        """Those of this machine's device."""
-        return None

@@ -1,14 +1,14 @@
 """A plan: which runs are left to train, in which order. `simulate.py` predicts how long it takes."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 
-from lthpaper.errors import require
+from lthpaper import locations
+from lthpaper.errors import require, require_whole
 from lthpaper.runs.masks import Packed
-from lthpaper.runs.run import Run, ancestors
+from lthpaper.runs.run import Run, ancestors, runs_in
 from lthpaper.runs.shape import check_trainable, shape_key
 from lthpaper.store.store import Store
 from lthpaper.training.autotune import pack_limits
@@ -83,11 +83,10 @@ def _plan(asked: list[Run], store: Store, keep: Keep | None, anew: set[Run]) -> 
             if run not in anew and (mask := store.published_mask(run)) is not None:
                 masks[run] = mask
                 continue
-            wanted |= set(run.parents)
-            for parent in run.parents:  # published results have no weights
-                needed.setdefault(parent, set()).add(parent.recipe.epochs)
-            for rewind in run.rewinds:
-                needed.setdefault(rewind.to, set()).add(rewind.epoch)
+            parents = runs_in(run.init, run.mask)
+            wanted |= set(parents)
+            for parent, epochs in parents.items():  # published results have no weights
+                needed.setdefault(parent, set()).update(epochs, {parent.recipe.epochs})
     order = tuple(run for run in graph if run in todo)
     kept = {run: frozenset(needed[run]) - {run.recipe.epochs} for run in order if run in needed}
     return Plan(graph, order, {run: epochs for run, epochs in kept.items() if epochs}, masks)
@@ -117,11 +116,8 @@ def process_count(todo: Plan, device: torch.device | str, workers: int | None = 
 def worker_count(device: torch.device | str, workers: int | None = None) -> int:
     """One process per core on a CPU, one on a GPU, unless told otherwise."""
     if workers is not None:
-        require(
-            type(workers) is int and workers >= 1,
-            f"The number of workers is {workers!r}; it must be a whole number from 1.",
-        )
+        require_whole("The number of workers", workers, 1)
         return workers
     if torch.device(device).type != "cpu":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return locations.cores()

@@ -21,10 +21,9 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
-from typing import Any, Self
+from typing import Any
 
-from lthpaper.errors import InputError
-from lthpaper.sweep.executor import MOMENT, Do, GpuLost, OnThisMachine, WorkerDied, as_failure
+from lthpaper.sweep.executor import MOMENT, Do, Executor, GpuLost, Tell, WorkerDied, as_failure
 
 SECONDS_TO_CLEAN_UP = 5
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
@@ -36,31 +35,19 @@ BEGIN = (
 )
 
 
-class InThisProcess(OnThisMachine):
-    """The executor without workers: `done` does the jobs.
+class InThisProcess(Executor):
+    """The executor without workers: `done` does the jobs. asked: whether to end cleanly."""
 
-    tell: called with (number, network-epochs) as they are trained; asked: whether to end cleanly.
-    """
-
-    count = 1
-
-    def __init__(self, tell: Callable[[int, int], None], asked: Callable[[], bool] = lambda: False):
-        self._tell, self._asked = tell, asked
+    def __init__(self, tell: Tell, asked: Callable[[], bool] = lambda: False):
+        super().__init__(tell)
+        self._asked = asked
         self._jobs: list[tuple[int, Any, Do]] = []
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._jobs.clear()
 
     def submit(self, number: int, job: Any, do: Do) -> None:
-        """Have the next `done` call `do(job, on_epoch, stop)`."""
         self._jobs.append((number, job, do))
-
-    def reports(self) -> Iterator[tuple[int, int]]:
-        """Nothing, since `tell` was called."""
-        return iter(())
 
     def done(self) -> Iterator[tuple[int, Exception | None]]:
         """Do the jobs now; (number, its error) of each. An interrupt is raised."""
@@ -87,22 +74,22 @@ class InThisProcess(OnThisMachine):
         """Nothing, since jobs call `asked`."""
 
 
-class Workers(OnThisMachine):
+class Workers(Executor):
     """Processes, each with a pipe. However the block is left, every process has then ended."""
 
-    def __init__(self, count: int):
-        self.count = count
+    def __init__(self, count: int, tell: Tell = lambda number, network_epochs: None):
+        super().__init__(tell)
+        self._count = count
         self._workers: list[_Worker] = []
         self._failed_starts = 0  # since the last worker that started
-        self._reports: list[tuple[int, int]] = []
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def count(self) -> int:
+        return self._count
 
     def __exit__(self, *error: object) -> None:
-        for (
-            worker
-        ) in self._workers:  # only an interrupt leaves them at work, and then we do not wait for them
+        # only an interrupt leaves them at work, and then we do not wait for them
+        for worker in self._workers:
             worker.close()
         until = time.monotonic() + SECONDS_TO_CLEAN_UP + 1
         for worker in self._workers:
@@ -113,21 +100,12 @@ class Workers(OnThisMachine):
                 worker.process.wait()
 
     def submit(self, number: int, job: Any, do: Do) -> None:
-        """Have `do(job, on_epoch, stop)` called; `number` identifies the job in `reports` and `done`.
-
-        At most `count` jobs at once.
-        """
         idle = next((worker for worker in self._workers if worker.number is None), None)
         if idle is None:
             assert len(self._workers) < self.count
             idle = _Worker()
             self._workers.append(idle)
         idle.begin(number, pickle.dumps((job, do)))
-
-    def reports(self) -> Iterator[tuple[int, int]]:
-        """(number, network-epochs) of the progress that `done` has received since the last call."""
-        told, self._reports = self._reports, []
-        return iter(told)
 
     def done(self) -> Iterator[tuple[int, Exception | None]]:
         """(number, its error) of jobs that ended; waits for one for a moment.
@@ -144,7 +122,7 @@ class Workers(OnThisMachine):
             for what, value in worker.messages():
                 number = worker.number
                 if what == "epoch" and number is not None:
-                    self._reports.append((number, value))
+                    self._tell(number, value)
                     continue
                 if what == "ready":
                     self._failed_starts = 0
@@ -173,7 +151,6 @@ class Workers(OnThisMachine):
         return False
 
     def stop(self) -> None:
-        """Ask every job to end cleanly; each that does so ends with errors.Stopped."""
         for worker in self._workers:
             if worker.number is not None:
                 worker.send(STOP)
@@ -314,12 +291,7 @@ def _error(message: bytes, connection: Connection, stop: threading.Event) -> Exc
     except GpuLost:  # another worker does what is left; the run's log says why
         os._exit(1)
     except Exception as error:
-        failure = as_failure(error)
-        try:
-            pickle.loads(pickle.dumps(failure))
-        except Exception:  # a user's own kind of InputError, which cannot be rebuilt from its message
-            return InputError(str(failure))
-        return failure
+        return as_failure(error)
     return None
 
 

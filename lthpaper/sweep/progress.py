@@ -30,13 +30,13 @@ class Bar:
     def __init__(self, todo: Plan, quiet: bool):
         self.quiet, self.watched = quiet, sys.stderr.isatty() or "ipykernel" in sys.modules
         self.runs, self.total, self.network_epochs = len(todo.todo), todo.network_epochs, 0
+        self._planned = self.total
         self.began = self._next = time.monotonic()
         self.counts = {"done": 0, "training": 0, "waiting": self.runs, "failed": 0}
         self._skipped = 0  # network-epochs that checkpoints had done
         self._packs, self._filled = "", 1.0
         self.bar = tqdm(
             total=self.total,
-            unit=" network-epochs",
             disable=quiet or not self.watched,
             mininterval=SECONDS_BETWEEN_LOOKS,
             dynamic_ncols=True,
@@ -57,7 +57,9 @@ class Bar:
             tqdm.write(what, file=sys.stderr)
 
     def state(self, scheduler: Any, hosts: Mapping[int, str] | None = None) -> None:
-        """Show the state of the scheduler's runs. hosts: where each pack trains, by its number."""
+        """Show the state of the scheduler's runs, less what will not be trained here after all. hosts: where
+        each pack trains, by its number."""
+        self.total = self.bar.total = self._planned - scheduler.left_out
         training = sum(map(len, scheduler.training.values()))
         done, failed = len(scheduler.done) + len(scheduler.found), len(scheduler.lost)
         waiting = self.runs - done - failed - training
@@ -74,12 +76,6 @@ class Bar:
         if not trained:
             self._skipped += network_epochs
         self.bar.update(network_epochs)
-        self._show()
-
-    def leave_out(self, network_epochs: int) -> None:
-        """Subtract what will not be trained here after all."""
-        self.total -= network_epochs
-        self.bar.total = self.total
         self._show()
 
     @property

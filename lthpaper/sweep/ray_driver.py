@@ -21,7 +21,7 @@ from lthpaper.runs.run import Run, from_json, to_json
 from lthpaper.runs.shape import shape_key
 from lthpaper.store import transfer
 from lthpaper.store.store import Store
-from lthpaper.sweep.executor import MOMENT, Do, OutOfMemory, WorkerDied, as_failure
+from lthpaper.sweep.executor import MOMENT, Do, Executor, OutOfMemory, Tell, WorkerDied, as_failure
 from lthpaper.sweep.ray_address import address_of, join
 from lthpaper.sweep.ray_node import EVERYTHING, FOLDER, Board, Unfit, about_here, limits_there, ray, work
 from lthpaper.training.autotune import pack_limits
@@ -56,22 +56,22 @@ class _Task:
         return self.runs[0].task.data
 
 
-class RayWorkers:
-    """An executor (see executor.py) on a cluster.
+class RayWorkers(Executor):
+    """The executor on a cluster.
 
     on: "ray" starts one on this machine and ends it on leaving; "ray:auto" and "ray:ADDRESS" join one.
     device: "cuda" gives each pack a GPU, "cpu" a core.
     """
 
-    def __init__(self, on: str, device: str = "cpu"):
+    def __init__(self, on: str, device: str = "cpu", tell: Tell = lambda number, network_epochs: None):
+        super().__init__(tell)
         self.ray, self.on = ray(), on
         address_of(on)
-        self.device, self.dashboard = torch.device(device).type, ""
+        self.device = torch.device(device).type
         self.share = {"num_cpus": 1, "num_gpus": 1 if self.device == "cuda" else 0}
         self._nodes: dict[str, _Node] = {}
         self._tasks: dict[Any, _Task] = {}  # by the task's reference
         self._refused: list[tuple[int, Exception]] = []  # jobs that no node can do, and why
-        self._reports: list[tuple[int, int]] = []
         self._next_look = 0.0
         self._last_seen = time.monotonic()  # when there last was any node
         self._alive: set[str] = set()
@@ -113,11 +113,6 @@ class RayWorkers:
         except (InputError, self.ray.exceptions.RayError) as error:
             self._refused.append((number, as_failure(error)))
 
-    def reports(self) -> Iterator[tuple[int, int]]:
-        """(number, network-epochs) of the progress that `done` has received since the last call."""
-        told, self._reports = self._reports, []
-        return iter(told)
-
     def done(self) -> Iterator[tuple[int, Exception | None]]:
         """(number, its error) of jobs that ended; waits for one for a moment.
 
@@ -134,20 +129,15 @@ class RayWorkers:
             task = self._tasks.pop(reference)
             try:
                 error = self._ended(task, reference)
-            except (
-                InputError,
-                self.ray.exceptions.RayError,
-            ) as failed:  # no result, or no node is left
+            except (InputError, self.ray.exceptions.RayError) as failed:  # no result, or no node is left
                 error = as_failure(failed)
             if not isinstance(error, Unfit):
                 yield task.number, error
 
     def stop(self) -> None:
-        """Ask every job to end cleanly; each that does so ends with errors.Stopped."""
         self._board.stop.remote()
 
     def where(self) -> dict[int, str]:
-        """Number -> host of the running jobs."""
         return {task.number: self._nodes[task.node].host for task in self._tasks.values()}
 
     def limits(self, run: Run) -> tuple[int, int]:
@@ -249,7 +239,8 @@ class RayWorkers:
     def _listen(self) -> None:
         """Receive what tasks have sent while training: epochs, checkpoints and logs."""
         told, sent = self.ray.get(self._board.take.remote())
-        self._reports += told
+        for number, network_epochs in told:
+            self._tell(number, network_epochs)
         tasks = {task.number: task for task in self._tasks.values()}
         for number, parcel in sent:
             if number in tasks:  # else the task has ended meanwhile

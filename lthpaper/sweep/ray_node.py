@@ -145,8 +145,7 @@ def _error(job: Job, do: Do, watch: "Watch") -> Exception | None:
     except GpuLost as error:  # Ray starts another process for what is left
         raise SystemExit(1) from error
     except Exception as error:
-        failure = as_failure(error)
-        return InputError(str(failure)) if isinstance(failure, InputError) else failure
+        return as_failure(error)
     return None
 
 

@@ -77,12 +77,6 @@ class Scheduler:
         return [run for run in self.plan.todo if run not in gone]
 
     @property
-    def waiting(self) -> list[Run]:
-        """Runs that have not begun, here or elsewhere, parents first."""
-        begun = self.elsewhere.union(*self.training.values())
-        return [run for run in self.remaining if run not in begun]
-
-    @property
     def left_out(self) -> int:
         """Network-epochs of the plan that are not trained here: other processes did, or they are lost."""
         return sum(run.cost for run in self.found | self.lost)

@@ -29,7 +29,6 @@ class Prediction:
     makespan: float
     busy: float  # of all devices together
     critical_path: float  # the longest chain of runs, each in the smallest pack: more devices do not help
-    network_epochs: int
     packs: int
     sources: frozenset[str]
     filled: float = 1.0  # of the slots of the packs, if each were as large as can be, what runs take
@@ -71,8 +70,7 @@ def simulate(todo: Plan, speeds: Speeds, count: int, limits: Limits | None = Non
     used = {speed_key(run) for run in todo.todo}
     sources = frozenset(speeds.by_shape[key].source for key in used)
     path = _critical_path(todo, speeds)
-    packs, filled = scheduler.packs, scheduler.filled
-    return Prediction(count, now, busy, path, todo.network_epochs, packs, sources, filled)
+    return Prediction(count, now, busy, path, scheduler.packs, sources, scheduler.filled)
 
 
 @dataclass
@@ -110,7 +108,7 @@ def here(todo: Plan, device: torch.device | str = "cpu", workers: int | None = N
     """Predict the plan on this machine, as `execute` would train it."""
     count, chosen = process_count(todo, device, workers), torch.device(device)
     if not todo.todo:
-        return Prediction(count, 0.0, 0.0, 0.0, 0, 0, frozenset())
+        return Prediction(count, 0.0, 0.0, 0.0, 0, frozenset())
     speeds = measure.speeds(todo.todo, device, count)
     return simulate(todo, speeds, count, lambda run: pack_limits(run, chosen))
 
@@ -130,7 +128,7 @@ def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
         "with --speed: `lthpaper plan` writes one there.",
     )
     if not todo.todo:
-        return [Prediction(count, 0.0, 0.0, 0.0, 0, 0, frozenset())]
+        return [Prediction(count, 0.0, 0.0, 0.0, 0, frozenset())]
     if speed:
         return [simulate(todo, _from_file(todo, speed, kind), count)]
     if kind == "cpu":

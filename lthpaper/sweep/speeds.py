@@ -160,16 +160,11 @@ def _key(device: str, *what: object) -> str:
 
 def read(file: Path) -> dict[str, dict[str, Any]]:
     """Measurements by key; none if the file is missing or not valid, since it is only a cache."""
-    try:
-        document = json.loads(file.read_text())
-    except (OSError, ValueError):
+    document = cache.document(file)
+    entries = document.get("speeds") if document.get("format") == FORMAT else None
+    if not isinstance(entries, dict):
         return {}
-    entries = (
-        document.get("speeds") if isinstance(document, dict) and document.get("format") == FORMAT else {}
-    )
-    return (
-        {key: entry for key, entry in entries.items() if _sound(entry)} if isinstance(entries, dict) else {}
-    )
+    return {key: entry for key, entry in entries.items() if _sound(entry)}
 
 
 def entry(device: str, processes: int, run: Run, speed: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,5 +223,4 @@ def given(file: str | Path) -> dict[str, dict[str, Any]]:
 
 def write(known: Mapping[str, Any]) -> None:
     """Write these measurements, replacing all earlier ones."""
-    document = json.dumps({"format": FORMAT, "speeds": known}, indent=1)
-    cache.keep(calibration_file(), lambda draft: draft.write_text(document))
+    cache.keep_document(calibration_file(), {"format": FORMAT, "speeds": known})

@@ -22,7 +22,7 @@ from torch import distributed as dist
 from lthpaper.errors import InputError, Stopped, require
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run
-from lthpaper.sweep.executor import Do, as_failure
+from lthpaper.sweep.executor import Do, Tell, as_failure
 from lthpaper.sweep.processes import InThisProcess
 from lthpaper.training.process_group import Team, TeamLost
 
@@ -51,7 +51,7 @@ def speaks() -> bool:
     return _joined is None or _joined.is_first()
 
 
-def executor(tell: Callable[[int, int], None], asked: Callable[[], bool]) -> "Together | None":
+def executor(tell: Tell, asked: Callable[[], bool]) -> "Together | None":
     """The executor of process 0's team; None without a team."""
     return None if _joined is None else Together(_joined, tell, asked)
 
@@ -194,7 +194,7 @@ class Together(InThisProcess):
     `done` raises any error but Stopped, since it ends the team.
     """
 
-    def __init__(self, member: _Member, tell: Callable[[int, int], None], asked: Callable[[], bool]):
+    def __init__(self, member: _Member, tell: Tell, asked: Callable[[], bool]):
         super().__init__(tell, asked)
         self._member = member
 

@@ -6,7 +6,6 @@ each form trains a few steps on random images, in packs that double until they f
 nothing.
 """
 
-import json
 import math
 import time
 import warnings
@@ -113,7 +112,7 @@ def _packs_on_a_cpu(run: Run) -> bool:
 def _remembered(run: Run, name: str) -> Choice:
     device = torch.device(name)
     key = repr((VERSION, device_name(device), torch.__version__, run.digest))
-    known = _read()
+    known = cache.document(choices_file())
     if key not in known:
         with repeatable(device):
             memory = free(device)
@@ -121,9 +120,8 @@ def _remembered(run: Run, name: str) -> Choice:
         torch.cuda.empty_cache()  # what was tried leaves its memory to other processes
         if memory < 0.6 * torch.cuda.get_device_properties(device).total_memory:
             return choice  # others use the device now: not to be remembered
-        known = _read() | {key: asdict(choice)}
-        document = json.dumps(known, indent=1)
-        cache.keep(choices_file(), lambda draft: draft.write_text(document))
+        known = cache.document(choices_file()) | {key: asdict(choice)}
+        cache.keep_document(choices_file(), known)
     found = known[key]
     return Choice(Form(**found["form"]), found["largest"], found["tried"])
 
@@ -244,11 +242,3 @@ def _plainly(run: Run, k: int, device: torch.device) -> Tensor:
 def choices_file() -> Path:
     """Where choices are remembered."""
     return cache.place("choices.json")
-
-
-def _read() -> dict[str, dict]:
-    try:
-        known = json.loads(choices_file().read_text())
-    except (OSError, ValueError):  # not there yet, or damaged: it is measured again
-        return {}
-    return known if isinstance(known, dict) else {}

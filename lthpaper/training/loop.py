@@ -21,7 +21,7 @@ from lthpaper.training.forms import check_last_batch
 from lthpaper.training.pack import Pack, repeatable
 from lthpaper.training.process_group import ALONE, Alone
 from lthpaper.training.result import Checkpoint, Keeper, Load, Progress, Start, Trained, curves_of
-from lthpaper.training.start import Begun, hash_of, shares
+from lthpaper.training.start import shares
 
 SECONDS_BETWEEN_CHECKPOINTS = 120.0  # LTHPAPER_CHECKPOINT_SECONDS
 SHARE_OF_CHECKPOINTS = 0.01  # of the time, at most
@@ -63,7 +63,7 @@ def train(
     largest = choose(runs[0], device, team).largest if runs else 1
     ways = _Ways(device, keep or {}, on_epoch, checkpoints, stop, team, curve_points)
 
-    def packs(runs: list[Run], largest: int) -> list[list[Begun]]:
+    def packs(runs: list[Run], largest: int) -> list[dict[Run, Checkpoint]]:
         with repeatable(device):  # masks too: threads of more workers than cores wait for each other
             return list(shares(runs, largest, load, ways.keep, checkpoints, data, masks))
 
@@ -78,7 +78,7 @@ def train(
         except torch.OutOfMemoryError:
             if len(share) == 1:
                 raise
-            rest = [begun.run for some in (share, *waiting) for begun in some]
+            rest = [run for some in (share, *waiting) for run in some]
             waiting = packs(rest, len(share) // 2)
         else:
             yield from training.results()
@@ -101,30 +101,20 @@ class _Ways:
 
 
 class _Training:
-    """One pack from its start, or its checkpoints, to its end."""
+    """One pack from its start, or its checkpoints, to its end. begun: the state that each run begins from."""
 
-    def __init__(self, share: list[Begun], data: DataSet, ways: _Ways):
-        self.share, self.ways, self.fingerprint = share, ways, data.fingerprint
-        self.runs = [begun.run for begun in share]
-        kept = [begun.checkpoint for begun in share]
-        starts = [
-            b.start if c is None else Start(c.weights, c.mask or b.start.mask, c.velocity, c.square)
-            for b, c in zip(share, kept, strict=True)
-        ]
-        losses = [c.loss if c else 0.0 for c in kept]
-        self.curves: dict[Run, dict[str, list[float]]] = {
-            b.run: c.curves if c else {name: [] for name in curves_of(b.run)}
-            for b, c in zip(share, kept, strict=True)
-        }
-        self.snapshots = {b.run: c.snapshots if c else {} for b, c in zip(share, kept, strict=True)}
-        self.before = [c.seconds if c else 0.0 for c in kept]
-        self.resumed = [c.devices if c else () for c in kept]
+    def __init__(self, begun: Mapping[Run, Checkpoint], data: DataSet, ways: _Ways):
+        self.begun, self.runs, self.ways, self.fingerprint = begun, list(begun), ways, data.fingerprint
+        self.curves = {run: state.curves for run, state in begun.items()}
+        self.snapshots = {run: state.snapshots for run, state in begun.items()}
         copies = max(0, smallest_pack(self.runs[0], ways.device) - len(self.runs))
         runs = self.runs + self.runs[:1] * copies
+        states = [begun[run] for run in runs]
+        starts = [Start(s.weights, s.mask, s.velocity, s.square) for s in states]
         form = choose(runs[0], ways.device, ways.team).form_of(runs[0])
-        self.pack = Pack(runs, starts + starts[:1] * copies, data, ways.device, form, ways.team)
-        self.pack.epoch, self.pack.step = share[0].place
-        self.pack.loss.copy_(torch.tensor(losses + losses[:1] * copies, dtype=torch.float64))
+        self.pack = Pack(runs, starts, data, ways.device, form, ways.team)
+        self.pack.epoch, self.pack.step = states[0].epoch, states[0].step
+        self.pack.loss.copy_(torch.tensor([s.loss for s in states], dtype=torch.float64))
         self.kept_at = (self.pack.epoch, self.pack.step)
         self.began = time.perf_counter()
         self.pause = _seconds_between_checkpoints()
@@ -161,12 +151,12 @@ class _Training:
                 self.pack.mask(i),
                 self.curves[run],
                 self.snapshots[run],
-                self.seconds + k * self.before[i],
+                self.seconds + k * self.begun[run].seconds,
                 k,
                 self.pack.not_stacked,
                 str(self.pack.form),
                 self.pack.feed.why,
-                self.resumed[i],
+                self.begun[run].devices,
             )
 
     def _snap(self) -> None:
@@ -196,19 +186,19 @@ class _Training:
         self.next_checkpoint = now + max(self.pause, (now - began) / SHARE_OF_CHECKPOINTS)
 
     def _state(self, i: int, loss: float) -> Checkpoint:
-        run = self.runs[i]
+        run, begun = self.runs[i], self.begun[self.runs[i]]
         velocity, square = self.pack.optimizer.moments(i)
         return Checkpoint(
             self.pack.epoch,
             self.pack.step,
             loss,
-            hash_of(self.share[i].start),
+            begun.start,
             self.pack.weights(i),
             velocity,
             self.curves[run],
             self.snapshots[run],
-            self.before[i] + (time.perf_counter() - self.began) / len(self.runs),
-            tuple(dict.fromkeys((*self.resumed[i], where(self.ways.device)))),
+            begun.seconds + (time.perf_counter() - self.began) / len(self.runs),
+            tuple(dict.fromkeys((*begun.devices, where(self.ways.device)))),
             square,
             self.pack.mask(i) if run.topology else None,
         )

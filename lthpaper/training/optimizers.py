@@ -65,9 +65,9 @@ class Optimizer:
                     decay.zero_()
 
     def begin(self, i: int, velocity: Weights | None, square: Weights | None) -> None:
-        """Give run i the moments that it goes on with; None: none yet."""
+        """Give run i the moments that it goes on with; None or {}: none yet."""
         for vector, moments in ((self.velocity, velocity), (self.square, square)):
-            if vector is not None and moments is not None:
+            if vector is not None and moments:
                 for name, view in self.layout.views(vector).items():
                     view[i] = moments[name]
 
@@ -88,12 +88,12 @@ class Optimizer:
         """Before a step: the runs' learning rates, and which step of the training it is, from 1."""
         if list(rates) != self._rates_now:
             self._rates_now = list(rates)
-            torch.index_select(self._sent(rates), 0, self._owner, out=self.rates)
+            torch.index_select(self._on_device(rates), 0, self._owner, out=self.rates)
         if self.square is not None:
             corrections = 1 - self.recipe.momentum**number, math.sqrt(1 - BETA2**number)
-            self._corrections.copy_(self._sent([1 / c for c in corrections]))
+            self._corrections.copy_(self._on_device([1 / c for c in corrections]))
 
-    def _sent(self, values: Sequence[float]) -> Tensor:
+    def _on_device(self, values: Sequence[float]) -> Tensor:
         """Numbers on the device, without waiting for it: each step of a cosine has other ones."""
         on_gpu = self.flat.device.type == "cuda"
         here = torch.tensor(values, dtype=self.flat.dtype, pin_memory=on_gpu)
@@ -106,16 +106,16 @@ class Optimizer:
         At pruned weights the gradient is overwritten, not multiplied: 0·NaN is NaN, and a diverged run keeps
         its mask.
         """
-        self._spare(self.gradient)
+        self._zero_pruned(self.gradient)
         if self.recipe.clip:
             self._clip()
         if self.recipe.optimizer == "adamw":
             self._adamw()
         else:
             self._sgd()
-        self._spare(self.flat)  # decay and momentum of NaN neighbours cannot reach here, but 0·inf could
+        self._zero_pruned(self.flat)  # NaN of a neighbour cannot reach here, but 0·inf could
 
-    def _spare(self, vector: Tensor) -> None:
+    def _zero_pruned(self, vector: Tensor) -> None:
         if self.has_masks:
             vector.masked_fill_(self.pruned, 0)
 
@@ -125,7 +125,7 @@ class Optimizer:
         norms = torch.stack(each, 1).norm(dim=1)  # (K, parameters) -> (K,)
         share = (self.recipe.clip / (norms + CLIP_EPS)).clamp(max=1)
         self.gradient.mul_(share.index_select(0, self._owner))
-        self._spare(self.gradient)  # a share may be NaN
+        self._zero_pruned(self.gradient)  # a share may be NaN
 
     def _sgd(self) -> None:
         """torch.optim.SGD's update."""

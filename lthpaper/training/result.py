@@ -47,8 +47,9 @@ class Checkpoint:
     """A run under way: all that its training needs to go on with the same bits.
 
     epoch, step: epochs done, and steps of the next. loss: sum of its images' losses so far. start: hash of
-    the weights and the mask that it began with. devices: that it was trained on. seconds: of its packs, its
-    own share. square: AdamW's second moment, None for SGD. mask: as it is then, where it changes.
+    the weights and the mask that it began with. velocity: {} before the first step. devices: that it was
+    trained on. seconds: of its packs, its own share. square: AdamW's second moment, None for SGD. mask: as it
+    is then; in the file of a checkpoint only where it changes.
     """
 
     epoch: int

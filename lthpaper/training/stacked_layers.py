@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 State = Mapping[str, Tensor]  # parameters and buffers by name, each (K, *shape)
 VECTOR = 16  # floats of AVX-512
+LINE = 16  # float32 numbers in 64 bytes, from a multiple of which every network's tensor begins on a CPU
 Module = Callable[..., Any]  # of the context, the layer, its name, its input
 
 
@@ -51,13 +52,14 @@ def image(c: Context, x: Tensor) -> Tensor:
 # slot, so arrays are filled up with zeros, and every network lies as if in the middle.
 
 
-def _short_of(n: int, multiple: int, x: Tensor) -> int:
+def short_of(n: int, multiple: int, x: Tensor) -> int:
+    """How many zeros fill n numbers of a tensor up to a multiple; none on a GPU."""
     return -n % multiple if x.device.type == "cpu" else 0
 
 
 def products(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (K, B, F), weight (K, O, F), bias (K, O) -> (K, B, O)."""
-    outputs, inputs = (_short_of(n, 16, x) for n in weight.shape[1:])
+    outputs, inputs = (short_of(n, LINE, x) for n in weight.shape[1:])
     if inputs or outputs:
         x, weight = F.pad(x, (0, inputs)), F.pad(weight, (0, inputs, 0, outputs))
     out = torch.bmm(x.contiguous(), weight.transpose(1, 2))
@@ -95,7 +97,7 @@ def batch_norm(c: Context, m: nn.BatchNorm2d, name: str, x: Tensor) -> Tensor:
     wide = wide.flatten(1).contiguous() if dots else wide
     options: dict[str, Any] = {"training": c.training or m.running_mean is None}
     options |= {"momentum": m.momentum, "eps": m.eps}
-    missing = _short_of(wide.shape[1], 64 // wide.element_size(), wide) if c.k > 1 else 0  # alone: one slot
+    missing = short_of(wide.shape[1], 64 // wide.element_size(), wide) if c.k > 1 else 0  # alone: one slot
     if missing:
         filled: dict[str, Any] = {
             key: None if value is None else F.pad(value, (0, missing)) for key, value in flat.items()

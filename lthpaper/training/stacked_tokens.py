@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from lthpaper.training.stacked_layers import (
     CURVES,
     EXACT,
+    LINE,
     Context,
     Module,
     NotStackable,
     batch_norm,
     products,
+    short_of,
 )
-
-LINE = 16  # float32 numbers in 64 bytes, from a multiple of which every network's tensor begins on a CPU
 
 
 def alone(function: Callable[..., Tensor], *tensors: Tensor | None, **how: Any) -> Tensor:
@@ -30,7 +30,7 @@ def alone(function: Callable[..., Tensor], *tensors: Tensor | None, **how: Any) 
     count = next(len(t) for t in tensors if t is not None)
     each = zip(*([None] * count if t is None else _own(t) for t in tensors), strict=True)
     results = [function(*own, **how) for own in each]
-    short = -results[0].numel() % LINE if results[0].device.type == "cpu" else 0
+    short = short_of(results[0].numel(), LINE, results[0])
     if not short:
         return torch.stack(results)
     filled = torch.stack([F.pad(result.flatten(), (0, short)) for result in results])
@@ -39,7 +39,7 @@ def alone(function: Callable[..., Tensor], *tensors: Tensor | None, **how: Any) 
 
 def _own(x: Tensor) -> Sequence[Tensor]:
     """Every network's tensor, from an address that is a multiple of 64 bytes, its gradient too."""
-    short = -x[0].numel() % LINE if x.device.type == "cpu" else 0
+    short = short_of(x[0].numel(), LINE, x)
     if not short:
         return x.unbind()
     return [F.pad(one, (0, -short)).view(x.shape[1:]) for one in F.pad(x.flatten(1), (0, short)).unbind()]

@@ -8,8 +8,7 @@ depend on who shares its pack. A network that cannot be stacked runs one by one 
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -95,13 +94,9 @@ class Program:
             values[number] = out = step.do(context, *args, **kwargs)
             for read in step.done_with:  # kept, they would hold a quarter more memory until backward
                 del values[read]
-        return self._vectors(k, out)
-
-    @staticmethod
-    def _vectors(k: int, logits: Any) -> Tensor:
-        if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[0] != k:
+        if not isinstance(out, Tensor) or out.ndim != 3 or out.shape[0] != k:
             raise NotStackable("its output is not one vector of logits an image")
-        return logits
+        return out
 
 
 class _Tracer(fx.Tracer):
@@ -122,15 +117,15 @@ def _traced(network: nn.Module) -> fx.Graph:
     """The graph of a network's forward. Raises NotStackable if there is none that says all it does."""
     if any(getattr(m, hooks) for m in network.modules() for hooks in HOOKS):
         raise NotStackable("its layers have hooks")
-    cpu, next_draws = torch.device("cpu"), []
+    next_draws = []
     try:
         for training in (True, False):  # what draws in the one may not draw in the other
-            with _seeded(0, cpu), torch.enable_grad():
+            with networks.seeded(0), torch.enable_grad():
                 graph = _Tracer().trace(copy.deepcopy(network).train(training))  # which it may change
                 next_draws.append(_draw())
     except Exception as error:  # whatever a network's own code raises on a symbolic input
         raise NotStackable(f"its forward cannot be traced ({error})") from error
-    with _seeded(0, cpu):
+    with networks.seeded(0):
         if set(next_draws) != {_draw()}:  # numbers, not tensors: the graph would hold these for ever
             raise NotStackable("its forward draws at random")
     return graph
@@ -247,7 +242,7 @@ class OneByOne:
             # may write into its images
             given, images = {kept: tensor[i].clone() for kept, tensor in state.items()}, x[i].clone()
             own = {name: given[kept] for name, kept in self.names.items()}
-            with _seeded(seeds[i] if seeds else 0, x.device):
+            with networks.seeded(seeds[i] if seeds else 0, x.device):
                 # by all their names: torch would leave its tensors in a layer that stands in several places
                 found = torch.func.functional_call(self.network, own, (images,), tie_weights=False)
             with torch.no_grad():  # what it changed, or assigned anew: torch puts that into `own`
@@ -267,18 +262,6 @@ class OneByOne:
 def draws(forward: Any) -> bool:
     """Whether a forward pass draws, so that it is not the same operations every time."""
     return getattr(forward, "draws", False)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """The global generators start from `seed` within, and are as before after it: a network that draws
-    in its forward must not depend on who trained before it."""
-    on_gpu = device.type == "cuda"
-    index = torch.cuda.current_device() if on_gpu and device.index is None else device.index
-    with torch.random.fork_rng(devices=[index] if on_gpu else []), networks.seeded(seed):
-        if on_gpu:
-            torch.cuda.default_generators[index].manual_seed(seed)
-        yield
 
 
 def program(

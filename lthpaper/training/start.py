@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from lthpaper.runs import pruning
 from lthpaper.runs.masks import Mask, dense_mask, prunable
 from lthpaper.runs.pruning.seen import Seen
 from lthpaper.runs.run import Fresh, Rewind, Run
-from lthpaper.training.result import Checkpoint, Keeper, Load, Start, Weights
+from lthpaper.training.result import Checkpoint, Keeper, Load, Start, Weights, curves_of
 
 
 def initial_weights(run: Run) -> Weights:
@@ -51,20 +51,6 @@ def made_mask(run: Run, load: Load | None, data: DataSet | None = None) -> Mask:
     return pruning.pruned(run.mask, weights, mask or dense_mask(weights, names), Seen(run.task, data, load))
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A run where its training is to begin, or to go on."""
-
-    run: Run
-    start: Start
-    checkpoint: Checkpoint | None
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """Epochs done, and steps of the next."""
-        return (self.checkpoint.epoch, self.checkpoint.step) if self.checkpoint else (self.run.first_epoch, 0)
-
-
 def shares(
     runs: Sequence[Run],
     largest: int,
@@ -73,31 +59,38 @@ def shares(
     checkpoints: Keeper | None,
     data: DataSet,
     masks: Mapping[Run, Mask],
-) -> Iterator[list[Begun]]:
-    """Packs of at most `largest` runs that stand at one place of their recipe.
+) -> Iterator[dict[Run, Checkpoint]]:
+    """Packs of at most `largest` runs that stand at one place of their recipe, and each run's state there.
 
     keep: epochs after which weights are wanted. masks: those that need not be made.
     """
-    places: dict[tuple[int, int], list[Begun]] = {}
+    places: dict[tuple[int, int], list[tuple[Run, Checkpoint]]] = {}
     for run in runs:
         begin = under(run, masks[run], load) if run in masks else start(run, load, data)
+        state = before_the_first_step(run, begin)
         found = checkpoints.load(run, data.fingerprint) if checkpoints else None
-        if found is not None and not goes_on_from(run, begin, found, keep.get(run, frozenset())):
-            found = None
-        begun = Begun(run, begin, found)
-        places.setdefault(begun.place, []).append(begun)
+        if found is not None and goes_on_from(state, found, keep.get(run, frozenset())):
+            state = replace(found, mask=found.mask or begin.mask)
+        places.setdefault((state.epoch, state.step), []).append((run, state))
     for together in places.values():
         for first in range(0, len(together), largest):
-            yield together[first : first + largest]
+            yield dict(together[first : first + largest])
 
 
-def goes_on_from(run: Run, begin: Start, checkpoint: Checkpoint, keep: frozenset[int]) -> bool:
-    """Whether a checkpoint is of this training, and has all snapshots that are past and wanted.
+def before_the_first_step(run: Run, begin: Start) -> Checkpoint:
+    """The state of a run that begins."""
+    curves: dict[str, list[float]] = {name: [] for name in curves_of(run)}
+    place = (run.first_epoch, 0)
+    return Checkpoint(*place, 0.0, hash_of(begin), begin.weights, {}, curves, {}, 0.0, (), mask=begin.mask)
+
+
+def goes_on_from(begun: Checkpoint, checkpoint: Checkpoint, keep: frozenset[int]) -> bool:
+    """Whether a checkpoint is of the training that began so, and has all snapshots that are past and wanted.
 
     Its parents may have been trained again since, on another device and with other bits.
     """
     past = {epoch for epoch in keep if (epoch, 0) < (checkpoint.epoch, checkpoint.step)}
-    return checkpoint.start == hash_of(begin) and past <= set(checkpoint.snapshots)
+    return checkpoint.start == begun.start and past <= set(checkpoint.snapshots)
 
 
 def hash_of(begin: Start) -> str:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lthpaper import locations
 from lthpaper.data import Card
 from lthpaper.data.augment import derived_seed, draws, normalised
 from lthpaper.data.decoding import Pictures, Piece, begin
@@ -40,8 +41,7 @@ def loaders() -> int:
     """
     told = os.environ.get(LOADERS)
     if told is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        return max(1, locations.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if not told.isdecimal():
         raise InputError(f"{LOADERS} is {told!r}; it must be a whole number of processes from 0.")
     return int(told)

@@ -14,6 +14,7 @@ from types import NoneType, SimpleNamespace
 import pytest
 
 from lthpaper.errors import InputError
+from lthpaper.store.entry import Unwritable
 from lthpaper.sweep import processes
 from lthpaper.sweep.executor import GpuLost, OutOfMemory, WorkerDied, WorkFailed
 from lthpaper.sweep.processes import InThisProcess, Workers
@@ -21,6 +22,13 @@ from lthpaper.sweep.processes import InThisProcess, Workers
 
 class Awkward(Exception):
     """An exception that cannot be sent to another process: it is not made from its message alone."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+class AwkwardInput(InputError):
+    """A user's own kind of error, which is not made from its message alone either."""
 
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")
@@ -34,6 +42,10 @@ def work(job: str, on_epoch: Callable, stop: Callable[[], bool]) -> None:
             raise InputError("one clear sentence")
         case "awkward":
             raise Awkward("this", "that")
+        case "awkward input":
+            raise AwkwardInput("this", "that")
+        case "full":
+            raise Unwritable("The store is full.")
         case "memory":
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         case "hung":  # in a call into C that no signal interrupts
@@ -58,14 +70,13 @@ def work(job: str, on_epoch: Callable, stop: Callable[[], bool]) -> None:
 
 def perform(*jobs: str) -> tuple[dict[int, BaseException | None], int]:
     """What became of each job, and how much progress was reported."""
-    outcome, progress = {}, 0
-    with Workers(1) as workers:
+    outcome, told = {}, []
+    with Workers(1, lambda number, count: told.append(count)) as workers:
         for number, job in enumerate(jobs):
             workers.submit(number, job, work)
             while number not in outcome:
                 outcome |= dict(workers.done())
-        progress += sum(count for _, count in workers.reports())
-    return outcome, progress
+    return outcome, sum(told)
 
 
 def test_results_progress_and_errors_come_home():
@@ -76,6 +87,14 @@ def test_results_progress_and_errors_come_home():
     assert isinstance(outcome[2], WorkFailed)
     assert "Awkward: this and that" in str(outcome[2])
     assert progress == 4 * 3 * 2
+
+
+def test_a_full_store_is_known_as_such_and_a_users_own_kind_of_input_error_as_a_plain_one():
+    outcome, _ = perform("full", "awkward input")
+    assert [(type(error), str(error)) for error in outcome.values()] == [
+        (Unwritable, "The store is full."),
+        (InputError, "this and that"),
+    ]
 
 
 def test_a_worker_that_dies_is_its_jobs_error_and_the_next_job_has_another_worker():
@@ -104,11 +123,12 @@ def test_a_job_that_finds_no_memory_says_so():
 
 
 def test_jobs_that_are_asked_to_stop_do_and_the_next_ones_are_not():
-    with Workers(2) as workers:
+    told = set()
+    with Workers(2, lambda number, count: told.add(number)) as workers:
         workers.submit(1, "endless", work)
         workers.submit(2, "endless", work)
         outcome = {}
-        while not list(workers.reports()):  # both are at work, or will be told in turn
+        while not told:  # both are at work, or will be told in turn
             outcome |= dict(workers.done())
         workers.stop()
         while len(outcome) < 2:
@@ -214,12 +234,11 @@ def test_no_worker_outlives_an_interrupt_or_its_parent(tmp_path, how):
 
 
 def test_nor_does_one_that_hangs_in_a_call_into_c():
-    with Workers(1) as workers:
+    told = []
+    with Workers(1, lambda number, count: told.append(count)) as workers:
         workers.submit(0, "hung", work)
-        told = 0
-        while told < 3 * 2 + 1:
+        while sum(told) < 3 * 2 + 1:
             list(workers.done())
-            told += sum(count for _, count in workers.reports())
         (worker,) = workers._workers
         worker.connection.close()  # as the end of the parent does
         try:

@@ -26,6 +26,7 @@ from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, rewound  # noqa:
 from lthpaper.runs.task import Task  # noqa: E402
 from lthpaper.store import transfer  # noqa: E402
 from lthpaper.store.checkpoints import Checkpoints  # noqa: E402
+from lthpaper.store.entry import Unwritable  # noqa: E402
 from lthpaper.store.logs import log_of  # noqa: E402
 from lthpaper.store.store import Store  # noqa: E402
 from lthpaper.sweep import ray_driver as on_ray  # noqa: E402
@@ -184,9 +185,10 @@ def test_after_a_killed_driver_and_one_that_asked_to_stop_a_third_goes_on(nodes,
         driver.wait()
     wait_until(lambda: not process_of("work"))
     before = Checkpoints(store.folder).position(LONG)
-    with RayWorkers("ray") as workers:
+    told = []
+    with RayWorkers("ray", tell=lambda number, count: told.append(count)) as workers:
         workers.submit(1, Job((to_json(LONG),), ((),), str(store.folder), None, None, "cpu"), perform)
-        wait_until(lambda: list(workers.done()) or list(workers.reports()))
+        wait_until(lambda: list(workers.done()) or told)
         workers.stop()
         ((number, error),) = finished(workers)
     assert (number, type(error)) == (1, Stopped)
@@ -213,6 +215,14 @@ def test_an_error_after_which_a_gpu_cannot_be_used_ends_the_process_on_its_node(
         workers.submit(1, Job((to_json(DENSE),), ((),), str(store.folder), None, None, "cpu"), lose_gpu)
         ((_, error),) = finished(workers)
     assert isinstance(error, WorkerDied)
+
+
+def test_a_store_that_cannot_be_written_is_known_as_such_to_the_driver():
+    def work(job: Job, on_epoch: Callable, stop: Callable[[], bool]) -> None:
+        raise Unwritable("The store is full.")
+
+    watch = SimpleNamespace(stop=lambda: False, on_epoch=None)
+    assert isinstance(ray_node._error(None, work, watch), Unwritable)  # which ends the execution
 
 
 def test_images_that_no_node_has_cost_the_runs_on_them_and_no_others(nodes, store, monkeypatch):

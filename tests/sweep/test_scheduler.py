@@ -153,7 +153,8 @@ def test_what_was_stopped_waits_and_goes_on_from_where_it_is(scheduled):
     number, pack = scheduler.begin()
     places |= dict.fromkeys(pack, (1, 0))
     scheduler.ended(number, Stopped())
-    assert scheduler.waiting == scheduler.remaining == SEEDS
+    assert scheduler.remaining == SEEDS
+    assert not scheduler.training
     assert scheduler.begin() == (2, pack)
     assert scheduler.done_epochs(pack[0]) == 1
 
@@ -184,7 +185,7 @@ def test_runs_of_another_process_are_left_to_it_and_found_or_taken_over_later(sc
     assert dry(scheduler, 1) == [tuple(SEEDS[4:]), tuple(lt_imp(run, 1) for run in SEEDS[4:])]
     assert scheduler.elsewhere == set(SEEDS[:4])
     assert set(released) == scheduler.done
-    assert not scheduler.waiting or scheduler.waiting == [lt_imp(run, 1) for run in SEEDS[:4]]
+    assert set(scheduler.remaining) == {*SEEDS[:4], *(lt_imp(run, 1) for run in SEEDS[:4])}
 
     state |= {SEEDS[0]: THERE, SEEDS[1]: OURS}  # its result is there; the other's process has ended
     scheduler.look_again()

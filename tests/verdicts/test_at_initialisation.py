@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import random
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -231,6 +233,38 @@ def test_a_network_with_dropout_has_one_mask_whatever_was_drawn_before(name):
     assert all(torch.equal(masks[0][n], m) for n, m in masks[1].items())
     other = run.with_(mask=rule(name, 0.5, draw=1))
     assert not all(torch.equal(masks[0][n], m) for n, m in start(other, None, FEW).mask.items())
+
+
+class Dropping(nn.Module):
+    """Drops units by the generators of NumPy and of Python."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.draw, self.first, self.second = draw, nn.Linear(64, 20), nn.Linear(20, 20)
+        self.last = nn.Linear(20, 10)
+
+    def forward(self, x):
+        kept = torch.tensor([self.draw() < 0.5 for _ in range(20)])
+        return self.last(F.relu(self.second(self.first(x.flatten(1)) * kept)))
+
+
+def dropping_by_numpy() -> nn.Module:
+    return Dropping(lambda: np.random.random())  # noqa: NPY002
+
+
+def dropping_by_python() -> nn.Module:
+    return Dropping(lambda: random.random())
+
+
+@pytest.mark.parametrize("make", [dropping_by_numpy, dropping_by_python])
+@pytest.mark.parametrize("name", ["snip", "grasp"])
+def test_nor_does_a_mask_depend_on_what_was_drawn_before_by_numpy_or_python(name, make):
+    run = pretraining(Task(networks.local(make), "digits"), RECIPE).with_(mask=rule(name, 0.5))
+    masks = []
+    for seed in (1, 2):
+        with networks.seeded(seed):
+            masks.append(start(run, None, FEW).mask)
+    assert all(torch.equal(masks[0][n], m) for n, m in masks[1].items())
 
 
 def test_a_batch_holds_no_image_twice_and_labels_that_are_its_images():

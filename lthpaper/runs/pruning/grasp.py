@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lthpaper import networks
 from lthpaper.data.augment import derived_seed
-from lthpaper.errors import require
+from lthpaper.errors import require, require_whole
 from lthpaper.runs.digest import coerce_floats
 from lthpaper.runs.inits import check_init
 from lthpaper.runs.inits.fresh import check_seed
 from lthpaper.runs.masks import Mask, check_sparsity, down_to, prunable
 from lthpaper.runs.pruning import register
-from lthpaper.runs.pruning.seen import Seen, in_training
-from lthpaper.runs.pruning.snip import check_images
+from lthpaper.runs.pruning.seen import Seen
 
 if TYPE_CHECKING:
     from lthpaper.runs.inits import Init
@@ -44,7 +44,7 @@ class Grasp:
         check_init("at", self.at)
         check_sparsity(self.sparsity)
         coerce_floats(self)
-        check_images(self.images)
+        require_whole("images", self.images, 2)
         check_seed("seed", self.seed)
         check_seed("draw", self.draw)
         hot = isinstance(self.temperature, float) and 0 < self.temperature < 1e6
@@ -55,8 +55,9 @@ class Grasp:
         network = seen.network(weights).train()
         names = prunable(network, ("*",))
         thetas = [network.get_parameter(name) for name in names]
-        with sdpa_kernel(SDPBackend.MATH):  # torch's fused attention has no second derivative
-            logits = in_training(network, images, derived_seed("forward", self.seed, self.draw))
+        # torch's fused attention has no second derivative
+        with networks.seeded(derived_seed("forward", self.seed, self.draw)), sdpa_kernel(SDPBackend.MATH):
+            logits = network(images)
         loss = F.cross_entropy(logits / self.temperature, labels)
         gradients = torch.autograd.grad(loss, thetas, create_graph=True)
         squares = ((g * g.detach()).sum() for g in gradients)

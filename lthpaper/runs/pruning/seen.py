@@ -60,10 +60,3 @@ class Seen:
         """One image of ones, (1, C, H, W)."""
         shape = self.task.shape
         return torch.ones(1, shape["in_channels"], shape["size"], shape["size"], dtype=torch.float64)
-
-
-def in_training(network: nn.Module, images: Tensor, seed: int) -> Tensor:
-    """The logits of a network in training mode, what it draws (dropout) fixed by `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return network(images)

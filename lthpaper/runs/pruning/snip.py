@@ -7,22 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lthpaper import networks
 from lthpaper.data.augment import derived_seed
-from lthpaper.errors import require
+from lthpaper.errors import require_whole
 from lthpaper.runs.digest import coerce_floats
 from lthpaper.runs.inits import check_init
 from lthpaper.runs.inits.fresh import check_seed
 from lthpaper.runs.masks import Mask, check_sparsity, down_to
 from lthpaper.runs.pruning import register
-from lthpaper.runs.pruning.seen import Seen, in_training
+from lthpaper.runs.pruning.seen import Seen
 
 if TYPE_CHECKING:
     from lthpaper.runs.inits import Init
-
-
-def check_images(value: object) -> None:
-    """Raises InputError unless it is a number of images."""
-    require(type(value) is int and value >= 2, f"images is {value!r}; it must be a whole number from 2.")
 
 
 @register("snip")
@@ -44,7 +40,7 @@ class Snip:
         check_init("at", self.at)
         check_sparsity(self.sparsity)
         coerce_floats(self)
-        check_images(self.images)
+        require_whole("images", self.images, 2)
         check_seed("seed", self.seed)
         check_seed("draw", self.draw)
 
@@ -52,7 +48,8 @@ class Snip:
         images, labels = seen.batch(self.images, derived_seed("batch", self.seed, self.draw))
         network = seen.network(weights).train()
         thetas = [network.get_parameter(name) for name in mask]
-        logits = in_training(network, images, derived_seed("forward", self.seed, self.draw))
+        with networks.seeded(derived_seed("forward", self.seed, self.draw)):  # what it draws, dropout
+            logits = network(images)
         gradients = torch.autograd.grad(F.cross_entropy(logits, labels), thetas)
         scores = {n: (t.detach() * g).abs() for n, t, g in zip(mask, thetas, gradients, strict=True)}
         return down_to(self.sparsity, scores, mask)
