@@ -238,8 +238,9 @@ class SanityCheck:
         about = card(self.task.data)
         if ":" in self.task.data and about.flip and not about.streams:
             said.append(
-                f"Training images are flipped, and shifted by up to {about.pad} pixels, as the paper's are. If "
-                "that changes what they show (digits, text), give a Source whose Card has flip=False and pad=0."
+                f"Training images are flipped, and shifted by up to {about.pad} pixels, as the paper's are. "
+                "If that changes what they show (digits, text), give a Source whose Card has flip=False "
+                "and pad=0."
             )
         parameters = dict(networks.skeleton(**self.task.shape).named_parameters())
         if frozen := [name for name in self.task.prunable_weights if not parameters[name].requires_grad]:

@@ -46,22 +46,21 @@ def local(given: object) -> str:
     images are another data set and never meet results of these. Raises InputError if they are unusable.
     """
     root = locations.data_folder().resolve()
-    said = "images"
-    if isinstance(given, Source) or callable(given):
-        said = getattr(given, "__name__", "data")
-    name = re.sub(r"\W+", "_", said)
+    name = re.sub(r"\W+", "_", getattr(given, "__name__", "images"))
     if isinstance(given, Source):
         _check_card(name, given.card)
-        about, images = given.card, _made(name, given.load, root)
+        images = _made(name, given.load, root)
+    elif isinstance(given, Images | Files):
+        images = given
+    elif callable(given):
+        images = _made(name, given, root)
     else:
-        require(
-            isinstance(given, Images | Files) or callable(given),
+        raise InputError(
             f"The data set is a {type(given).__name__}; it must be a name, package.module:name, "
             "lthpaper.data.Images, or a function that returns them. Images.of(train, test) makes them of two "
-            "PyTorch data sets, such as TensorDataset(images, labels).",
+            "PyTorch data sets, such as TensorDataset(images, labels)."
         )
-        images = _made(name, given, root) if callable(given) else given
-        about = card_of(images)
+    about = given.card if isinstance(given, Source) else card_of(images)
     check(f"{LOCAL}:{name}", about, images, root)
     content = hashlib.sha256(f"{images.fingerprint} {about} resize={about.resize}".encode()).hexdigest()
     name = f"{LOCAL}:{name}_{content[:8]}"

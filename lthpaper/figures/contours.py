@@ -135,7 +135,8 @@ def _label(ax: Axes, lines: QuadContourSet, px: pd.Series, py: pd.Series) -> Non
     along = np.linspace(0, len(px) - 1, 20 * len(px))
     taken = np.column_stack([np.interp(along, np.arange(len(px)), p) for p in (px, py)])
     for level, line in zip(lines.levels, lines.get_paths(), strict=True):
-        inside = line.vertices[(np.abs(line.vertices) < HALF - ROOM).all(axis=1)]
+        vertices = np.asarray(line.vertices)
+        inside = vertices[(np.abs(vertices) < HALF - ROOM).all(axis=1)]
         if level < LABELLED or not len(inside):
             continue
         room = np.linalg.norm(inside[:, None] - taken, axis=2).min(axis=1)

@@ -63,9 +63,9 @@ def prefer(first: Side, second: Side, gap: float) -> Preference:
     up, down = relate(first, ABOVE, second, gap, {}), relate(second, ABOVE, first, gap, {})
     if up.by_means not in (YES, NO):
         return Preference(up.by_means, up.by_means)
-    answer, rests_on = ALIKE, (up, down)
+    answer, rests_on = ALIKE, [up, down]
     if YES in (up.by_means, down.by_means):
-        answer, rests_on = (first.name, (up,)) if up.by_means == YES else (second.name, (down,))
+        answer, rests_on = (first.name, [up]) if up.by_means == YES else (second.name, [down])
     found = Preference(
         answer,
         UNDECIDED,
