@@ -108,6 +108,28 @@ def by_rounds(store: Store, of: Scale) -> str:
     return _table(["rate, seed", *(f"s = {s:g}" if s else "dense" for s in columns)], lines)
 
 
+def by_leads(store: Store, of: Scale) -> str:
+    """Photographs, at desktop scale: IMP's ticket less RR and less the dense network, at Figure 1's sparsities."""
+    there = scale("desktop", experiments="resnet20/cifar10-16")
+    results = table(FIGURES["fig1"].trials(there), store)
+    results = results[results["epochs"] == there.recipe.epochs]
+    dense, sparse = (results[(results["setting"] == "pretraining") == is_dense] for is_dense in (True, False))
+    sparsities = sorted(set(sparse["sparsity"]))
+    paired = pd.concat(
+        [sparse, *(dense.assign(sparsity=s) for s in sparsities)]
+    )  # the dense network pairs with each
+    found = controls.differences(paired, compared=[("LT-", "RR-", ""), ("LT-", "pretraining", "")])
+    found = found[found["mask"] == "IMP"]
+    lines = [
+        [
+            f"LT − {against.removesuffix('-IMP')}, {lr:g}",
+            *(_cell(cells[cells["sparsity"] == s]) for s in sparsities),
+        ]
+        for (against, lr), cells in found.groupby(["against", "lr"])
+    ]
+    return _table(["difference, rate", *(f"s = {s:.3g}" for s in sparsities)], lines) + _seeds(found)
+
+
 def by_epochs(store: Store, of: Scale) -> str:
     """The mean barrier of the test error by learning rate and epoch."""
     found = stability.intervals(stability.barriers(siblings.of_scale(of), store))
@@ -135,6 +157,7 @@ def by_claims(store: Store, of: Scale) -> str:
 PARTS: dict[str, Callable[[Store, Scale], str]] = {
     "photographs": by_photographs,
     "rounds": by_rounds,
+    "leads": by_leads,
     "controls": by_controls,
     "rates": by_rates,
     "at-initialisation": by_places,
