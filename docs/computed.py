@@ -109,7 +109,7 @@ def by_rounds(store: Store, of: Scale) -> str:
 
 
 def by_leads(store: Store, of: Scale) -> str:
-    """Photographs, at desktop scale: IMP's ticket less RR and less the dense network, at Figure 1's sparsities."""
+    """Photographs, desktop: IMP's ticket less RR and less the dense network, at Figure 1's sparsities."""
     there = scale("desktop", experiments="resnet20/cifar10-16")
     results = table(FIGURES["fig1"].trials(there), store)
     results = results[results["epochs"] == there.recipe.epochs]
