@@ -279,6 +279,15 @@ def test_on_photographs_lt_leads_rr_by_half_a_point_and_norms_seem_to_hide_part_
     assert list(hidden.round(1)) == [-0.9, -1.9, 0.1]
 
 
+def test_on_photographs_imps_subnetwork_is_no_ticket_so_far_by_the_means():
+    trials = FIGURES["fig3"].trials(PHOTOGRAPHS.with_(controls=()))
+    (judged,) = (v for v in tickets.verdicts(table(trials, PUBLISHED))["verdict"] if v.pruning == "IMP")
+    assert (judged.kind, judged.kind_ours) == (tickets.NONE, UNDECIDED)
+    (third,) = (c for c in judged.conditions if c.number == 3)
+    assert (third.holds, third.best, third.against) == (NO, ("LT-IMP", 0.01), ("RR-IMP", 0.1))
+    assert third.difference == pytest.approx(-0.04, abs=0.005)
+
+
 def test_on_photographs_imps_rounds_are_as_the_page_says():
     """The sentences below the table, which is computed."""
     said = " ".join(TEXT.partition("### IMP, begun")[2].partition("\n## ")[0].split())
@@ -294,29 +303,34 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
     def losses(*of):
         return [f"{result.curves['train_loss'][-1]:.2f}" for result in of]
 
+    def gaps(lr, seed=1):
+        ticket = {round(r.sparsity, 3): r for r in results("LT-IMP", lr, seed)}
+        return [ticket[round(r.sparsity, 3)].accuracy - r.accuracy for r in results("RR-IMP", lr, seed)]
+
     def leads(lr):
-        ticket = {round(r.sparsity, 3): r for r in results("LT-IMP", lr, 1)}
-        return [points(ticket[round(r.sparsity, 3)], r) for r in results("RR-IMP", lr, 1)]
+        return [f"{gap:.1f}" for gap in gaps(lr)]
 
     ((dense,), rounds, (*_, rr)) = (results(name, 0.01, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
     assert len(rounds) == 11
     assert "{}, {} and {} points below the ticket at s = 0.59, 0.832 and 0.914".format(*leads(0.01)) in said
     assert "At 0.005 it ends {}, {} and {} below the ticket".format(*leads(0.005)) in said
-    ((dense_2,), (first, *_)) = (results(name, 0.01, 2) for name in ("pretraining", "LT-IMP"))
+    ((dense_2,), (first, *_, third)) = (results(name, 0.01, 2) for name in ("pretraining", "LT-IMP"))
     assert f"begins {points(first, dense_2)} *below* its dense network" in said
+    assert f"and is {points(third, dense_2)} above after three rounds" in said
     ((dense_005,), (*_, last)) = (results(name, 0.005, 1) for name in ("pretraining", "LT-IMP"))
     assert f"is {points(last, dense_005)} above at s = {last.sparsity:.3f}" in said
-    assert "At 0.1 the two are {}, {} and {} apart".format(*leads(0.1)) in said
-    small, large = sorted(map(float, leads(0.005) + leads(0.01))), sorted(map(float, leads(0.1)))
+    signed = [f"{gap:+.1f}".replace("-", "−") for seed in (1, 2) for gap in gaps(0.1, seed)]
+    assert "{}, {} and {} in seed 1, and {}, {} and {} in seed 2".format(*signed) in said
+    small = sorted(map(float, leads(0.005) + leads(0.01)))
     assert f"leads RR-IMP by {small[0]} to {small[-1]} points" in " ".join(TEXT.split())
-    assert f"at 0.1 it leads by {large[0]} to {large[-1]}" in " ".join(TEXT.split())
+    assert min(gaps(0.1, 2)) < 0 < max(gaps(0.1, 2))
+    means = [(a + b) / 2 for a, b in zip(gaps(0.1, 1), gaps(0.1, 2), strict=True)]
     for lr in (0.005, 0.01):
         assert results("LT-IMP", lr, 1)[-1].accuracy > results("pretraining", lr, 1)[0].accuracy
     (equal,) = results("LT@RRnorms-IMP", 0.01, 1)
-    ahead = f"{leads(0.005)[-1]} at 0.005 and {points(rounds[-1], rr)} at 0.01"
-    ahead += f" (at equal norms by {points(equal, rr)})"
+    ahead = f"{leads(0.005)[-1]} and {points(rounds[-1], rr)} (at equal norms by {points(equal, rr)})"
     above = f"the dense network by {points(last, dense_005)} and {points(rounds[-1], dense)}"
-    assert f"leads RR-IMP by {ahead}, and {above}" in README
+    assert f"leads RR-IMP by {ahead} and {above}" in README
     assert f"ends at {equal.accuracy:.1f} %, {points(equal, rr)} points above RR" in said
     assert f"with a training loss of {losses(equal)[0]}." in said
     assert f"{rr.accuracy:.1f} %, {points(rounds[-1], rr)} points below the ticket" in said
@@ -335,11 +349,14 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
     for seed in (0, 1, 2):
         fourth, first = results("LT-IMP", 0.1, seed)[3], results("pretraining", 0.1, seed)[0]
         assert (round(fourth.sparsity, 2), fourth.accuracy > first.accuracy) == (0.59, True)
-    assert f"ends {points(dense, rounds[-1])} below at s = 0.914" in said
-    assert "its loss rises from {} to {}".format(*losses(dense, rounds[-1])) in said
+    ((dense_2,), rounds_2) = (results(name, 0.1, 2) for name in ("pretraining", "LT-IMP"))
+    below = [dense.accuracy - rounds[-1].accuracy, dense_2.accuracy - rounds_2[-1].accuracy]
+    assert "ends {:.1f} and {:.1f} below at s = 0.914".format(*below) in said
+    assert "its loss rises from {} to {} and {}".format(*losses(dense, rounds[-1], rounds_2[-1])) in said
+    assert f"ends {-means[-1]:.1f} below RR-IMP and {sum(below) / 2:.1f} below the dense network" in README
     (equal,) = results("LT@RRnorms-IMP", 0.1, 1)
     assert equal.accuracy < rr.accuracy
-    assert f"ends at {equal.accuracy:.1f} %, {points(equal, rr)} below RR" in said
-    assert f"it leads RR-IMP by {points(rounds[-1], rr)} and ends {points(dense, rounds[-1])} below" in README
+    assert f"ends at {equal.accuracy:.1f} % in seed 1, {points(equal, rr)} below RR" in said
+    assert f"which it leads by {points(rounds[-1], rr)} as it is" in said
     ((lt,), (imp,)) = (results(name, 0.01, 1)[-1:] for name in ("LT-OMP", "LT-IMP"))
     assert f"trails LT-IMP by {points(imp, lt)}" in said
