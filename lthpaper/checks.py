@@ -59,9 +59,9 @@ def check(
         check.verdicts  # conditions ① to ⑤, the ticket's kind, and how sure
 
     network: a name, a path `package.module:function`, or a function that returns an nn.Module; of
-    num_classes, in_channels, width and size it is given those that it names. data: a name, a path, a function
-    that returns data.Images, or such Images. scale: gives the recipe, the
-    learning rates (its grid), rounds and seeds, unless they are given here; fields: any field of it.
+    num_classes, in_channels, width and size it is given those that it names. data: a name, a path, a
+    data.Source, a function that returns data.Images, or such Images. scale: gives the recipe, the learning
+    rates (its grid), rounds and seeds, unless they are given here; fields: any field of it.
     prunable: a pattern, or several, of the weights to prune. train_images: None for all. validation_images:
     held out of them; verdicts then choose learning rates on these, not on the test images. controls: trained
     beside the paper's settings, by their names in lthpaper.runs.controls without a mask: "LT-shuffled" asks
@@ -79,7 +79,7 @@ def check(
         "an nn.Module.",
     )
     _check_recipe(recipe, fields)
-    if data_root and not (isinstance(data, str) and ":" not in data):
+    if data_root and (not isinstance(data, str) or ":" in data):
         locations.look_for_data_in(data_root)
     data = data if isinstance(data, str) else local(data)
     controls = [controls] if isinstance(controls, str) else controls

@@ -12,6 +12,11 @@ LOCAL = "local"  # the "module" of what was handed over in this process: local:m
 T = TypeVar("T")
 
 
+def is_local(name: str) -> bool:
+    """Whether a network, or a data set, was handed over in this process: no other can make it."""
+    return name.startswith(f"{LOCAL}:")
+
+
 class Registry(Mapping[str, T], Generic[T]):
     """What the modules of a package have registered; each module is imported once, when first needed.
 

@@ -91,7 +91,7 @@ def look(folder: Path, before: dict[str, str], tally: Tally) -> dict[str, str]:
 
 
 def results(folder: Path) -> dict[str, tuple]:
-    """What of each entry depends on the training alone: curves, checksums of tensors, snapshots."""
+    """The parts of each entry that depend on the training alone: curves, checksums of tensors, snapshots."""
     found = {}
     for name in names(folder):
         result = read_result(folder / name)

@@ -23,7 +23,7 @@ PROJECT_FILES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
 
 @pytest.fixture
 def clone(tmp_path) -> Path:
-    """What of a clone a build reads, in a folder of the name that `git clone` gives it, with results."""
+    """The part of a clone that a build reads, named as `git clone` names it, with results."""
     clone = tmp_path / "clone's parent" / "lthpaper"
     clone.mkdir(parents=True)
     for name in PROJECT_FILES:

@@ -91,7 +91,11 @@ class Images:
 
     @classmethod
     def of(cls, train: "Sequence[tuple[Any, Any]]", test: "Sequence[tuple[Any, Any]]") -> "Images":
-        """Those of two PyTorch data sets of (image, label), without random transforms and `Normalize`."""
+        """Those of two PyTorch data sets of (image, label), without random transforms and `Normalize`.
+
+        An image is a tensor (C, H, W), an array (H, W, C) or a PIL image, with whole numbers from 0 to 255 or
+        floats from 0 to 1. Raises InputError for others.
+        """
         from lthpaper.data.datasets import images  # it is built on this module
 
         return images(train, test)

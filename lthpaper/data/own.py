@@ -22,7 +22,7 @@ from lthpaper import locations
 from lthpaper.data import Card, Images, Source, check
 from lthpaper.data.files import Files
 from lthpaper.errors import InputError, failed, imported, require
-from lthpaper.registry import LOCAL
+from lthpaper.registry import LOCAL, is_local
 
 PHOTOGRAPHS = Card(  # for photographs of any size; the numbers of images and classes are filled in
     num_classes=0,
@@ -149,7 +149,7 @@ def _called(name: str, make: Callable[..., Images | Files], root: Path) -> Image
 
 def own_source(name: str, root: Path | None = None) -> Source:
     """The Source behind a dotted path. Raises InputError if there is none or its images are unusable."""
-    if name.startswith(f"{LOCAL}:"):
+    if is_local(name):
         require(name in _local, f"Data set {name!r} was handed over in another process; give it again.")
         return _local[name]
     found = imported(name, "Data set", "name of a Source or a function")

@@ -72,11 +72,6 @@ def local(make: Callable[..., nn.Module]) -> str:
     return f"{LOCAL}:{name}"
 
 
-def is_local(name: str) -> bool:
-    """Whether a network, or a data set, was handed over in this process: no other can build it."""
-    return name.startswith(f"{LOCAL}:")
-
-
 def architecture(name: str, **shape: Any) -> str:
     """A hash of what a factory builds and of the code that says so: modules, shapes of parameters, and the
     source of the factory and of every module class and its bases but torch's and torchvision's. A custom

@@ -2,8 +2,8 @@
 
 A setting's name is START-MASK. Beside the paper's LT (θ0) and RR (θ0′), the starts are
 
-    LT@RRnorms   θ0 at the L2 norms of θ0′ ⊙ m, layer by layer        what of LT is more than its norms?
-    RR@LTnorms   θ0′ at the norms of θ0 ⊙ m                           what of RR's deficit are its norms?
+    LT@RRnorms   θ0 at the L2 norms of θ0′ ⊙ m, layer by layer        is LT more than its norms?
+    RR@LTnorms   θ0′ at the norms of θ0 ⊙ m                           do norms explain RR's deficit?
     LT@RRsigns   |θ0| with the signs of θ0′                           what is left of LT without its signs?
     RR@LTsigns   |θ0′| with the signs of θ0                           what do θ0's signs alone do (Zhou 2019)?
 

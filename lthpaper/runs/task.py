@@ -8,6 +8,7 @@ from typing import Any
 from lthpaper import networks
 from lthpaper.data import card
 from lthpaper.errors import InputError, require, require_whole
+from lthpaper.registry import is_local
 from lthpaper.runs.digest import added, coerce_floats
 from lthpaper.runs.masks import prunable
 
@@ -87,7 +88,7 @@ class Task:
     @property
     def is_local(self) -> bool:
         """Whether its network or its data set was handed over in this process: no other can train it."""
-        return networks.is_local(self.network) or networks.is_local(self.data)
+        return is_local(self.network) or is_local(self.data)
 
     @property
     def images(self) -> int:
