@@ -64,7 +64,7 @@ def check(
     learning_rates: Annotated[
         str,
         typer.Option(
-            "--learning-rates", rich_help_panel=THE_CHECK, help="Learning rates to try, with commas."
+            "--learning-rates", rich_help_panel=THE_CHECK, help="Learning rates to try, separated by commas."
         ),
     ] = "0.005,0.01,0.05,0.1",
     rounds: Annotated[
@@ -76,7 +76,7 @@ def check(
         typer.Option("--seeds", rich_help_panel=THE_CHECK, help="Number of seeds, without --until-decided."),
     ] = 3,
     epochs: Annotated[
-        int, typer.Option("--epochs", rich_help_panel=RECIPE, help="Length of a training.")
+        int, typer.Option("--epochs", rich_help_panel=RECIPE, help="Epochs of one training.")
     ] = 60,
     batch_size: Annotated[
         int, typer.Option("--batch-size", rich_help_panel=RECIPE, help="Images in a step.")
@@ -121,14 +121,17 @@ def check(
         ),
     ] = None,
     train_images: Annotated[
-        int, typer.Option("--train-images", rich_help_panel=THE_CHECK, help="Use only this many; 0: all.")
+        int,
+        typer.Option(
+            "--train-images", rich_help_panel=THE_CHECK, help="Use only this many training images; 0: all."
+        ),
     ] = 0,
     validation_images: Annotated[
         int,
         typer.Option(
             "--validation-images",
             rich_help_panel=THE_CHECK,
-            help="Hold this many out, to choose learning rates on; 0: none.",
+            help="Hold out this many training images, to choose learning rates on; 0: none.",
         ),
     ] = 0,
     controls: Annotated[
@@ -144,7 +147,7 @@ def check(
     max_seeds: MaxSeeds = None,
     budget: Budget = "",
     plan_only: Annotated[
-        bool, typer.Option("--plan", help="Say what it will cost, and train nothing.")
+        bool, typer.Option("--plan", help="Print what it will cost, and train nothing.")
     ] = False,
     store: StoreFolder = "",
     data_root: DataFolder = "",

@@ -28,7 +28,7 @@ def export(
         ),
     ] = "runs/tensorboard",
 ) -> None:
-    """Send what the store has of some figures to a tracker: curves per run, and verdicts. Trains nothing."""
+    """Send the stored runs of some figures to a tracker: curves and verdicts. Trains nothing."""
     from lthpaper import locations
     from lthpaper.report import trackers
     from lthpaper.verdicts import tickets

@@ -80,7 +80,7 @@ def figures(
 
 @dataclass(frozen=True)
 class Batch:
-    """What a batch of notebooks came to, in the paper's order. folder: of the figures; fields: those of the
+    """The outcome of a batch of notebooks, in the paper's order. folder: of the figures; fields: those of the
     scale that were changed."""
 
     outcomes: list[Any]

@@ -1,4 +1,4 @@
-"""The command list: what names there are, and what the store holds."""
+"""The command list: names that other commands take, and what the store holds."""
 
 import dataclasses
 import shlex

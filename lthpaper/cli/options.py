@@ -44,7 +44,7 @@ Jobs = Annotated[
         "-j",
         min=0,
         metavar="N",
-        help="Notebooks executed at once; 0: one per core.",
+        help="Notebooks executed at once. 0: one per core.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -94,7 +94,7 @@ Workers = Annotated[
         "--workers",
         min=0,
         metavar="N",
-        help="Processes that train; 0: one per core; a single one on a GPU.",
+        help="Processes that train. 0: one per core, or one on a GPU.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -127,7 +127,7 @@ Budget = Annotated[
     typer.Option(
         "--budget",
         metavar="TIME",
-        help="Time for --until-decided, such as 2h; then it reports what it knows.",
+        help="Time for --until-decided, such as 2h. It then reports the verdicts so far.",
         rich_help_panel=DECIDED,
     ),
 ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.store.published import Published
     from lthpaper.store.store import Store
 
-results_app = Commands(help="What is published: list, export, verify, audit, pull, push.")
+results_app = Commands(help="The published results: list, export, verify, audit, pull, push.")
 console = terminal.console()
 
 Folder = Annotated[

@@ -46,7 +46,7 @@ def plan(
     data: DataFolder = "",
     device: Device = "auto",
     workers: Workers = 0,
-    on: Annotated[str, typer.Option("--on", help="Predict it for other devices: 8xh100, 2xcpu.")] = "",
+    on: Annotated[str, typer.Option("--on", help="Predict the cost for other devices: 8xh100, 2xcpu.")] = "",
     price: Annotated[
         float, typer.Option("--price", min=0, metavar="DOLLARS", help="Price of a device-hour, with --on.")
     ] = 0.0,
@@ -155,16 +155,15 @@ def _expected(studies: list[Any], figures: list[str] | None, max_seeds: int | No
 
 def status(
     figures: Annotated[
-        list[str] | None, typer.Argument(help="Figures whose runs are counted; none: all runs of the store.")
+        list[str] | None,
+        typer.Argument(help="Figures whose runs are counted. Default: all runs of the store."),
     ] = None,
     scale: ScaleName = "laptop",
     changes: Changes = None,
     store: StoreFolder = "",
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every few seconds, until Ctrl-C.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every few seconds, until Ctrl-C.")] = False,
 ) -> None:
-    """Say what trains in a store: runs done, under way, waiting, failed; how fast, and the time left."""
+    """Show the runs of a store: done, under way, waiting, failed; the speed and the time left."""
     from lthpaper.sweep.status import status as of_store
 
     at = store_at(store)

@@ -16,7 +16,7 @@ from lthpaper.errors import printable, require
 if TYPE_CHECKING:  # torch takes a second to import; --help should not
     from lthpaper.store.merge import Brought
 
-store_app = Commands(help="What was trained here: check, merge, export, prune, repair, list it.")
+store_app = Commands(help="The store of trained runs: check, merge, export, prune, repair, list.")
 console = terminal.console()
 
 FROM = "Relative to the project's folder, as --store is."
@@ -29,7 +29,7 @@ Only = Annotated[
 @store_app.command()
 def verify(
     store: StoreFolder = "",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Leave out the good ones.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="List only what is not good.")] = False,
 ) -> None:
     """Check every entry: checksums, digests against descriptions; checkpoints, drafts, orphans.
 
@@ -81,7 +81,8 @@ def merge(
 def export(
     folder: Annotated[str, typer.Argument(help=f"Target folder; created if it does not exist. {FROM}")],
     weights: Annotated[
-        bool, typer.Option("--weights/--no-weights", help="Without: only descriptions and results.")
+        bool,
+        typer.Option("--weights/--no-weights", help="Copy weights too, or only descriptions and results."),
     ] = True,
     store: StoreFolder = "",
     only: Only = "*",
@@ -120,22 +121,26 @@ def _bring(brought: "Iterable[Brought]", folder: Path, dry_run: bool) -> None:
 @store_app.command()
 def prune(
     weights: Annotated[
-        bool, typer.Option("--weights", help="Weights, masks and snapshots; results stay.")
+        bool, typer.Option("--weights", help="Delete weights, masks and snapshots; results stay.")
     ] = False,
     snapshots: Annotated[
-        bool, typer.Option("--snapshots", help="Weights of epochs before the last.")
+        bool, typer.Option("--snapshots", help="Delete the weights of epochs before the last.")
     ] = False,
-    entries: Annotated[bool, typer.Option("--entries", help="Whole entries; needs --only.")] = False,
+    entries: Annotated[bool, typer.Option("--entries", help="Delete whole entries; needs --only.")] = False,
     drafts: Annotated[
-        bool, typer.Option("--drafts", help="Drafts of killed processes, an hour old.")
+        bool, typer.Option("--drafts", help="Delete drafts of killed processes, from an hour old on.")
     ] = False,
-    orphans: Annotated[bool, typer.Option("--orphans", help="Files that belong to no run here.")] = False,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Delete files that belong to no run here.")
+    ] = False,
     checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Checkpoints of runs whose results are here.")
+        bool, typer.Option("--checkpoints", help="Delete checkpoints of runs whose results are here.")
     ] = False,
     only: Only = "*",
     store: StoreFolder = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Delete. Default: only list what would go.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Really delete. Default: only list what would go.")
+    ] = False,
 ) -> None:
     """Delete what you choose. A dry run unless --yes is given."""
     from lthpaper.store.prune import removals, remove
@@ -166,7 +171,7 @@ def prune(
 @store_app.command()
 def repair(
     foreign: Annotated[
-        bool, typer.Option("--foreign", help="Also entries that this version cannot read.")
+        bool, typer.Option("--foreign", help="Move entries that this version cannot read, too.")
     ] = False,
     store: StoreFolder = "",
     dry_run: DryRun = False,

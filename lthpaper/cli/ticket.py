@@ -10,7 +10,7 @@ from lthpaper.cli.command import Commands
 from lthpaper.cli.options import DataFolder, StoreFolder, existing
 
 console = terminal.console()
-ticket_app = Commands(help="A trained subnetwork: export it, or say what it costs.")
+ticket_app = Commands(help="A trained subnetwork: export it, or measure what it costs.")
 FORMS = 18  # columns of a form's name
 RunName = Annotated[
     str,
