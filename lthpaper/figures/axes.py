@@ -1,4 +1,4 @@
-"""Axes of accuracy, learning rate and sparsity, each on the scale that shows what is asked of it."""
+"""Axes of accuracy (log error), learning rate and sparsity: their scales, limits and ticks."""
 
 import math
 from collections.abc import Iterable, Sequence

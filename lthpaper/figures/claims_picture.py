@@ -1,4 +1,4 @@
-"""The claims as a picture: a line each comparison that makes one, its effect, the threshold and its state."""
+"""The claims as a forest plot: one line per comparison, with its effect, the threshold and its state."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Accuracies of settings in their looks: curves, marks side by side, levels; × where a seed diverged."""
+"""Draw accuracies in each setting's colour and marker: curves, marks side by side, levels; × if diverged."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,7 +94,7 @@ def _open(lines: Iterable[Line2D]) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """One of the marks side by side: in a setting's look, open or filled."""
+    """One of the marks side by side: in a setting's colour and marker, open or filled."""
 
     setting: str
     hollow: bool = False

@@ -1,4 +1,4 @@
-"""One setting less another with its interval: LT less RR, row by row of a figure."""
+"""One setting minus another with its interval: LT minus RR, row by row of a figure."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where in a picture the mean of which runs is drawn, so that a page can lead from a mark to its runs."""
+"""Where each mark lies in a picture, and which runs it is the mean of: a page links marks to runs."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Batch-norm in evaluation is a scale and a shift a channel: folded into the convolution before it.
+"""Fold batch-norm into the convolution before it: in evaluation it is a scale and a shift a channel.
 
 γ·(Wx + b − μ)/√(σ² + ε) + β  =  (sW)x + (b − μ)s + β  with  s = γ/√(σ² + ε)
 

@@ -1,4 +1,4 @@
-"""Planes through trained weights: where a loss surface is looked at (Li et al. 2018, §4 and §7.2).
+"""Planes through trained weights, on which loss surfaces are computed (Li et al. 2018, §4 and §7.2).
 
 A plane is θT + x·u + y·v. What moves is convolution and linear weights alone: biases, batch-norm
 parameters and running statistics stay at θT's everywhere on the plane, pruned weights stay zero.

@@ -1,4 +1,4 @@
-"""Loss surfaces of which not every point is computed: a coarse grid, then finer ones where the loss bends.
+"""Refined loss surfaces: a coarse grid, then finer ones where the loss bends. The rest is interpolated.
 
 From every fourth row and column to every second one to all: the points in between are predicted by a cubic
 spline through the coarser grid. One is computed where the linear and the cubic prediction differ, and around

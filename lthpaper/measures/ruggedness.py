@@ -1,4 +1,4 @@
-"""Numbers of a loss surface, so that "a larger basin" and "smoother" can be tested (claim 14).
+"""Basin, roughness and non-convexity of a loss surface: tests "a larger basin" and "smoother" (claim 14).
 
 A surface is a grid of losses, (rows of y, columns of x), equally spaced. Losses that are not finite lie
 outside every basin, and what touches them is left out of roughness and non-convexity.

@@ -1,4 +1,4 @@
-"""How fast a ticket really is here: forward passes on this processor, form beside form.
+"""The measured speed of a ticket: forward passes on this processor, in each form that has a kernel.
 
 The forms are timed in turn, round after round, so that other work on the machine slows all of them alike. A
 ratio is the median over rounds of a form's time over the dense network's in the same round, with its

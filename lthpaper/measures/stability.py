@@ -1,4 +1,4 @@
-"""Instability analysis and linear mode connectivity (Frankle 2020): when does a training settle its basin?
+"""Instability analysis and linear mode connectivity (Frankle 2020): when has a training settled in a basin?
 
 Two siblings start from the same θk and train on in two orders of the data (SGD's noise). Along the line
 between their ends lies

@@ -1,4 +1,4 @@
-"""Channels that a mask empties, really taken out: a smaller network with the same function.
+"""Remove the channels that a mask empties: a smaller network with the same function.
 
 A unit may go where nobody reads it, or where all that make it are zero and what is left of it, through
 batch-norm and activation, is zero too. A channel without weights whose batch-norm has a positive bias is not

@@ -24,7 +24,7 @@ MANY = 12  # verdicts; more are counted first and folded away
 
 @dataclass(frozen=True)
 class Finding:
-    """head: what was asked and how it stands. sentence: on what, the effect and its interval. details: lines
+    """head: the question and its state. sentence: the comparison, its effect and interval. details: lines
     that a notebook folds away."""
 
     head: str

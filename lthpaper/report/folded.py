@@ -1,4 +1,4 @@
-"""What a notebook shows as one line until it is opened: long, seldom read, and not to be lost."""
+"""Values that a notebook shows as one line until it is opened: long and seldom read, but kept."""
 
 import html
 import json

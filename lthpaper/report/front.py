@@ -1,4 +1,4 @@
-"""The report's first page: how the paper's claims fare, each with the comparison that decides it."""
+"""The report's first page: the state of each of the paper's claims and the comparison that decides it."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Kernels of notebooks in batch: one that does not come up is tried again, one that dies says of what."""
+"""Kernels of notebooks in batch: one that does not start is tried again, one that dies says why."""
 
 import multiprocessing
 import os

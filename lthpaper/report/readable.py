@@ -1,4 +1,4 @@
-"""A table as a person reads it: each column by what it is, and nothing where there is nothing."""
+"""A table as a person reads it: numbers formatted by column, and an empty cell where a value is missing."""
 
 import math
 from collections.abc import Callable, Hashable, Iterable

@@ -1,4 +1,4 @@
-"""Has a training converged? By its training loss: what is left of it, and whether it was still falling.
+"""Has a training converged? Its training loss tells: how much is left, and whether it still falls.
 
 The paper asks that T be sufficient (①) and gives no measure. Ours: a training has converged if its final
 training loss is at most a quarter of what it began with, or, where a loss cannot get there (many classes,

@@ -1,4 +1,4 @@
-"""How fast packs train: seen in this execution, or measured before on this device."""
+"""How fast packs train: measured in this execution, or before on this device."""
 
 import time
 from collections.abc import Callable, Sequence

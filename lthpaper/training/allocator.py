@@ -1,4 +1,4 @@
-"""glibc hands large freed buffers back to the system; keeping them saves a page fault for every 4 KiB."""
+"""Keep large freed buffers: glibc would return them to the system, and each 4 KiB costs a page fault."""
 
 import ctypes
 import sys

@@ -1,4 +1,4 @@
-"""CUDA graphs: a step is recorded once and replayed, so that no time goes into starting its kernels."""
+"""CUDA graphs: a step is recorded once and replayed, so its kernels are not launched one by one."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence

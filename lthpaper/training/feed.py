@@ -1,4 +1,4 @@
-"""What a pack asks of wherever its batches come from."""
+"""The interface between a pack and the source of its batches."""
 
 import math
 from abc import ABC, abstractmethod

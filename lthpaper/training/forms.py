@@ -17,7 +17,7 @@ from lthpaper.training.stacking import InParallel, OneByOne, Program, Separately
 
 @dataclass(frozen=True)
 class Form:
-    """How a pack computes: what it computes is the same up to rounding.
+    """How a pack computes. Every form computes the same up to rounding.
 
     stacked: one program over all networks (grouped convolutions); else the networks one after the other.
     channels_last: the layout of images inside the program. compiled: by torch.compile, which fuses

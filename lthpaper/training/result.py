@@ -1,4 +1,4 @@
-"""What trainings begin with, report, keep on the way and leave: values, without the code that trains."""
+"""The start, progress, checkpoint and result of a training, as values. The code that trains is elsewhere."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Characteristics of a network and its data that the patterns of §3.1 and the guideline of §3.2 speak of.
+"""The characteristics of a network and its data that the patterns of §3.1 and the guideline of §3.2 use.
 
 Residual connections are counted in the network's forward pass. The rest the text leaves in words; the
 rules are ours: where CIFAR-10 is small and Tiny-ImageNet is not, where ResNet-20 is not redundant and

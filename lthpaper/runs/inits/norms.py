@@ -1,4 +1,4 @@
-"""A start at another start's norms: is a ticket more than how large its weights are?"""
+"""A start at another start's norms: is a ticket more than the size of its weights?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

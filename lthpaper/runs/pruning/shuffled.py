@@ -1,4 +1,4 @@
-"""A mask shuffled within its layers: is a mask more than how much it keeps of each layer?"""
+"""A mask shuffled within its layers: is a mask more than the share it keeps of each layer?"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""A claim's outcome: comparisons that each hold, fail or are undecided, and what they make together.
+"""A claim's outcome: comparisons that hold, fail or stay undecided, and the state that follows from them.
 
 A claim is read as the conjunction of its parts. It is *supported* if every part holds, *contradicted* if
 one fails, *undecided* otherwise, and *not run* if no part could be judged. As in `verdicts.tickets` there

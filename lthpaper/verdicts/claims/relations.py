@@ -1,4 +1,4 @@
-"""The relations that claims are made of: the best of some cells against the best of others, with seeds."""
+"""Comparisons that claims consist of: the best of some cells against the best of others, over the seeds."""
 
 import math
 from dataclasses import replace
