@@ -31,6 +31,14 @@ def always_signed(points: float, digits: int = 2) -> str:
     return f"{points:+.{digits}f}".replace("-", "−")
 
 
+def signed(points: float, digits: int = 2) -> str:
+    """With its sign, and a minus that is one; zero has none."""
+    text = f"{points:+.{digits}f}"
+    if float(text) == 0:
+        return text[1:] if points else "0"
+    return text.replace("-", "−")
+
+
 def least(confidences: Sequence[float | None]) -> float | None:
     """The smallest confidence, which a conjunction has; None if one of them is not known."""
     known = [confidence for confidence in confidences if confidence is not None]

@@ -5,9 +5,9 @@ import pandas as pd
 from lthpaper.paper import CLAIMS
 from lthpaper.runs.run import Rewind
 from lthpaper.verdicts.cells import side
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
-from lthpaper.verdicts.claims.relations import relate_chosen, rows
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
+from lthpaper.verdicts.relations import Part, relate_chosen, rows
 
 
 def claim_12(results: Results) -> Outcome:

@@ -14,11 +14,11 @@ from lthpaper.paper import CLAIMS, Thresholds, thresholds
 from lthpaper.paper.quotes import QUOTES
 from lthpaper.verdicts.cells import Side, side
 from lthpaper.verdicts.characteristics import Characteristics, characteristics, large_rates, small_rates
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
-from lthpaper.verdicts.claims.relations import ABOVE, LIKE, NOT_ABOVE, relate
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.evidence import NO, NOT_RUN, YES, least
+from lthpaper.verdicts.evidence import NO, NOT_RUN, YES, least, signed
 from lthpaper.verdicts.paper_beside_ours import stated
+from lthpaper.verdicts.relations import ABOVE, LIKE, NOT_ABOVE, Part, relate
 
 LT, RR = ("LT-IMP", "LT-OMP"), ("RR-IMP", "RR-OMP")
 

@@ -7,11 +7,11 @@ from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.settings import imp_sparsity
 from lthpaper.verdicts.cells import side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
-from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_BELOW, relate
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.evidence import NOT_RUN
+from lthpaper.verdicts.evidence import NOT_RUN, signed
 from lthpaper.verdicts.paper_beside_ours import stated
+from lthpaper.verdicts.relations import ABOVE, BELOW, LIKE, NOT_BELOW, Part, relate
 
 PANELS_A_B = (0.5, 0.9)  # sparsities that claims 1 and 2 are about: Figure 1(a) and (b) have 0.59, 0.832
 PANEL_C = SPARSITIES[0.914]  # rounds; claim 3

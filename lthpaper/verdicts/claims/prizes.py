@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from lthpaper.paper import CLAIMS
 from lthpaper.paper.quotes import QUOTES
 from lthpaper.verdicts.characteristics import Characteristics, characteristics
-from lthpaper.verdicts.claims.outcome import Outcome, Part, signed
-from lthpaper.verdicts.claims.relations import where
+from lthpaper.verdicts.claims.outcome import Outcome
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.conditions import Condition, unfulfilled
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, signed
+from lthpaper.verdicts.relations import Part, where
 from lthpaper.verdicts.tickets import Verdict
 
 

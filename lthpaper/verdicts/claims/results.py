@@ -11,8 +11,7 @@ from lthpaper.runs import experiments, settings
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.verdicts import cells
-from lthpaper.verdicts.claims.outcome import Part
-from lthpaper.verdicts.claims.relations import relate, rows
+from lthpaper.verdicts.relations import Part, relate, rows
 from lthpaper.verdicts.tickets import Verdict, verdicts
 
 NOTHING = pd.DataFrame()

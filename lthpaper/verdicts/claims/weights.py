@@ -7,10 +7,10 @@ import scipy
 from lthpaper.measures.overlaps import MAIN, PAIRS, WITHIN
 from lthpaper.paper import CLAIMS
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
-from lthpaper.verdicts.claims.relations import rows, where
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.relations import Part, rows, where
 
 P = MAIN
 START, REDRAWN = PAIRS
