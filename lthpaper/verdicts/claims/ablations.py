@@ -43,13 +43,8 @@ def claim_13(results: Results) -> Outcome:
     "Slightly" is not judged; the numbers say how much.
     """
     scale = results.scale
-    table = results.table
-    table = table[
-        (table["network"] == scale.network)
-        & (table["data"] == scale.data)
-        & (table["epochs"] == scale.recipe.epochs)
-        & (table["setting"] == "LT-IMP")
-    ]
+    about = {"network": scale.network, "data": scale.data, "epochs": scale.recipe.epochs}
+    table = rows(results.table, setting="LT-IMP", **about)
     if "digest" in table:
         table = table.drop_duplicates(["setting", "sparsity", "digest"])
     planned: dict[tuple[float, float], set[float]] = {}
