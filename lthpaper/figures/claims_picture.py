@@ -20,7 +20,7 @@ from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import claims
 from lthpaper.verdicts.claims.outcome import CONTRADICTED, SUPPORTED
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
-from lthpaper.verdicts.paper_beside_ours import stated
+from lthpaper.verdicts.paper_beside_ours import in_captions, stated
 
 # symbol, colour, ink: states differ in lightness and hue, and the symbol says them without colour
 LOOKS = {
@@ -54,25 +54,22 @@ def board_of(table: pd.DataFrame) -> pd.DataFrame:
 
 def of_paper() -> dict[tuple[int | str, str], float]:
     """(claim, what is measured) -> the same from the numbers that the text states."""
-    few, bare = 78, "resnet32-noskip"
-    contour: dict[str, Any] = {"sparsity": 0.945, "network": "resnet32"}
-    without = contour | {"network": bare}
-
-    def best(pruning: str, **of: Any) -> float:
-        return max(stated(f"LT-{pruning}", lr=lr, **of) for lr in (0.01, 0.1))
-
+    few = 78
+    imp, omp, bare_imp, bare_omp = (
+        in_captions(setting, network)
+        for network in ("resnet32", "resnet32-noskip")
+        for setting in ("LT-IMP", "LT-OMP")
+    )
     return {
         (3, "LT − pretraining, 78 epochs"): stated("LT-IMP", few) - stated("pretraining", few),
         (3, "LT − RR-IMP, 78 epochs"): stated("LT-IMP", few) - stated("RR-IMP", few),
         (3, "LT − pretraining, 160 epochs"): stated("LT-IMP") - stated("pretraining"),
         (4, "pretraining, 160 epochs at 0.1 − 78 epochs at 0.005"): stated("pretraining", lr=0.1)
         - stated("pretraining", few),
-        (7, "IMP − OMP, residual"): best("IMP", **contour) - best("OMP", **contour),
-        (7, "IMP − OMP, no residual"): best("IMP", **without) - best("OMP", **without),
-        (8, "LT, small − large rates, residual"): stated("LT-IMP", lr=0.01, **contour)
-        - stated("LT-IMP", lr=0.1, **contour),
-        (8, "LT, large − small rates, no residual"): stated("LT-IMP", lr=0.1, **without)
-        - stated("LT-IMP", lr=0.01, **without),
+        (7, "IMP − OMP, residual"): max(imp) - max(omp),
+        (7, "IMP − OMP, no residual"): max(bare_imp) - max(bare_omp),
+        (8, "LT, small − large rates, residual"): imp[0] - imp[1],
+        (8, "LT, large − small rates, no residual"): bare_imp[1] - bare_imp[0],
     }
 
 

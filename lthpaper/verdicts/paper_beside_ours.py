@@ -32,6 +32,12 @@ def stated(
     raise KeyError(f"The text states no accuracy of {setting} of {network} at {lr:g}, {epochs} epochs.")
 
 
+def in_captions(setting: str, network: str = "resnet32") -> tuple[float, float]:
+    """What the captions of Figures 4 and 5 state, s = 0.945: at learning rates 0.01 and 0.1."""
+    small, large = (stated(setting, lr=lr, network=network, sparsity=0.945) for lr in (0.01, 0.1))
+    return small, large
+
+
 def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
     """One row per stated accuracy: the paper's, ours (mean ± standard deviation, n) and the difference.
 
