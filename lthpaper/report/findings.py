@@ -131,13 +131,9 @@ def _of_board(rows: pd.DataFrame) -> Finding:
 
 def _verdicts(judged: list[Verdict]) -> list[Finding]:
     """Each verdict with its conditions' evidence; many are counted, and folded away."""
-    said = [Finding(_about(v), v.reason, tuple(c.sentence for c in v.judged)) for v in judged]
+    said = [Finding(f"{v.about}:", v.reason, tuple(c.sentence for c in v.judged)) for v in judged]
     if len(said) <= MANY:
         return said
     kinds = pd.Series([v.kind_ours for v in judged]).value_counts()
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     return [Finding(f"Of {len(said)} verdicts by the seeds: {counts}.", "", tuple(map(str, said)))]
-
-
-def _about(v: Verdict) -> str:
-    return f"{v.network} on {v.data}, s = {v.sparsity:.3f}, {v.pruning or 'IMP and OMP together'}:"

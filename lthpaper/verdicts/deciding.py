@@ -223,9 +223,7 @@ def too_close(judged: Verdict, most: int) -> str:
     )
     if judged.kind_ours not in OPEN or not between:
         return ""
-    mask = judged.pruning or "IMP and OMP together"
-    about = f"{judged.network} on {judged.data}, s = {judged.sparsity:.3f}, {mask}"
-    return f"{about}: too close to call within {most} seeds. {between}."
+    return f"{judged.about}: too close to call within {most} seeds. {between}."
 
 
 def _against_shuffled(stricter: Condition, lt: Side, against: Side, level: float, most: int) -> Places:
