@@ -33,9 +33,9 @@ from lthpaper.figures.style import (
 from lthpaper.runs.masks import Mask
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining, random_reinit
+from lthpaper.runs.settings import Trial, random_reinit, sanity_check
 from lthpaper.store.store import Store
-from lthpaper.store.table import mask_diverged, reader
+from lthpaper.store.table import described, mask_diverged, reader
 from lthpaper.training.start import initial_weights
 
 SETTINGS = ("LT-IMP", "LT-OMP")
@@ -61,13 +61,7 @@ def middle(scale: Scale) -> int:
 
 def trials_at(scale: Scale, k: int) -> list[Trial]:
     """The same after k IMP rounds."""
-    found = []
-    for lr in scale.learning_rates:
-        for seed in range(scale.seeds):
-            dense = pretraining(scale.task, scale.recipe.with_(lr=lr), seed)
-            found.append(Trial("LT-IMP", imp_sparsity(k), lt_imp(dense, k)))
-            found.append(Trial("LT-OMP", imp_sparsity(k), lt_omp(dense, imp_sparsity(k))))
-    return found
+    return list(sanity_check(scale.task, scale.recipe, scale.learning_rates, (k,), scale.seeds, SETTINGS))
 
 
 def measure(
@@ -87,9 +81,7 @@ def measure(
     masked: list[tuple[Run, dict[str, object]]] = []
     for trial in trials:
         run = trial.run
-        about: dict[str, object] = {"setting": trial.setting, "network": run.task.network}
-        about |= {"data": run.task.data, "sparsity": trial.sparsity, "lr": run.recipe.lr, "seed": run.seed}
-        about |= {"digest": run.digest}
+        about = described(run) | {"setting": trial.setting, "sparsity": trial.sparsity}
         found: list[dict[str, object]] = []
         if run in store and not mask_diverged(run, results):
             mask = store.mask(run)

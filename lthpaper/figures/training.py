@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -16,7 +15,7 @@ from lthpaper.runs import convergence, experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
 from lthpaper.store.store import Store
-from lthpaper.store.table import mask_diverged, reader
+from lthpaper.store.table import described, mask_diverged, reader
 from lthpaper.verdicts.cells import unconverged
 
 DRAWN = {"train_loss": "training loss (nats)", "test_accuracy": ACCURACY}
@@ -37,8 +36,7 @@ def measure(
     results, frames = reader(store), []
     for trial in trials:
         run, result = trial.run, results(trial.run)
-        about: dict[str, Any] = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
-        about |= {"lr": run.recipe.lr, "sparsity": trial.sparsity, "seed": run.seed, "digest": run.digest}
+        about = described(run) | {"setting": trial.setting, "sparsity": trial.sparsity}
         if result is None or result.accuracy != result.accuracy or mask_diverged(run, results):
             frames.append(pd.DataFrame([about]))
             continue
