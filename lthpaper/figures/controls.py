@@ -130,7 +130,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def _points(mean: float, half: float) -> str:
-    return (f"{mean:+.1f}" + (f" ± {half:.1f}" if np.isfinite(half) else "")).replace("-", "−")
+    return always_signed(mean, 1) + (f" ± {half:.1f}" if np.isfinite(half) else "")
 
 
 register(
