@@ -97,11 +97,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         fig.legend(handles=marks, loc="outside lower center", ncols=5)
         there = table[table["accuracy"].notna()]
         named = there.assign(setting=there["setting"] + there["rewind"].astype(str))  # each t by itself
-        note = seeds_note(named) if len(there) else "nothing has run yet"
         about = table.iloc[0]
         fig.suptitle(
             f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
-            f"{about['epochs']} epochs\n{note}{diverged_note(table)}",
+            f"{about['epochs']} epochs\n{seeds_note(named)}{diverged_note(table)}",
             fontsize=6.5,
         )
     return fig

@@ -66,8 +66,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """One row per network, sparsity and mask, one column per condition."""
-    have = table[table["accuracy"].notna()]
-    note = seeds(have) if len(have) else "nothing has run yet"
+    note = seeds(table[table["accuracy"].notna()])
     return draw(_longest(table), f"{note}{unfinished_note(table)}")
 
 

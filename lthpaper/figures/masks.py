@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register, style
+from lthpaper.figures.means import NOTHING, counted
 from lthpaper.figures.style import (
     COLOURS,
     MARKERS,
@@ -160,20 +161,17 @@ def _note(measured: pd.DataFrame, layers: pd.DataFrame) -> str:
     about, shares, norms = measured.iloc[0], _seeds(layers), _seeds(layers.dropna(subset=["norm_ratio"]))
     note = f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}"
     if layers.empty:
-        return f"{note}, nothing has run yet"
+        return f"{note}, {NOTHING}"
     if missing := (measured["kind"] == "missing").sum():
         note += f"; {missing} of {measured['digest'].nunique()} runs are missing or diverged"
-    fewer = f", norms: {norms}" if norms not in ("", shares) else ""
+    fewer = f", norms: {norms}" if norms not in (NOTHING, shares) else ""
     several = f"mean ± standard deviation of {shares}{fewer} (no bar: shorter than its mark)"
     return f"{note}\n{f'one seed{fewer}' if shares == 'one seed' else several}"
 
 
 def _seeds(layers: pd.DataFrame) -> str:
-    """n in words, over settings and learning rates; "" without layers."""
-    n = layers.groupby(["setting", "lr"])["seed"].nunique()
-    if n.empty or n.max() == 1:
-        return "one seed" if len(n) else ""
-    return f"{n.max()} seeds" if n.min() == n.max() else f"{n.min()}–{n.max()} seeds"
+    """n in words, over settings and learning rates."""
+    return counted(layers.groupby(["setting", "lr"])["seed"].nunique())
 
 
 def _by_layer(ax: Axes, rows: pd.DataFrame, value: str) -> None:

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis
+from lthpaper.figures.means import NOTHING, counted
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
 from lthpaper.runs import convergence, experiments
 from lthpaper.runs.scales import Scale
@@ -97,15 +98,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
 def _title(table: pd.DataFrame, there: pd.DataFrame) -> str:
     about = table.iloc[0]
     words = f"{about['network']} on {about['data']}, $s$ = {percent(table['sparsity'].max())}, "
-    if there.empty:
-        return words + "nothing has run yet"
-    n = there.groupby(["setting", "lr"])["seed"].nunique()
-    count = f"{n.max()}" if n.min() == n.max() else f"{n.min()}–{n.max()}"
-    return words + (
-        "one seed"
-        if n.max() == 1
-        else f"line and band: mean ± standard deviation of {count} seeds (of the loss, geometric)"
-    )
+    n = counted(there.groupby(["setting", "lr"])["seed"].nunique())
+    if n in ("one seed", NOTHING):
+        return words + n
+    return words + f"line and band: mean ± standard deviation of {n} (of the loss, geometric)"
 
 
 def says(table: pd.DataFrame, scale: Scale) -> list[str]:
