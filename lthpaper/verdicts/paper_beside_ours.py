@@ -45,7 +45,7 @@ def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
     network, data or epochs are not the paper's, ours stands for the same cell of the smaller
     experiment, `same` is False and no difference is given.
     """
-    rows = []
+    rows, table = [], cells.checked(table)
     for quote in QUOTES:
         if quote.accuracy is not None and place in quote.place:
             ours = _cell(quote, quote.setting, table, scale)["accuracy"]
@@ -80,7 +80,7 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
     that ours judged.
     `same`, `epochs`, table, place: as in `beside`.
     """
-    rows = []
+    rows, table = [], cells.checked(table)
     for quote in QUOTES:
         if place not in quote.place:
             continue
@@ -96,6 +96,7 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
         else:
             continue
         assert paper is not None, quote
+        about = _about(quote, table, scale)
         rows.append(
             {
                 "place": quote.place,
@@ -106,9 +107,9 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
                 "paper": _said(quote, paper),
                 "ours": ours,
                 "n": n,
-                "difference": ours - paper if _about(quote, table, scale)["same"] else float("nan"),
+                "difference": ours - paper if about["same"] else float("nan"),
                 "holds": _holds(ours, quote, paper, tried),
-                **_about(quote, table, scale),
+                **about,
             }
         )
     return pd.DataFrame(rows)
@@ -161,7 +162,6 @@ def _rows(quote: Quote, table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Of our counterpart, over all settings, sparsities and learning rates, without runs still to be trained.
     A run that diverged is in it, and counts against its learning rate."""
     network, data = _counterpart(quote, table, scale)
-    table = cells.checked(table)
     epochs = _epochs(quote, scale)
     ours = (table["network"] == network) & (table["data"] == data) & (table["epochs"] == epochs)
     return table[ours & cells.trained(table)]
