@@ -11,7 +11,7 @@ from lthpaper.paper import thresholds
 from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.conditions import Condition, condition
-from lthpaper.verdicts.evidence import LEVEL, always_signed
+from lthpaper.verdicts.evidence import LEVEL, always_signed, span
 
 COMPARED = (  # (ours, against, the question), as of `under`
     ("LT-", "RR-", "start: a ticket against a random start"),
@@ -188,5 +188,4 @@ def _told(cell: pd.DataFrame) -> str:
     said[-1] += f" with {100 * LEVEL:g} % confidence" if len(said) > 1 else ", nowhere clear of 0"
     if len(there) < len(cell):
         said.append("elsewhere a seed diverged")
-    low, high = int(there["n"].min()), int(there["n"].max())
-    return f"{', '.join(said)}, n = {low}" + (f" to {high}" if high > low else "")
+    return f"{', '.join(said)}, n = {span(there['n'])}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lthpaper.paper import Claim
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, signed
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, signed, span
 from lthpaper.verdicts.relations import Part
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
@@ -61,9 +61,7 @@ class Outcome:
     def n(self) -> str:
         """Seeds behind the parts that were judged: "10", or "8 to 10"; "" without any."""
         seeds = [part.seeds for part in self.parts if part.by_means != NOT_RUN and part.seeds]
-        if not seeds:
-            return ""
-        return f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+        return span(seeds) if seeds else ""
 
     @property
     def sentence(self) -> str:
