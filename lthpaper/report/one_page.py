@@ -128,10 +128,10 @@ def _point(point: dict[str, Any]) -> str:
 
 def _body(notebook: "NotebookNode") -> str:
     """The notebook's cells as HTML, without those that are only of use where one works."""
-    nbconvert, config = _library("nbconvert"), _library("traitlets.config").Config()
+    exporters, config = _library("nbconvert.exporters"), _library("traitlets.config").Config()
     config.TagRemovePreprocessor.enabled = True
     config.TagRemovePreprocessor.remove_cell_tags = {WORKBENCH}
-    exporter = nbconvert.HTMLExporter(
+    exporter = exporters.HTMLExporter(
         config=config,
         extra_template_paths=[str(PAGE)],
         template_file="section.html.j2",
