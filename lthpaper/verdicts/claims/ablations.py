@@ -42,9 +42,7 @@ def claim_13(results: Results) -> Outcome:
 
     "Slightly" is not judged; the numbers say how much.
     """
-    scale = results.scale
-    about = {"network": scale.network, "data": scale.data, "epochs": scale.recipe.epochs}
-    table = rows(results.table, setting="LT-IMP", **about)
+    table = rows(results.table, setting="LT-IMP", **results.about(results.scale.recipe.epochs))
     if "digest" in table:
         table = table.drop_duplicates(["setting", "sparsity", "digest"])
     planned: dict[tuple[float, float], set[float]] = {}

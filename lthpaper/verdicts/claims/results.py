@@ -42,8 +42,7 @@ class Results:
 
     def network(self, epochs: int, sparsity: float | None = None) -> pd.DataFrame:
         """The rows of the scale's one network and data set, not rewound."""
-        about = {"network": self.scale.network, "data": self.scale.data, "epochs": epochs}
-        return rows(self.checked, sparsity, **about)
+        return rows(self.checked, sparsity, **self.about(epochs))
 
     def experiment(self, network: str, data: str, sparsity: float | None = None) -> pd.DataFrame:
         """The rows of the sanity check of a network and data set, trained with the sufficient recipe."""
