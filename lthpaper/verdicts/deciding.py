@@ -28,8 +28,8 @@ from scipy import special
 
 from lthpaper.errors import require
 from lthpaper.paper import Thresholds
-from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import Condition, pairs_of
+from lthpaper.verdicts.cells import Side, pairs_of
+from lthpaper.verdicts.conditions import Condition
 from lthpaper.verdicts.evidence import UNDECIDED, YES, always_signed
 from lthpaper.verdicts.luck import Paired, Rivals, contending, typical_error
 from lthpaper.verdicts.scatter import Cells
