@@ -21,6 +21,7 @@ from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent,
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import MASKS
+from lthpaper.verdicts.evidence import always_signed
 from lthpaper.verdicts.tickets import Verdict, verdict
 
 trials = experiments.rewinding
@@ -59,7 +60,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     by_start = {(s, p): rows for p in MASKS for s, _, rows in _starts(table, p)}
     for start, pruning, v in verdicts(table):
         best = _best(by_start[start, pruning])
-        above = "" if start == "θ0" else f"{best - best_lt[pruning]:+.2f}".replace("-", "−")
+        above = "" if start == "θ0" else always_signed(best - best_lt[pruning])
         rows.append(
             {
                 "starts from": start,
@@ -89,25 +90,17 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_xlabel("the subnetwork starts from")
         axes[0][0].set_ylabel("test accuracy (%)")
         marks = [Line2D([], [], color="black", label="pretraining (mean)")]
-        for what, label in (("LT", "θ0: LT"), ("WR", "θt: WR"), ("FT", "θT: FT"), ("RR", "θ0′: RR")):
-            marks += [
-                Line2D(
-                    [],
-                    [],
-                    color=COLOURS[f"{what}-{p}"],
-                    marker=MARKERS[f"{what}-{p}"],
-                    label=f"{symbols(label)}-{p}",
-                )
-                for p in MASKS
-            ]
+        for start, what in (("θ0", "LT"), ("θt", "WR"), ("θT", "FT"), ("θ0′", "RR")):
+            for name in (f"{what}-{p}" for p in MASKS):
+                look: dict[str, Any] = {"color": COLOURS[name], "marker": MARKERS[name]}
+                marks.append(Line2D([], [], label=f"{symbols(start)}: {name}", **look))
         fig.legend(handles=marks, loc="outside lower center", ncols=5)
         there = table[table["accuracy"].notna()]
         named = there.assign(setting=there["setting"] + there["rewind"].astype(str))  # each t by itself
-        note = seeds_note(named) if len(there) else "nothing has run yet"
         about = table.iloc[0]
         fig.suptitle(
             f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
-            f"{about['epochs']} epochs\n{note}{diverged_note(table)}",
+            f"{about['epochs']} epochs\n{seeds_note(named)}{diverged_note(table)}",
             fontsize=6.5,
         )
     return fig

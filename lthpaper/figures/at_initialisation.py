@@ -71,9 +71,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_ylabel(ACCURACY)
         axes[-1, 0].set_xlabel("sparsity")
         fig.legend(handles=_legend(table), loc="outside lower center", ncols=5)
-        have = table[table["accuracy"].notna()]
-        said = seeds_note(have) if len(have) else "nothing has run yet"
-        about = table.iloc[0]
+        about, said = table.iloc[0], seeds_note(table[table["accuracy"].notna()])
         note = f"{about['network']} on {about['data']}, {about['epochs']} epochs, {said}"
         fig.suptitle(f"{note}{diverged_note(table)}{unfinished_note(table)}", fontsize=6.5)
     return fig

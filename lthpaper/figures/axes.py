@@ -86,6 +86,14 @@ def beside(lrs: Iterable[float]) -> float:
     return float((MARGIN**2 * max(lrs) / min(lrs)) ** BESIDE)
 
 
+def places_axis(ax: Axes, count: int) -> None:
+    """x from the first of so many places, each 1 wide, to the last, with lines between them."""
+    for between in range(1, count):
+        ax.axvline(between - 0.5, color="#BBBBBB", linewidth=0.5)
+    ax.set_xlim(-0.5, count - 0.5)
+    ax.grid(axis="x", visible=False)
+
+
 def sparsity_axis(ax: Axes, sparsities: pd.Series) -> None:
     """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; at most five are labelled."""
     shown = sorted(s for s in sparsities.unique() if s > 0)

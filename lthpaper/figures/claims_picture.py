@@ -20,7 +20,7 @@ from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import claims
 from lthpaper.verdicts.claims.outcome import CONTRADICTED, SUPPORTED
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
-from lthpaper.verdicts.paper_beside_ours import stated
+from lthpaper.verdicts.paper_beside_ours import in_captions, stated
 
 # symbol, colour, ink: states differ in lightness and hue, and the symbol says them without colour
 LOOKS = {
@@ -41,6 +41,8 @@ ROW, SIZE = 0.095, 6.1  # inches, points; so all claims fit a page, which is 9 i
 LABEL = 38  # characters of a line that says what is measured
 AXIS = 3.85  # inches, from the left edge to the axis
 HOLDS = "#E3EDF1"
+TICK: dict[str, Any] = {"marker": "|", "markersize": 5, "linestyle": ""}
+DIAMOND: dict[str, Any] = {"marker": "D", "markersize": 4.2, "markerfacecolor": "none"}
 TOGETHER = (
     "Claims are decided at 95 % over all their comparisons together; other figures judge each comparison "
     "by itself."
@@ -54,25 +56,22 @@ def board_of(table: pd.DataFrame) -> pd.DataFrame:
 
 def of_paper() -> dict[tuple[int | str, str], float]:
     """(claim, what is measured) -> the same from the numbers that the text states."""
-    few, bare = 78, "resnet32-noskip"
-    contour: dict[str, Any] = {"sparsity": 0.945, "network": "resnet32"}
-    without = contour | {"network": bare}
-
-    def best(pruning: str, **of: Any) -> float:
-        return max(stated(f"LT-{pruning}", lr=lr, **of) for lr in (0.01, 0.1))
-
+    few = 78
+    imp, omp, bare_imp, bare_omp = (
+        in_captions(setting, network)
+        for network in ("resnet32", "resnet32-noskip")
+        for setting in ("LT-IMP", "LT-OMP")
+    )
     return {
         (3, "LT − pretraining, 78 epochs"): stated("LT-IMP", few) - stated("pretraining", few),
         (3, "LT − RR-IMP, 78 epochs"): stated("LT-IMP", few) - stated("RR-IMP", few),
         (3, "LT − pretraining, 160 epochs"): stated("LT-IMP") - stated("pretraining"),
         (4, "pretraining, 160 epochs at 0.1 − 78 epochs at 0.005"): stated("pretraining", lr=0.1)
         - stated("pretraining", few),
-        (7, "IMP − OMP, residual"): best("IMP", **contour) - best("OMP", **contour),
-        (7, "IMP − OMP, no residual"): best("IMP", **without) - best("OMP", **without),
-        (8, "LT, small − large rates, residual"): stated("LT-IMP", lr=0.01, **contour)
-        - stated("LT-IMP", lr=0.1, **contour),
-        (8, "LT, large − small rates, no residual"): stated("LT-IMP", lr=0.1, **without)
-        - stated("LT-IMP", lr=0.01, **without),
+        (7, "IMP − OMP, residual"): max(imp) - max(omp),
+        (7, "IMP − OMP, no residual"): max(bare_imp) - max(bare_omp),
+        (8, "LT, small − large rates, residual"): imp[0] - imp[1],
+        (8, "LT, large − small rates, no residual"): bare_imp[1] - bare_imp[0],
     }
 
 
@@ -112,8 +111,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         right.spines["top"].set_visible(True)
         scaled = f"linear up to ±{forest.LINEAR:g}, logarithmic beyond"
         right.set_xlabel(f"points; claims 10 and 14: percent\n{scaled}", fontsize=SIZE)
-        for y, kind, content in lines:
-            DRAWN[kind](left, right, y, content)
+        for y, draw, content in lines:
+            draw(left, right, y, content)
         board = board_of(table)
         counts = board[board["claim"].isin(list(claims.TESTS))]["status"].value_counts()
         said = ", ".join(f"{counts[status]} {status}" for status in LOOKS if status in counts)
@@ -134,25 +133,25 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     return fig
 
 
-def _lines(table: pd.DataFrame) -> tuple[list[tuple[float, str, object]], float]:
-    """(line, kind, content) of every heading, claim and comparison, from the top; how many lines."""
-    found: list[tuple[float, str, object]] = []
+def _lines(table: pd.DataFrame) -> tuple[list[tuple[float, Callable[..., None], object]], float]:
+    """(line, what draws it, content) of every heading, claim and comparison, from the top; how many lines."""
+    found: list[tuple[float, Callable[..., None], object]] = []
     y = 0.5
     for heading, numbers in GROUPS.items():
         judged = [number for number in numbers if (table["claim"] == number).any()]
         if not judged:
             continue
-        found.append((y, "heading", heading))
+        found.append((y, _heading, heading))
         y += 1.2
         for number in judged:
             rows = table[table["claim"] == number]
             parts = [(_wrapped(label, LABEL), of) for label, of in _measured(rows)]
             widest = max((len(line) for labels, _ in parts for line in labels), default=0)
             words = _wrapped(rows["words"].iloc[0], min(38, 64 - widest))
-            found.append((y, "claim", (number, rows["status"].iloc[0], words)))
+            found.append((y, _claim, (number, rows["status"].iloc[0], words)))
             below = 0
             for labels, of_one in parts:
-                found.append((y + below, "comparison", (number, labels, of_one)))
+                found.append((y + below, _comparison, (number, labels, of_one)))
                 below += len(labels)
             y += max(below, len(words)) + 0.4
         y += 0.15
@@ -208,27 +207,12 @@ def _comparison(
     start, end = max(ends[0] * _unit(number), low), min(ends[1] * _unit(number), high)
     right.add_patch(Rectangle((start, y - 0.42), end - start, 0.84, facecolor=HOLDS, linewidth=0, zorder=0))
     for state, of_state in there.groupby("by the seeds"):
-        look: dict[str, Any] = {
-            "marker": "|",
-            "markersize": 5,
-            "markeredgewidth": 0.9,
-            "linestyle": "",
-            "alpha": 0.6,
-        }
-        right.plot(of_state["value"], [y] * len(of_state), color=forest.STATES[state], zorder=2, **look)
+        look: dict[str, Any] = {"color": forest.STATES[state], "markeredgewidth": 0.9, "alpha": 0.6}
+        right.plot(of_state["value"], [y] * len(of_state), zorder=2, **TICK, **look)
     telling = _telling(there)
     forest.effects(right, telling.assign(y=y, effect=telling["value"], state=telling["by the seeds"]))
     if (number, label := " ".join(labels)) in (paper := of_paper()):
-        look = {
-            "marker": "D",
-            "markersize": 4.2,
-            "markerfacecolor": "none",
-            "markeredgewidth": 0.8,
-        }
-        right.plot([paper[number, label]], [y], color="black", zorder=4, **look)
-
-
-DRAWN: dict[str, Callable[..., None]] = {"heading": _heading, "claim": _claim, "comparison": _comparison}
+        right.plot([paper[number, label]], [y], color="black", markeredgewidth=0.8, zorder=4, **DIAMOND)
 
 
 def _unit(number: int | str) -> float:
@@ -268,20 +252,11 @@ def _legend() -> list[Line2D | Patch]:
     marks: list[Line2D | Patch] = [
         Patch(facecolor=colour, label=f"{symbol} {status}") for status, (symbol, colour, _) in LOOKS.items()
     ]
-    look: dict[str, Any] = {"color": PALE, "linestyle": ""}
+    decides = "the comparison that\ndecides, with 95 % bounds"
     return [
         *marks,
         Patch(facecolor=HOLDS, label="where it holds"),
-        Line2D(
-            [],
-            [],
-            marker="o",
-            markersize=4,
-            label="the comparison that\ndecides, with 95 % bounds",
-            color=PALE,
-        ),
-        Line2D([], [], marker="|", markersize=5, label="others of the same kind", **look),
-        Line2D(
-            [], [], marker="D", markersize=4.2, markerfacecolor="none", label="the paper's numbers", **look
-        ),
+        Line2D([], [], color=PALE, marker="o", markersize=4, label=decides),
+        Line2D([], [], color=PALE, label="others of the same kind", **TICK),
+        Line2D([], [], color=PALE, linestyle="", label="the paper's numbers", **DIAMOND),
     ]

@@ -10,12 +10,12 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, forest, register
 from lthpaper.figures.means import seeds, unfinished_note
-from lthpaper.figures.style import BY_MEANS, MARKERS, PAGE, PALE, SURE, TICKETS, paper_style, percent
-from lthpaper.figures.verdict_marks import SHORT, no_ticket
+from lthpaper.figures.style import MARKERS, PAGE, PALE, TICKETS, paper_style, percent
+from lthpaper.figures.verdict_marks import SHORT, no_ticket, ticket_box
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import tickets
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, always_signed
 from lthpaper.verdicts.tickets import NONE, Verdict
 
 ASKED = {
@@ -27,6 +27,7 @@ ASKED = {
 }
 
 OFFSET: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+BESIDE_A_ROW: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
 FAR = 5.0  # points; an interval that reaches further runs out of its panel
 
 trials = experiments.all_sparsities
@@ -65,8 +66,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """One row per network, sparsity and mask, one column per condition."""
-    have = table[table["accuracy"].notna()]
-    note = seeds(have) if len(have) else "nothing has run yet"
+    note = seeds(table[table["accuracy"].notna()])
     return draw(_longest(table), f"{note}{unfinished_note(table)}")
 
 
@@ -123,8 +123,7 @@ def _names(ax: plt.Axes, keys: pd.DataFrame, first: pd.Index) -> None:
     for start, end in zip(first, ends, strict=True):
         name = f"{keys['network'][start]}\n{keys['data'][start]}"
         middle: dict[str, Any] = {"ha": "center", "va": "center", "rotation": 90, "fontsize": 6.5}
-        at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        ax.annotate(name, (0, (start + end - 1) / 2), (-48, 0), **middle, **at)
+        ax.annotate(name, (0, (start + end - 1) / 2), (-48, 0), **middle, **BESIDE_A_ROW)
 
 
 def _kinds(ax: plt.Axes, verdicts: pd.DataFrame) -> None:
@@ -132,24 +131,16 @@ def _kinds(ax: plt.Axes, verdicts: pd.DataFrame) -> None:
     for v in verdicts.itertuples():
         said = no_ticket(v.first) if v.kind == NONE else SHORT.get(v.kind, v.kind)
         said += "?" * (v.kind_ours != v.kind and v.kind != "undecided")
-        box = None
-        if v.kind in TICKETS:
-            alpha = SURE if v.kind_ours == v.kind else BY_MEANS
-            box = {"facecolor": (TICKETS[v.kind][0], alpha), "linewidth": 0, "pad": 1.0}
-        at: dict[str, Any] = {
-            "xycoords": ("axes fraction", "data"),
-            "textcoords": "offset points",
-            "va": "center",
-        }
-        colour = PALE if v.kind not in TICKETS else "black"
-        ax.annotate(said, (1, v.y), (5, 0), fontsize=6.3, color=colour, bbox=box, **at)
+        ticket = v.kind in TICKETS
+        look: dict[str, Any] = {"bbox": ticket_box(v.kind, v.kind_ours)} if ticket else {"color": PALE}
+        ax.annotate(said, (1, v.y), (5, 0), fontsize=6.3, va="center", **BESIDE_A_ROW, **look)
 
 
 def _said(c: Any) -> str:
     if pd.isna(c.difference):
         return c.holds
-    bounds = "" if pd.isna(c.low) else f" ({c.low:+.1f} to {c.high:+.1f})"
-    return f"{c.difference:+.1f}{bounds}".replace("-", "−")
+    bounds = "" if pd.isna(c.low) else f" ({always_signed(c.low, 1)} to {always_signed(c.high, 1)})"
+    return always_signed(c.difference, 1) + bounds
 
 
 register(

@@ -246,9 +246,7 @@ def still(measured: pd.DataFrame) -> Figure:
         fig = plt.figure(figsize=(PAGE, 4.9))
         for i, view in enumerate(scene(first)):
             ax = fig.add_subplot(2, 2, i + 1, projection="3d")
-            loss = np.array(
-                [[np.nan if v is None else v for v in line] for line in view["loss"]], dtype=float
-            )
+            loss = np.array(view["loss"], dtype=float)  # None is NaN
             # what is above the rim would hide the bowl
             height = np.log10(np.clip(np.where(loss < RIM, loss, np.nan), LEVELS[0], None))
             gx, gy = np.meshgrid(view["x"], view["y"])

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.means import CROSS
+from lthpaper.figures.means import CROSS, NOTHING, unfinished_note
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, symbols
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import controls
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.evidence import always_signed
+from lthpaper.verdicts.evidence import always_signed, span
 
 trials = runs_of.of_scale
 HEIGHT = 0.46  # inches a comparison
@@ -104,14 +104,13 @@ def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
     about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, $s$ = {sparsity}, "
     about += f"{table['epochs'].iloc[0]} epochs"
     if not ran.any():
-        return f"{about}; nothing has run yet"
-    low, high = (int(found["n"].min()), int(found["n"].max())) if len(found) else (0, 0)
-    pairs = f"{high}" if low == high else f"{low} to {high}"
-    about += f"\nmean and 95 % interval over {pairs} seed{'s' * (high != 1)}, paired"
+        return f"{about}; {NOTHING}"
+    pairs = span(found["n"]) if len(found) else "0"
+    about += f"\nmean and 95 % interval over {pairs} seed{'s' * (pairs != '1')}, paired"
     about += f"; axes linear to ±{LINEAR} points, logarithmic beyond"
     if found["diverged"].any():
         about += f"; {CROSS}"
-    return about if ran.all() else f"{about}; {(~ran).sum():,} of {len(ran):,} runs are still missing"
+    return about + unfinished_note(table)
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
@@ -130,7 +129,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def _points(mean: float, half: float) -> str:
-    return (f"{mean:+.1f}" + (f" ± {half:.1f}" if np.isfinite(half) else "")).replace("-", "−")
+    return always_signed(mean, 1) + (f" ± {half:.1f}" if np.isfinite(half) else "")
 
 
 register(

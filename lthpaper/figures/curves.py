@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Transform
 
+from lthpaper.figures.axes import places_axis
 from lthpaper.figures.means import converged, diverged, spread
 from lthpaper.figures.style import COLOURS, DASHES, markers, palette
 
@@ -139,10 +140,7 @@ def points(
             _open(marked(ax.lines[before:]))
     for cell in diverged(table[table["case"].isin(cases)], [x, "case"]).itertuples():
         crosses(ax, [order.index(getattr(cell, x)) + places[cell.case]], cases[cell.case].setting)
-    for between in range(1, len(order)):
-        ax.axvline(between - 0.5, color="#BBBBBB", linewidth=0.5)
-    ax.set_xlim(-0.5, len(order) - 0.5)
-    ax.grid(axis="x", visible=False)
+    places_axis(ax, len(order))
     return ax
 
 

@@ -42,7 +42,7 @@ def draw_table(
         size, widths = _sizes(cells)
         line = size * LEADING / POINTS
         heights = [(max(cell.count("\n") for cell in row) + 1) * line + 0.06 for row in cells]
-        needed = sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN
+        needed = _whole(widths)
         width = max(needed, LEAST)
         gap = GAP + (width - needed) / max(len(widths) - 1, 1)  # a narrow table fills its width
         small = max(size - 0.5, SMALLEST)
@@ -86,24 +86,29 @@ def draw_table(
 
 def _sizes(cells: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
     """Font size in points and the columns' widths in inches."""
-    at_one = [
-        max(_width(cell, 1.0, bold=n == 0) for n, cell in enumerate(column))
-        for column in zip(*cells, strict=True)
-    ]
+    at_one = _widths(cells, 1.0)
     room = PAGE - 2 * MARGIN - GAP * (len(at_one) - 1)
     size = min(LARGEST, max(SMALLEST, room / sum(at_one)))
     return size, [w * size for w in at_one]
+
+
+def _widths(cells: Sequence[Sequence[str]], size: float) -> list[float]:
+    """Of the columns, inches; the first row is bold."""
+    columns = zip(*cells, strict=True)
+    return [max(_width(cell, size, bold=n == 0) for n, cell in enumerate(column)) for column in columns]
+
+
+def _whole(widths: Sequence[float]) -> float:
+    """Inches that columns take with what is between and around them."""
+    return sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN
 
 
 def _fitting(cells: list[list[str]]) -> list[list[str]]:
     """The cells with the widest column broken at spaces, again and again, until the table fits a page."""
     cells = [list(row) for row in cells]
     for _ in range(200):
-        widths = [
-            max(_width(row[i], SMALLEST, bold=n == 0) for n, row in enumerate(cells))
-            for i in range(len(cells[0]))
-        ]
-        if sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN <= PAGE:
+        widths = _widths(cells, SMALLEST)
+        if _whole(widths) <= PAGE:
             break
         for i in sorted(range(len(widths)), key=lambda i: -widths[i]):
             broken = [_narrower(row[i], 0.88 * widths[i], bold=n == 0) for n, row in enumerate(cells)]

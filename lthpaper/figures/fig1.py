@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, differences, register, style
-from lthpaper.figures.axes import ACCURACY, accuracy_axis
+from lthpaper.figures.axes import ACCURACY, accuracy_axis, places_axis
 from lthpaper.figures.curves import Case, epochs_fill, offsets, points
 from lthpaper.figures.means import diverged_note, seeds, seeds_note, spread, unfinished_note
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
@@ -25,6 +25,7 @@ from lthpaper.verdicts.cells import trained
 trials = experiments.preliminary
 SETTINGS = experiments.PRELIMINARY
 DODGE = 0.66  # of a learning rate's place, which is 1 wide
+STAR: dict[str, Any] = {"marker": "*", "linestyle": "", "markerfacecolor": "none", "markersize": 7}
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -100,15 +101,9 @@ def stated(ax: Axes, rows: pd.DataFrame, cases: Mapping[str, Case]) -> None:
 
 def star(ax: Axes, x: float, q: Quote) -> None:
     """What the paper states, at x."""
-    look: dict[str, Any] = {
-        "markersize": 7,
-        "markerfacecolor": "none",
-        "markeredgewidth": 0.8,
-        "zorder": 6,
-        "clip_on": False,
-    }
     assert q.accuracy is not None  # of `quotes`
-    ax.plot([x], [q.accuracy], marker="*", linestyle="", color=COLOURS[q.setting], **look)
+    look: dict[str, Any] = {"markeredgewidth": 0.8, "zorder": 6, "clip_on": False}
+    ax.plot([x], [q.accuracy], color=COLOURS[q.setting], **STAR, **look)
 
 
 def gaps(ax: Axes, rows: pd.DataFrame, by: list[str]) -> None:
@@ -122,11 +117,8 @@ def gaps(ax: Axes, rows: pd.DataFrame, by: list[str]) -> None:
         x = [rates.index(lr) + places[f"{epochs}"] for lr in of_length["lr"]]
         differences.draw(ax, x, of_length, "LT-IMP", hollow=not filled[epochs])
     differences.frame(ax, thresholds(rows["data"].iloc[0]).gap, found)
-    for boundary in range(1, len(rates)):
-        ax.axvline(boundary - 0.5, color="#BBBBBB", linewidth=0.5)
     ax.set_xticks(range(len(rates)), [f"{lr:g}" for lr in rates])
-    ax.set_xlim(-0.5, len(rates) - 0.5)
-    ax.grid(axis="x", visible=False)
+    places_axis(ax, len(rates))
 
 
 def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
@@ -161,8 +153,7 @@ def legend(table: pd.DataFrame) -> list[Line2D]:
         Line2D([], [], color=PALE, linestyle=(0, (3, 2)), linewidth=0.7, label=f"clear gap, {gap:g}")
     )
     if quotes(table):
-        star: dict[str, Any] = {"marker": "*", "linestyle": "", "markerfacecolor": "none", "markersize": 7}
-        marks.append(Line2D([], [], color=PALE, label="the paper", **star))
+        marks.append(Line2D([], [], color=PALE, label="the paper", **STAR))
     return marks
 
 

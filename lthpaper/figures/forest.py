@@ -32,9 +32,14 @@ def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None)
         low, high = (end if math.isfinite(end) else row.effect for end in (row.low, row.high))
         ax.plot([low, high], [row.y, row.y], color=colour, linewidth=1.1, solid_capstyle="butt", zorder=2)
         marker = markers[row.mark] if markers else "o"
-        fill = colour if row.state in (YES, NO) else "white"
-        look: dict[str, Any] = {"markerfacecolor": fill, "markeredgecolor": colour, "markeredgewidth": 0.8}
-        ax.plot([row.effect], [row.y], marker=marker, markersize=4, zorder=3, color=colour, **look)
+        ax.plot([row.effect], [row.y], marker=marker, zorder=3, **_look(row.state))
+
+
+def _look(state: str) -> dict[str, Any]:
+    """Of a state's mark: filled where it is decided."""
+    colour = STATES[state]
+    fill = {"markerfacecolor": colour if state in (YES, NO) else "white"}
+    return {"color": colour, "markersize": 4, "markeredgecolor": colour, "markeredgewidth": 0.8} | fill
 
 
 def points_axis(ax: Axes, values: pd.Series) -> None:
@@ -60,18 +65,9 @@ def rows_axis(ax: Axes, labels: list[str]) -> None:
 
 def legend(words: dict[str, str]) -> list[Line2D]:
     """One mark per state; words: state -> what it is called here."""
-    marks = []
-    for state, said in words.items():
-        fill = STATES[state] if state in (YES, NO) else "white"
-        look: dict[str, Any] = {
-            "markerfacecolor": fill,
-            "markeredgecolor": STATES[state],
-            "markeredgewidth": 0.8,
-        }
-        marks.append(
-            Line2D([], [], marker="o", color=STATES[state], linewidth=1.1, markersize=4, label=said, **look)
-        )
-    return marks
+    return [
+        Line2D([], [], marker="o", linewidth=1.1, label=said, **_look(state)) for state, said in words.items()
+    ]
 
 
 def threshold(ax: Axes, at: float) -> None:

@@ -17,10 +17,24 @@ from lthpaper.verdicts.guideline import Guideline, guideline
 
 trials = experiments.all_sparsities  # the evidence
 TRY, FOUND = "the paper: try", "our results"
-LEAVES = {  # (large data, residual connections) -> its heading; either is None where it does not matter
-    (False, True): "residual connections",
-    (False, False): "no residual connections",
-    (True, None): "large data",
+SPARSITY = ("sparsity: above 0.6, up to 0.914;", "   0.945 or higher if redundant")
+# (large data, residual connections; None where these do not matter) -> heading, what the paper says to try
+LEAVES: dict[tuple[bool, bool | None], tuple[str, tuple[str, ...]]] = {
+    (False, True): (
+        "residual connections",
+        ("learning rate: small", "mask: IMP", *SPARSITY, "initial weights: keep θ0"),
+    ),
+    (False, False): (
+        "no residual connections",
+        ("learning rate: large", "mask: OMP, as good and cheaper", *SPARSITY, "initial weights: any draw"),
+    ),
+    (True, None): (
+        "large data",
+        (
+            *("learning rate: large", "mask: OMP"),
+            *("sparsity: expect no clear ticket", "initial weights: any draw"),
+        ),
+    ),
 }
 SHOWN = 3  # experiments written out in a leaf
 LINE = 0.125  # inches
@@ -62,7 +76,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     by_leaf = {leaf: [g for g in found if leaf_of(g) == leaf] for leaf in LEAVES}
     bodies = {leaf: _body(of_leaf) for leaf, of_leaf in by_leaf.items()}
     lines = max(len(body) for body in bodies.values())
-    tall = 1.2 + LINE * (len(_advice((False, True))) + lines + 2.6) + 0.5
+    most = max(len(advice) for _, advice in LEAVES.values())
+    tall = 1.2 + LINE * (most + lines + 2.6) + 0.5
     with paper_style(), plt.rc_context({"figure.constrained_layout.use": False}):
         fig = plt.figure(figsize=(PAGE, tall))
         ax = fig.add_axes((0, 0, 1, 1))
@@ -77,8 +92,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         _arrow(ax, (3.9, 0.26), (left[2] + wide / 2, top - 0.02), "yes")
         _arrow(ax, (left[0] + wide - 0.2, 0.79), (left[0] + wide / 2, top - 0.02), "yes")
         _arrow(ax, (left[1] + 0.2, 0.79), (left[1] + wide / 2, top - 0.02), "no")
-        for x, (leaf, heading) in zip(left, LEAVES.items(), strict=True):
-            _leaf(ax, x, top, wide, tall - 0.5 - top, heading, _advice(leaf), bodies[leaf])
+        for x, (leaf, (heading, advice)) in zip(left, LEAVES.items(), strict=True):
+            _leaf(ax, x, top, wide, tall - 0.5 - top, heading, advice, bodies[leaf])
         foot = (
             "Our results at the highest sparsity, by the means; a question mark: not settled by the seeds.",
             "In brackets, points by which the better one leads (alike: small − large; IMP − OMP; LT − RR).",
@@ -87,32 +102,6 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         for i, words in enumerate(foot):
             ax.text(0.06, tall - 0.33 + i * LINE, words, fontsize=6, color=PALE, va="center")
     return fig
-
-
-def _advice(leaf: tuple[bool, bool | None]) -> list[str]:
-    """What the paper says to try there."""
-    if leaf == (False, True):
-        return [
-            "learning rate: small",
-            "mask: IMP",
-            "sparsity: above 0.6, up to 0.914;",
-            "   0.945 or higher if redundant",
-            "initial weights: keep θ0",
-        ]
-    if leaf == (False, False):
-        return [
-            "learning rate: large",
-            "mask: OMP, as good and cheaper",
-            "sparsity: above 0.6, up to 0.914;",
-            "   0.945 or higher if redundant",
-            "initial weights: any draw",
-        ]
-    return [
-        "learning rate: large",
-        "mask: OMP",
-        "sparsity: expect no clear ticket",
-        "initial weights: any draw",
-    ]
 
 
 def _body(of_leaf: Sequence[Guideline]) -> list[tuple[str, bool]]:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register, style
+from lthpaper.figures.means import NOTHING, counted
 from lthpaper.figures.style import (
     COLOURS,
     MARKERS,
@@ -33,9 +34,9 @@ from lthpaper.figures.style import (
 from lthpaper.runs.masks import Mask
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining, random_reinit
+from lthpaper.runs.settings import Trial, random_reinit, sanity_check
 from lthpaper.store.store import Store
-from lthpaper.store.table import mask_diverged, reader
+from lthpaper.store.table import described, mask_diverged, reader
 from lthpaper.training.start import initial_weights
 
 SETTINGS = ("LT-IMP", "LT-OMP")
@@ -61,13 +62,7 @@ def middle(scale: Scale) -> int:
 
 def trials_at(scale: Scale, k: int) -> list[Trial]:
     """The same after k IMP rounds."""
-    found = []
-    for lr in scale.learning_rates:
-        for seed in range(scale.seeds):
-            dense = pretraining(scale.task, scale.recipe.with_(lr=lr), seed)
-            found.append(Trial("LT-IMP", imp_sparsity(k), lt_imp(dense, k)))
-            found.append(Trial("LT-OMP", imp_sparsity(k), lt_omp(dense, imp_sparsity(k))))
-    return found
+    return list(sanity_check(scale.task, scale.recipe, scale.learning_rates, (k,), scale.seeds, SETTINGS))
 
 
 def measure(
@@ -87,9 +82,7 @@ def measure(
     masked: list[tuple[Run, dict[str, object]]] = []
     for trial in trials:
         run = trial.run
-        about: dict[str, object] = {"setting": trial.setting, "network": run.task.network}
-        about |= {"data": run.task.data, "sparsity": trial.sparsity, "lr": run.recipe.lr, "seed": run.seed}
-        about |= {"digest": run.digest}
+        about = described(run) | {"setting": trial.setting, "sparsity": trial.sparsity}
         found: list[dict[str, object]] = []
         if run in store and not mask_diverged(run, results):
             mask = store.mask(run)
@@ -168,20 +161,17 @@ def _note(measured: pd.DataFrame, layers: pd.DataFrame) -> str:
     about, shares, norms = measured.iloc[0], _seeds(layers), _seeds(layers.dropna(subset=["norm_ratio"]))
     note = f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}"
     if layers.empty:
-        return f"{note}, nothing has run yet"
+        return f"{note}, {NOTHING}"
     if missing := (measured["kind"] == "missing").sum():
         note += f"; {missing} of {measured['digest'].nunique()} runs are missing or diverged"
-    fewer = f", norms: {norms}" if norms not in ("", shares) else ""
+    fewer = f", norms: {norms}" if norms not in (NOTHING, shares) else ""
     several = f"mean ± standard deviation of {shares}{fewer} (no bar: shorter than its mark)"
     return f"{note}\n{f'one seed{fewer}' if shares == 'one seed' else several}"
 
 
 def _seeds(layers: pd.DataFrame) -> str:
-    """n in words, over settings and learning rates; "" without layers."""
-    n = layers.groupby(["setting", "lr"])["seed"].nunique()
-    if n.empty or n.max() == 1:
-        return "one seed" if len(n) else ""
-    return f"{n.max()} seeds" if n.min() == n.max() else f"{n.min()}–{n.max()} seeds"
+    """n in words, over settings and learning rates."""
+    return counted(layers.groupby(["setting", "lr"])["seed"].nunique())
 
 
 def _by_layer(ax: Axes, rows: pd.DataFrame, value: str) -> None:

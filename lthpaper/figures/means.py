@@ -9,6 +9,7 @@ from lthpaper.figures.marks import PLACE
 from lthpaper.verdicts.cells import trained
 
 CROSS = "×: a seed diverged"
+NOTHING = "nothing has run yet"
 
 
 def spread(table: pd.DataFrame, by: str | Sequence[str]) -> pd.DataFrame:
@@ -39,19 +40,30 @@ def diverged(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def seeds(table: pd.DataFrame) -> str:
-    """n in words, over the cells: "one seed", "5 seeds", "3–10 seeds"."""
+    """n in words, over the cells (`counted`)."""
     cells = spread(table, ["setting", "lr", "sparsity", "epochs", "network", "data"])
-    n = cells.loc[~cells["diverged"] & (cells["n"] > 0), "n"]
-    low, high = (int(n.min()), int(n.max())) if len(n) else (0, 0)
-    count = f"{high}" if low == high else f"{low}–{high}"
-    return "one seed" if high <= 1 else f"{count} seeds"
+    return counted(cells.loc[~cells["diverged"] & (cells["n"] > 0), "n"])
+
+
+def counted(n: pd.Series) -> str:
+    """Numbers of seeds in words: "one seed", "5 seeds", "3–10 seeds", or that nothing has run yet."""
+    if n.empty:
+        return NOTHING
+    low, high = int(n.min()), int(n.max())
+    return "one seed" if high == 1 else f"{high} seeds" if low == high else f"{low}–{high} seeds"
 
 
 def seeds_note(table: pd.DataFrame) -> str:
     """What the error bars are, with n."""
     n = seeds(table)
     bars = " (one seed: no bar)" if n.startswith("1–") else ""
-    return n if n == "one seed" else f"mean ± standard deviation of {n}{bars}"
+    return n if n in ("one seed", NOTHING) else f"mean ± standard deviation of {n}{bars}"
+
+
+def caption(table: pd.DataFrame) -> str:
+    """What the error bars are, the epochs, what × means, and how many runs are missing."""
+    note = f"{seeds_note(table[table['accuracy'].notna()])}; {table['epochs'].max()} epochs"
+    return f"{note}{diverged_note(table)}{unfinished_note(table)}"
 
 
 def diverged_note(table: pd.DataFrame) -> str:

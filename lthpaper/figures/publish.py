@@ -24,23 +24,20 @@ def sources(name: str, scale: Any, trials: Sequence[Trial], store: Store) -> dic
     """What a figure was drawn from: runs (all by a hash of their digests), data, devices, seeds, versions."""
     runs = sorted({trial.run.digest for trial in trials})
     results = [store.get(trial.run) for trial in trials if trial.run in store]
+    data = sorted({r.run.task.data for r in results})
     return {
         "figure": name,
         "scale": dataclasses.asdict(scale),
         "runs": len(runs),
         "runs_hash": hashlib.sha256("\n".join(runs).encode()).hexdigest()[:16],
         "results": len({r.run.digest for r in results}),
-        "data": {d: sorted({r.fingerprint for r in results if r.run.task.data == d}) for d in _data(results)},
+        "data": {d: sorted({r.fingerprint for r in results if r.run.task.data == d}) for d in data},
         "devices": sorted({str(r.provenance.get("device")) for r in results}),
         "trained_at_revision": sorted({str(r.provenance.get("revision")) for r in results}),
         "seeds": sorted({trial.run.seed for trial in trials}),
         "drawn_at_revision": git_revision(),
         "versions": versions(),
     }
-
-
-def _data(results: list[Any]) -> list[str]:
-    return sorted({r.run.task.data for r in results})
 
 
 def fingerprint_warning(about: dict[str, Any]) -> str:

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from lthpaper.figures import means, verdict_marks
+from lthpaper.figures import verdict_marks
 from lthpaper.figures.axes import ACCURACY, accuracy_axis, beside, rate_axis
 from lthpaper.figures.curves import curves
-from lthpaper.figures.means import spread
+from lthpaper.figures.means import caption, spread
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, swatch
 from lthpaper.paper import Thresholds
 from lthpaper.runs.scales import Scale
@@ -108,10 +108,8 @@ def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
     for column in panels.transpose(1, 0, 2):
         [strip for _, strip in column if strip.axison][-1].set_xlabel("initial learning rate")
     have = table[table["accuracy"].notna()]
-    note = means.seeds_note(have) if len(have) else "nothing has run yet"
-    note += f"; {table['epochs'].max()} epochs{means.diverged_note(table)}{means.unfinished_note(table)}"
-    note += "\nstrips: where the conditions hold; an open mark or a question mark: by the means alone"
-    fig.suptitle(note, fontsize=6.5)
+    strips = "strips: where the conditions hold; an open mark or a question mark: by the means alone"
+    fig.suptitle(f"{caption(table)}\n{strips}", fontsize=6.5)
     drawn = set(have["setting"] if len(have) else table["setting"])
     marks: list[Artist] = [swatch(s) for s in SETTINGS if s in drawn]
     marks += [Patch(color=SIMILAR, label="similar to the best pretraining")]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from lthpaper.figures import FigureSpec, register, sanity_panels, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis, sparsity_axis
 from lthpaper.figures.curves import curves, level
-from lthpaper.figures.means import diverged_note, seeds_note, unfinished_note
+from lthpaper.figures.means import caption
 from lthpaper.figures.style import PAGE, paper_style
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -47,10 +47,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         for ax in axes[:, 0]:
             ax.set_ylabel(ACCURACY)
         fig.align_ylabels(axes[:, 0])
-        have = table[table["accuracy"].notna()]
-        note = seeds_note(have) if len(have) else "nothing has run yet"
-        note += f"; {table['epochs'].max()} epochs{diverged_note(table)}{unfinished_note(table)}"
-        fig.suptitle(note, fontsize=6.5)
+        fig.suptitle(caption(table), fontsize=6.5)
         marks = [
             style.swatch("pretraining", marker="", label="pretraining (mean)"),
             *(style.swatch(s) for s in SETTINGS[1:]),

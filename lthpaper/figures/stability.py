@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from lthpaper import data
 from lthpaper.figures import FigureSpec, register
+from lthpaper.figures.means import NOTHING
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, paper_style, rate_colours
 from lthpaper.measures import stability
 from lthpaper.measures.stability import STABLE
@@ -20,6 +21,7 @@ from lthpaper.runs import siblings
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
+from lthpaper.verdicts.evidence import span
 
 trials = siblings.of_scale  # LT-IMP is not drawn, but judged beside the siblings
 PARTS = {"test": "test", "train": "training"}  # column -> which error
@@ -82,14 +84,10 @@ def _panel(ax: Axes, table: pd.DataFrame, part: str) -> None:
 def _note(table: pd.DataFrame, scale: Scale) -> str:
     about = f"{scale.network} on {scale.data}"
     if table.empty:
-        return f"{about}: nothing has run yet"
+        return f"{about}: {NOTHING}"
     n = table.groupby(["lr", "k"]).size()
-    count = f"{n.max()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-    words = (
-        f"mean of {count} seeds, bars from the least to the greatest"
-        if n.max() > 1
-        else "one pair of siblings"
-    )
+    several = f"mean of {span(n)} seeds, bars from the least to the greatest"
+    words = several if n.max() > 1 else "one pair of siblings"
     return f"{about}, {table['epochs'].max()} epochs, {words}"
 
 

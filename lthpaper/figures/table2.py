@@ -16,12 +16,12 @@ from lthpaper import data as data_sets
 from lthpaper import networks
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.drawn_table import draw_table
-from lthpaper.networks.structure import residual_connections
 from lthpaper.paper import TABLE2, TABLE2_DATA, NetworkRow
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
+from lthpaper.verdicts.characteristics import residual_count
 
 OURS = {  # the paper's name and data set -> our network, where the name differs
     ("resnet18", "tiny-imagenet"): "resnet18-tiny",
@@ -86,14 +86,8 @@ def _counts(shape: dict[str, Any], prunable: int) -> dict[str, int]:
     return {
         "parameters": networks.count_parameters(**shape),
         "prunable": prunable,
-        "residual": residual_count(shape),
+        "residual": residual_count(**shape),
     }
-
-
-def residual_count(shape: dict[str, Any]) -> int:
-    """Residual connections of a network described as for `networks.build`."""
-    image = (shape["in_channels"], shape["size"], shape["size"])
-    return residual_connections(networks.skeleton(**shape), image)
 
 
 def agreement(count: int, printed: float) -> str:

@@ -12,10 +12,10 @@ from lthpaper.figures.drawn_table import draw_table
 from lthpaper.figures.means import unfinished_note
 from lthpaper.figures.sanity_panels import experiments as experiments_of
 from lthpaper.figures.style import percent
-from lthpaper.figures.table2 import residual_count
 from lthpaper.figures.verdict_marks import neighbours
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
+from lthpaper.verdicts.characteristics import residual_count
 from lthpaper.verdicts.evidence import NOT_RUN, UNDECIDED
 from lthpaper.verdicts.observations import ALIKE, IMP, LT, OMP, RR, lead, observations
 from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY
@@ -49,7 +49,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
         found = found[found["epochs"] == found["epochs"].max()]
         task = tasks.get((network, data))
         at = _shown(found, network, data, scale)
-        column = {"residual connections": "?" if task is None else str(residual_count(task.shape))}
+        column = {"residual connections": "?" if task is None else str(residual_count(**task.shape))}
         for label, classes in CLASSES.items():
             for reading, suffix in READINGS.items():
                 column[f"{label}, {reading}"] = _up_to(found, classes, suffix)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.means import diverged_note, spread
+from lthpaper.figures.means import NOTHING, diverged_note, spread
 from lthpaper.figures.style import PAGE, paper_style, percent
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -133,7 +133,7 @@ def _title(table: pd.DataFrame) -> str:
     dense_note = f"; pretraining {said}" if said else ""
     return (
         f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
-        f"{seeds if n.max() else 'nothing has run yet'}\n"
+        f"{seeds if n.max() else NOTHING}\n"
         f"frame: equal rates; bold: the highest mean of its row{small}"
         f"{dense_note}{diverged_note(table)}"
     )

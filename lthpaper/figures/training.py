@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -11,12 +10,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis
+from lthpaper.figures.means import NOTHING, counted
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent
 from lthpaper.runs import convergence, experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
 from lthpaper.store.store import Store
-from lthpaper.store.table import mask_diverged, reader
+from lthpaper.store.table import described, mask_diverged, reader
 from lthpaper.verdicts.cells import unconverged
 
 DRAWN = {"train_loss": "training loss (nats)", "test_accuracy": ACCURACY}
@@ -37,8 +37,7 @@ def measure(
     results, frames = reader(store), []
     for trial in trials:
         run, result = trial.run, results(trial.run)
-        about: dict[str, Any] = {"setting": trial.setting, "network": run.task.network, "data": run.task.data}
-        about |= {"lr": run.recipe.lr, "sparsity": trial.sparsity, "seed": run.seed, "digest": run.digest}
+        about = described(run) | {"setting": trial.setting, "sparsity": trial.sparsity}
         if result is None or result.accuracy != result.accuracy or mask_diverged(run, results):
             frames.append(pd.DataFrame([about]))
             continue
@@ -99,15 +98,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
 def _title(table: pd.DataFrame, there: pd.DataFrame) -> str:
     about = table.iloc[0]
     words = f"{about['network']} on {about['data']}, $s$ = {percent(table['sparsity'].max())}, "
-    if there.empty:
-        return words + "nothing has run yet"
-    n = there.groupby(["setting", "lr"])["seed"].nunique()
-    count = f"{n.max()}" if n.min() == n.max() else f"{n.min()}–{n.max()}"
-    return words + (
-        "one seed"
-        if n.max() == 1
-        else f"line and band: mean ± standard deviation of {count} seeds (of the loss, geometric)"
-    )
+    n = counted(there.groupby(["setting", "lr"])["seed"].nunique())
+    if n in ("one seed", NOTHING):
+        return words + n
+    return words + f"line and band: mean ± standard deviation of {n} (of the loss, geometric)"
 
 
 def says(table: pd.DataFrame, scale: Scale) -> list[str]:

@@ -41,10 +41,15 @@ def words(ax: Axes, found: Sequence[Verdict], rows: pd.DataFrame) -> None:
         said = ax.annotate(f"{v.pruning}: {said_of(v, rows)}", (0, 1), (8, height), fontsize=6.3, **at)
         said.set_in_layout(False)
         if v.kind in TICKETS:
-            alpha = SURE if v.kind_ours == v.kind else BY_MEANS
-            said.set_bbox({"facecolor": (TICKETS[v.kind][0], alpha), "linewidth": 0, "pad": 1.0})
+            said.set_bbox(ticket_box(v.kind, v.kind_ours))
         else:
             said.set_color(PALE)
+
+
+def ticket_box(kind: str, kind_ours: str) -> dict[str, Any]:
+    """The ticket's colour behind its words, paler where the seeds do not support it."""
+    alpha = SURE if kind_ours == kind else BY_MEANS
+    return {"facecolor": (TICKETS[kind][0], alpha), "linewidth": 0, "pad": 1.0}
 
 
 def said_of(v: Verdict, rows: pd.DataFrame) -> str:

@@ -21,6 +21,7 @@ from lthpaper.runs.settings import Trial
 from lthpaper.store.entry import WEIGHTS
 from lthpaper.store.measurements import key_of, measured
 from lthpaper.store.store import Store
+from lthpaper.store.table import described
 
 WITHIN = 0.5  # nats above the minimum: the basin
 HALF = 1.0  # half the window's side, in ‖θT‖: trajectories start at 0.5 to 0.9
@@ -35,15 +36,8 @@ COLUMNS = [
 
 RUN = ["panel", "setting", "network", "data", "sparsity", "lr", "seed", "accuracy"]
 NUMBERS = [
-    *RUN,
-    "minimum",
-    "basin",
-    "basin_area",
-    "basin_relative",
-    "basin_by_filter",
-    "roughness",
-    "non_convexity",
-    "off_plane",
+    *(*RUN, "minimum", "basin", "basin_area", "basin_relative", "basin_by_filter"),
+    *("roughness", "non_convexity", "off_plane"),
 ]
 
 
@@ -70,16 +64,11 @@ def measure(
 
 def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None, device: str) -> pd.DataFrame:
     run = trial.run
-    about = {
+    about = described(run) | {
         "panel": PANELS.get((trial.setting, run.recipe.lr), ""),
         "setting": trial.setting,
-        "network": run.task.network,
-        "data": run.task.data,
         "sparsity": trial.sparsity,
-        "lr": run.recipe.lr,
-        "seed": run.seed,
         "accuracy": store.get(run).accuracy if run in store else np.nan,
-        "digest": run.digest,
     }
     found = None
     if run in store:

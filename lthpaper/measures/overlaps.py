@@ -17,7 +17,7 @@ from lthpaper.runs.settings import Trial, lt_imp, random_reinit
 from lthpaper.store.entry import MASK, WEIGHTS
 from lthpaper.store.measurements import key_of, measured
 from lthpaper.store.store import Result, Store
-from lthpaper.store.table import mask_diverged, reader
+from lthpaper.store.table import described, mask_diverged, reader
 from lthpaper.training.result import Weights
 from lthpaper.training.start import initial_weights
 
@@ -78,14 +78,7 @@ def _key(subnetwork: Result, dense: Result) -> str:
 def _measured(trial: Trial, store: Store, results: Callable[[Run], Result | None]) -> pd.DataFrame:
     run = trial.run
     dense = run.with_(mask=None)
-    about = {
-        "network": run.task.network,
-        "data": run.task.data,
-        "sparsity": trial.sparsity,
-        "lr": run.recipe.lr,
-        "seed": run.seed,
-        "digest": run.digest,
-    }
+    about = described(run) | {"sparsity": trial.sparsity}
     ours, theirs = results(run), results(dense)
     if ours is not None and theirs is not None and mask_diverged(run, results):
         both = itertools.product(PAIRS, SHARES)

@@ -33,6 +33,7 @@ from lthpaper.runs.task import Task
 from lthpaper.store.entry import WEIGHTS
 from lthpaper.store.measurements import key_of, measured
 from lthpaper.store.store import Store
+from lthpaper.store.table import described
 from lthpaper.training.result import Weights
 
 POINTS = 11  # of a line
@@ -97,8 +98,7 @@ def barriers(
     for first, second in pairs(trial.run for trial in trials):
         if first not in store or second not in store:
             continue
-        about = {"network": first.task.network, "data": first.task.data, "epochs": first.recipe.epochs}
-        about |= {"lr": first.recipe.lr, "seed": first.init.to.seed, "k": first.init.epoch}
+        about = described(first) | {"seed": first.init.to.seed, "k": first.init.epoch}
         if _diverged(first, second, store):
             rows.append(about | dict.fromkeys(PARTS, math.nan))
             continue

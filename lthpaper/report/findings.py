@@ -112,8 +112,7 @@ def _there(name: str, scale: Any, results: pd.DataFrame) -> Iterator[str]:
 
 def _of_claim(outcome: Outcome) -> Finding:
     test = claims.ALL[outcome.claim.id]
-    means = f" (by the means {outcome.by_means})" if outcome.by_means != outcome.status else ""
-    head = f"Claim {outcome.claim.id}, {test.words}: {outcome.status}{means}."
+    head = _head(outcome.claim.id, test.words, outcome.status, outcome.by_means)
     ours = f" Ours: {outcome.ours}." if outcome.ours else ""
     parts = zip(outcome.parts, outcome.settled, strict=True)
     details = (f"{settled}: {part.sentence}" for part, settled in parts if part.by_means != NOT_RUN)
@@ -124,20 +123,20 @@ def _of_board(rows: pd.DataFrame) -> Finding:
     """A claim of the scoreboard, with the sentences of its comparisons. rows: claims_board.joined."""
     row, judged = rows.iloc[0], rows[rows["measured"].notna() & (rows["means"] != NOT_RUN)]
     details = (f"{settled}: {said}" for settled, said in judged[["by the seeds", "sentence"]].to_numpy())
-    means = f" (by the means {row['by the means']})" if row["by the means"] != row["status"] else ""
-    head = f"Claim {row['claim']}, {row['words']}: {row['status']}{means}."
+    head = _head(*row[["claim", "words", "status", "by the means"]])
     return Finding(head, str(row["evidence"]), tuple(details))
+
+
+def _head(number: int | str, words: str, status: str, by_means: str) -> str:
+    means = f" (by the means {by_means})" if by_means != status else ""
+    return f"Claim {number}, {words}: {status}{means}."
 
 
 def _verdicts(judged: list[Verdict]) -> list[Finding]:
     """Each verdict with its conditions' evidence; many are counted, and folded away."""
-    said = [Finding(_about(v), v.reason, tuple(c.sentence for c in v.judged)) for v in judged]
+    said = [Finding(f"{v.about}:", v.reason, tuple(c.sentence for c in v.judged)) for v in judged]
     if len(said) <= MANY:
         return said
     kinds = pd.Series([v.kind_ours for v in judged]).value_counts()
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     return [Finding(f"Of {len(said)} verdicts by the seeds: {counts}.", "", tuple(map(str, said)))]
-
-
-def _about(v: Verdict) -> str:
-    return f"{v.network} on {v.data}, s = {v.sparsity:.3f}, {v.pruning or 'IMP and OMP together'}:"

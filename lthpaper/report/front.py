@@ -10,7 +10,9 @@ from lthpaper.figures.publish import enumerated
 from lthpaper.runs.scales import Scale
 from lthpaper.store.store import Store
 from lthpaper.verdicts import claims
-from lthpaper.verdicts.claims.outcome import STATUSES, Outcome, Part, signed
+from lthpaper.verdicts.claims.outcome import STATUSES, Outcome
+from lthpaper.verdicts.evidence import signed
+from lthpaper.verdicts.relations import Part
 
 SHARES, PERCENT = 10, 14  # claims that are not about points of accuracy
 

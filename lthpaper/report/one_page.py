@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def section(
     points = [] if results is None else behind.points(results)
     if not executed.exists():
         return Section(name, name, name, error=error or "its notebook was not executed.")
-    notebook = _read(executed)
+    notebook = _library("nbformat").read(executed, as_version=4)
     title = _take_title(notebook, name)
     short = title.partition(":")[0]
     alt = _published(notebook, name, folder, points)
@@ -60,12 +61,12 @@ def section(
     return Section(name, title, short, _body(notebook), error, points)
 
 
-def _read(executed: Path) -> "NotebookNode":
+def _library(name: str) -> Any:
+    """A library that makes the report. Raises InputError where it is not installed."""
     try:
-        import nbformat
+        return import_module(name)
     except ImportError as failed:
         raise InputError(NOT_INSTALLED) from failed
-    return nbformat.read(executed, as_version=4)
 
 
 def _take_title(notebook: "NotebookNode", name: str) -> str:
@@ -127,15 +128,10 @@ def _point(point: dict[str, Any]) -> str:
 
 def _body(notebook: "NotebookNode") -> str:
     """The notebook's cells as HTML, without those that are only of use where one works."""
-    try:
-        from nbconvert import HTMLExporter
-        from traitlets.config import Config
-    except ImportError as failed:
-        raise InputError(NOT_INSTALLED) from failed
-    config = Config()
+    exporters, config = _library("nbconvert.exporters"), _library("traitlets.config").Config()
     config.TagRemovePreprocessor.enabled = True
     config.TagRemovePreprocessor.remove_cell_tags = {WORKBENCH}
-    exporter = HTMLExporter(
+    exporter = exporters.HTMLExporter(
         config=config,
         extra_template_paths=[str(PAGE)],
         template_file="section.html.j2",
@@ -151,10 +147,7 @@ def page(
     title: str, front: Front, sections: Sequence[Section], origin: dict[str, str], runs: dict[str, Any]
 ) -> str:
     """The whole page. origin: what it was made of, word by word. runs: report.behind.runs."""
-    try:
-        import jinja2
-    except ImportError as failed:
-        raise InputError(NOT_INSTALLED) from failed
+    jinja2 = _library("jinja2")
     files = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGE), autoescape=True)
     data = runs | {"figures": {section.name: section.points for section in sections}}
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -37,7 +37,7 @@ Drawn = tuple[Figure | None, pd.DataFrame, str]  # a picture, a table below it, 
 
 
 class Measured(Protocol):
-    """What sliders need of a study."""
+    """What sliders and the surface viewer need of a study."""
 
     scale: Any
     thresholds: Thresholds | None

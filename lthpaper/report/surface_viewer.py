@@ -8,11 +8,12 @@ It is HTML with a canvas and a script of our own (page/surface.js): nothing is l
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Protocol
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from lthpaper.figures import contours
+
+if TYPE_CHECKING:
+    from lthpaper.report.sliders import Measured
 
 PAGE = Path(__file__).parent / "page"
 SHADES = 48
@@ -22,13 +23,6 @@ LOOK = """\
 .lth-panels { display: grid; gap: 0.5em; }
 .lth-panels { grid-template-columns: repeat(auto-fit, minmax(min(22em, 100%), 1fr)); }
 """
-
-
-class Measured(Protocol):
-    """What the viewer needs of a study."""
-
-    @property
-    def table(self) -> pd.DataFrame: ...
 
 
 class SurfaceViewer:
@@ -63,7 +57,7 @@ the training. <label>Shown: <select></select></label></p>
 lthSurfaces("{name}", {text});</script></div>"""
 
 
-def surface_viewer(study: Measured) -> SurfaceViewer:
+def surface_viewer(study: "Measured") -> SurfaceViewer:
     """Interactive surfaces of Figure 4 or 5."""
     return SurfaceViewer(contours.scene(study.table))
 

@@ -164,6 +164,11 @@ def side(table: pd.DataFrame, *settings: str, lrs: Sequence[float] | None = None
     return Side(name, tuple(cells), tuple(diverged), tuple(missing), ranked, tuple(torn), most)
 
 
+def pairs_of(ours: Sequence[Cell], theirs: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """Those at the same learning rate."""
+    return [(a, b) for a in ours for b in theirs if a.lr == b.lr]
+
+
 def grain_of(table: pd.DataFrame) -> float:
     """Points of accuracy that one test image is worth; of 10,000 images where the data set is not known."""
     for name in table["data"].iloc[:1]:

@@ -77,15 +77,19 @@ def characteristics(network: str, data_set: str, train_images: int = 0) -> Chara
         network,
         data_set,
         networks.count_parameters(network, **shape),
-        _residual_connections(network, card.num_classes, card.channels, card.size),
+        residual_count(network, **shape),
         train_images or card.train,
         card.num_classes,
     )
 
 
 @lru_cache(maxsize=256)
-def _residual_connections(network: str, num_classes: int, channels: int, size: int) -> int:
-    how, image = (network, num_classes, 1.0, channels, size), (channels, size, size)
+def residual_count(
+    name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3, size: int = 32
+) -> int:
+    """Residual connections of a network described as for `networks.build`. Raises InputError if its forward
+    pass fails."""
+    how, image = (name, num_classes, width, in_channels, size), (in_channels, size, size)
     try:
         return residual_connections(networks.skeleton(*how), image)
     except InputError:  # a forward pass that reads values needs some

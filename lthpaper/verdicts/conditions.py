@@ -1,12 +1,12 @@
 """Conditions ① to ⑤ of §2.2, each judged with its evidence (`tickets.py` states them formally)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lthpaper.paper import Thresholds
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.verdicts import uncertainty
-from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.cells import Side, pairs_of
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, always_signed
 from lthpaper.verdicts.luck import contending
 from lthpaper.verdicts.uncertainty import Cell, Comparison, arrays, beyond
@@ -103,12 +103,6 @@ def _may_hold(lt: Side, dense: Side, fourth: Condition, level: float) -> set[flo
     test = uncertainty.paired(pairs)
     below = test.below(fourth.threshold) if test.spread else [1.0] * len(pairs)
     return {a.lr for (a, _), p in zip(pairs, below, strict=True) if p > 1 - level}
-
-
-def pairs_of(ours: Iterable[Cell], theirs: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
-    """Those at the same learning rate."""
-    theirs = list(theirs)
-    return [(a, b) for a in ours for b in theirs if a.lr == b.lr]
 
 
 def fails(conditions: Sequence[Condition], level: float) -> bool:

@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from lthpaper.paper import Thresholds
-from lthpaper.paper import thresholds as of_paper
+from lthpaper.paper import thresholds
 from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.conditions import Condition, condition
-from lthpaper.verdicts.evidence import LEVEL, always_signed
+from lthpaper.verdicts.evidence import LEVEL, always_signed, span
 
 COMPARED = (  # (ours, against, the question), as of `under`
     ("LT-", "RR-", "start: a ticket against a random start"),
@@ -109,13 +108,7 @@ def at_higher_rates(table: pd.DataFrame, factor: float = 2.0) -> pd.DataFrame:
     return differences(pd.concat([table, *moved], ignore_index=True), compared=compared)
 
 
-def beats(
-    table: pd.DataFrame,
-    control: str,
-    ticket: str = "LT-IMP",
-    thresholds: Thresholds | None = None,
-    level: float = LEVEL,
-) -> Condition:
+def beats(table: pd.DataFrame, control: str, ticket: str = "LT-IMP") -> Condition:
     """Is the ticket clearly better than a control? ③ with the control in the place of RR:
 
         max_η A_ticket(η) − max_η A_control(η) > γ
@@ -125,8 +118,8 @@ def beats(
     """
     table = cells.checked(table)
     cells.one_experiment(table)
-    limits = thresholds or of_paper(table["data"].iloc[0])
-    return condition(3, cells.side(table, ticket), cells.side(table, control), limits.gap, level)
+    gap = thresholds(table["data"].iloc[0]).gap
+    return condition(3, cells.side(table, ticket), cells.side(table, control), gap, LEVEL)
 
 
 JUDGED = (  # (ticket, control) of `verdicts`, as of `under`
@@ -195,5 +188,4 @@ def _told(cell: pd.DataFrame) -> str:
     said[-1] += f" with {100 * LEVEL:g} % confidence" if len(said) > 1 else ", nowhere clear of 0"
     if len(there) < len(cell):
         said.append("elsewhere a seed diverged")
-    low, high = int(there["n"].min()), int(there["n"].max())
-    return f"{', '.join(said)}, n = {low}" + (f" to {high}" if high > low else "")
+    return f"{', '.join(said)}, n = {span(there['n'])}"

@@ -28,8 +28,8 @@ from scipy import special
 
 from lthpaper.errors import require
 from lthpaper.paper import Thresholds
-from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import Condition, pairs_of
+from lthpaper.verdicts.cells import Side, pairs_of
+from lthpaper.verdicts.conditions import Condition
 from lthpaper.verdicts.evidence import UNDECIDED, YES, always_signed
 from lthpaper.verdicts.luck import Paired, Rivals, contending, typical_error
 from lthpaper.verdicts.scatter import Cells
@@ -223,9 +223,7 @@ def too_close(judged: Verdict, most: int) -> str:
     )
     if judged.kind_ours not in OPEN or not between:
         return ""
-    mask = judged.pruning or "IMP and OMP together"
-    about = f"{judged.network} on {judged.data}, s = {judged.sparsity:.3f}, {mask}"
-    return f"{about}: too close to call within {most} seeds. {between}."
+    return f"{judged.about}: too close to call within {most} seeds. {between}."
 
 
 def _against_shuffled(stricter: Condition, lt: Side, against: Side, level: float, most: int) -> Places:

@@ -1,6 +1,6 @@
 """What an answer rests on: a condition of §2.2, a part of a claim and an observation of Table 3 share it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 YES, NO, UNDECIDED, NOT_RUN = "yes", "no", "undecided", "not run"
@@ -29,6 +29,20 @@ class Evidence:
 def always_signed(points: float, digits: int = 2) -> str:
     """A difference in points with its sign, and a minus that is one."""
     return f"{points:+.{digits}f}".replace("-", "−")
+
+
+def signed(points: float, digits: int = 2) -> str:
+    """With its sign, and a minus that is one; zero has none."""
+    text = f"{points:+.{digits}f}"
+    if float(text) == 0:
+        return text[1:] if points else "0"
+    return text.replace("-", "−")
+
+
+def span(numbers: Iterable[int]) -> str:
+    """The smallest and the largest: "8 to 10", or "10" where all are."""
+    found = sorted(map(int, numbers))
+    return f"{found[0]}" if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
 
 
 def least(confidences: Sequence[float | None]) -> float | None:

@@ -24,8 +24,8 @@ from lthpaper.paper import thresholds as of_paper
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.claims.relations import ABOVE, relate
 from lthpaper.verdicts.evidence import LEVEL, NO, NOT_RUN, UNDECIDED, YES, Evidence, always_signed, least
+from lthpaper.verdicts.relations import ABOVE, relate
 from lthpaper.verdicts.tickets import verdict
 from lthpaper.verdicts.uncertainty import beyond
 

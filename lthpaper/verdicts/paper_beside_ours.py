@@ -32,6 +32,12 @@ def stated(
     raise KeyError(f"The text states no accuracy of {setting} of {network} at {lr:g}, {epochs} epochs.")
 
 
+def in_captions(setting: str, network: str = "resnet32") -> tuple[float, float]:
+    """What the captions of Figures 4 and 5 state, s = 0.945: at learning rates 0.01 and 0.1."""
+    small, large = (stated(setting, lr=lr, network=network, sparsity=0.945) for lr in (0.01, 0.1))
+    return small, large
+
+
 def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
     """One row per stated accuracy: the paper's, ours (mean ± standard deviation, n) and the difference.
 
@@ -39,7 +45,7 @@ def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
     network, data or epochs are not the paper's, ours stands for the same cell of the smaller
     experiment, `same` is False and no difference is given.
     """
-    rows = []
+    rows, table = [], cells.checked(table)
     for quote in QUOTES:
         if quote.accuracy is not None and place in quote.place:
             ours = _cell(quote, quote.setting, table, scale)["accuracy"]
@@ -74,7 +80,7 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
     that ours judged.
     `same`, `epochs`, table, place: as in `beside`.
     """
-    rows = []
+    rows, table = [], cells.checked(table)
     for quote in QUOTES:
         if place not in quote.place:
             continue
@@ -90,6 +96,7 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
         else:
             continue
         assert paper is not None, quote
+        about = _about(quote, table, scale)
         rows.append(
             {
                 "place": quote.place,
@@ -100,9 +107,9 @@ def relations(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFram
                 "paper": _said(quote, paper),
                 "ours": ours,
                 "n": n,
-                "difference": ours - paper if _about(quote, table, scale)["same"] else float("nan"),
+                "difference": ours - paper if about["same"] else float("nan"),
                 "holds": _holds(ours, quote, paper, tried),
-                **_about(quote, table, scale),
+                **about,
             }
         )
     return pd.DataFrame(rows)
@@ -155,7 +162,6 @@ def _rows(quote: Quote, table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Of our counterpart, over all settings, sparsities and learning rates, without runs still to be trained.
     A run that diverged is in it, and counts against its learning rate."""
     network, data = _counterpart(quote, table, scale)
-    table = cells.checked(table)
     epochs = _epochs(quote, scale)
     ours = (table["network"] == network) & (table["data"] == data) & (table["epochs"] == epochs)
     return table[ours & cells.trained(table)]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lthpaper.paper import Thresholds
-from lthpaper.verdicts.cells import Side
+from lthpaper.verdicts.cells import Side, pairs_of
 from lthpaper.verdicts.scatter import ALL, Cells, Scatter, scatter
 
 NOISY = 0.1  # of the cells
@@ -188,17 +188,16 @@ def _correlation(lt: Side, dense: Side) -> float:
     """Of LT's and pretraining's seeds at one learning rate, in CORRELATIONS: the posterior's mean, with all
     of these as likely at first, and the pairs' scatters unknown (Jeffreys)."""
     logs = np.zeros(len(CORRELATIONS))
-    for a in lt.cells:
-        for b in dense.cells:
-            both = [n for n in a.numbers if n in b.numbers] if a.lr == b.lr else []
-            if len(both) < 2:
-                continue
-            x, y = (np.array([c.by_seed[n] for n in both]) for c in (a, b))
-            x, y = x - x.mean(), y - y.mean()
-            squares = float(x @ x) * float(y @ y)
-            if squares > 0:
-                r, freedom = float(x @ y) / np.sqrt(squares), len(both) - 1
-                logs += freedom / 2 * np.log1p(-(CORRELATIONS**2))
-                logs -= (freedom - 0.5) * np.log1p(-CORRELATIONS * r)
+    for a, b in pairs_of(lt.cells, dense.cells):
+        both = [n for n in a.numbers if n in b.numbers]
+        if len(both) < 2:
+            continue
+        x, y = (np.array([c.by_seed[n] for n in both]) for c in (a, b))
+        x, y = x - x.mean(), y - y.mean()
+        squares = float(x @ x) * float(y @ y)
+        if squares > 0:
+            r, freedom = float(x @ y) / np.sqrt(squares), len(both) - 1
+            logs += freedom / 2 * np.log1p(-(CORRELATIONS**2))
+            logs -= (freedom - 0.5) * np.log1p(-CORRELATIONS * r)
     found = np.exp(logs - logs.max())
     return float(CORRELATIONS @ found / found.sum()) if logs.any() else 0.0

@@ -121,10 +121,15 @@ class Verdict:
         return next((c for c in self.beside if c.mark == "m"), None)
 
     @property
+    def about(self) -> str:
+        """What was judged: "resnet8 on digits, s = 0.832, IMP"."""
+        mask = self.pruning or "IMP and OMP together"
+        return f"{self.network} on {self.data}, s = {self.sparsity:.3f}, {mask}"
+
+    @property
     def sentence(self) -> str:
         """What was judged, and the kind of ticket in both readings."""
-        mask = self.pruning or "IMP and OMP together"
-        return f"{self.network} on {self.data}, s = {self.sparsity:.3f}, {mask}: {self.reason}"
+        return f"{self.about}: {self.reason}"
 
     @property
     def lrs(self) -> tuple[float, ...]:

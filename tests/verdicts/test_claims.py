@@ -35,11 +35,11 @@ from lthpaper.store.store import Store
 from lthpaper.store.table import table as tidy
 from lthpaper.verdicts import claims, paper_beside_ours
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.claims.outcome import CONTRADICTED, STATUSES, SUPPORTED, Outcome, Part
-from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_ABOVE, NOT_BELOW, chosen, relate
+from lthpaper.verdicts.claims.outcome import CONTRADICTED, STATUSES, SUPPORTED, Outcome
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.observations import observations, prefer
+from lthpaper.verdicts.relations import ABOVE, BELOW, LIKE, NOT_ABOVE, NOT_BELOW, Part, chosen, relate
 from lthpaper.verdicts.uncertainty import Cell
 
 

@@ -5,9 +5,9 @@ import pandas as pd
 from lthpaper.paper import CLAIMS
 from lthpaper.runs.run import Rewind
 from lthpaper.verdicts.cells import side
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
-from lthpaper.verdicts.claims.relations import relate_chosen, rows
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
+from lthpaper.verdicts.relations import Part, relate_chosen, rows
 
 
 def claim_12(results: Results) -> Outcome:
@@ -42,14 +42,7 @@ def claim_13(results: Results) -> Outcome:
 
     "Slightly" is not judged; the numbers say how much.
     """
-    scale = results.scale
-    table = results.table
-    table = table[
-        (table["network"] == scale.network)
-        & (table["data"] == scale.data)
-        & (table["epochs"] == scale.recipe.epochs)
-        & (table["setting"] == "LT-IMP")
-    ]
+    table = rows(results.table, setting="LT-IMP", **results.about(results.scale.recipe.epochs))
     if "digest" in table:
         table = table.drop_duplicates(["setting", "sparsity", "digest"])
     planned: dict[tuple[float, float], set[float]] = {}

@@ -8,9 +8,9 @@ from lthpaper.paper import CLAIMS
 from lthpaper.runs.settings import MASKS
 from lthpaper.verdicts.cells import Side
 from lthpaper.verdicts.characteristics import characteristics
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
-from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, relate, rows
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
+from lthpaper.verdicts.relations import ABOVE, BELOW, LIKE, Part, relate, rows
 from lthpaper.verdicts.uncertainty import Cell
 
 MEASURES = {"basin_relative": ABOVE, "roughness": BELOW, "non_convexity": BELOW}  # IMP's less OMP's

@@ -15,10 +15,10 @@ from lthpaper.runs.at_initialisation import AT_THETA0
 from lthpaper.runs.controls import MASKS
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
-from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_ABOVE, NOT_BELOW
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NO, UNDECIDED
+from lthpaper.verdicts.relations import ABOVE, BELOW, LIKE, NOT_ABOVE, NOT_BELOW, Part
 
 CLAIMS = {claim.id: claim for claim in FOLLOW_UPS}
 NARROW = "The claim is about wide networks, so that a narrow one falls short leaves it open."

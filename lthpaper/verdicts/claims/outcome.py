@@ -10,39 +10,17 @@ verdict is wrong with probability at most 1 − LEVEL.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
 from lthpaper.paper import Claim
-from lthpaper.verdicts.evidence import LEVEL, NO, NOT_RUN, UNDECIDED, YES, Evidence
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, signed, span
+from lthpaper.verdicts.relations import Part
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 STATUSES = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_RUN)
 ABOUT = ("network", "data", "epochs", "sparsity", "lr")  # where a part was judged, as far as it applies
-
-
-@dataclass(frozen=True)
-class Part(Evidence):
-    """One comparison, and the evidence for `by_means`. label: what was measured, "LT-IMP − RR-IMP". needed:
-    what it was compared with, in words. by_means: "yes", "no", "undecided", "not run".
-    """
-
-    label: str
-    needed: str
-    by_means: str
-    sentence: str
-    about: dict[str, Any] = field(default_factory=dict)
-    value: float | None = None
-    seeds: int = 0
-
-    def settled(self, parts: int = 1) -> str:
-        """`by_means` where the seeds support it, else "undecided"; parts: how many the claim has."""
-        if self.by_means not in (YES, NO):
-            return self.by_means
-        enough = LEVEL if self.by_means == YES else 1 - (1 - LEVEL) / parts
-        return self.by_means if self.supports(enough) else UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -83,9 +61,7 @@ class Outcome:
     def n(self) -> str:
         """Seeds behind the parts that were judged: "10", or "8 to 10"; "" without any."""
         seeds = [part.seeds for part in self.parts if part.by_means != NOT_RUN and part.seeds]
-        if not seeds:
-            return ""
-        return f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+        return span(seeds) if seeds else ""
 
     @property
     def sentence(self) -> str:
@@ -168,11 +144,3 @@ def ranges(parts: Sequence[Part], write: Callable[[float], str] | None = None) -
     return "; ".join(
         f"{label} {low if low == high else f'{low} … {high}'}" for label, (low, high) in spans.items()
     )
-
-
-def signed(points: float, digits: int = 2) -> str:
-    """With its sign, and a minus that is one; zero has none."""
-    text = f"{points:+.{digits}f}"
-    if float(text) == 0:
-        return text[1:] if points else "0"
-    return text.replace("-", "−")

@@ -4,7 +4,7 @@ Sides and margins are those of `verdicts.observations`, at every non-trivial spa
 learning rates lie on either side of a fixed border, as in claims 1, 2 and 10.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,11 @@ from lthpaper.paper import CLAIMS, Thresholds, thresholds
 from lthpaper.paper.quotes import QUOTES
 from lthpaper.verdicts.cells import Side, side
 from lthpaper.verdicts.characteristics import Characteristics, characteristics, large_rates, small_rates
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
-from lthpaper.verdicts.claims.relations import ABOVE, LIKE, NOT_ABOVE, relate
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.evidence import NO, NOT_RUN, YES, least
-from lthpaper.verdicts.paper_beside_ours import stated
+from lthpaper.verdicts.evidence import NO, NOT_RUN, YES, least, signed
+from lthpaper.verdicts.paper_beside_ours import in_captions
+from lthpaper.verdicts.relations import ABOVE, LIKE, NOT_ABOVE, Part, relate
 
 LT, RR = ("LT-IMP", "LT-OMP"), ("RR-IMP", "RR-OMP")
 
@@ -92,7 +92,7 @@ def claim_7(results: Results) -> Outcome:
             part = relate(e.side("LT-IMP"), relation, e.side("LT-OMP"), e.limits.gap, e.about)
             parts.append(_labelled(part, e, "IMP − OMP"))
     paper = "; ".join(
-        f"{network} {signed(_contours(network, 'LT-IMP', max) - _contours(network, 'LT-OMP', max), 1)}"
+        f"{network} {signed(max(in_captions('LT-IMP', network)) - max(in_captions('LT-OMP', network)), 1)}"
         for network in ("resnet32", "resnet32-noskip")
     )
     return Outcome(CLAIMS[6], _contrast(parts), ranges(parts), f"IMP − OMP: {paper} (Figs. 4, 5)")
@@ -102,8 +102,9 @@ def claim_8(results: Results) -> Outcome:
     """Small data. Residual connections: LT clearly better at small learning rates. None: at large ones."""
     parts = [_prefers(e, small=e.known.residual) for e in experiments(results) if not e.known.large_data]
     paper = "; ".join(
-        f"{network} {signed(_contours(network, 'LT-IMP', lambda a: a[0] - a[1]), 1)}"
+        f"{network} {signed(small - large, 1)}"
         for network in ("resnet32", "resnet32-noskip")
+        for small, large in [in_captions("LT-IMP", network)]
     )
     paper = f"LT-IMP at 0.01 − at 0.1: {paper} (Figs. 4, 5)"
     return Outcome(CLAIMS[7], _contrast(parts), ranges(parts), paper)
@@ -162,8 +163,3 @@ def _contrast(parts: list[Part]) -> tuple[Part, ...]:
         if ran and not any(label.endswith(f", {kind}") for label in ran)
     ]
     return (*parts, *lacking)
-
-
-def _contours(network: str, setting: str, of: Callable[[list[float]], float]) -> float:
-    """From what the captions of Figures 4 and 5 state at learning rates 0.01 and 0.1."""
-    return of([stated(setting, lr=lr, network=network, sparsity=0.945) for lr in (0.01, 0.1)])

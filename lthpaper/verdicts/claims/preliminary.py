@@ -1,17 +1,17 @@
 """Claims 1 to 4: what §2.1 says of Figure 1, one network at three learning rates and two recipes."""
 
-from typing import Any
+from collections.abc import Sequence
 
-from lthpaper.paper import CLAIMS, SPARSITIES
+from lthpaper.paper import CLAIMS, SPARSITIES, Claim
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.settings import imp_sparsity
 from lthpaper.verdicts.cells import side
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges, signed
-from lthpaper.verdicts.claims.relations import ABOVE, BELOW, LIKE, NOT_BELOW, relate
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.evidence import NOT_RUN
+from lthpaper.verdicts.evidence import NOT_RUN, signed
 from lthpaper.verdicts.paper_beside_ours import stated
+from lthpaper.verdicts.relations import ABOVE, BELOW, LIKE, NOT_BELOW, Part, relate
 
 PANELS_A_B = (0.5, 0.9)  # sparsities that claims 1 and 2 are about: Figure 1(a) and (b) have 0.59, 0.832
 PANEL_C = SPARSITIES[0.914]  # rounds; claim 3
@@ -24,32 +24,42 @@ FAR = 2.0
 
 def claim_1(results: Results) -> Outcome:
     """Small learning rates, either recipe: LT-IMP clearly above RR-IMP, and close to pretraining."""
+    lt, rr, dense = (stated(s, 160) for s in ("LT-IMP", "RR-IMP", "pretraining"))
+    gaps = f"LT-IMP − RR-IMP {signed(lt - rr, 1)}; LT-IMP − pretraining {signed(lt - dense, 1)}"
+    paper = f"no numbers for (a) and (b); in (c), s = 0.914, at 0.005: {gaps}"
+    asked = ((ABOVE, "RR-IMP", results.limits.gap), (NOT_BELOW, "pretraining", -_close(results)))
     rates = small_rates(results.scale.learning_rates)
-    parts = [
-        part
-        for at in _cells(results, rates)
-        for part in (
-            results.compare("LT-IMP", ABOVE, "RR-IMP", results.limits.gap, **at),
-            results.compare("LT-IMP", NOT_BELOW, "pretraining", -_close(results), **at),
-        )
-    ]
-    note = _note(results, rates, "up to 0.03")
-    return Outcome(CLAIMS[0], tuple(parts), ranges(parts), _paper(), note)
+    return _in_panels_a_b(results, CLAIMS[0], asked, rates, "up to 0.03", paper)
 
 
 def claim_2(results: Results) -> Outcome:
     """Large learning rates, either recipe: LT-IMP like RR-IMP, and not close to pretraining."""
+    asked = ((LIKE, "RR-IMP", results.limits.similar), (BELOW, "pretraining", -_close(results)))
     rates = large_rates(results.scale.learning_rates)
+    return _in_panels_a_b(results, CLAIMS[1], asked, rates, "from 0.03 on", "")
+
+
+def _in_panels_a_b(
+    results: Results,
+    claim: Claim,
+    asked: Sequence[tuple[str, str, float]],
+    rates: Sequence[float],
+    which: str,
+    paper: str,
+) -> Outcome:
+    """LT-IMP in panels (a) and (b). asked: (relation, setting, margin). which: the rates, in words."""
+    scale, (low, high) = results.scale, PANELS_A_B
+    sparsities = [s for s in map(imp_sparsity, scale.panels) if low < s < high]
     parts = [
-        part
-        for at in _cells(results, rates)
-        for part in (
-            results.compare("LT-IMP", LIKE, "RR-IMP", results.limits.similar, **at),
-            results.compare("LT-IMP", BELOW, "pretraining", -_close(results), **at),
-        )
+        results.compare("LT-IMP", relation, other, margin, s, (lr,), epochs=epochs)
+        for epochs in dict.fromkeys((scale.recipe.epochs, scale.insufficient_epochs))
+        for lr in rates
+        for s in sparsities
+        for relation, other, margin in asked
     ]
-    note = _note(results, rates, "from 0.03 on")
-    return Outcome(CLAIMS[1], tuple(parts), ranges(parts), "", note)
+    note = "" if sparsities else f"The scale shows no sparsity from {low} to {high}."
+    note = note if rates else f"The scale has no learning rate {which}."
+    return Outcome(claim, tuple(parts), ranges(parts), paper, note)
 
 
 def claim_3(results: Results) -> Outcome:
@@ -126,34 +136,5 @@ def _of_epochs(results: Results, lr: float) -> str:
     return f"At learning rate {lr:g} on both sides, more epochs alone give {gained}."
 
 
-def _cells(results: Results, rates: tuple[float, ...]) -> list[dict[str, Any]]:
-    """Where panels (a) and (b) are, as arguments of Results.compare."""
-    lengths = dict.fromkeys((results.scale.recipe.epochs, results.scale.insufficient_epochs))
-    return [
-        {"sparsity": s, "lrs": (lr,), "epochs": epochs}
-        for epochs in lengths
-        for lr in rates
-        for s in _panels_a_b(results)
-    ]
-
-
-def _panels_a_b(results: Results) -> list[float]:
-    low, high = PANELS_A_B
-    return [s for s in map(imp_sparsity, results.scale.panels) if low < s < high]
-
-
 def _close(results: Results) -> float:
     return max(CLOSE, results.limits.similar)
-
-
-def _note(results: Results, rates: tuple[float, ...], which: str) -> str:
-    if not rates:
-        return f"The scale has no learning rate {which}."
-    low, high = PANELS_A_B
-    return "" if _panels_a_b(results) else f"The scale shows no sparsity from {low} to {high}."
-
-
-def _paper() -> str:
-    lt, rr, dense = (stated(s, 160) for s in ("LT-IMP", "RR-IMP", "pretraining"))
-    gaps = f"LT-IMP − RR-IMP {signed(lt - rr, 1)}; LT-IMP − pretraining {signed(lt - dense, 1)}"
-    return f"no numbers for (a) and (b); in (c), s = 0.914, at 0.005: {gaps}"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from lthpaper.paper import CLAIMS
 from lthpaper.paper.quotes import QUOTES
 from lthpaper.verdicts.characteristics import Characteristics, characteristics
-from lthpaper.verdicts.claims.outcome import Outcome, Part, signed
-from lthpaper.verdicts.claims.relations import where
+from lthpaper.verdicts.claims.outcome import Outcome
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.conditions import Condition, unfulfilled
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, signed
+from lthpaper.verdicts.relations import Part, where
 from lthpaper.verdicts.tickets import Verdict
 
 
@@ -21,6 +21,10 @@ class Called:
 
     by_means: str
     confidence: float
+
+
+Prizes = Sequence[tuple[Verdict, Called]]  # verdicts, and whether each is a prize
+ORDER = (YES, UNDECIDED, NO)  # of answers, where one prize is enough
 
 
 def claim_5(results: Results) -> Outcome:
@@ -108,19 +112,23 @@ def _not(called: Called) -> Called:
     return Called({YES: NO, NO: YES}.get(called.by_means, called.by_means), called.confidence)
 
 
-def _exists(prizes: Sequence[tuple[Verdict, Called]]) -> Part:
-    """Somewhere; the best of m chances to be right by luck is corrected for (Bonferroni)."""
+def _at_least_one(confidence: float, tried: int) -> float:
+    """That the best of so many tries is right and no luck (Bonferroni)."""
+    return max(0.0, 1 - tried * (1 - confidence))
+
+
+def _exists(prizes: Prizes) -> Part:
+    """Somewhere."""
     judged = [(v, called) for v, called in prizes if called.by_means != NOT_RUN]
     if not judged:
         v, called = prizes[0]
         return _part("ticket", "a secondary prize somewhere", called, _said(v), _about(v), 0)
-    order = (YES, UNDECIDED, NO)
-    wanted = min((called.by_means for _, called in judged), key=order.index)
+    wanted = min((called.by_means for _, called in judged), key=ORDER.index)
     found = [(v, called) for v, called in judged if called.by_means == wanted]
     best, called = (min if wanted == NO else max)(found, key=lambda pair: pair[1].confidence)
     confidence = called.confidence
     if wanted == YES:
-        confidence = max(0.0, 1 - len(judged) * (1 - confidence))
+        confidence = _at_least_one(confidence, len(judged))
     if wanted == NO and len(judged) < len(prizes):
         wanted = UNDECIDED  # a missing run may have one
     called = Called(wanted, confidence)
@@ -129,9 +137,7 @@ def _exists(prizes: Sequence[tuple[Verdict, Called]]) -> Part:
 
 
 def _grows(
-    small: Characteristics,
-    large: Characteristics,
-    prizes: Mapping[Characteristics, Sequence[tuple[Verdict, Called]]],
+    small: Characteristics, large: Characteristics, prizes: Mapping[Characteristics, Prizes]
 ) -> tuple[Part, Called] | None:
     """(The larger network's largest sparsity with a prize is not below the smaller's; whether it is above.)
 
@@ -162,9 +168,7 @@ def _grows(
     return _part("largest sparsity", needed, below, sentence, about, seeds, b), above
 
 
-def _reaches(
-    first: Sequence[tuple[Verdict, Called]], second: Sequence[tuple[Verdict, Called]], beyond: bool = False
-) -> Called:
+def _reaches(first: Prizes, second: Prizes, beyond: bool = False) -> Called:
     """Has the first a prize at a sparsity above which the second has none (beyond: at which, too)? Yes or
     undecided.
 
@@ -178,22 +182,20 @@ def _reaches(
             sure.append(1 - sum(1 - called.confidence for called in (prize, *rivals)))
     if not sure:
         return Called(UNDECIDED, 0.0)
-    return Called(YES, max(0.0, 1 - len(sure) * (1 - max(sure))))
+    return Called(YES, _at_least_one(max(sure), len(sure)))
 
 
-def _tried(prizes: Sequence[tuple[Verdict, Called]]) -> float:
+def _tried(prizes: Prizes) -> float:
     """The sparsest that was judged; 0 if nothing was."""
     return max((v.sparsity for v, called in prizes if called.by_means != NOT_RUN), default=0.0)
 
 
 def _rises(growth: Sequence[tuple[Part, Called]]) -> Part:
     """Some larger network reaches further."""
-    order = (YES, UNDECIDED, NO)
     above = [called for _, called in growth]
-    by_means = min((called.by_means for called in above), key=order.index)
+    by_means = min((called.by_means for called in above), key=ORDER.index)
     sure = [called.confidence for called in above if called.by_means == by_means]
-    best = max(0.0, 1 - len(above) * (1 - max(sure)))  # once at least, of so many
-    called = Called(by_means, best if by_means == YES else min(sure))
+    called = Called(by_means, _at_least_one(max(sure), len(above)) if by_means == YES else min(sure))
     words = {YES: "rises", NO: "does not rise", UNDECIDED: "may rise beyond what was tried"}
     part = growth[0][0]
     sentence = (
@@ -204,7 +206,7 @@ def _rises(growth: Sequence[tuple[Part, Called]]) -> Part:
     return _part("largest sparsity", needed, called, sentence, part.about, seeds)
 
 
-def _largest(prizes: Sequence[tuple[Verdict, Called]]) -> float:
+def _largest(prizes: Prizes) -> float:
     """Largest sparsity that has a prize by the means; 0 if there is none."""
     return max((v.sparsity for v, called in prizes if called.by_means == YES), default=0.0)
 

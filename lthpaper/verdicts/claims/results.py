@@ -11,8 +11,7 @@ from lthpaper.runs import experiments, settings
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
 from lthpaper.verdicts import cells
-from lthpaper.verdicts.claims.outcome import Part
-from lthpaper.verdicts.claims.relations import relate, rows
+from lthpaper.verdicts.relations import Part, relate, rows
 from lthpaper.verdicts.tickets import Verdict, verdicts
 
 NOTHING = pd.DataFrame()
@@ -43,8 +42,7 @@ class Results:
 
     def network(self, epochs: int, sparsity: float | None = None) -> pd.DataFrame:
         """The rows of the scale's one network and data set, not rewound."""
-        about = {"network": self.scale.network, "data": self.scale.data, "epochs": epochs}
-        return rows(self.checked, sparsity, **about)
+        return rows(self.checked, sparsity, **self.about(epochs))
 
     def experiment(self, network: str, data: str, sparsity: float | None = None) -> pd.DataFrame:
         """The rows of the sanity check of a network and data set, trained with the sufficient recipe."""

@@ -7,10 +7,10 @@ import scipy
 from lthpaper.measures.overlaps import MAIN, PAIRS, WITHIN
 from lthpaper.paper import CLAIMS
 from lthpaper.verdicts.characteristics import large_rates, small_rates
-from lthpaper.verdicts.claims.outcome import Outcome, Part, ranges
-from lthpaper.verdicts.claims.relations import rows, where
+from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.relations import Part, rows, where
 
 P = MAIN
 START, REDRAWN = PAIRS
@@ -71,24 +71,13 @@ def _contrast(cells: pd.DataFrame, rates: set[float], about: dict[str, object]) 
     differences = (small - large).dropna().to_numpy(float)
     if not len(differences):
         return []
-    mean = float(differences.mean())
-    spread = float(differences.std(ddof=1)) if len(differences) > 1 else None
+    n = len(differences)
+    mean, holds, confidence = _mean_within(differences, (0.0, np.inf))
     sentence = (
         f"{where(about)}R_p({START}) at small rates less at large ones is {mean:+.3f}, needed above 0: "
-        f"{'holds' if mean > 0 else 'fails'} in the mean of {len(differences)} seeds."
+        f"{'holds' if holds == YES else 'fails'} in the mean of {n} seeds."
     ).replace("-", "−")
-    return [
-        Part(
-            label,
-            "above 0",
-            YES if mean > 0 else NO,
-            sentence,
-            about,
-            mean,
-            seeds=len(differences),
-            confidence=None if spread is None else _sure(mean, spread, len(differences), (0.0, np.inf)),
-        )
-    ]
+    return [Part(label, "above 0", holds, sentence, about, mean, seeds=n, confidence=confidence)]
 
 
 def _planned(results: Results) -> dict[tuple[str, str, float], set[float]]:
@@ -112,35 +101,30 @@ def _open(pair: str, above: bool, about: dict[str, object], status: str, why: st
 def _part(pair: str, cell: pd.DataFrame, above: bool, about: dict[str, object]) -> Part:
     """One learning rate: the mean R_p over seeds against the band of chance, or p's surroundings."""
     values, low, high = (cell[name].to_numpy(float) for name in ("overlap", "low", "high"))
-    mean = float(values.mean())
     if above:
         bounds = (float(high.mean()), np.inf)
         needed = f"above chance, {bounds[0]:.3f}"
     else:
         bounds = min(float(low.mean()), P * (1 - ABOUT)), max(float(high.mean()), P * (1 + ABOUT))
         needed = f"from {bounds[0]:.3f} to {bounds[1]:.3f}"
-    inside = bounds[0] < mean < bounds[1]
-    spread = float(values.std(ddof=1)) if len(values) > 1 else None
-    confidence = None if spread is None else _sure(mean, spread, len(values), bounds)
+    mean, holds, confidence = _mean_within(values, bounds)
+    n = len(values)
     sentence = (
         f"{where(about)}R_p({pair}) at learning rate {about['lr']:g} is {mean:.3f}, needed {needed}: "
-        f"{'holds' if inside else 'fails'} in the mean of {len(values)} seed{'s' * (len(values) != 1)}."
+        f"{'holds' if holds == YES else 'fails'} in the mean of {n} seed{'s' * (n != 1)}."
     )
-    return Part(
-        _label(pair, above),
-        needed,
-        YES if inside else NO,
-        sentence,
-        about,
-        mean,
-        seeds=len(values),
-        confidence=confidence,
-    )
+    return Part(_label(pair, above), needed, holds, sentence, about, mean, seeds=n, confidence=confidence)
 
 
-def _sure(mean: float, spread: float, n: int, bounds: tuple[float, float]) -> float:
-    """Student's t for the nearer bound, one-sided."""
-    distance = min(abs(mean - bound) for bound in bounds)
+def _mean_within(values: np.ndarray, bounds: tuple[float, float]) -> tuple[float, str, float | None]:
+    """The mean over seeds, whether it lies between the bounds, and the confidence in that (Student's t for
+    the nearer bound, one-sided; None for one seed)."""
+    mean, n = float(values.mean()), len(values)
+    holds = YES if bounds[0] < mean < bounds[1] else NO
+    if n == 1:
+        return mean, holds, None
+    spread = float(values.std(ddof=1))
     if spread == 0:
-        return 1.0
-    return float(scipy.stats.t.cdf(distance / (spread / np.sqrt(n)), n - 1))
+        return mean, holds, 1.0
+    distance = min(abs(mean - bound) for bound in bounds)
+    return mean, holds, float(scipy.stats.t.cdf(distance / (spread / np.sqrt(n)), n - 1))

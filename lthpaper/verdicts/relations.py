@@ -1,15 +1,14 @@
 """Comparisons that claims consist of: the best of some cells against the best of others, over the seeds."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lthpaper.verdicts.cells import SAME_DENSITY, Side
-from lthpaper.verdicts.claims.outcome import Part, signed
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, least
+from lthpaper.verdicts.evidence import LEVEL, NO, NOT_RUN, UNDECIDED, YES, Evidence, least, signed
 from lthpaper.verdicts.uncertainty import DECIMALS, best_against_best, beyond
 
 ABOVE, NOT_BELOW, BELOW, NOT_ABOVE, LIKE = ">", "≥", "<", "≤", "≈"
@@ -21,6 +20,28 @@ WORDS = {
     LIKE: "at most {} either way",
 }
 RISING = (ABOVE, NOT_BELOW)  # a better `ours` helps these
+
+
+@dataclass(frozen=True)
+class Part(Evidence):
+    """One comparison, and the evidence for `by_means`. label: what was measured, "LT-IMP − RR-IMP". needed:
+    what it was compared with, in words. by_means: "yes", "no", "undecided", "not run".
+    """
+
+    label: str
+    needed: str
+    by_means: str
+    sentence: str
+    about: dict[str, Any] = field(default_factory=dict)
+    value: float | None = None
+    seeds: int = 0
+
+    def settled(self, parts: int = 1) -> str:
+        """`by_means` where the seeds support it, else "undecided"; parts: how many the claim has."""
+        if self.by_means not in (YES, NO):
+            return self.by_means
+        enough = LEVEL if self.by_means == YES else 1 - (1 - LEVEL) / parts
+        return self.by_means if self.supports(enough) else UNDECIDED
 
 
 def rows(table: pd.DataFrame, sparsity: float | None = None, **where: Any) -> pd.DataFrame:
