@@ -346,13 +346,19 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
     low = [losses(*results("LT-IMP", 0.01, seed)[5:7]) for seed in (0, 1)]
     assert low == [["0.07", "0.07"], ["0.06", "0.06"]]
     ((dense,), rounds, (*_, rr)) = (results(name, 0.1, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
+    ahead_at = {}  # sparsity -> by how much LT-IMP is ahead of the dense network at 0.1, seed by seed
     for seed in (0, 1, 2):
-        fourth, first = results("LT-IMP", 0.1, seed)[3], results("pretraining", 0.1, seed)[0]
-        assert (round(fourth.sparsity, 2), fourth.accuracy > first.accuracy) == (0.59, True)
+        (first,) = results("pretraining", 0.1, seed)
+        for result in results("LT-IMP", 0.1, seed)[:4]:
+            ahead_at.setdefault(f"{result.sparsity:.2f}", []).append(result.accuracy - first.accuracy)
+    assert min(ahead_at["0.59"]) > 0
+    assert [at for at, gaps_ in ahead_at.items() if min(gaps_) < -0.5] == ["0.36"]
+    assert "At 0.1 it keeps up at s = 0.59 in all three seeds (not in seed 2 at 0.36)" in said
     ((dense_2,), rounds_2) = (results(name, 0.1, 2) for name in ("pretraining", "LT-IMP"))
     below = [dense.accuracy - rounds[-1].accuracy, dense_2.accuracy - rounds_2[-1].accuracy]
     assert "ends {:.1f} and {:.1f} below at s = 0.914".format(*below) in said
-    assert "its loss rises from {} to {} and {}".format(*losses(dense, rounds[-1], rounds_2[-1])) in said
+    of_loss = losses(dense, dense_2, rounds[-1], rounds_2[-1])
+    assert "its loss rises from {} and {} to {} and {}".format(*of_loss) in said
     assert f"ends {-means[-1]:.1f} below RR-IMP and {sum(below) / 2:.1f} below the dense network" in README
     (equal,) = results("LT@RRnorms-IMP", 0.1, 1)
     assert equal.accuracy < rr.accuracy
@@ -360,3 +366,21 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
     assert f"which it leads by {points(rounds[-1], rr)} as it is" in said
     ((lt,), (imp,)) = (results(name, 0.01, 1)[-1:] for name in ("LT-OMP", "LT-IMP"))
     assert f"trails LT-IMP by {points(imp, lt)}" in said
+
+
+def test_on_photographs_the_best_tested_epoch_would_add_what_the_page_says():
+    said = " ".join(TEXT.partition("## How sure are we?")[2].split())
+    rows = []
+    for run in PUBLISHED.tables.scales["desktop"].runs.values():
+        result = PUBLISHED.get(run)
+        rows.append((setting(run), run.recipe.lr, result.best_accuracy - result.accuracy))
+    added = pd.DataFrame(rows, columns=["setting", "lr", "points"])
+
+    def mean(*settings):
+        return f"{added.loc[added['setting'].isin(settings), 'points'].mean():.1f}"
+
+    by_rate = added[added["setting"] == "pretraining"].groupby("lr")["points"].mean()
+    dense = f"{mean('pretraining')} points to a dense network ({by_rate.min():.1f} to {by_rate.max():.1f}"
+    assert f"{dense} by learning rate)" in said
+    sparse = mean("LT-OMP", "RR-OMP"), mean("LT-IMP", "RR-IMP")
+    assert "{} to a subnetwork of OMP and {} to one of IMP".format(*sparse) in said
