@@ -116,7 +116,12 @@ def gather_follow_ups(
     def images() -> data.DataSet:
         return data.load(scale.data, data_root, *scale.task.division)
 
-    runs = list(dict.fromkeys([*controls.of_scale(scale), *at_initialisation.of_scale(scale)]))
+    planned = (
+        *controls.of_scale(scale),
+        *at_initialisation.of_scale(scale),
+        *experiments.trials("fig1", scale),
+    )
+    runs = list(dict.fromkeys(planned))
     found = stability.barriers(siblings.of_scale(scale), store, images if barriers else None)
     return Results(scale, table(runs, store), barriers=found)
 
