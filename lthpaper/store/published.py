@@ -40,6 +40,7 @@ MANIFEST, RUNS, MASKS, SUFFIX = "manifest.json", "runs.parquet", "masks.parquet"
 FORMAT = 2  # of the files; a reader refuses a newer one. 1: without masks
 MOST_LAYERS = 10**5  # rows of masks.parquet
 SCALE = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)  # a folder's name
+FILE = re.compile(rf"{NAME.pattern}\.parquet", re.ASCII)  # that a manifest may list
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 SCHEMA = pa.schema(
     {
@@ -162,7 +163,7 @@ class Scale:
             raise NewerFormat.about(path, how, f"{path} {how}: use that one.")
         files = found.get("files")
         if not isinstance(files, dict) or not all(
-            _is_file_name(name) and isinstance(about, dict) and SHA256.fullmatch(str(about.get("sha256")))
+            FILE.fullmatch(name) and isinstance(about, dict) and SHA256.fullmatch(str(about.get("sha256")))
             for name, about in files.items()
         ):
             raise damaged(path, "is no manifest of results")
@@ -313,14 +314,6 @@ class Scale:
                 raise damaged(path, f"holds a measurement of {both[start][0]} twice")
             places[both[start]] = (start, count)
         return table.drop_columns(["digest", "key"]), places
-
-
-def _is_file_name(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and name.endswith(SUFFIX)
-        and NAME.fullmatch(name.removesuffix(SUFFIX)) is not None
-    )
 
 
 @functools.cache
