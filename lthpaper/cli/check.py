@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
-from lthpaper.cli.command import FOLDERS, RECIPE, THE_CHECK
+from lthpaper.cli.command import RECIPE, THE_CHECK, check_option, folder_option, recipe_option
 from lthpaper.cli.options import (
     Budget,
     DataFolder,
@@ -57,88 +57,35 @@ def _folder(context: typer.Context) -> str:
 def check(
     context: typer.Context,
     network: Annotated[str, typer.Argument(help="A network's name, or package.module:function of your own.")],
-    data: Annotated[
-        str,
-        typer.Option("--on", rich_help_panel=THE_CHECK, help="A data set's name, or package.module:name."),
-    ] = "digits",
+    data: Annotated[str, check_option("--on", help="A data set's name, or package.module:name.")] = "digits",
     learning_rates: Annotated[
-        str,
-        typer.Option(
-            "--learning-rates", rich_help_panel=THE_CHECK, help="Learning rates to try, separated by commas."
-        ),
+        str, check_option(help="Learning rates to try, separated by commas.")
     ] = "0.005,0.01,0.05,0.1",
-    rounds: Annotated[
-        str,
-        typer.Option("--rounds", rich_help_panel=THE_CHECK, help="IMP rounds k, for sparsities 1 - 0.8^k."),
-    ] = "4,8,11",
-    seeds: Annotated[
-        int,
-        typer.Option("--seeds", rich_help_panel=THE_CHECK, help="Number of seeds, without --until-decided."),
-    ] = 3,
-    epochs: Annotated[
-        int, typer.Option("--epochs", rich_help_panel=RECIPE, help="Epochs of one training.")
-    ] = 60,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", rich_help_panel=RECIPE, help="Images in a step.")
-    ] = 50,
-    optimizer: Annotated[
-        str, typer.Option("--optimizer", rich_help_panel=RECIPE, help="sgd, nesterov or adamw.")
-    ] = "sgd",
-    momentum: Annotated[
-        float, typer.Option("--momentum", rich_help_panel=RECIPE, help="Momentum of SGD; β1 of AdamW.")
-    ] = 0.9,
-    weight_decay: Annotated[
-        float, typer.Option("--weight-decay", rich_help_panel=RECIPE, help="Weight decay of every weight.")
-    ] = 1e-4,
-    decay_norms: Annotated[
-        bool,
-        typer.Option(
-            "--decay-norms/--no-decay-norms", rich_help_panel=RECIPE, help="Decay norms and biases too."
-        ),
-    ] = True,
-    clip: Annotated[
-        float,
-        typer.Option("--clip", rich_help_panel=RECIPE, help="Largest norm of a gradient; 0: no clipping."),
-    ] = 0.0,
-    schedule: Annotated[
-        str, typer.Option("--schedule", rich_help_panel=RECIPE, help="step (÷10 at 1/2 and 3/4) or cosine.")
-    ] = "step",
+    rounds: Annotated[str, check_option(help="IMP rounds k, for sparsities 1 - 0.8^k.")] = "4,8,11",
+    seeds: Annotated[int, check_option(help="Number of seeds, without --until-decided.")] = 3,
+    epochs: Annotated[int, recipe_option(help="Epochs of one training.")] = 60,
+    batch_size: Annotated[int, recipe_option(help="Images in a step.")] = 50,
+    optimizer: Annotated[str, recipe_option(help="sgd, nesterov or adamw.")] = "sgd",
+    momentum: Annotated[float, recipe_option(help="Momentum of SGD; β1 of AdamW.")] = 0.9,
+    weight_decay: Annotated[float, recipe_option(help="Weight decay of every weight.")] = 1e-4,
+    decay_norms: Annotated[bool, recipe_option(help="Decay norms and biases too.")] = True,
+    clip: Annotated[float, recipe_option(help="Largest norm of a gradient; 0: no clipping.")] = 0.0,
+    schedule: Annotated[str, recipe_option(help="step (÷10 at 1/2 and 3/4) or cosine.")] = "step",
     warmup_epochs: Annotated[
-        float,
-        typer.Option(
-            "--warmup-epochs",
-            rich_help_panel=RECIPE,
-            help="Epochs over which the learning rate rises from 0.",
-        ),
+        float, recipe_option(help="Epochs over which the learning rate rises from 0.")
     ] = 0.0,
-    precision: Annotated[
-        str, typer.Option("--precision", rich_help_panel=RECIPE, help="fp32, bf16, or fp64 (for checks).")
-    ] = "fp32",
+    precision: Annotated[str, recipe_option(help="fp32, bf16, or fp64 (for checks).")] = "fp32",
     prunable: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prunable", rich_help_panel=THE_CHECK, help="Pattern of weights to prune; may be repeated."
-        ),
+        list[str] | None, check_option(help="Pattern of weights to prune; may be repeated.")
     ] = None,
-    train_images: Annotated[
-        int,
-        typer.Option(
-            "--train-images", rich_help_panel=THE_CHECK, help="Use only this many training images; 0: all."
-        ),
-    ] = 0,
+    train_images: Annotated[int, check_option(help="Use only this many training images; 0: all.")] = 0,
     validation_images: Annotated[
-        int,
-        typer.Option(
-            "--validation-images",
-            rich_help_panel=THE_CHECK,
-            help="Hold out this many training images, to choose learning rates on; 0: none.",
-        ),
+        int, check_option(help="Hold out this many training images, to choose learning rates on; 0: none.")
     ] = 0,
     controls: Annotated[
         list[str] | None,
-        typer.Option(
+        check_option(
             "--control",
-            rich_help_panel=THE_CHECK,
             help="Control to train as well. LT-shuffled tests ③m: does LT beat random masks of equal layer "
             "counts? May be repeated.",
         ),
@@ -156,12 +103,7 @@ def check(
     time_limit: TimeLimit = "",
     out: Annotated[
         str,
-        typer.Option(
-            "--out",
-            metavar="FOLDER",
-            help="Folder of the figure. Default: runs/check/NETWORK plus the changed options.",
-            rich_help_panel=FOLDERS,
-        ),
+        folder_option(help="Folder of the figure. Default: runs/check/NETWORK plus the changed options."),
     ] = "",
 ) -> None:
     """Put a network of your own through the sanity check: does it have a winning ticket?"""

@@ -1,18 +1,21 @@
 """How a command's help is laid out: prose that fits the terminal, options in groups, flags without a type."""
 
 import inspect
+from functools import partial
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-# headings of --help; an option without one stands below "Options"
-FOLDERS = "Folders"
-MACHINE = "Machine"
-RECIPE = "Recipe"
-THE_CHECK = "What is checked"
-DECIDED = "Seeds until verdicts are decided"
+# Headings of --help: of commands, and of options, where `typer.Option` itself stands below "Options". An
+# option is named after its parameter unless it is given another name.
 PAPER, OWN, RESULTS, REST = "The paper", "Your own network", "Results", "Also"
+THE_CHECK, RECIPE = "What is checked", "Recipe"
+check_option = partial(typer.Option, rich_help_panel=THE_CHECK)
+recipe_option = partial(typer.Option, rich_help_panel=RECIPE)
+deciding_option = partial(typer.Option, rich_help_panel="Seeds until verdicts are decided")
+folder_option = partial(typer.Option, metavar="FOLDER", rich_help_panel="Folders")
+machine_option = partial(typer.Option, rich_help_panel="Machine")
 
 
 def prose(text: str | None) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lthpaper.cli import terminal
-from lthpaper.cli.command import FOLDERS
+from lthpaper.cli.command import folder_option
 from lthpaper.cli.options import Changes, DataFolder, Figures, ScaleName, StoreFolder, fields, studies_of
 
 console = terminal.console()
@@ -13,20 +13,13 @@ console = terminal.console()
 
 def export(
     figures: Figures = None,
-    to: Annotated[str, typer.Option("--to", help="trackio, wandb or tensorboard.")] = "trackio",
-    project: Annotated[
-        str, typer.Option("--project", help="Name in the tracker. Default: lthpaper-SCALE.")
-    ] = "",
+    to: Annotated[str, typer.Option(help="trackio, wandb or tensorboard.")] = "trackio",
+    project: Annotated[str, typer.Option(help="Name in the tracker. Default: lthpaper-SCALE.")] = "",
     scale: ScaleName = "laptop",
     changes: Changes = None,
     store: StoreFolder = "",
     data: DataFolder = "",
-    folder: Annotated[
-        str,
-        typer.Option(
-            "--folder", help="TensorBoard's event files.", metavar="FOLDER", rich_help_panel=FOLDERS
-        ),
-    ] = "runs/tensorboard",
+    folder: Annotated[str, folder_option(help="TensorBoard's event files.")] = "runs/tensorboard",
 ) -> None:
     """Send the stored runs of some figures to a tracker: curves and verdicts. Trains nothing."""
     from lthpaper import locations

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
-from lthpaper.cli.command import FOLDERS
+from lthpaper.cli.command import folder_option
 from lthpaper.cli.options import (
     DataFolder,
     Device,
@@ -41,19 +41,9 @@ def figures(
     data: DataFolder = "",
     device: Device = "auto",
     time_limit: TimeLimit = "",
-    train: Annotated[
-        bool, typer.Option("--train/--no-train", help="Train what is missing, or draw what is there.")
-    ] = True,
+    train: Annotated[bool, typer.Option(help="Train what is missing, or draw what is there.")] = True,
     jobs: Jobs = 0,
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out",
-            metavar="FOLDER",
-            help="Pictures and tables. Default: runs/figures/SCALE.",
-            rich_help_panel=FOLDERS,
-        ),
-    ] = "",
+    out: Annotated[str, folder_option(help="Pictures and tables. Default: runs/figures/SCALE.")] = "",
     notebooks: NotebookFolder = "",
 ) -> None:
     """Regenerate figures: train everything they lack as one plan, then execute their notebooks.

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lthpaper.cli.command import DECIDED, FOLDERS, MACHINE
+from lthpaper.cli.command import deciding_option, folder_option, machine_option
 from lthpaper.errors import require
 from lthpaper.sweep.stopping import seconds
 
@@ -19,52 +20,24 @@ Figures = Annotated[list[str] | None, typer.Argument(help="Figures and tables, s
 ScaleName = Annotated[
     str, typer.Option("--scale", help="smoke (minutes), laptop (hours), desktop (days) or paper (a GPU).")
 ]
+_set = partial(typer.Option, "--set", "-s")
 Changes = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        "-s",
-        metavar="FIELD=VALUE",
-        help="Change a field of the scale, as in --set seeds=5; repeatable.",
-    ),
+    _set(metavar="FIELD=VALUE", help="Change a field of the scale, as in --set seeds=5; repeatable."),
 ]
 Parameters = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        "-s",
-        metavar="NAME=VALUE",
-        help="A parameter of the notebooks, as in --set seeds=5; repeatable.",
-    ),
+    _set(metavar="NAME=VALUE", help="A parameter of the notebooks, as in --set seeds=5; repeatable."),
 ]
 Jobs = Annotated[
     int,
-    typer.Option(
-        "--jobs",
-        "-j",
-        min=0,
-        metavar="N",
-        help="Notebooks executed at once. 0: one per core.",
-        rich_help_panel=MACHINE,
-    ),
+    machine_option("--jobs", "-j", min=0, metavar="N", help="Notebooks executed at once. 0: one per core."),
 ]
 NotebookFolder = Annotated[
-    str,
-    typer.Option(
-        "--notebooks",
-        metavar="FOLDER",
-        help="The notebooks. Default: notebooks, or those that are installed.",
-        rich_help_panel=FOLDERS,
-    ),
+    str, folder_option("--notebooks", help="The notebooks. Default: notebooks, or those that are installed.")
 ]
 StoreFolder = Annotated[
-    str,
-    typer.Option(
-        "--store",
-        metavar="FOLDER",
-        help="The results. Default: LTHPAPER_STORE, or runs/store.",
-        rich_help_panel=FOLDERS,
-    ),
+    str, folder_option("--store", help="The results. Default: LTHPAPER_STORE, or runs/store.")
 ]
 
 
@@ -79,56 +52,43 @@ def _look_for_data_in(folder: str) -> str:
 
 DataFolder = Annotated[
     str,
-    typer.Option(
-        "--data",
-        metavar="FOLDER",
-        help="The data sets. Default: LTHPAPER_DATA, or data.",
-        callback=_look_for_data_in,
-        rich_help_panel=FOLDERS,
+    folder_option(
+        "--data", help="The data sets. Default: LTHPAPER_DATA, or data.", callback=_look_for_data_in
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.", rich_help_panel=MACHINE)]
+Device = Annotated[str, machine_option("--device", help="cpu, cuda, cuda:1, or auto.")]
 Workers = Annotated[
     int,
-    typer.Option(
+    machine_option(
         "--workers",
         min=0,
         metavar="N",
         help="Processes that train. 0: one per core, or one on a GPU.",
-        rich_help_panel=MACHINE,
     ),
 ]
 TimeLimit = Annotated[
     str,
-    typer.Option(
+    machine_option(
         "--time-limit",
         metavar="TIME",
         help="Stop cleanly, with status 75, after 90s, 25m, 2h or 1h30m. The same command resumes.",
-        rich_help_panel=MACHINE,
     ),
 ]
 UntilDecided = Annotated[
-    bool,
-    typer.Option(
-        "--until-decided", help="Add seeds only where a verdict is still open.", rich_help_panel=DECIDED
-    ),
+    bool, deciding_option("--until-decided", help="Add seeds only where a verdict is still open.")
 ]
 MaxSeeds = Annotated[
     int | None,
-    typer.Option(
-        "--max-seeds",
-        metavar="N",
-        help="Most seeds per cell, with --until-decided. Default: 20.",
-        rich_help_panel=DECIDED,
+    deciding_option(
+        "--max-seeds", metavar="N", help="Most seeds per cell, with --until-decided. Default: 20."
     ),
 ]
 Budget = Annotated[
     str,
-    typer.Option(
+    deciding_option(
         "--budget",
         metavar="TIME",
         help="Time for --until-decided, such as 2h. It then reports the verdicts so far.",
-        rich_help_panel=DECIDED,
     ),
 ]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lthpaper.cli import terminal
-from lthpaper.cli.command import FOLDERS
+from lthpaper.cli.command import folder_option
 from lthpaper.cli.figures import draw, parted
 from lthpaper.cli.options import (
     DataFolder,
@@ -32,19 +32,15 @@ def report(
     changes: Parameters = None,
     out: Annotated[
         str,
-        typer.Option(
-            "--out",
+        folder_option(
             metavar="FILE",
             help="The report. Default: runs/reports/SCALE.html, SCALE-fig1.html of one figure.",
-            rich_help_panel=FOLDERS,
         ),
     ] = "",
     store: StoreFolder = "",
     data: DataFolder = "",
     device: Device = "auto",
-    train: Annotated[
-        bool, typer.Option("--train/--no-train", help="Train what is missing, or show what is there.")
-    ] = False,
+    train: Annotated[bool, typer.Option(help="Train what is missing, or show what is there.")] = False,
     jobs: Jobs = 0,
     notebooks: NotebookFolder = "",
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import hub, terminal
-from lthpaper.cli.command import FOLDERS, Commands
+from lthpaper.cli.command import Commands, folder_option
 from lthpaper.cli.options import Changes, DataFolder, Device, Figures, StoreFolder, Workers, fields
 from lthpaper.errors import printable, require
 
@@ -24,12 +24,7 @@ console = terminal.console()
 
 Folder = Annotated[
     str,
-    typer.Option(
-        "--results",
-        metavar="FOLDER",
-        help="The published results. Default: results, or those that are installed.",
-        rich_help_panel=FOLDERS,
-    ),
+    folder_option("--results", help="The published results. Default: results, or those that are installed."),
 ]
 OneScale = Annotated[str, typer.Option("--scale", help="Only this scale's. Default: all that are published.")]
 
@@ -180,7 +175,6 @@ def audit(
     seed: Annotated[
         int | None,
         typer.Option(
-            "--seed",
             min=0,
             metavar="N",
             help="Seed of the random choice. Default: a new one each time, which is printed.",

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from lthpaper.cli import terminal
-from lthpaper.cli.command import FOLDERS, MACHINE
+from lthpaper.cli.command import folder_option, machine_option
 from lthpaper.cli.options import (
     Budget,
     Changes,
@@ -103,12 +103,7 @@ def run(
     device: Device = "auto",
     workers: Workers = 0,
     time_limit: TimeLimit = "",
-    on: Annotated[
-        str,
-        typer.Option(
-            "--on", help="ray, ray:auto or ray:ADDRESS: train on a cluster.", rich_help_panel=MACHINE
-        ),
-    ] = "",
+    on: Annotated[str, machine_option(help="ray, ray:auto or ray:ADDRESS: train on a cluster.")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")] = False,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = None,
@@ -183,16 +178,11 @@ def status(
 
 def bench(
     size: Annotated[
-        list[str] | None, typer.Option("--size", help="digits, cifar or vgg; the first two if none.")
+        list[str] | None, typer.Option(help="digits, cifar or vgg; the first two if none.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Measure fewer rounds: shorter, noisier.")] = False,
     device: Device = "auto",
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out", metavar="FOLDER", help="Folder of the table and its JSON.", rich_help_panel=FOLDERS
-        ),
-    ] = "runs/bench",
+    out: Annotated[str, folder_option(help="Folder of the table and its JSON.")] = "runs/bench",
 ) -> None:
     """Measure how fast this machine trains: our engine against the ordinary loop, as ratios."""
     root = Path(__file__).parents[2]

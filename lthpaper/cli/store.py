@@ -80,10 +80,7 @@ def merge(
 @store_app.command()
 def export(
     folder: Annotated[str, typer.Argument(help=f"Target folder; created if it does not exist. {FROM}")],
-    weights: Annotated[
-        bool,
-        typer.Option("--weights/--no-weights", help="Copy weights too, or only descriptions and results."),
-    ] = True,
+    weights: Annotated[bool, typer.Option(help="Copy weights too, or only descriptions and results.")] = True,
     store: StoreFolder = "",
     only: Only = "*",
     dry_run: DryRun = False,

@@ -103,7 +103,7 @@ def check_checkpoints(folder: Path, places: Iterable[Path]) -> Iterator[Checked]
             yield Checked(
                 name, DRAFT, "of a checkpoint, left by a killed process or in use by a running one", (path,)
             )
-        elif _is_folder(path):
+        elif os.path.isdir(path):  # False, too, of what cannot be looked at: who reads it says so
             for kept in _inside(path):
                 yield Checked(f"{name}/{kept.name}", ORPHAN, "a checkpoint that was set aside", (kept,))
         elif fault := _checkpoint_fault(path):
@@ -170,13 +170,6 @@ def _is_gone(folder: Path) -> bool:
     try:
         return mode(folder) is None
     except Unreadable:
-        return False
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # who reads it says so
         return False
 
 

@@ -301,11 +301,10 @@ def mask_checksum(bits: Packed) -> str:
 
 def load_weights(path: Path) -> Weights:
     """The tensors of a file; raises Damaged if it holds none."""
+    plain(path)
     try:
-        with safe_open(plain(path), "pt") as f:
+        with safe_open(path, "pt") as f:
             return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  not a dict
-    except Damaged:
-        raise
     except OSError as error:
         raise unreadable(path, error) from error
     except NO_TENSORS as error:

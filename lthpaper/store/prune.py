@@ -1,5 +1,6 @@
 """Delete what a store no longer needs, set aside what is damaged: `lthpaper store prune` and `repair`."""
 
+import itertools
 import os
 import shutil
 import stat
@@ -129,15 +130,10 @@ def _is_sound(folder: Path) -> bool:
     return True
 
 
-def _parts(path: Path) -> Iterator[Path]:
-    yield path
-    if path.is_dir() and not path.is_symlink():
-        yield from path.rglob("*")
-
-
 def _looks(path: Path) -> Iterator[os.stat_result]:
-    """`lstat` of the file, or of everything below the folder; what vanishes meanwhile is left out."""
-    for part in _parts(path):
+    """`lstat` of a file, or of a folder and everything below it; what vanishes meanwhile is left out."""
+    below = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    for part in itertools.chain([path], below):
         with suppress(FileNotFoundError):
             yield part.lstat()
 

@@ -13,7 +13,6 @@ are rounded to single precision, accuracies are exact.
 import functools
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterator
 from functools import cached_property
@@ -29,37 +28,19 @@ from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.masks import Packed, is_packed, kept, unpacked
 from lthpaper.runs.run import Run, rebuilt, runs_in
-from lthpaper.store import tables
-from lthpaper.store.entry import ENTRY, MASK, WEIGHTS, Damaged, NewerFormat, read_json
+from lthpaper.store import results_rows, tables
+from lthpaper.store.entry import MASK, WEIGHTS, Damaged, NewerFormat, read_json
 from lthpaper.store.measurements import NAME, is_flat
+from lthpaper.store.results_rows import SCHEMA, VALIDATED
 from lthpaper.store.store import Result
 from lthpaper.store.tables import damaged
-from lthpaper.training.result import VALIDATION
 
 MANIFEST, RUNS, MASKS, SUFFIX = "manifest.json", "runs.parquet", "masks.parquet", ".parquet"
 FORMAT = 2  # of the files; a reader refuses a newer one. 1: without masks
 MOST_LAYERS = 10**5  # rows of masks.parquet
 SCALE = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)  # a folder's name
+FILE = re.compile(rf"{NAME.pattern}\.parquet", re.ASCII)  # that a manifest may list
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-SCHEMA = pa.schema(
-    {
-        "name": pa.string(),  # network-data-digest, as the store names an entry
-        "description": pa.string(),  # JSON of Run.description: ancestors by their digests
-        "epochs": pa.int32(),  # of the curves
-        "train_loss": pa.list_(pa.float32()),  # of every epoch
-        "tested": pa.list_(pa.int32()),  # places in the curves, from 0
-        "test_loss": pa.list_(pa.float32()),
-        "test_accuracy": pa.list_(pa.float64()),  # percent; exact, since claims compare it with thresholds
-        "kept": pa.int64(),
-        "layers": pa.map_(pa.string(), pa.int64()),
-        "sparsity": pa.float64(),
-        "fingerprint": pa.string(),
-        "seconds": pa.float32(),
-        "provenance": pa.string(),  # JSON
-        "weights": pa.string(),  # SHA-256 of weights.safetensors
-        "mask": pa.string(),  # of mask.safetensors; "" without a mask
-    }
-)
 ROUNDED = 30  # weights: every round of pruning rounds to whole ones
 MASK_SCHEMA = pa.schema(
     {
@@ -69,7 +50,6 @@ MASK_SCHEMA = pa.schema(
         "bits": pa.binary(),  # eight weights a byte, as numpy.packbits writes them
     }
 )
-VALIDATED = SCHEMA.append(pa.field(VALIDATION, pa.list_(pa.float64())))  # where some runs hold images out
 
 
 def mask_key(run: Run) -> str:
@@ -162,7 +142,7 @@ class Scale:
             raise NewerFormat.about(path, how, f"{path} {how}: use that one.")
         files = found.get("files")
         if not isinstance(files, dict) or not all(
-            _is_file_name(name) and isinstance(about, dict) and SHA256.fullmatch(str(about.get("sha256")))
+            FILE.fullmatch(name) and isinstance(about, dict) and SHA256.fullmatch(str(about.get("sha256")))
             for name, about in files.items()
         ):
             raise damaged(path, "is no manifest of results")
@@ -181,8 +161,8 @@ class Scale:
         found, path = self.read(RUNS), self.folder / RUNS
         if not any(found.schema.equals(_schema_read(schema)) for schema in (SCHEMA, VALIDATED)):
             raise damaged(path, f"has other columns than {', '.join(SCHEMA.names)}")
-        if fault := _fault(found):
-            raise damaged(path, fault)
+        if what := results_rows.fault(found):
+            raise damaged(path, what)
         return found
 
     @cached_property
@@ -198,7 +178,7 @@ class Scale:
 
     @cached_property
     def _columns(self) -> dict[str, Any]:
-        return {name: _column(self.table[name]) for name in self.table.column_names}
+        return {name: results_rows.column_of(self.table[name]) for name in self.table.column_names}
 
     def get(self, run: Run) -> Result:
         """A run's result. Raises KeyError if it is not published."""
@@ -206,7 +186,7 @@ class Scale:
         at = {name: column(row) for name, column in self._columns.items()}
         return Result(
             run,
-            _curves(at),
+            results_rows.curves(at),
             kept=at["kept"],
             sparsity=at["sparsity"],
             fingerprint=at["fingerprint"],
@@ -315,73 +295,10 @@ class Scale:
         return table.drop_columns(["digest", "key"]), places
 
 
-def _is_file_name(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and name.endswith(SUFFIX)
-        and NAME.fullmatch(name.removesuffix(SUFFIX)) is not None
-    )
-
-
 @functools.cache
 def _schema_read(schema: pa.Schema) -> pa.Schema:
     """A schema as it is read back from parquet."""
     return pq.read_table(pa.BufferReader(tables.content_of(schema.empty_table()))).schema
-
-
-def _fault(table: pa.Table) -> str:
-    """What is wrong with the rows, "" if nothing is."""
-    names = table["name"].to_pylist()
-    if any(column.null_count for column in table.columns):
-        return "lacks values"
-    if not all(ENTRY.fullmatch(name) for name in names):
-        return "holds names that no run can have"
-    if len({name[-16:] for name in names}) < len(names):
-        return "holds a run twice"
-    column = {name: _column(table[name]) for name in ("epochs", *CURVE_COLUMNS)}
-    validated = _column(table[VALIDATION]) if VALIDATION in table.column_names else lambda row: []
-    for row in range(len(names)):
-        epochs, loss, tested, test_loss, accuracy = (column[name](row) for name in ("epochs", *CURVE_COLUMNS))
-        if (
-            len(loss) not in (0, epochs)
-            or len(test_loss) not in (0, len(tested))
-            or len(accuracy) != len(tested)
-            or len(validated(row)) not in (0, len(tested))
-            or not all(0 <= place < epochs for place in tested)
-        ):
-            return f"holds curves of {names[row]} that do not fit its epochs"
-    return ""
-
-
-CURVE_COLUMNS = ("train_loss", "tested", "test_loss", "test_accuracy")
-
-
-def _curves(at: dict[str, Any]) -> dict[str, list[float]]:
-    """Curves, NaN where nothing was tested; curves that the run never had are left out."""
-    epochs, tested = at["epochs"], at["tested"]
-    found = {"train_loss": at["train_loss"]} if len(at["train_loss"]) else {}
-    validated = (VALIDATION,) if len(at.get(VALIDATION, ())) else ()
-    for name in ("test_loss", "test_accuracy", *validated):
-        if len(at[name]) == len(tested):  # else the run diverged at once and has none
-            curve = [math.nan] * epochs
-            for place, value in zip(tested, at[name], strict=True):
-                curve[place] = value
-            found[name] = curve
-    return found
-
-
-def _column(column: pa.ChunkedArray) -> Any:
-    """A fast function from row to value: a figure may read thousands."""
-    values = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if pa.types.is_map(values.type):
-        begins = values.offsets.to_numpy()
-        keys, items = values.keys.to_pylist(), values.items.to_pylist()
-        return lambda row: dict(zip(*(v[begins[row] : begins[row + 1]] for v in (keys, items)), strict=True))
-    if pa.types.is_list(values.type):
-        begins, flat = values.offsets.to_numpy(), values.values.to_numpy(zero_copy_only=False)
-        return lambda row: flat[begins[row] : begins[row + 1]].tolist()
-    plain = values.to_pylist()
-    return plain.__getitem__
 
 
 def _stretches(values: list[Any]) -> Iterator[tuple[int, int]]:

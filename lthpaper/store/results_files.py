@@ -13,7 +13,8 @@ from lthpaper.errors import require
 from lthpaper.runs.masks import Packed
 from lthpaper.store import tables
 from lthpaper.store.entry import MASK, WEIGHTS
-from lthpaper.store.published import FORMAT, MANIFEST, MASK_SCHEMA, MASKS, RUNS, SCHEMA, SUFFIX, VALIDATED
+from lthpaper.store.published import FORMAT, MANIFEST, MASK_SCHEMA, MASKS, RUNS, SUFFIX
+from lthpaper.store.results_rows import SCHEMA, VALIDATED
 from lthpaper.store.store import Result
 from lthpaper.training.result import VALIDATION
 

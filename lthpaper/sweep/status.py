@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.store import checkpoints, locks, logs
@@ -108,20 +107,18 @@ def status(store: Store, runs: Iterable[Run] = ()) -> Status:
     tails = {path.stem: _tail(path) for path in (store.folder / logs.FOLDER).glob("*.log")}
     under_way = tuple(_under_way(name, tails.get(name, "")) for name in sorted(held))
     failed = (_failure(store, name, text) for name, text in tails.items() if name not in there | held)
-    common: dict[str, Any] = {
-        "folder": store.folder,
-        "under_way": under_way,
-        "failed": tuple(failure for failure in failed if failure),
-        "checkpoints": len(list((store.folder / checkpoints.FOLDER).glob("*.safetensors"))),
-        "per_hour": _per_hour(tails.values()),
-    }
-    if not asked:
-        return Status(done=len(there), **common)
     left = {name: run.cost for name, run in asked.items() if name not in there}
     trained = (max(0, u.epoch - asked[u.name].first_epoch) for u in under_way if u.name in left)
-    epochs = sum(left.values()) - sum(trained)
-    done, waiting = len(asked) - len(left), len(set(left) - held)
-    return Status(done=done, waiting=waiting, network_epochs=max(0, epochs), **common)
+    return Status(
+        store.folder,
+        done=len(asked) - len(left) if asked else len(there),
+        under_way=under_way,
+        failed=tuple(failure for failure in failed if failure),
+        checkpoints=len(list((store.folder / checkpoints.FOLDER).glob("*.safetensors"))),
+        per_hour=_per_hour(tails.values()),
+        waiting=len(set(left) - held) if asked else None,
+        network_epochs=max(0, sum(left.values()) - sum(trained)) if asked else None,
+    )
 
 
 def _held(path: Path) -> bool:
