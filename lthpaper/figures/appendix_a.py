@@ -28,6 +28,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         planned = table.loc[table["sparsity"] > 0, "density"]  # the same range whatever has run
         for letter, (top, below), lr in zip("abcdefghijklmnop", axes.T, rates, strict=False):
             of_rate = table[table["lr"] == lr]
+            every = differences.between(
+                of_rate[of_rate["sparsity"] > 0], "LT-IMP", "RR-IMP", ["density", "epochs"]
+            )
+            differences.frame(below, thresholds(table["data"].iloc[0]).gap, every)
             for epochs, fill in epochs_fill(of_rate["epochs"].unique()).items():
                 rows, width = of_rate[of_rate["epochs"] == epochs], 1.0 if fill else 0.6
                 pruned = rows[rows["sparsity"] > 0]
@@ -54,10 +58,6 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 gap = gap.reindex(sorted(pruned["density"].unique())).reset_index()  # lines break at NaN
                 beside = gap["density"] * (0.985 if fill else 1.015)
                 differences.draw(below, beside, gap, "LT-IMP", hollow=not fill, line="-")
-            every = differences.between(
-                of_rate[of_rate["sparsity"] > 0], "LT-IMP", "RR-IMP", ["density", "epochs"]
-            )
-            differences.frame(below, thresholds(table["data"].iloc[0]).gap, every)
             if limits := fig1.accuracy_limits(of_rate):
                 accuracy_axis(top, *limits)
             for q in fig1.quotes(of_rate):
@@ -67,7 +67,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             top.set_xlim(planned.min() / 1.1, planned.max() * 1.1)
             top.set(title=f"({letter}) learning rate {lr:g}", xlabel="", ylabel="")
             below.set_xlabel("sparsity")
-        fig1.finish(fig, axes, table)
+        fig1.finish(fig, axes, table, level=True)
     return fig
 
 

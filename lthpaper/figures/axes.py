@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -58,25 +59,29 @@ def _far_apart(accuracies: Sequence[float], least: float) -> list[float]:
     return sorted(chosen)
 
 
-LABEL = 0.3  # inches between the middles of two learning rates' labels
+SIDE_BY_SIDE = 0.25  # inches between the middles of two learning rates' labels
+UPRIGHT = 0.07  # inches, of two labels that are turned upright
 MARGIN = 1.45  # factor from the outer learning rates to the ends of the axis
 BESIDE = 0.012  # of the axis, between two settings at a learning rate: six stay clear of the double rate
 
 
 def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
-    """A logarithmic x axis with one tick per learning rate, labelled where labels do not touch."""
+    """A logarithmic x axis with one tick and label per learning rate. Where labels would touch, they stand
+    upright; rates that are too close even for that share a label, powers of ten first."""
     lrs = sorted(set(lrs))
     ax.set_xscale("log")
     low, high = min(lrs) / MARGIN, max(lrs) * MARGIN
     ax.set_xlim(low, high)
     inches = ax.get_position().width * ax.figure.figure.get_size_inches()[0]
-    apart = LABEL / inches * math.log(high / low)
+    inch = math.log(high / low) / inches  # of the axis
     decades = [lr for lr in lrs if abs(math.log10(lr) - round(math.log10(lr))) < 1e-9]
     labelled: list[float] = []
     for lr in sorted(lrs, key=lambda lr: (lr not in decades, -lr)):
-        if all(abs(math.log(lr / other)) >= apart for other in labelled):
+        if all(abs(math.log(lr / other)) >= UPRIGHT * inch for other in labelled):
             labelled.append(lr)
-    ax.set_xticks(sorted(labelled), [f"{lr:g}" for lr in sorted(labelled)])
+    touching = any(math.log(b / a) < SIDE_BY_SIDE * inch for a, b in pairwise(lrs))
+    names = [f"{lr:g}" for lr in sorted(labelled)]
+    ax.set_xticks(sorted(labelled), names, rotation=90 if touching else 0)
     ax.set_xticks([lr for lr in lrs if lr not in labelled], [], minor=True)
 
 

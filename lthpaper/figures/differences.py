@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.markers import CARETDOWN, CARETUP
 from matplotlib.ticker import FuncFormatter
 
 from lthpaper.figures.means import converged
@@ -34,11 +36,18 @@ def between(table: pd.DataFrame, ours: str, theirs: str, by: Sequence[str]) -> p
 def draw(
     ax: Axes, x: Sequence[float], found: pd.DataFrame, setting: str, hollow: bool, line: str = ""
 ) -> None:
-    """Differences with their intervals, in the marks of the setting that stands first."""
+    """Differences with their intervals, in the marks of the setting that stands first, in a `frame`; an arrow
+    at its edge where an interval goes on beyond it."""
     bars = [(found["difference"] - found["low"]).fillna(0), (found["high"] - found["difference"]).fillna(0)]
     colour = COLOURS[setting]
     ends: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7, "zorder": 2}
     ax.errorbar(x, found["difference"], yerr=bars, fmt="none", ecolor=colour, **ends)
+    foot, head = ax.get_ylim()
+    for beyond, edge, arrow in ((found["low"] < foot, 0, CARETDOWN), (found["high"] > head, 1, CARETUP)):
+        if beyond.any():
+            at = np.asarray(x, float)[beyond]
+            tip: dict[str, Any] = {"linestyle": "none", "color": colour, "markersize": 3, "clip_on": False}
+            ax.plot(at, [edge] * len(at), marker=arrow, transform=ax.get_xaxis_transform(), **tip)
     edge, face = (colour, "white") if hollow else ("white", colour)
     look: dict[str, Any] = {"color": colour, "marker": MARKERS[setting], "markersize": 4, "zorder": 3}
     look |= {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": 0.8 if hollow else 0.3}
@@ -46,7 +55,7 @@ def draw(
 
 
 def frame(ax: Axes, gap: float, found: pd.DataFrame) -> None:
-    """The zero, the paper's clear gap, and a range that holds the differences; intervals may run out."""
+    """The zero, the paper's clear gap, and a range that holds the differences; intervals may go on beyond."""
     ax.axhline(0, color=PALE, linewidth=0.7)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda points, _: f"{points:g}".replace("-", "−")))
     ax.axhline(gap, color=PALE, linewidth=0.7, linestyle=(0, (3, 2)))

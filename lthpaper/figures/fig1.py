@@ -42,12 +42,16 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             *(2, len(sparsities)), figsize=(PAGE, 3.6), sharey="row", squeeze=False, height_ratios=(1.6, 1)
         )
         limits = accuracy_limits(table)
+        found = differences.between(
+            table[table["sparsity"] > 0], "LT-IMP", "RR-IMP", ["sparsity", "lr", "epochs"]
+        )
         for letter, (top, below), s in zip("abcdefghijklmnop", axes.T, sparsities, strict=False):
             rows = table[table["sparsity"].isin((0.0, s))]
             rows = rows.assign(case=rows["setting"].combine(rows["epochs"], case_of))
             points(top, rows, "lr", cases, DODGE)
             stated(top, rows, cases)
-            gaps(below, rows, ["lr", "epochs"])
+            differences.frame(below, thresholds(rows["data"].iloc[0]).gap, found)  # one range for all panels
+            gaps(below, rows, found[found["sparsity"] == s])
             top.set(title=f"({letter}) sparsity {percent(s)}", xlabel="", ylabel="")
             below.set_xlabel("initial learning rate")
         if limits:
@@ -106,9 +110,8 @@ def star(ax: Axes, x: float, q: Quote) -> None:
     ax.plot([x], [q.accuracy], color=COLOURS[q.setting], **STAR, **look)
 
 
-def gaps(ax: Axes, rows: pd.DataFrame, by: list[str]) -> None:
-    """LT less RR at each learning rate; the dashed line is the paper's clear gap."""
-    found = differences.between(rows[rows["sparsity"] > 0], "LT-IMP", "RR-IMP", by)
+def gaps(ax: Axes, rows: pd.DataFrame, found: pd.DataFrame) -> None:
+    """LT less RR at each learning rate. found: the panel's rows of `differences.between`."""
     rates = sorted(rows["lr"].unique())
     filled = epochs_fill(rows["epochs"].unique())
     places = offsets([f"{epochs}" for epochs in sorted(filled, reverse=True)], 0.3)
@@ -116,13 +119,12 @@ def gaps(ax: Axes, rows: pd.DataFrame, by: list[str]) -> None:
         of_length = found[found["epochs"] == epochs]
         x = [rates.index(lr) + places[f"{epochs}"] for lr in of_length["lr"]]
         differences.draw(ax, x, of_length, "LT-IMP", hollow=not filled[epochs])
-    differences.frame(ax, thresholds(rows["data"].iloc[0]).gap, found)
     ax.set_xticks(range(len(rates)), [f"{lr:g}" for lr in rates])
     places_axis(ax, len(rates))
 
 
-def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
-    """Labels, title and legend."""
+def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame, level: bool = False) -> None:
+    """Labels, title and legend. level: pretraining is a line at its mean, without bars."""
     axes[0][0].set_ylabel(ACCURACY)
     axes[1][0].set_ylabel("LT − RR (points)")
     for ax in axes[0]:
@@ -133,6 +135,8 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame) -> None:
     note = f"below: LT − RR{of} with one-sided bounds at 95 %{notes}"
     fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
     marks = legend(begun(table))
+    if level:
+        marks[0] = style.swatch("pretraining", label="pretraining (mean)")
     narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}
     fig.legend(handles=marks, loc="outside lower center", ncols=len(marks), **narrow)
 

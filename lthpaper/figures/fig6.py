@@ -184,7 +184,7 @@ def _legend() -> list[Line2D | Patch]:
         for pair, s in LOOKS.items()
     ]
     dashed = Line2D([], [], color=PALE, linestyle="--", linewidth=0.8, label="$p$")
-    return [*marks, dashed, Patch(color=CHANCE, label="95 % of chance")]
+    return [*marks, dashed, Patch(color=CHANCE, label="chance: 95 % of draws")]
 
 
 register(

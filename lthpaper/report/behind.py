@@ -14,7 +14,8 @@ from lthpaper.store.store import Result, Store
 def points(results: pd.DataFrame) -> list[dict[str, Any]]:
     """One dict per point of a figure: its place, mean and deviation over seeds, and the runs' digests.
 
-    results: store.table.COLUMNS. A run that is not there is counted in "missing".
+    results: store.table.COLUMNS. A run that is not there is counted in "missing", one that diverged, or has
+    its mask from a run that did, in "diverged": mean and deviation are of the others.
     """
     found, once = [], results.drop_duplicates(["digest", *PLACE])
     for place, rows in once.groupby(list(PLACE), dropna=False, sort=False):
@@ -27,6 +28,7 @@ def points(results: pd.DataFrame) -> list[dict[str, Any]]:
                 "deviation": _plain(accuracies.std(ddof=1)),
                 "runs": list(there["digest"]),
                 "missing": len(rows) - len(there),
+                "diverged": len(there) - len(accuracies),
             }
         )
     return found

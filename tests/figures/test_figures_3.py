@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.markers import CARETDOWN, CARETUP
 
 from lthpaper import data, paper
 from lthpaper.figures import appendix_a, appendix_f, differences, drawn_table, fig1, fig3, table2, table3
@@ -325,6 +326,37 @@ def test_figure_1_shows_lt_less_rr_with_its_interval():
     (spans,) = bars[2]
     low, high = spans.get_segments()[0][:, 1]
     assert low < 4.0 < high
+
+
+def test_figure_1_has_one_range_for_the_differences_of_all_panels():
+    some, more = (tidy({k: SECONDARY[k] for k in fig1.SETTINGS}, sparsity=s) for s in (0.59, 0.832))
+    some.loc[some["setting"] == "LT-IMP", "accuracy"] += 5  # the lead is largest in the first panel
+    fig = fig1.plot(pd.concat([some, more[more["setting"] != "pretraining"]]), SMOKE)
+    foot, head = fig.axes[2].get_ylim()
+    for below in fig.axes[2:]:
+        (points,) = (line for line in below.lines if line.get_marker() == MARKERS["LT-IMP"])
+        assert all(foot < lead < head for lead in points.get_ydata())
+
+
+def test_an_interval_that_goes_on_beyond_its_panel_ends_in_an_arrow():
+    table = tidy({s: SECONDARY[s] for s in fig1.SETTINGS})
+    assert not _arrows(fig1.plot(table, SMOKE).axes[1])
+    two = table[table["seed"] < 2].copy()
+    two.loc[(two["setting"] == "LT-IMP") & (two["seed"] == 1), "accuracy"] += 6
+    assert _arrows(fig1.plot(two, SMOKE).axes[1]) == {CARETUP, CARETDOWN}
+
+
+def _arrows(ax):
+    return {line.get_marker() for line in ax.lines} & {CARETUP, CARETDOWN}
+
+
+def test_appendix_a_says_that_pretraining_is_a_mean_alone():
+    table = tidy({s: SECONDARY[s] for s in fig1.SETTINGS})
+    said = [
+        [text.get_text() for text in of.plot(table, SMOKE).legends[0].get_texts()]
+        for of in (fig1, appendix_a)
+    ]
+    assert [words[0] for words in said] == ["pretraining", "pretraining (mean)"]
 
 
 def test_figure_1_has_no_place_for_a_length_of_training_of_which_nothing_has_run():

@@ -294,11 +294,24 @@ def test_a_few_points_of_accuracy_have_a_scale_too():
     assert list(ax.get_yticks()) == [55, 60, 65]  # even steps
 
 
-def test_labels_of_learning_rates_do_not_touch():
+SEVEN = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+
+
+@pytest.mark.parametrize("width", [1.6, 5.5])
+def test_every_learning_rate_has_a_label_and_labels_do_not_touch(width):
     with style.paper_style():
-        fig, ax = plt.subplots(figsize=(1.3, 1.2))
-        rate_axis(ax, (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5))
+        fig, ax = plt.subplots(figsize=(width, 1.2))
+        rate_axis(ax, SEVEN)
         fig.canvas.draw()
-    boxes = [t.get_window_extent() for t in ax.get_xticklabels()]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [f"{lr:g}" for lr in SEVEN]
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
-    assert len(ax.get_xticks()) + len(ax.get_xticks(minor=True)) == 7
+
+
+def test_learning_rates_too_close_for_labels_share_one():
+    with style.paper_style():
+        _, ax = plt.subplots(figsize=(0.8, 1.2))
+        rate_axis(ax, SEVEN)
+    assert {0.01, 0.1} < set(ax.get_xticks())
+    assert len(ax.get_xticks()) < 7
+    assert sorted([*ax.get_xticks(), *ax.get_xticks(minor=True)]) == list(SEVEN)

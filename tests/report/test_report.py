@@ -234,6 +234,16 @@ def test_what_is_missing_is_counted(made, store):
     assert behind.runs([t.run for t in trials], store)["runs"].keys() == {trials[0].run.digest}
 
 
+def test_a_seed_that_diverged_is_counted_and_the_mean_is_of_the_others(made):
+    trials = study("fig1", scale("smoke", **FIELDS), store=made / "store").trials
+    results = table(trials, Store(made / "store"))
+    place = results[results["setting"] == "pretraining"].head(1)
+    lost = place.assign(digest="lost", accuracy=float("nan"))
+    (point,) = behind.points(pd.concat([place, lost]))
+    assert (point["diverged"], point["missing"]) == (1, 0)
+    assert point["mean"] == pytest.approx(place["accuracy"].iloc[0], abs=1e-3)
+
+
 def test_a_surface_keeps_what_lies_below_the_rim():
     about = {"panel": "a", "setting": "LT-IMP", "lr": 0.01, "seed": 0, "accuracy": 91.0}
     path = {"x": [0.5, 0.0], "y": [0.1, 0.0], "loss": [1.0, 0.02], "epoch": [0, 2]}

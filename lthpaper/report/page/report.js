@@ -9,7 +9,7 @@ const COLUMNS = {
   network: p => p.network, data: p => p.data, epochs: p => p.epochs, setting: p => p.setting,
   "rewound to": p => p.rewind, "mask from lr": p => p.pretraining_lr, lr: p => p.lr,
   sparsity: p => p.sparsity ? p.sparsity.toFixed(3) : "0",
-  "accuracy (%)": p => number(p.mean, 1) + (p.deviation === null ? "" : ` ± ${number(p.deviation, 1)}`),
+  "accuracy (%)": p => number(p.mean, 1) + (p.deviation === null ? "" : ` ± ${number(p.deviation, 1)}`) + (p.diverged ? "†" : ""),
 };
 
 function pointsOf(name) {
@@ -27,7 +27,8 @@ function pointsOf(name) {
     for (const digest of point.runs) {
       cell.append(make("a", runs[digest].seed, { href: `#run-${digest}`, title: `run ${digest}` }), " ");
     }
-    if (point.missing) cell.append(make("small", `${point.missing} missing`));
+    const lacking = [point.diverged && `† ${point.diverged} diverged`, point.missing && `${point.missing} missing`];
+    cell.append(make("small", lacking.filter(Boolean).join(", ")));
   }
   return table;
 }
