@@ -100,7 +100,8 @@ def check(
         locations.look_for_data_in(data_root)
     data = data if isinstance(data, str) else local_data(data)
     controls = [controls] if isinstance(controls, str) else controls
-    rules = tuple(_rule(rule) for rule in ([pruning] if isinstance(pruning, str | type) else pruning))
+    several = isinstance(pruning, Sequence) and not isinstance(pruning, str)
+    rules = tuple(_rule(rule) for rule in (pruning if several else [pruning]))
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())

@@ -70,15 +70,14 @@ def _fields(rule: str, kind: type) -> set[str]:
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
     require(
         len({"after", "at"} & set(fields)) == 1,
-        f"Pruning rule {rule!r} has no field `after` or `at` (or both); it needs one of them: `after` holds "
-        "the trained run whose weights it prunes, `at` the start. Under a mask that reads no weights LT and "
-        "RR are the same; such masks, and those made of another mask, are controls: LT-shuffled, random-erk.",
+        f"Pruning rule {rule!r} must have a field `after`, the trained run whose weights it prunes, or `at`, "
+        "the start; not both. Under a mask that reads no weights LT and RR are the same: such masks, and "
+        "those made of another mask, are controls (LT-shuffled, random-erk).",
     )
     require(
         len({"sparsity", "rate"} & set(fields)) == 1,
-        f"Pruning rule {rule!r} has no field `sparsity` or `rate` (or both); it needs one of them: "
-        "`sparsity: float`, the share of the weights to remove, or `rate: float`, that of what is left, in "
-        "each round of training.",
+        f"Pruning rule {rule!r} must have a field `sparsity: float`, the share of all weights to remove, or "
+        "`rate: float`, that of what is left, in each round of training; not both.",
     )
     require(
         "rate" not in fields or "after" in fields,
