@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import nn
 from lthpaper import locations, networks
 from lthpaper.data import Images, Source, card
 from lthpaper.data.files import Files
-from lthpaper.data.own import local
+from lthpaper.data.own import local as local_data
 from lthpaper.errors import require
 from lthpaper.figures import FigureSpec, appendix_f
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
@@ -23,13 +23,27 @@ from lthpaper.paper import thresholds as of_paper
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.inits.fresh import check_drawn
 from lthpaper.runs.masks import check_patterns
+from lthpaper.runs.pruning.own import local as local_rule
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
+from lthpaper.runs.rules import lt
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.scales import scale as scale_named
-from lthpaper.runs.settings import SETTINGS, Trial, check_once, check_rounds, sanity_check
+from lthpaper.runs.settings import (
+    OF_A_DENSE_RUN,
+    OF_A_SUBNETWORK,
+    OfARule,
+    Trial,
+    check_once,
+    check_rounds,
+    names,
+    pretraining,
+    sanity_check,
+)
 from lthpaper.runs.task import Task
 from lthpaper.studies import Study, changes
 from lthpaper.training.forms import unreached, why_not_stacked
+
+MAGNITUDE = ("imp", "omp")  # the paper's pruning rules
 
 
 def check(
@@ -43,6 +57,7 @@ def check(
     train_images: int | None = None,
     validation_images: int | None = None,
     controls: str | Sequence[str] | None = None,
+    pruning: "str | type | Sequence[str | type]" = MAGNITUDE,
     store: str | Path | None = None,
     data_root: str | Path | None = None,
     out: str | Path | None = None,
@@ -65,8 +80,10 @@ def check(
     prunable: a pattern, or several, of the weights to prune. train_images: None for all. validation_images:
     held out of them; verdicts then choose learning rates on these, not on the test images. controls: trained
     beside the paper's settings, by their names in lthpaper.runs.controls without a mask: "LT-shuffled" asks
-    ③m. data_root: of a custom data set it is put into LTHPAPER_DATA too, as `--data` is, and holds for this
-    process. Raises InputError for whatever cannot be built, found or pruned.
+    ③m. pruning: the rules whose subnetworks are judged, by name ("snip"), path `package.module:Class`, or as
+    a class of your own (lthpaper.runs.rules says which fields it may have). data_root: of a custom data set
+    it is put into LTHPAPER_DATA too, as `--data` is, and holds for this process.
+    Raises InputError for whatever cannot be built, found or pruned.
     """
     require(
         not isinstance(network, nn.Module),
@@ -81,13 +98,15 @@ def check(
     _check_recipe(recipe, fields)
     if data_root and (not isinstance(data, str) or ":" in data):
         locations.look_for_data_in(data_root)
-    data = data if isinstance(data, str) else local(data)
+    data = data if isinstance(data, str) else local_data(data)
     controls = [controls] if isinstance(controls, str) else controls
+    several = isinstance(pruning, Sequence) and not isinstance(pruning, str)
+    rules = tuple(_rule(rule) for rule in (pruning if several else [pruning]))
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
     value = SanityCheck.of(network, data, how, *sizes, train_images or 0, validation_images or 0)
-    value = replace(value, controls=tuple(controls or ()))
+    value = replace(value, controls=tuple(controls or ()), pruning=rules)
     spec = FigureSpec("The sanity check of one network, one panel per sparsity", _trials, _plot)
     places: dict[str, Any] = {
         "store": store,
@@ -105,6 +124,7 @@ def check(
         "train_images": train_images,
         "validation_images": validation_images,
         "controls": controls,
+        "pruning": rules if rules != MAGNITUDE else None,
     }
     own = changes(chosen) | {name: value for name, value in given.items() if value}
     folder = locations.figures_folder(chosen.name, out, own)
@@ -129,8 +149,8 @@ class Check(Study):
 class SanityCheck:
     """What is checked: a task under a recipe, over learning rates, IMP rounds and seeds.
 
-    rounds: k for sparsities 1 − (1 − rate)^k. controls: as `check` takes them. Use `of` to give a factory or
-    a name.
+    rounds: k for sparsities 1 − (1 − rate)^k. controls: as `check` takes them. pruning: names and paths of
+    rules. Use `of` to give a factory or a name.
     """
 
     task: Task
@@ -140,12 +160,14 @@ class SanityCheck:
     seeds: int = 3
     rate: float = PRUNED_PER_ROUND
     controls: tuple[str, ...] = ()
+    pruning: tuple[str, ...] = MAGNITUDE
 
     def __post_init__(self):
         require(
             bool(self.learning_rates) and bool(self.rounds), "Give at least one learning rate and one round."
         )
-        check_once(self, "learning_rates", "rounds")
+        require(bool(self.pruning), "Give at least one pruning rule, such as 'imp'.")
+        check_once(self, "learning_rates", "rounds", "pruning")
         check_rounds(self.rounds)
         require(
             type(self.seeds) is int and self.seeds >= 1,
@@ -153,7 +175,7 @@ class SanityCheck:
         )
         for lr in self.learning_rates:
             self.recipe.with_(lr=lr)
-        runs_of.named(self.controls)
+        runs_of.named(self.controls, self.masks)
 
     @classmethod
     def of(
@@ -202,20 +224,35 @@ class SanityCheck:
         """At most this many tests during one training."""
         return CURVE_POINTS
 
+    @cached_property
+    def masks(self) -> OfARule:
+        """The label of each pruning rule -> how it makes LT. Raises InputError for a rule that cannot."""
+        dense, made = pretraining(self.task, self.recipe.with_(lr=self.learning_rates[0])), {}
+        for rule in self.pruning:
+            labels = {lt(rule, dense, k, self.rate).mask.label for k in self.rounds}
+            require(
+                len(labels) == 1 and not labels & set(made),
+                f"Pruning rule {rule!r} is labelled {' and '.join(sorted(labels))}; settings are named after "
+                "the label, so it must be one, and another one than that of every other rule.",
+            )
+            made[labels.pop()] = partial(lt, rule)
+        return made
+
     @property
     def settings(self) -> tuple[str, ...]:
         """All settings, without SDT where the factory has no `width` to reduce."""
         takes_width = "width" in inspect.signature(networks.factory(self.task.network)).parameters
-        return SETTINGS if takes_width else SETTINGS[:-1]
+        every = names(OF_A_SUBNETWORK, OF_A_DENSE_RUN, self.masks)
+        return every if takes_width else every[:-1]
 
     @cached_property
     def trials(self) -> list[Trial]:
         """Every run of the check."""
         args = (self.task, self.recipe, self.learning_rates, self.rounds, self.seeds)
-        beside = runs_of.named(self.controls)
+        beside = runs_of.named(self.controls, self.masks)
         return [
-            *sanity_check(*args, self.settings, self.rate),
-            *runs_of.controls(*args, beside, self.rate),
+            *sanity_check(*args, self.settings, self.rate, masks=self.masks),
+            *runs_of.controls(*args, beside, self.rate, self.masks),
         ]
 
     def prunable(self) -> pd.DataFrame:
@@ -282,6 +319,15 @@ def _check_recipe(recipe: object, fields: Mapping[str, Any]) -> None:
         f"{' and '.join(ignored)} would have no effect beside recipe: put it into the recipe, or leave the "
         "recipe out.",
     )
+
+
+def _rule(given: object) -> str:
+    """The name of a pruning rule, of a class of this process too."""
+    require(
+        isinstance(given, str | type),
+        f"The pruning rule is {given!r}; give a name, such as 'snip', package.module:Class, or the class.",
+    )
+    return given if isinstance(given, str) else local_rule(given)
 
 
 def _trials(check: Any) -> list[Trial]:

@@ -90,6 +90,14 @@ def check(
             "counts? May be repeated.",
         ),
     ] = None,
+    pruning: Annotated[
+        str,
+        typer.Option(
+            "--pruning",
+            rich_help_panel=THE_CHECK,
+            help="Pruning rules to judge, with commas: imp, snip, … or package.module:Class of your own.",
+        ),
+    ] = "imp,omp",
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = None,
     budget: Budget = "",
@@ -130,6 +138,7 @@ def check(
         "train_images": train_images,
         "validation_images": validation_images,
         "controls": controls or (),
+        "pruning": [rule.strip() for rule in pruning.split(",") if rule.strip()],
     }
     places: dict[str, Any] = {
         "store": store,
@@ -174,12 +183,13 @@ def check(
 
 def _small_dense(checked: Any) -> list[str]:
     """One line per sparsity: SDT's number of parameters beside the subnetwork's non-zeros."""
-    from lthpaper.runs.settings import nonzeros
+    from lthpaper.runs.settings import lt_omp, nonzeros
 
-    wanted = {trial.sparsity: nonzeros(trial.run) for trial in checked.trials if trial.setting == "LT-OMP"}
+    dense = next(trial.run for trial in checked.trials if trial.setting == "pretraining")
     small = {trial.sparsity: trial.run.task for trial in checked.trials if trial.setting == "SDT"}
     return [
         f"SDT at s = {s:.3f}: width {task.width:.4g}, {task.parameters:,} parameters for the subnetwork's "
-        f"{wanted[s]:,} non-zeros ({task.parameters / wanted[s] - 1:+.1%})"
+        f"{wanted:,} non-zeros ({task.parameters / wanted - 1:+.1%})"
         for s, task in small.items()
+        for wanted in (nonzeros(lt_omp(dense, s)),)
     ]

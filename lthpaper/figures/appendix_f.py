@@ -14,9 +14,14 @@ trials = experiments.all_sparsities
 
 
 def plot(table: pd.DataFrame, scale: Scale, thresholds: Thresholds | None = None) -> Figure:
-    """One row per experiment with one range of accuracies, one column per sparsity. thresholds: the paper's
-    for each data set unless given."""
-    parts = sanity_panels.experiments(table, scale)
+    """One row per experiment (and two masks, if it has more) with one range of accuracies, one column per
+    sparsity. thresholds: the paper's for each data set unless given."""
+    parts = [
+        (network, data, part)
+        for network, data, rows in sanity_panels.experiments(table, scale)
+        for part in sanity_panels.in_pairs(rows)
+    ]
+    among = sanity_panels.settings_of(table)
     across = max(len(by_sparsity(rows)) for *_, rows in parts)
     with paper_style():
         fig, panels = sanity_panels.grid(len(parts), across)
@@ -26,7 +31,7 @@ def plot(table: pd.DataFrame, scale: Scale, thresholds: Thresholds | None = None
                 title = f"{network} · {data}, $s$ = {percent(s)}" if across < 3 else f"$s$ = {percent(s)}"
                 if across >= 3 and i == 0:
                     title = f"{network} · {data}\n{title}"
-                sanity_panels.panel(ax, strip, of_one, title, thresholds, limits)
+                sanity_panels.panel(ax, strip, of_one, title, thresholds, limits, among)
                 ax.tick_params(labelleft=i == 0)
         sanity_panels.finish(fig, panels, table)
     return fig

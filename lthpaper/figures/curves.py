@@ -24,6 +24,7 @@ def curves(
     apart: float = 1.0,
     hollow: bool = False,
     caps: bool = True,
+    among: Sequence[str] = (),
     **look: object,
 ) -> Axes:
     """Mean accuracy of each setting against column x, bars of one standard deviation over seeds; × where a
@@ -32,14 +33,14 @@ def curves(
 
     apart: factor between neighbouring settings' x, so that bars stand beside each other on a log axis.
     hollow: markers are open (an insufficient training). caps: without, bars are thinner too, where many
-    stand in a panel. look: of lines, as matplotlib names it.
+    stand in a panel. among: all settings of the figure. look: of lines, as matplotlib names it.
     Scales are set afterwards: seaborn takes means in an axis' own scale.
     """
     import seaborn as sns
 
     if converged(table).empty:  # nothing to take a mean of
         for setting in settings:
-            crosses(ax, diverged(table[table["setting"] == setting], [x])[x], setting)
+            crosses(ax, diverged(table[table["setting"] == setting], [x])[x], setting, among=among)
         return ax
     order = [s for s in settings if s in set(table["setting"])]
     shift = {s: apart ** (i - (len(order) - 1) / 2) for i, s in enumerate(order)}
@@ -47,6 +48,7 @@ def curves(
     places = np.sort(table[x].unique())
     table = table.assign(**{x: table[x] * table["setting"].map(shift).astype(float)})
     before, shown = len(ax.lines), converged(table)
+    looks, shapes = palette([*among, *order]), markers([*among, *order])
     sns.lineplot(
         shown,
         x=x,
@@ -55,8 +57,8 @@ def curves(
         style="setting",
         hue_order=order,
         style_order=order,
-        palette=palette(order),
-        markers=markers(order),
+        palette={s: looks[s] for s in order},
+        markers={s: shapes[s] for s in order},
         dashes={s: DASHES.get(s, "") for s in order},
         errorbar="sd",
         err_style="bars",
@@ -71,7 +73,7 @@ def curves(
     if hollow:
         _open(lines)
     for setting, cells in diverged(table, [x, "setting"]).groupby("setting"):
-        crosses(ax, cells[x], setting)
+        crosses(ax, cells[x], setting, among=among)
     return ax
 
 
@@ -151,8 +153,15 @@ def offsets(cases: Iterable[str], dodge: float) -> dict[str, float]:
     return dict(zip(names, np.linspace(-half, half, len(names)), strict=True))
 
 
-def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | None = None) -> None:
-    """× at the foot of the panel where a seed of a setting diverged. x: data, unless `transform` says."""
+def crosses(
+    ax: Axes,
+    x: Iterable[float],
+    setting: str,
+    transform: Transform | None = None,
+    among: Sequence[str] = (),
+) -> None:
+    """× at the foot of the panel where a seed of a setting diverged. x: data, unless `transform` says.
+    among: all settings of the figure."""
     x = list(x)
     if x:
         where: dict[str, Any] = {
@@ -161,7 +170,7 @@ def crosses(ax: Axes, x: Iterable[float], setting: str, transform: Transform | N
             "zorder": 5,
         }
         look: dict[str, Any] = {
-            "color": palette([setting])[setting],
+            "color": palette([*among, setting])[setting],
             "marker": "x",
             "markersize": 3.2,
             "markeredgewidth": 0.8,

@@ -3,6 +3,8 @@
 Figure 3, Appendix F and the check of a custom network are made of these.
 """
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -19,11 +21,12 @@ from lthpaper.figures.means import caption, spread
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, swatch
 from lthpaper.paper import Thresholds
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import SETTINGS
+from lthpaper.runs.settings import OF_A_DENSE_RUN, OF_A_SUBNETWORK, names
 from lthpaper.verdicts.cells import trained
-from lthpaper.verdicts.tickets import Verdict, verdict
+from lthpaper.verdicts.tickets import Verdict, mask_of, prunings_of, verdict
 
 WIDE = 2  # up to so many panels abreast there is room for taller ones
+MASKS = 2  # of a panel
 
 
 def experiments(table: pd.DataFrame, scale: Scale) -> list[tuple[str, str, pd.DataFrame]]:
@@ -53,16 +56,19 @@ def panel(
     title: str,
     thresholds: Thresholds | None = None,
     limits: tuple[float, float] | None = None,
+    among: Sequence[str] = (),
 ) -> None:
     """Accuracy against learning rate, one curve per setting, and the verdict on it.
 
     rows: tidy, of one network, data set and sparsity, pretraining included. thresholds: of the verdicts
-    and the grey band, the paper's for the data set unless given. limits: of the accuracies shown.
+    and the grey band, the paper's for the data set unless given. limits: of the accuracies shown. among: all
+    settings of the figure.
     """
     ran = rows[trained(rows)]
-    found = [verdict(rows, thresholds, p) for p in ("IMP", "OMP") if f"LT-{p}" in set(rows["setting"])]
+    drawn = settings_of(rows)
+    found = [verdict(rows, thresholds, p) for p in prunings_of(rows) if f"LT-{p}" in drawn]
     ax.set_title(title, loc="left", pad=20)
-    curves(ax, rows, "lr", SETTINGS, apart=beside(rows["lr"]))
+    curves(ax, rows, "lr", drawn, apart=beside(rows["lr"]), among=among)
     if limits := limits or accuracies(ran):
         accuracy_axis(ax, *limits)
     else:
@@ -72,20 +78,34 @@ def panel(
     rate_axis(ax, rows["lr"])
     ax.set(xlabel="", ylabel="")
     ax.tick_params(axis="x", labelbottom=False)
-    mark(ax, strip, found, rows)
+    mark(ax, strip, found, rows, among)
 
 
-def mark(ax: Axes, strip: Axes, found: list[Verdict], rows: pd.DataFrame) -> None:
+def in_pairs(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of one experiment in parts of two masks, each with what has no mask: that many curves, and
+    words above them, have room in a panel."""
+    labels = prunings_of(rows)
+    pairs = [labels[first : first + MASKS] for first in range(0, len(labels), MASKS)] or [labels]
+    return [rows[~rows["setting"].map(mask_of).isin(set(labels) - set(pair))] for pair in pairs]
+
+
+def settings_of(table: pd.DataFrame) -> list[str]:
+    """The settings of the sanity check that the table has, under whatever masks; no controls."""
+    there = set(table["setting"])
+    return [s for s in names(OF_A_SUBNETWORK, OF_A_DENSE_RUN, prunings_of(table)) if s in there]
+
+
+def mark(ax: Axes, strip: Axes, found: list[Verdict], rows: pd.DataFrame, among: Sequence[str] = ()) -> None:
     """The verdicts on a panel: words above, the grey band that is similar to the best pretraining, the
     tickets; below, where ③ to ⑤ hold. Call it when the axes' scales and limits stand."""
     ran = rows[trained(rows)]
-    verdict_marks.words(ax, found, rows)
+    verdict_marks.words(ax, found, rows, among)
     best = spread(ran[ran["setting"] == "pretraining"], "lr")["mean"].max()
     if found and np.isfinite(best):
         ax.axhspan(best - found[0].thresholds.similar, best, color=SIMILAR, linewidth=0, zorder=0)
     for v in found:
         verdict_marks.band(ax, v, ran)
-    verdict_marks.strips(strip, found, sorted(rows["lr"].unique()))
+    verdict_marks.strips(strip, found, sorted(rows["lr"].unique()), among)
 
 
 def accuracies(rows: pd.DataFrame) -> tuple[float, float] | None:
@@ -110,8 +130,8 @@ def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
     have = table[table["accuracy"].notna()]
     strips = "strips: where the conditions hold; an open mark or a question mark: by the means alone"
     fig.suptitle(f"{caption(table)}\n{strips}", fontsize=6.5)
-    drawn = set(have["setting"] if len(have) else table["setting"])
-    marks: list[Artist] = [swatch(s) for s in SETTINGS if s in drawn]
+    drawn = settings_of(have if len(have) else table)
+    marks: list[Artist] = [swatch(s, settings_of(table)) for s in drawn]
     marks += [Patch(color=SIMILAR, label="similar to the best pretraining")]
     marks += verdict_marks.ticket_swatches(panels[..., 0].flat)
     fig.legend(handles=marks, loc="outside lower center", ncols=3)

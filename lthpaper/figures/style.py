@@ -65,6 +65,7 @@ MARKERS: dict[str, Any] = {
 }
 DASHES: dict[str, tuple[float, ...]] = {"RR-IMP": (4, 1.5), "RR-OMP": (2, 1, 0.6, 1), "SDT": (1.2, 1.2)}
 OTHERS: tuple[tuple[str, Any], ...] = (("#8C8C8C", (3, 1, 0)), ("#5F5F5F", "H"), ("#BFBFBF", (5, 0, 180)))
+LENT = (("WR-IMP", "WR-OMP"), ("FT-IMP", "FT-OMP"))  # to LT and RR of rules without a look of their own
 SHUFFLED = "shuffled-"  # in a setting's name: the mask of another, shuffled; in its colour and mark, open
 
 GOLD, SILVER = ("#F2C230", "xxxxx"), ("#9FD3B4", "/////")  # colour and hatch
@@ -137,7 +138,8 @@ def paper_style() -> Iterator[None]:
 
 
 def palette(settings: Iterable[str]) -> dict[str, str]:
-    """Setting -> colour. A setting without one in COLOURS (LT-RANDOM) gets a grey of its own."""
+    """Setting -> colour. Those without one in COLOURS (LT-RANDOM, RR-RANDOM) are lent rewinding's, where that
+    is not among the settings, else greys; so ask for all settings of a figure at once."""
     return {name: colour for name, (colour, _) in _looks(settings).items()}
 
 
@@ -147,9 +149,18 @@ def markers(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def _looks(settings: Iterable[str]) -> dict[str, tuple[str, Any]]:
-    found, others = {}, 0
+    settings, found, others = list(settings), {}, 0
+    labels = [label for start, _, label in (s.partition("-") for s in settings) if start in ("LT", "RR")]
+    unknown = [label for label in dict.fromkeys(labels) if f"RR-{label}" not in COLOURS]
+    spare = [pair for pair in LENT if not set(pair) & set(settings)]
+    lent = {
+        f"{start}-{label}": name
+        for label, pair in zip(unknown, spare, strict=False)
+        for start, name in zip(("LT", "RR"), pair, strict=True)
+    }
     for name in settings:
-        if (known := name.replace(SHUFFLED, "")) in COLOURS:
+        known = name.replace(SHUFFLED, "")
+        if (known := known if known in COLOURS else lent.get(name, "")) in COLOURS:
             found[name] = COLOURS[known], MARKERS[known]
         elif name not in found:
             found[name] = OTHERS[others % len(OTHERS)]
@@ -157,9 +168,9 @@ def _looks(settings: Iterable[str]) -> dict[str, tuple[str, Any]]:
     return found
 
 
-def swatch(setting: str, **look: object) -> Line2D:
-    """A setting's line and marker for a legend."""
-    colour, marker = _looks([setting])[setting]
+def swatch(setting: str, among: Iterable[str] = (), **look: object) -> Line2D:
+    """A setting's line and marker for a legend. among: all settings of the figure."""
+    colour, marker = _looks([*among, setting])[setting]
     dashes = (0, DASHES[setting]) if setting in DASHES else "-"
     given: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dashes, "label": setting}
     return Line2D([], [], **given | {"markeredgecolor": "white"} | look)

@@ -11,11 +11,11 @@ from matplotlib.transforms import ScaledTranslation
 
 from lthpaper.figures.axes import rate_axis
 from lthpaper.figures.means import spread
-from lthpaper.figures.style import BY_MEANS, COLOURS, MARKERS, PALE, SURE, TICKETS
+from lthpaper.figures.style import BY_MEANS, PALE, SURE, TICKETS, markers, palette
 from lthpaper.verdicts.cells import trained
 from lthpaper.verdicts.conditions import Condition
 from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
-from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY, Verdict
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY, Verdict, mask_of, prunings_of
 
 ROWS = ("⑤", "④", "③m", "③")  # conditions, from the foot of the strip up
 HALF = 6.5  # points, of half a ticket's band (about: the layout may still stretch the panel)
@@ -23,15 +23,20 @@ LINE = 8.5  # points, of a line of words
 SHORT = {EITHER: "secondary or Jackpot", SECONDARY: "secondary prize", NONE: "no ticket"}
 
 
-def words(ax: Axes, found: Sequence[Verdict], rows: pd.DataFrame) -> None:
-    """Above the panel, one line per mask: its marker, and the verdict on the ticket's colour."""
+def words(ax: Axes, found: Sequence[Verdict], rows: pd.DataFrame, among: Sequence[str] = ()) -> None:
+    """Above the panel, one line per mask: its marker, and the verdict on the ticket's colour.
+
+    among: all settings of the figure.
+    """
+    lt = [f"LT-{v.pruning}" for v in found]
+    colours, shapes = palette([*among, *lt]), markers([*among, *lt])
     for line, v in enumerate(reversed(found)):
         name = f"LT-{v.pruning}"
         at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
         height = 4 + line * LINE
         mark: dict[str, Any] = {
-            "color": COLOURS[name],
-            "marker": MARKERS[name],
+            "color": colours[name],
+            "marker": shapes[name],
             "markersize": 3.6,
             "linestyle": "",
         }
@@ -62,9 +67,8 @@ def said_of(v: Verdict, rows: pd.DataFrame) -> str:
         rows.loc[trained(rows), "seed"]
     )  # seeds of which there is nothing are planned ones
     rows = rows[begun] if begun.any() else rows
-    mine = trained(rows)[
-        ~rows["setting"].str.endswith(("-IMP", "-OMP")) | rows["setting"].str.endswith(v.pruning)
-    ]
+    others = set(prunings_of(rows)) - {v.pruning}
+    mine = trained(rows)[~rows["setting"].map(mask_of).isin(others)]
     if not mine.all():
         return "not yet complete" if mine.any() else "not run"
     return f"{SHORT[NONE]}?" if v.kind == NONE else "undecided"
@@ -156,13 +160,16 @@ def _supported(condition: Condition) -> Sequence[float]:
     return (best,) if best in condition.lrs else condition.lrs
 
 
-def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
+def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float], among: Sequence[str] = ()) -> None:
     """A row each of ③, ④ and ⑤, and ③m where it is asked: a mask's marker at each rate at which it holds.
 
     Filled where the seeds support it, which they do of the condition at its best rate; else open.
+    among: all settings of the figure.
     """
     judged = {v.pruning: {c.symbol: c for c in v.judged} for v in found}
     rows = [s for s in ROWS if s != "③m" or any(s in conditions for conditions in judged.values())]
+    lt = [f"LT-{p}" for p in judged]
+    colours, shapes = palette([*among, *lt]), markers([*among, *lt])
     lifts = np.linspace(0.2, -0.2, len(judged)) if len(judged) > 1 else [0]
     for row, symbol in enumerate(rows):
         ax.axhline(row, color="#DDDDDD", linewidth=0.5, zorder=0)
@@ -170,7 +177,7 @@ def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float]) -> None:
         for (pruning, condition), lift in zip(asked.items(), lifts, strict=True):
             if condition is None:
                 continue
-            colour, marker = COLOURS[f"LT-{pruning}"], MARKERS[f"LT-{pruning}"]
+            colour, marker = colours[f"LT-{pruning}"], shapes[f"LT-{pruning}"]
             look: dict[str, Any] = {"color": colour, "markeredgewidth": 0.7, "markersize": 3}
             sure = _supported(condition)
             for fill, rates in ((colour, sure), ("white", [lr for lr in condition.lrs if lr not in sure])):

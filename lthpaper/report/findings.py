@@ -72,7 +72,8 @@ def findings(
         spoken = [_of_claim(outcome) for outcome in outcomes(name, scale, table, results)]
         found += [ALONE, *spoken] if spoken else []
     planned = set(results["setting"])
-    if {"LT-OMP", "RR-OMP"} <= planned:  # elsewhere too little is run for a verdict
+    judges = name == "own-network" or {"LT-OMP", "RR-OMP"} <= planned
+    if judges:  # elsewhere too little is run for a verdict
         tickets = [v for v in judged["verdict"] if {f"LT-{v.pruning}", f"RR-{v.pruning}"} <= planned]
         found += _verdicts(tickets)  # a control's mask has LT or RR alone, so it is no ticket
     return Findings(found)

@@ -37,6 +37,7 @@ from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import (
     MASKS,
     OfADenseRun,
+    OfARule,
     OfASubnetwork,
     Trial,
     dynamic_sparse,
@@ -120,29 +121,30 @@ def controls(
     seeds: int,
     settings: Iterable[str] | None = None,
     rate: float = PRUNED_PER_ROUND,
+    masks: OfARule = MASKS,
 ) -> Iterator[Trial]:
     """Every control at every learning rate, sparsity (by its number of IMP rounds) and seed.
 
-    settings: None for all that are `possible`. Raises InputError for an unknown one, and for a carried
-    mask of a network whose units cannot be followed.
+    settings: None for all that are `possible`. masks: of which they are made. Raises InputError for an
+    unknown setting, and for a carried mask of a network whose units cannot be followed.
     """
     wanted = set(possible(task) if settings is None else settings)
-    if wanted & set(PERMUTED):
+    if wanted & set(settings_of("RR-permuted", masks)):
         units.of_task(task.shape)  # refuses now what no training could make later
-    how = (wanted, rate, OF_A_SUBNETWORK, {**OF_A_DENSE_RUN, **DYNAMIC})
+    how = (wanted, rate, OF_A_SUBNETWORK, {**OF_A_DENSE_RUN, **DYNAMIC}, masks)
     yield from paper.sanity_check(task, recipe, learning_rates, rounds, seeds, *how)
 
 
-def named(beside: Iterable[str]) -> tuple[str, ...]:
+def named(beside: Iterable[str], masks: Iterable[str] = MASKS) -> tuple[str, ...]:
     """Settings by names without a mask: LT-shuffled is LT-shuffled-IMP and LT-shuffled-OMP.
 
-    beside: what is to be trained beside the paper's settings. Raises InputError for an unknown name.
+    beside: what is to be trained beside LT and RR under these masks. Raises InputError for an unknown name.
     """
     found: list[str] = []
     for name in beside:
         hint = suggestion(name, BESIDE)
         require(name in BESIDE, f"Unknown control {name!r}.{hint} Known: {', '.join(BESIDE)}.")
-        found += settings_of(name, MASKS)
+        found += settings_of(name, masks)
     return tuple(found)
 
 

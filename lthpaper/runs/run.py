@@ -19,6 +19,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from lthpaper.errors import InputError, require
+from lthpaper.registry import is_local
 from lthpaper.runs import pruning
 from lthpaper.runs.digest import describe, plain, rebuild
 from lthpaper.runs.digest import digest as digest_of
@@ -118,6 +119,11 @@ class Run:
     def parents(self) -> tuple["Run", ...]:
         """The runs whose results this one starts from, each once."""
         return tuple(runs_in(self.init, self.mask))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether part of it was handed over in this process: no other can train it."""
+        return self.task.is_local or any(is_local(getattr(part, "path", "")) for part in _parts_of(self.mask))
 
     @property
     def first_epoch(self) -> int:

@@ -138,14 +138,17 @@ class Trial:
 
 OfASubnetwork = Mapping[str, Callable[[Run], Run]]  # a setting's name without its mask -> of the LT run
 OfADenseRun = Mapping[str, Callable[[Run, float], Run]]  # a setting's name -> of the dense run and a sparsity
-MASKS = ("IMP", "OMP")
+OfARule = Mapping[str, Callable[[Run, int, float], Run]]  # a mask's label -> LT of dense run, rounds, rate
+MASKS: OfARule = {"IMP": lt_imp, "OMP": lambda dense, k, rate: lt_omp(dense, imp_sparsity(k, rate))}
 OF_A_SUBNETWORK: OfASubnetwork = {"LT": lambda lt: lt, "RR": random_reinit}
 OF_A_DENSE_RUN: OfADenseRun = {"SDT": lambda dense, s: small_dense(lt_omp(dense, s))}
 
 
-def names(of_a_subnetwork: OfASubnetwork, of_a_dense_run: OfADenseRun) -> tuple[str, ...]:
+def names(
+    of_a_subnetwork: OfASubnetwork, of_a_dense_run: OfADenseRun, masks: Iterable[str] = MASKS
+) -> tuple[str, ...]:
     """The settings that are made of these."""
-    pruned = (f"{name}-{mask}" for mask in MASKS for name in of_a_subnetwork)
+    pruned = (f"{name}-{mask}" for mask in masks for name in of_a_subnetwork)
     return ("pretraining", *pruned, *of_a_dense_run)
 
 
@@ -162,13 +165,14 @@ def sanity_check(
     rate: float = PRUNED_PER_ROUND,
     of_a_subnetwork: OfASubnetwork = OF_A_SUBNETWORK,
     of_a_dense_run: OfADenseRun = OF_A_DENSE_RUN,
+    masks: OfARule = MASKS,
 ) -> Iterator[Trial]:
     """Every setting at every learning rate, sparsity (by its number of IMP rounds) and seed.
 
-    of_a_subnetwork, of_a_dense_run: how settings are made, the paper's by default. Raises InputError for an
-    unknown setting.
+    of_a_subnetwork, of_a_dense_run, masks: how settings are made, the paper's by default. Raises InputError
+    for an unknown setting.
     """
-    wanted, known = set(settings), names(of_a_subnetwork, of_a_dense_run)
+    wanted, known = set(settings), names(of_a_subnetwork, of_a_dense_run, masks)
     unknown = ", ".join(sorted(map(str, wanted - set(known))))
     require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(known)}.")
     for lr in learning_rates:
@@ -178,7 +182,8 @@ def sanity_check(
                 yield Trial("pretraining", 0.0, dense)
             for k in rounds:
                 s = imp_sparsity(k, rate)
-                for mask, lt in zip(MASKS, (lt_imp(dense, k, rate), lt_omp(dense, s)), strict=True):
+                for mask, subnetwork in masks.items():
+                    lt = subnetwork(dense, k, rate)
                     for name, make in of_a_subnetwork.items():
                         if f"{name}-{mask}" in wanted:
                             yield Trial(f"{name}-{mask}", s, make(lt))

@@ -239,10 +239,11 @@ class _Execution:
     def _choose_executor(self) -> Executor:
         """A cluster's workers, processes, or this process if one worker is enough."""
         if self.on:
-            local = any(run.task.is_local for run in self.plan.todo)
+            local = any(run.is_local for run in self.plan.todo)
             require(
                 not local,
-                "A network or a data set that is a function of this process cannot be trained on a cluster.",
+                "A network, a data set or a pruning rule that was handed over in this process cannot be "
+                "trained on a cluster: name it package.module:name.",
             )
             from lthpaper.sweep.ray_driver import RayWorkers  # here, since ray is an optional extra
 

@@ -105,11 +105,11 @@ def _stored(run: Run, epochs: set[int], store: Store) -> bool:
 
 def process_count(todo: Plan, device: torch.device | str, workers: int | None = None) -> int:
     """How many processes train a plan here: `worker_count`, but one if the smallest pack holds all of it,
-    or if no other process can build one of its networks or data sets."""
+    or if no other process can build one of its networks, data sets or pruning rules."""
     count, runs = worker_count(device, workers), todo.todo
     if count == 1 or not runs:
         return count
-    alone = any(run.task.is_local for run in runs)
+    alone = any(run.is_local for run in runs)
     return 1 if alone or len(runs) <= pack_limits(runs[0], torch.device(device))[0] else count
 
 

@@ -248,6 +248,11 @@ def prunings_of(table: pd.DataFrame, subnetwork: str = "LT") -> list[str]:
     return sorted(label for label in found if label.partition("-")[0] not in ("shuffled", "permuted"))
 
 
+def mask_of(setting: str) -> str:
+    """The label of the mask that a setting has or is made of: IMP of LT-IMP and of LT-shuffled-IMP."""
+    return setting.partition("-")[2].removeprefix("shuffled-").removeprefix("permuted-")
+
+
 def sides(table: pd.DataFrame, pruning: str | None, subnetwork: str) -> tuple[Side, Side, Side, Side]:
     """LT, RR, SDT and pretraining of a table of one experiment."""
     labels = [pruning] if pruning else prunings_of(table, subnetwork)

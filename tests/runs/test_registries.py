@@ -18,6 +18,7 @@ from lthpaper.runs.inits.rewind import Rewind
 from lthpaper.runs.inits.signs import Signs
 from lthpaper.runs.masks import dense_mask, kept, layers, prunable
 from lthpaper.runs.pruning import RULES
+from lthpaper.runs.pruning.own import Own
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import from_json, setting, to_json
 from lthpaper.runs.settings import pretraining, random_reinit
@@ -46,6 +47,7 @@ RULES_AT = {
     "permuted": lambda s: RULES["permuted"](
         of=RULES["omp"](after=DENSE, sparsity=s), dense=DENSE, onto=random_reinit(DENSE)
     ),
+    "own": lambda s: Own.of("own_rules:Smallest", Fresh(3), sparsity=s),
 }
 BY_CHANNELS_OR_GROUPS = ("channels", "n-of-m")  # their counts are whole channels' and groups'
 STARTS = {

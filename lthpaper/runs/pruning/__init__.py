@@ -14,6 +14,8 @@ another rule or an init; a rule that passes on what another one reads has a prop
 A rule that looks at more than weights has, in the place of `prune`,
 
     prune_seeing(weights, mask, seen) -> mask     seen: pruning.seen.Seen, the network and training images
+
+`runs.rules` makes LT under any rule, for a check of it; a rule outside the package is held by pruning.own.
 """
 
 from typing import Any
@@ -21,7 +23,7 @@ from typing import Any
 from lthpaper.errors import require
 from lthpaper.registry import Registry
 
-RULES: Registry[type] = Registry("pruning rule", "lthpaper.runs.pruning")
+RULES: Registry[type] = Registry("pruning rule", "lthpaper.runs.pruning", "package.module:Class")
 register = RULES.register
 
 Rule = Any  # an instance of one of RULES
