@@ -48,9 +48,9 @@ def draw(
             at = np.asarray(x, float)[beyond]
             tip: dict[str, Any] = {"linestyle": "none", "color": colour, "markersize": 3, "clip_on": False}
             ax.plot(at, [edge] * len(at), marker=arrow, transform=ax.get_xaxis_transform(), **tip)
-    edge, face = (colour, "white") if hollow else ("white", colour)
+    rim, face = (colour, "white") if hollow else ("white", colour)
     look: dict[str, Any] = {"color": colour, "marker": MARKERS[setting], "markersize": 4, "zorder": 3}
-    look |= {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": 0.8 if hollow else 0.3}
+    look |= {"markerfacecolor": face, "markeredgecolor": rim, "markeredgewidth": 0.8 if hollow else 0.3}
     ax.plot(x, found["difference"], linestyle=line or "none", linewidth=0.6 if hollow else 1.0, **look)
 
 

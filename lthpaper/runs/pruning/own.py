@@ -81,7 +81,8 @@ class Own:
         kind = class_of(path)
         with answering(path):
             rule = _made(kind, at, given)
-            label, sparsity = getattr(rule, "label", kind.__name__), getattr(rule, "sparsity", None)
+            label: str = getattr(rule, "label", kind.__name__)
+            sparsity: Any = getattr(rule, "sparsity", None)
         require(
             sparsity is not None,
             f"Pruning rule {path!r} does not say its sparsity: give it a property `sparsity`, with `rate` "
