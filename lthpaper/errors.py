@@ -38,8 +38,14 @@ def require(condition: bool, sentence: str) -> None:
 def require_whole(what: str, value: object, least: int) -> None:
     """Raise InputError unless the value is a whole number from `least`."""
     require(
-        type(value) is int and value >= least, f"{what} is {value!r}; it must be a whole number from {least}."
+        type(value) is int and value >= least,
+        f"{what} is {value!r}; it must be a whole number from {least}{as_python(value, 'int')}.",
     )
+
+
+def as_python(value: object, kind: str) -> str:
+    """ ", a Python int: int(…)" for a number of NumPy or torch, which a run cannot hold; "" for others."""
+    return f", a Python {kind}: {kind}(…)" if hasattr(value, "item") else ""
 
 
 def suggestion(name: object, known: Iterable[str]) -> str:

@@ -19,7 +19,14 @@ def home() -> Path:
 
 def store_folder(option: str | Path | None = None) -> Path:
     """`--store`, else LTHPAPER_STORE, else runs/store."""
-    return home() / (option or os.environ.get("LTHPAPER_STORE") or "runs/store")
+    return home() / (_given("The store", option) or os.environ.get("LTHPAPER_STORE") or "runs/store")
+
+
+def _given(what: str, option: object) -> "str | os.PathLike[str] | None":
+    """A folder as it was given, None if none was. Raises InputError for what names no folder."""
+    if option is None or isinstance(option, str | os.PathLike):
+        return option or None
+    raise InputError(f"{what} is {option!r}; it must be the name of a folder, a str or a Path.")
 
 
 def shipped(name: str) -> Path:
@@ -41,7 +48,7 @@ def notebook_folder() -> Path:
 
 def data_folder(option: str | Path | None = None) -> Path:
     """`--data`, else LTHPAPER_DATA, else data/."""
-    return home() / (option or os.environ.get("LTHPAPER_DATA") or "data")
+    return home() / (_given("The data folder", option) or os.environ.get("LTHPAPER_DATA") or "data")
 
 
 def look_for_data_in(folder: str | Path) -> None:
@@ -57,7 +64,8 @@ def figures_folder(
 
     Raises InputError for an `--out` that cannot be written, before anything is trained for it.
     """
-    folder = home() / (option or Path("runs/figures") / changed(scale, changes or {}))
+    own = Path("runs/figures") / changed(scale, changes or {})
+    folder = home() / (_given("The folder of figures (out)", option) or own)
     there = next(f for f in (folder, *folder.parents) if os.path.lexists(f))
     if option and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         what = "cannot be written" if there.is_dir() else "is not a folder"
@@ -83,18 +91,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def device(option: str | None = None) -> str:
-    """The device of this name, or the best one here. Raises InputError if there is no such device."""
+def device(option: object = None) -> str:
+    """The device of this name, or torch.device, or the best one here. Raises InputError if it is not here."""
     import torch  # here, since the import takes a second that the other functions do not need
 
-    if not option or option == "auto":
+    named = "auto" if option is None else str(option) or "auto"
+    if named == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", option):  # torch knows others, on which nothing trains
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", named):  # torch knows others, on which nothing trains
             raise RuntimeError
-        chosen = torch.device(option)
+        chosen = torch.device(named)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         here = "there are cpu and cuda" if torch.cuda.is_available() else "no GPU was found, so there is cpu"
-        raise InputError(f"There is no device {option!r} here; {here}.") from error
+        raise InputError(f"There is no device {named!r} here; {here}.") from error
     return str(chosen)

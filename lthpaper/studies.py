@@ -44,7 +44,7 @@ def study(
     figure: str,
     scale: str | Scale = "laptop",
     *,
-    store: str | Path | None = None,
+    store: Store | str | Path | None = None,
     data_root: str | Path | None = None,
     out: str | Path | None = None,
     device: str | None = None,
@@ -60,13 +60,13 @@ def study(
         study.table     # one row per run
         study.draw()    # the figure, written to study.folder too
 
-    fields: any field of the scale; None means the scale's value. store, data_root, out: folders; None means
-    the project's (`lthpaper.locations`). train: with False it never trains and measures no speed, and the
-    figure shows the results that exist. Raises InputError for an unknown figure, scale, field or value.
+    fields: any field of the scale; None means the scale's value. store (or a Store), data_root, out: folders;
+    None means the project's (`lthpaper.locations`). train: with False it never trains and measures no speed,
+    and the figure shows the results that exist. Raises InputError for an unknown figure, scale, field, value.
     """
     require(isinstance(figure, str), f"The figure is {figure!r}; it must be a name such as 'fig1'.")
     spec = figure_named(figure)
-    chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(**fields)
+    chosen = scale_named(scale, **fields)
     folder = locations.figures_folder(chosen.name, out, changes(chosen))
     places: dict[str, Any] = {"store": store, "data_root": data_root, "device": device, "workers": workers}
     return Study(figure.replace(":", "-"), spec, chosen, folder, **places, train=train)
@@ -87,7 +87,7 @@ class Study:
         scale: Any,
         folder: Path,
         *,
-        store: str | Path | None = None,
+        store: Store | str | Path | None = None,
         data_root: str | Path | None = None,
         device: str | None = None,
         workers: int | None = None,
@@ -289,8 +289,14 @@ def train(
     store: a Store, its folder, or None for the project's. weights: train a run again, too, whose weights and
     mask the store lacks, as it does those of published results. An interrupt is handled as in Study.train.
     """
-    runs = [runs] if isinstance(runs, Run) else list(runs)
-    results = store if isinstance(store, Store) else open_store(store)
+    runs = [runs] if isinstance(runs, Run) else list(runs) if isinstance(runs, Iterable) else [runs]
+    for run in runs:
+        require(
+            isinstance(run, Run),
+            f"{run!r} is no Run; give runs, such as lth.pretraining(task, recipe), or trial.run of a Trial. "
+            "A figure trains by lth.study('fig1').train().",
+        )
+    results = open_store(store)
     root, where = locations.data_folder(data_root), locations.device(device)
     keep = {run: frozenset({run.recipe.epochs}) for run in runs} if weights else None
     execute_interruptibly(runs, results, root, where, workers, keep=keep, quiet=quiet)

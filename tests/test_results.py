@@ -456,6 +456,7 @@ def test_the_commands_list_export_and_verify(trained, layer, tmp_path, monkeypat
     for words in (
         ("verify", "--scale", "laptop"),
         ("audit", "--scale", "laptop"),
+        ("audit", "--scale", ""),
         ("list", "--results", tmp_path / "nowhere"),
         ("export", "--scale", "nothing"),
         ("export", "fig7"),

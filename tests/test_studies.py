@@ -19,6 +19,7 @@ from lthpaper.errors import InputError
 from lthpaper.figures.publish import alternative, fingerprint_warning, laid_out, publish
 from lthpaper.report.notebooks import BATCH
 from lthpaper.runs.scales import scale
+from lthpaper.store.store import Store
 from lthpaper.studies import Study, study
 from lthpaper.sweep.stopping import Unfinished
 from lthpaper.training.loop import train
@@ -48,6 +49,11 @@ def test_verdicts_are_kept_as_long_as_the_results_that_they_judge(drawn):
     assert drawn.verdicts is not kept
 
 
+def reseeding(num_classes: int, in_channels: int, size: int, width: float = 1.0) -> nn.Module:
+    torch.manual_seed(0)
+    return networks.build("mlp", num_classes, width, in_channels, size)
+
+
 @pytest.mark.parametrize(
     ("figure", "fields", "sentence"),
     [
@@ -57,18 +63,38 @@ def test_verdicts_are_kept_as_long_as_the_results_that_they_judge(drawn):
         ("fig1", {"epoch": 3}, "A scale has no field 'epoch'"),
         ("fig1", {"epochs": "three"}, "epochs is 'three'"),
         ("fig1", {"network": "resnet9"}, "Unknown network 'resnet9'"),
+        ("fig1", {"network": reseeding}, "network is <function .*; it takes text, for example resnet8"),
         ("fig1", {"device": "tpu"}, "There is no device 'tpu' here"),
+        ("fig1", {"device": 7}, "There is no device '7' here"),
+        ("fig1", {"store": 7}, "The store is 7; it must be the name of a folder, a str or a Path"),
+        ("fig1", {"data_root": 7}, "The data folder is 7; it must be the name of a folder"),
+        ("fig1", {"out": 7}, r"The folder of figures \(out\) is 7; it must be the name of a folder"),
     ],
 )
 def test_a_study_that_cannot_be_is_refused_before_anything_starts(tmp_path, figure, fields, sentence):
     with pytest.raises(InputError, match=sentence):
-        study(figure, "smoke", store=str(tmp_path / "store"), **fields)
+        study(figure, "smoke", **{"store": str(tmp_path / "store")} | fields)
     assert list(tmp_path.iterdir()) == []
 
 
-def reseeding(num_classes: int, in_channels: int, size: int, width: float = 1.0) -> nn.Module:
-    torch.manual_seed(0)
-    return networks.build("mlp", num_classes, width, in_channels, size)
+@pytest.mark.parametrize("given", [None, 3, {"seeds": 2}])
+def test_what_is_no_scale_is_refused_with_those_that_there_are(given):
+    with pytest.raises(InputError, match=r"Unknown scale .* Known: smoke, laptop, desktop, paper"):
+        study("fig1", given)
+
+
+def test_a_study_takes_a_store_a_scale_and_a_device_as_values_too(tmp_path):
+    store = Store(tmp_path / "store")
+    asked = study("fig1", scale("smoke", seeds=2), store=store, device=torch.device("cpu"))
+    assert asked.store is store
+    assert (asked.scale.seeds, asked.device) == (2, "cpu")
+
+
+@pytest.mark.parametrize("given", ["fig1", 3, None, [tiny(Path("none"))]])
+def test_what_is_no_run_is_not_trained(tmp_path, given):
+    with pytest.raises(InputError, match="is no Run; give runs, such as"):
+        studies.train(given, tmp_path / "store")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

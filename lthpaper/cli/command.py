@@ -59,7 +59,8 @@ class Commands(typer.Typer):
     """Commands whose help is laid out as this module says."""
 
     def __init__(self, **options: Any):
-        super().__init__(cls=Group, no_args_is_help=True, **options)
+        settings = {"help_option_names": ["-h", "--help"]}
+        super().__init__(cls=Group, no_args_is_help=True, context_settings=settings, **options)
 
     def command(self, *args: Any, **options: Any) -> Any:
         return super().command(*args, **{"cls": Command} | options)

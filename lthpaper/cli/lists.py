@@ -115,16 +115,13 @@ def _list_runs(folder: str) -> None:
     store = store_at(folder)
     results = list(store)
     if len(results) <= MOST_ROWS:
-        table = Table("run", "setting", "lr", "epochs", "seed", "sparsity", "accuracy", box=None)
+        table = terminal.table("run", "setting", "lr", "epochs", "seed", "sparsity", "accuracy")
         for result in results:
             r = result.run
             values = (f"{r.recipe.lr:g}", str(r.recipe.epochs), str(r.seed), f"{result.sparsity:.3f}")
             table.add_row(r.name, setting(r), *values, f"{result.accuracy:.2f}")
     else:
-        columns = ("network", "data", "T", "setting", "runs", "lr", "sparsity", "seeds")
-        table = Table(box=None, padding=(0, 1, 0, 0))  # within 80 columns
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        table = terminal.table("network", "data", "T", "setting", "runs", "lr", "sparsity", "seeds")
         groups: dict[tuple[str, str, int, str], list[Result]] = {}
         for result in results:
             r = result.run

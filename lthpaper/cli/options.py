@@ -16,9 +16,32 @@ if TYPE_CHECKING:  # torch takes a second to import; --help should not
 
 BEGAN = time.time()  # nearly the start of the command, since slow imports come later
 
-Figures = Annotated[list[str] | None, typer.Argument(help="Figures and tables, such as fig1. Default: all.")]
+
+def figures_like(incomplete: str) -> list[str]:
+    """The figures whose names begin so, by their notebooks, for the shell's completion."""
+    from lthpaper import locations
+    from lthpaper.report import notebooks
+
+    return [name for name in notebooks.find(locations.notebook_folder()) if name.startswith(incomplete)]
+
+
+def _scales_like(incomplete: str) -> list[str]:
+    from lthpaper.runs.scales import SCALES
+
+    return [name for name in SCALES if name.startswith(incomplete)]
+
+
+Figures = Annotated[
+    list[str] | None,
+    typer.Argument(help="Figures and tables, such as fig1. Default: all.", autocompletion=figures_like),
+]
 ScaleName = Annotated[
-    str, typer.Option("--scale", help="smoke (minutes), laptop (hours), desktop (days) or paper (a GPU).")
+    str,
+    typer.Option(
+        "--scale",
+        help="smoke (minutes), laptop (hours), desktop (days) or paper (a GPU).",
+        autocompletion=_scales_like,
+    ),
 ]
 _set = partial(typer.Option, "--set", "-s")
 Changes = Annotated[

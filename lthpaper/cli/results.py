@@ -202,6 +202,7 @@ def audit(
     from lthpaper import locations
     from lthpaper.sweep import audit as auditing
 
+    require(bool(scale), "--scale is empty; name the scale whose runs are audited, such as laptop.")
     _, found = _published(results, scale)
     one, drawn = found.scales[scale], secrets.randbelow(10**6) if seed is None else seed
     require(not masks or bool(one.masks), f"No masks of the scale {scale} are published; leave out --masks.")

@@ -26,6 +26,7 @@ from lthpaper.cli.options import (
     check_deciding,
     decide,
     fields,
+    figures_like,
     most,
     store_at,
     studies_of,
@@ -151,7 +152,10 @@ def _expected(studies: list[Any], figures: list[str] | None, max_seeds: int | No
 def status(
     figures: Annotated[
         list[str] | None,
-        typer.Argument(help="Figures whose runs are counted. Default: all runs of the store."),
+        typer.Argument(
+            help="Figures whose runs are counted. Default: all runs of the store.",
+            autocompletion=figures_like,
+        ),
     ] = None,
     scale: ScaleName = "laptop",
     changes: Changes = None,

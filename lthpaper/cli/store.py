@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from lthpaper.cli import terminal
 from lthpaper.cli.command import Commands
@@ -40,7 +39,7 @@ def verify(
 
     own = store_at(store)
     folder = check.existing(own.folder)
-    table = _table("entry", "status", "what")
+    table = terminal.table("entry", "status", "what")
     counts: Counter[str] = Counter()
     for checked in check.check_store(own):
         counts[checked.status] += 1
@@ -73,8 +72,8 @@ def merge(
     from lthpaper import locations
     from lthpaper.store import merge as merging
 
-    target = store_at(store)
-    _bring(merging.bring(locations.home() / other, target, only, dry_run=dry_run), target.folder, dry_run)
+    target, source = store_at(store), locations.home() / other
+    _bring(merging.bring(source, target, only, dry_run=dry_run), source, target.folder, dry_run)
 
 
 @store_app.command()
@@ -95,13 +94,14 @@ def export(
         own.folder.resolve() not in target.folder.resolve().parents,
         f"{folder} lies inside the store {own.folder}; name a folder beside it.",
     )
-    _bring(merging.bring(own.folder, target, only, weights, dry_run), target.folder, dry_run)
+    brought = merging.bring(own.folder, target, only, weights, dry_run)
+    _bring(brought, own.folder, target.folder, dry_run)
 
 
-def _bring(brought: "Iterable[Brought]", folder: Path, dry_run: bool) -> None:
+def _bring(brought: "Iterable[Brought]", source: Path, folder: Path, dry_run: bool) -> None:
     from lthpaper.store import merge as merging
 
-    table = _table("entry", "outcome", "what")
+    table = terminal.table("entry", "outcome", "what")
     counts: Counter[str] = Counter()
     for one in brought:
         counts[one.outcome] += 1
@@ -109,8 +109,11 @@ def _bring(brought: "Iterable[Brought]", folder: Path, dry_run: bool) -> None:
             table.add_row(printable(one.name), one.outcome, printable(one.what))
     if table.row_count:
         console.print(table)
+    if not counts:
+        console.print(f"{source} has no such entries: nothing was copied to {folder}")
+        return
     would = " (dry run: nothing was written)" if dry_run else ""
-    console.print(f"{_counted(counts) or 'no entries'}: {folder}{would}")
+    console.print(f"{_counted(counts)}: {folder}{would}")
     if counts[merging.CONFLICT] or counts[merging.REFUSED]:
         raise typer.Exit(1)
 
@@ -153,7 +156,7 @@ def prune(
     )
     own = store_at(store)
     chosen = removals(own, only, weights, snapshots, entries, drafts, orphans, checkpoints)
-    table = _table("file or folder", "why", "MB")
+    table = terminal.table("file or folder", "why", "MB")
     for removal in chosen:
         name = printable(str(removal.path.relative_to(own.folder)))
         table.add_row(name, removal.why, f"{removal.bytes / 1e6:.2f}")
@@ -181,7 +184,7 @@ def repair(
 
     own = store_at(store)
     moved = repair(own, foreign, dry_run)
-    table = _table("entry", "what", "set aside as")
+    table = terminal.table("entry", "what", "set aside as")
     for checked, kept in moved:
         place = "" if kept is None else str(kept.relative_to(own.folder))
         table.add_row(printable(checked.name), printable(checked.what), printable(place))
@@ -189,13 +192,6 @@ def repair(
         console.print(table)
     done = "would be set aside" if dry_run else "set aside; run the same command again to train them"
     console.print(f"{len(moved)} {done}" if moved else f"Nothing is damaged in {own.folder}")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None)
-    for name in columns:
-        table.add_column(name, overflow="fold")  # wrap, since a truncated name could not be copied
-    return table
 
 
 def _counted(counts: Counter) -> str:
@@ -221,7 +217,7 @@ def table(
         console.print(f"{len(frame)} runs written to {listing.write(frame, path)}")
     if not files:
         shown = ["setting", "network", "data", "lr", "epochs", "sparsity", "seed", "accuracy", "digest"]
-        printed = Table(*shown, box=None)
+        printed = terminal.table(*shown, whole="digest")
         for row in readable(frame[shown], digits=2).itertuples(index=False):
             printed.add_row(*row)
         console.print(printed)

@@ -6,6 +6,7 @@ import textwrap
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 WIDE = 300  # columns of a pipe or a file: a digest cut short cannot be searched for
 
@@ -23,6 +24,17 @@ class _Words(Console):
 def console() -> Console:
     """A console for tables and lines; [ ] and : : in names and errors are printed as they are."""
     return _Words(width=None if sys.stdout.isatty() else WIDE, soft_wrap=True, markup=False, emoji=False)
+
+
+def table(*columns: str, whole: str = "") -> Table:
+    """A table that fits 80 columns: cells are wrapped, never cut, since a name cut short cannot be copied.
+
+    whole: the column that is not wrapped either.
+    """
+    made = Table(box=None, padding=(0, 1, 0, 0))
+    for name in columns:
+        made.add_column(name, overflow="fold", no_wrap=name == whole, min_width=16 if name == whole else None)
+    return made
 
 
 def words(text: str, width: int) -> str:

@@ -11,7 +11,8 @@ from lthpaper.cli.options import DataFolder, StoreFolder, existing
 
 console = terminal.console()
 ticket_app = Commands(help="A trained subnetwork: export it, or measure what it costs.")
-FORMS = 18  # columns of a form's name
+FORMS = 17  # columns of a form's name
+COUNTS = (20, 22, 20)  # columns of parameters, operations and bytes: a row fits 80
 RunName = Annotated[
     str,
     typer.Argument(
@@ -59,12 +60,12 @@ def cost(
     found = tickets.ticket(tickets.find(results, run), results)
     about = found.about()
     console.print(f"{about['setting']}, {about['run']}, sparsity {about['sparsity']:.4f}")
-    console.print(f"{'':{FORMS}}{'parameters':>24}{'FLOPs an image':>28}{'bytes':>24}", soft_wrap=True)
+    _row("", "parameters", "FLOPs an image", "bytes")
     for row in counted(found).to_dict("records"):
         cells = (
             f"{row[what]:,} ({row[f'{what} of dense']:.3f})" for what in ("parameters", "flops", "bytes")
         )
-        console.print("{:{}}{:>24}{:>28}{:>24}".format(row["form"], FORMS, *cells), soft_wrap=True)
+        _row(row["form"], *cells)
     console.print("In brackets: of the dense network. FLOPs of bitmask, CSR and 2:4: with kept weights only.")
     if repeats:
         timed = speeds(found, images, repeats)
@@ -80,3 +81,9 @@ def cost(
             )
     for sentence in unmeasured(found):
         console.print(sentence)
+
+
+def _row(form: str, *cells: str) -> None:
+    """Print a form and its counts, right-aligned."""
+    counts = (f"{cell:>{width}}" for cell, width in zip(cells, COUNTS, strict=True))
+    console.print(f"{form:{FORMS}}{''.join(counts)}", soft_wrap=True)

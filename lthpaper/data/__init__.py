@@ -223,6 +223,10 @@ def check(name: str, about: Card, images: "Images | Files", root: Path) -> None:
                 f"The {part} labels of {where} run from {int(labels.min())} to {int(labels.max())}; "
                 f"expected 0 to {about.num_classes - 1}."
             )
+    require(
+        about.num_classes > 1,
+        f"{where} has {about.num_classes} class; a network needs images of two or more to tell apart.",
+    )
     if len(images.classes) != about.num_classes:
         raise InputError(
             f"{where} has {len(images.classes)} classes; expected {about.num_classes}: another data set."

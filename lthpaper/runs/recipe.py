@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from lthpaper.errors import require, require_whole
+from lthpaper.errors import as_python, require, require_whole
 from lthpaper.runs.digest import added, coerce_floats
 
 CURVE_POINTS = 20  # tests of a network on the way, unless told otherwise; never in a digest
@@ -67,7 +67,8 @@ class Recipe:
             above = isinstance(value, float) and (value > 0 if least is None else value >= least)
             require(
                 above and value < limit,
-                f"{'The learning rate' if name == 'lr' else name} is {value!r}; it must be {allowed}.",
+                f"{'The learning rate' if name == 'lr' else name} is {value!r}; it must be {allowed}"
+                f"{as_python(value, 'float')}.",
             )
         for name, choices in CHOICES:
             value = getattr(self, name)

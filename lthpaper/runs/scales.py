@@ -224,10 +224,15 @@ PAPER = Scale(
 SCALES = {scale.name: scale for scale in (SMOKE, LAPTOP, DESKTOP, PAPER)}
 
 
-def scale(name: str, /, **changes: object) -> Scale:
-    """A scale by name, with fields changed. Raises InputError for an unknown name, field or value."""
+def scale(name: str | Scale, /, **changes: object) -> Scale:
+    """A scale by name, or one that is given, with fields changed.
+
+    Raises InputError for an unknown name, field or value.
+    """
+    if isinstance(name, Scale):
+        return name.with_(**changes)
     require(
-        name in SCALES,
+        isinstance(name, str) and name in SCALES,
         f"Unknown scale {name!r}.{suggestion(name, SCALES)} Known: {', '.join(SCALES)}; any field of one can "
         "be changed.",
     )
@@ -252,7 +257,9 @@ def _one(name: str, kind: type, value: object) -> object:
     if kind is bool:
         return _switch(name, value)
     try:
-        if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
+        if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+            raise ValueError
+        if kind is int and isinstance(value, float) and value != int(value):
             raise ValueError
         return kind(value.strip() if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError):

@@ -7,7 +7,7 @@ from typing import Any
 
 from lthpaper import networks
 from lthpaper.data import card
-from lthpaper.errors import InputError, require, require_whole
+from lthpaper.errors import InputError, as_python, require, require_whole
 from lthpaper.registry import is_local
 from lthpaper.runs.digest import added, coerce_floats
 from lthpaper.runs.masks import prunable
@@ -49,7 +49,7 @@ class Task:
             networks.factory(self.network)
         require(
             isinstance(self.width, float) and 0 < self.width < math.inf,
-            f"width is {self.width}; it must be a number above 0.",
+            f"width is {self.width!r}; it must be a number above 0{as_python(self.width, 'float')}.",
         )
         require(
             isinstance(self.prunable, tuple | list) and all(isinstance(p, str) for p in self.prunable),

@@ -385,8 +385,11 @@ class Store:
         return sum(p.stat().st_size for p in self.entry(run).iterdir())
 
 
-def open_store(folder: str | Path | None = None) -> Store:
-    """The store in a folder (None: the project's), with the published results, if any, as a layer below."""
+def open_store(folder: Store | str | Path | None = None) -> Store:
+    """The store in a folder (None: the project's), with the published results, if any, as a layer below. A
+    Store is returned as it is."""
+    if isinstance(folder, Store):
+        return folder
     return Store(locations.store_folder(folder), locations.published_folder())
 
 

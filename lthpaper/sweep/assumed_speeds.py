@@ -38,12 +38,11 @@ class Estimate:
     packed: tuple[float, float]
 
 
-# Bandwidth: of a copy, as published; bf16: of a large matrix product, as published; fp32: the data sheet's
-# 67 TFLOP/s without tensor cores, since float32 here is not TF32.
+# Bandwidth: of a copy, as published; bf16: of a large matrix product, as published; fp32 and fp64: the data
+# sheet's 67 and 34 TFLOP/s without tensor cores, since float32 here is not TF32.
+H100 = {"fp32": 67e12, "bf16": 798e12, "fp64": 34e12}
 DEVICES = {
-    "h100": Estimate(
-        "NVIDIA H100", {"fp32": 67e12, "bf16": 798e12}, 3.0e12, 80e9, alone=(0.3, 0.5), packed=(0.12, 0.25)
-    )
+    "h100": Estimate("NVIDIA H100", H100, 3.0e12, 80e9, alone=(0.3, 0.5), packed=(0.12, 0.25)),
 }
 REFERENCE = Run(Task("resnet20", "cifar10"), Recipe(batch_size=64, precision="bf16"))
 

@@ -79,7 +79,7 @@ class Status:
         parts = [f"{self.done:,} runs done", f"{len(self.under_way)} under way"]
         parts += [f"{self.waiting:,} waiting"] if self.waiting is not None else []
         parts += [f"{len(self.failed)} failed"] if self.failed else []
-        parts += [f"{self.checkpoints} checkpoints"] if self.checkpoints else []
+        parts += [f"{self.checkpoints} checkpoint{'s' * (self.checkpoints > 1)}"] if self.checkpoints else []
         parts += [f"{self.per_hour:,.0f} network-epochs an hour"] if self.per_hour else []
         parts += [f"about {self.hours_left:.1f} h left"] if self.hours_left is not None else []
         return f"{self.folder}: {', '.join(parts)}."

@@ -14,6 +14,7 @@ import typer
 
 from lthpaper.cli import check, lists, terminal
 from lthpaper.cli import main as cli
+from lthpaper.cli import store as stores
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.runs.run import setting
@@ -123,6 +124,12 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     assert status == 0
     assert "3 runs in" in out
     assert {"pretraining", "LT-IMP", "RR-IMP"} <= set(out.split())
+    for console, words in ((lists.console, ("list", "runs")), (stores.console, ("store", "table"))):
+        with monkeypatch.context() as at_80_columns:
+            at_80_columns.setattr(console, "_width", 80)
+            _, shown, _ = command(*words, *store)
+        assert all(result.run.digest in shown for result in Store(project / "kept"))  # to be copied
+        assert "…" not in shown
     monkeypatch.setattr(lists, "MOST_ROWS", 2)  # more than that are counted, not listed
     _, out, _ = command("list", "runs", *store)
     (row,) = [line.split() for line in out.splitlines() if "LT-IMP" in line]

@@ -75,6 +75,31 @@ def test_the_first_screen_groups_the_commands_and_says_how_to_start(shown):
         parse(line)
 
 
+@pytest.mark.parametrize(
+    ("command", "parameter", "begun", "offered"),
+    [
+        ("plan", "figures", "fig", {"fig1", "fig2", "fig3", "fig4", "fig5", "fig6"}),
+        ("status", "figures", "table3", {"table3"}),
+        ("run", "scale", "", {"smoke", "laptop", "desktop", "paper"}),
+    ],
+)
+def test_a_shell_completes_names_of_figures_and_scales(command, parameter, begun, offered):
+    of = typer.main.get_command(cli.app).commands[command]
+    (found,) = (p for p in of.params if p.name == parameter)
+    context = of.make_context(command, [], resilient_parsing=True)
+    assert {item.value for item in found.shell_complete(context, begun)} == offered
+
+
+@pytest.mark.parametrize("words", [(), ("plan",), ("store", "verify")], ids=" ".join)
+def test_a_single_letter_asks_for_help_too(shown, monkeypatch, capsys, words):
+    text = shown(words)
+    monkeypatch.setattr(sys, "argv", ["lthpaper", *words, "-h"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out) == text
+
+
 def test_a_docstring_becomes_paragraphs_that_the_terminal_breaks():
     assert prose("One\n    line.\n\n    And a\n    second: `x`.\n    ") == "One line.\n\nAnd a second: `x`."
     assert prose(None) == ""

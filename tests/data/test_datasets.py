@@ -112,6 +112,10 @@ def test_data_of_this_process_are_named_by_their_content():
         ((PIXELS, LABELS), r"The data set is a tuple; .* Images\.of\(train, test\)"),
         (lambda: (PIXELS, LABELS), r"returned tuple, .*Images\.of\(train, test\) makes"),
         (lambda: 1 / 0, "ZeroDivisionError"),
+        (
+            lambda: Images.of(TensorDataset(PIXELS, 0 * LABELS), TensorDataset(PIXELS, 0 * LABELS)),
+            "has 1 class; a network needs images of two or more",
+        ),
         (Images(PIXELS, LABELS, PIXELS, LABELS, ("a", "b", "c"), "here"), r"channels last.* Images\.of"),
     ],
 )

@@ -1,6 +1,7 @@
 """What a ticket costs: counts by the definition, the same function without idle channels, honest ratios."""
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -265,3 +266,6 @@ def test_the_command_prints_every_form_and_what_it_measured(store):
     assert result.exit_code == 0, result.output
     for form in ("dense network", "zeros stored", "bitmask", "CSR, 64-bit", "n = 2 rounds"):
         assert form in result.output
+    counted = re.findall(r"^.*(?:\(\d\.\d{3}\)|bytes)$", result.output, re.MULTILINE)
+    assert len(counted) > 4
+    assert set(map(len, counted)) == {79}  # in a terminal of 80 columns

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,7 @@ from torch.optim import lr_scheduler
 
 from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
+from lthpaper.runs.inits.fresh import Fresh
 from lthpaper.runs.recipe import PRECISIONS, SCHEDULES, Recipe, learning_rate
 from lthpaper.runs.run import Run
 from lthpaper.runs.task import Task
@@ -120,6 +122,21 @@ def test_a_bad_value_is_refused_in_one_sentence(field, value):
     assert {"lr": "learning rate"}.get(field, field) in sentence
     assert "must be" in sentence
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Recipe(lr=np.float32(0.1)), r"must be a number above 0, a Python float: float\(…\)\.$"),
+        (lambda: Recipe(epochs=np.int64(5)), r"must be a whole number from 1, a Python int: int\(…\)\.$"),
+        (lambda: Fresh(np.int64(1)), r"from 0, below 2\*\*63, a Python int: int\(…\)\.$"),
+        (lambda: Task("resnet8", "digits", width=torch.tensor(2)), r"above 0, a Python float: float\(…\)\.$"),
+        (lambda: Task("resnet8", "digits", width="2"), r"width is '2'; it must be a number above 0\.$"),
+    ],
+)
+def test_a_number_of_numpy_or_torch_is_refused_with_pythons(make, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make()
 
 
 def test_no_field_is_without_bad_values():

@@ -326,6 +326,14 @@ def test_folders_that_are_merged_and_exported_start_where_the_store_does(store, 
     assert list(Path.cwd().iterdir()) == []
 
 
+def test_merging_a_folder_without_entries_names_that_folder(store, tmp_path, monkeypatch, capsys):
+    (tmp_path / "wrong").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    assert lthpaper(monkeypatch, "store", "merge", "wrong", "--store", "store") == 0
+    assert f"{tmp_path / 'wrong'} has no such entries: nothing was copied" in capsys.readouterr().out
+
+
 def test_measurements_come_along_if_they_are_whole_and_their_run_is_asked_for(store, other):
     put(other, DENSE, SUB)
     table, keys = pd.DataFrame({"x": [1.0, 2.0]}), [c * 16 for c in "ab"]

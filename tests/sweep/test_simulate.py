@@ -323,6 +323,8 @@ def test_other_networks_scale_by_what_bounds_them():
     assert assumed_speeds.floor(fp32, device) * 50_000 == pytest.approx(
         0.182, abs=0.002
     )  # 12.2 TFLOP at 67 a second
+    fp64 = pretraining(resnet.task, resnet.recipe.with_(precision="fp64"))
+    assert assumed_speeds.floor(fp64, device) > assumed_speeds.floor(fp32, device)
 
 
 def test_packs_on_an_assumed_device_fit_its_memory():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lthpaper import networks
 from lthpaper.data.augment import derived_seed
-from lthpaper.errors import require
+from lthpaper.errors import as_python, require
 from lthpaper.runs.inits import Named, register
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def check_seed(what: str, value: Any) -> None:
     """Raises InputError unless it is a whole number from 0 that fits 63 bits."""
     require(
         type(value) is int and 0 <= value < 2**63,
-        f"{what} is {value!r}; it must be a whole number from 0, below 2**63.",
+        f"{what} is {value!r}; it must be a whole number from 0, below 2**63{as_python(value, 'int')}.",
     )
 
 
