@@ -16,7 +16,7 @@ from lthpaper import locations, networks
 from lthpaper.data import Images, Source, card
 from lthpaper.data.files import Files
 from lthpaper.data.own import local as local_data
-from lthpaper.errors import require
+from lthpaper.errors import InputError, require
 from lthpaper.figures import FigureSpec, appendix_f
 from lthpaper.paper import PRUNED_PER_ROUND, Thresholds
 from lthpaper.paper import thresholds as of_paper
@@ -26,6 +26,7 @@ from lthpaper.runs.masks import check_patterns
 from lthpaper.runs.pruning.own import local as local_rule
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
 from lthpaper.runs.rules import lt
+from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.scales import scale as scale_named
 from lthpaper.runs.settings import (
@@ -100,8 +101,8 @@ def check(
         locations.look_for_data_in(data_root)
     data = data if isinstance(data, str) else local_data(data)
     controls = [controls] if isinstance(controls, str) else controls
-    several = isinstance(pruning, Sequence) and not isinstance(pruning, str)
-    rules = tuple(_rule(rule) for rule in (pruning if several else [pruning]))
+    several = pruning if isinstance(pruning, Sequence) and not isinstance(pruning, str) else [pruning]
+    rules = tuple(map(_rule, several))
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
@@ -227,7 +228,8 @@ class SanityCheck:
     @cached_property
     def masks(self) -> OfARule:
         """The label of each pruning rule -> how it makes LT. Raises InputError for a rule that cannot."""
-        dense, made = pretraining(self.task, self.recipe.with_(lr=self.learning_rates[0])), {}
+        dense = pretraining(self.task, self.recipe.with_(lr=self.learning_rates[0]))
+        made: dict[str, Callable[[Run, int, float], Run]] = {}
         for rule in self.pruning:
             labels = {lt(rule, dense, k, self.rate).mask.label for k in self.rounds}
             require(
@@ -323,11 +325,13 @@ def _check_recipe(recipe: object, fields: Mapping[str, Any]) -> None:
 
 def _rule(given: object) -> str:
     """The name of a pruning rule, of a class of this process too."""
-    require(
-        isinstance(given, str | type),
-        f"The pruning rule is {given!r}; give a name, such as 'snip', package.module:Class, or the class.",
+    if isinstance(given, type):
+        return local_rule(given)
+    if isinstance(given, str):
+        return given
+    raise InputError(
+        f"The pruning rule is {given!r}; give a name, such as 'snip', package.module:Class, or the class."
     )
-    return given if isinstance(given, str) else local_rule(given)
 
 
 def _trials(check: Any) -> list[Trial]:
