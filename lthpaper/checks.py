@@ -102,7 +102,7 @@ def check(
     data = data if isinstance(data, str) else local_data(data)
     controls = [controls] if isinstance(controls, str) else controls
     several = pruning if isinstance(pruning, Sequence) and not isinstance(pruning, str) else [pruning]
-    rules = tuple(_rule(rule) for rule in several)
+    rules = tuple(map(_rule, several))
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())

@@ -95,7 +95,7 @@ def check(
         typer.Option(
             "--pruning",
             rich_help_panel=THE_CHECK,
-            help="Pruning rules to judge, with commas: imp, snip, … or package.module:Class of your own.",
+            help="Pruning rules to judge, with commas: imp, omp, snip, or package.module:Class of your own.",
         ),
     ] = "imp,omp",
     until_decided: UntilDecided = False,

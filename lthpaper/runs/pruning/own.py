@@ -81,13 +81,12 @@ class Own:
         kind = class_of(path)
         with answering(path):
             rule = _made(kind, at, given)
-            label: str = getattr(rule, "label", kind.__name__)
-            sparsity: Any = getattr(rule, "sparsity", None)
-        require(
-            sparsity is not None,
-            f"Pruning rule {path!r} does not say its sparsity: give it a property `sparsity`, with `rate` "
-            "1 − (1 − rate)(1 − s), where s is self.after.mask.sparsity, or 0 of a dense run.",
-        )
+            label, sparsity = getattr(rule, "label", kind.__name__), getattr(rule, "sparsity", None)
+        if sparsity is None:
+            raise InputError(
+                f"Pruning rule {path!r} does not say its sparsity: give it a property `sparsity`, with "
+                "`rate` 1 − (1 − rate)(1 − s), where s is self.after.mask.sparsity, or 0 of a dense run."
+            )
         return cls(path, code_of(kind), label, sparsity, at, tuple(sorted(given.items())))
 
     def prune_seeing(self, weights: dict[str, Tensor], mask: Mask, seen: Seen) -> Mask:
