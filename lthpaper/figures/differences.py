@@ -43,11 +43,11 @@ def draw(
     ends: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7, "zorder": 2}
     ax.errorbar(x, found["difference"], yerr=bars, fmt="none", ecolor=colour, **ends)
     foot, head = ax.get_ylim()
-    for beyond, edge, arrow in ((found["low"] < foot, 0, CARETDOWN), (found["high"] > head, 1, CARETUP)):
+    for beyond, height, arrow in ((found["low"] < foot, 0, CARETDOWN), (found["high"] > head, 1, CARETUP)):
         if beyond.any():
             at = np.asarray(x, float)[beyond]
             tip: dict[str, Any] = {"linestyle": "none", "color": colour, "markersize": 3, "clip_on": False}
-            ax.plot(at, [edge] * len(at), marker=arrow, transform=ax.get_xaxis_transform(), **tip)
+            ax.plot(at, [height] * len(at), marker=arrow, transform=ax.get_xaxis_transform(), **tip)
     edge, face = (colour, "white") if hollow else ("white", colour)
     look: dict[str, Any] = {"color": colour, "marker": MARKERS[setting], "markersize": 4, "zorder": 3}
     look |= {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": 0.8 if hollow else 0.3}
