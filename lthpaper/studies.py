@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -38,6 +38,17 @@ from lthpaper.until_decided import MOST_SEEDS, Question, decide, expected
 from lthpaper.verdicts import paper_beside_ours, tickets
 
 _check_drawn = lru_cache(maxsize=64)(check_drawn)  # it builds the network three times
+ADVISING = ("guideline",)  # advises on a network and data of its own, beside what it trains
+CHOOSING = {  # fields that choose what is trained, and what other figures have in their place
+    "network": "experiments (contour_network in Figures 4 and 5, correlation_networks in Figure 6)",
+    "data": "experiments",
+    "experiments": "network and data",
+    "learning_rates": "grid",
+    "grid": "learning_rates",
+    "rounds": "",
+    "insufficient_epochs": "",
+    "controls": "",
+}
 
 
 def study(
@@ -64,12 +75,44 @@ def study(
     None means the project's (`lthpaper.locations`). train: with False it never trains and measures no speed,
     and the figure shows the results that exist. Raises InputError for an unknown figure, scale, field, value.
     """
-    require(isinstance(figure, str), f"The figure is {figure!r}; it must be a name such as 'fig1'.")
-    spec = figure_named(figure)
-    chosen = scale_named(scale, **fields)
-    folder = locations.figures_folder(chosen.name, out, changes(chosen))
     places: dict[str, Any] = {"store": store, "data_root": data_root, "device": device, "workers": workers}
-    return Study(figure.replace(":", "-"), spec, chosen, folder, **places, train=train)
+    (found,) = studies([figure], scale, out=out, train=train, fields=fields, **places)
+    return found
+
+
+def studies(
+    figures: Sequence[str],
+    scale: str | Scale,
+    *,
+    fields: Mapping[str, Any],
+    out: str | Path | None = None,
+    **how: Any,
+) -> "list[Study]":
+    """Several figures at one scale. fields: of the scale, each of which changes what one of them trains."""
+    for figure in figures:
+        require(isinstance(figure, str), f"The figure is {figure!r}; it must be a name such as 'fig1'.")
+    specs = {figure: figure_named(figure) for figure in figures}
+    chosen = scale_named(scale, **fields)
+    _refuse_idle(specs, scale, {name: value for name, value in fields.items() if value is not None})
+    folder = locations.figures_folder(chosen.name, out, changes(chosen))
+    return [Study(name.replace(":", "-"), spec, chosen, folder, **how) for name, spec in specs.items()]
+
+
+def _refuse_idle(specs: Mapping[str, FigureSpec], scale: str | Scale, fields: Mapping[str, Any]) -> None:
+    """Raise InputError for a field that chooses what is trained but, in these figures, changes nothing."""
+    specs = {name: spec for name, spec in specs.items() if name not in ADVISING}
+    for name in fields:
+        if name not in CHOOSING:
+            continue
+        given, without = (
+            scale_named(scale, **{**fields, name: value, "seeds": 1}) for value in (fields[name], None)
+        )
+        if getattr(given, name) == getattr(without, name):
+            continue  # the scale's own value
+        trained = [(spec.trials(given), spec.trials(without)) for spec in specs.values()]
+        idle = any(with_it for with_it, _ in trained) and all(a == b for a, b in trained)
+        twin = f", or give {CHOOSING[name]} in its place" if CHOOSING[name] else ""
+        require(not idle, f"{name} changes nothing that {' and '.join(specs)} trains: leave it out{twin}.")
 
 
 class Study:

@@ -64,6 +64,8 @@ def reseeding(num_classes: int, in_channels: int, size: int, width: float = 1.0)
         ("fig1", {"epochs": "three"}, "epochs is 'three'"),
         ("fig1", {"network": "resnet9"}, "Unknown network 'resnet9'"),
         ("fig1", {"network": reseeding}, "network is <function .*; it takes text, for example resnet8"),
+        ("fig3", {"learning_rates": 0.1}, "learning_rates changes nothing that fig3 trains: .* give grid in"),
+        ("fig3", {"network": "vgg-small"}, "network changes nothing that fig3 trains: .* give experiments"),
         ("fig1", {"device": "tpu"}, "There is no device 'tpu' here"),
         ("fig1", {"device": 7}, "There is no device '7' here"),
         ("fig1", {"store": 7}, "The store is 7; it must be the name of a folder, a str or a Path"),
@@ -75,6 +77,13 @@ def test_a_study_that_cannot_be_is_refused_before_anything_starts(tmp_path, figu
     with pytest.raises(InputError, match=sentence):
         study(figure, "smoke", **{"store": str(tmp_path / "store")} | fields)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_field_that_one_of_several_figures_reads_is_taken(tmp_path):
+    """For guideline the network is what it advises on, beside what it trains."""
+    one, two = studies.studies(["fig1", "fig3"], "smoke", fields={"grid": 0.02}, store=str(tmp_path))
+    assert {run.recipe.lr for run in two.runs} == {0.02} != {run.recipe.lr for run in one.runs}
+    assert study("guideline", "smoke", network="vgg-small", store=str(tmp_path)).scale.network == "vgg-small"
 
 
 @pytest.mark.parametrize("given", [None, 3, {"seeds": 2}])

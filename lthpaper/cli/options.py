@@ -190,15 +190,15 @@ def studies_of(
     Raises InputError for an unknown figure, scale, field or value.
     """
     from lthpaper.figures import FIGURES
-    from lthpaper.studies import study
+    from lthpaper.studies import studies
 
     require(
         "own-network" not in (names or ()),
         "own-network is about a network of yours: `lthpaper check NETWORK --plan` says what it costs.",
     )
-    wanted = dict.fromkeys(names or FIGURES)  # a figure that is named twice counts once
+    wanted = list(dict.fromkeys(names or FIGURES))  # a figure that is named twice counts once
     options: dict[str, Any] = {"store": store, "data_root": data, "device": device, "workers": workers}
-    return [study(name, scale, **options, **changes) for name in wanted]
+    return studies(wanted, scale, fields=changes, **options)
 
 
 def union(studies: list[Any]) -> tuple[list[Any], dict[Any, frozenset[int]]]:
