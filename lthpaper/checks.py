@@ -58,7 +58,7 @@ def check(
     train_images: int | None = None,
     validation_images: int | None = None,
     controls: str | Sequence[str] | None = None,
-    pruning: "str | type | Sequence[str | type]" = MAGNITUDE,
+    pruning: "str | type | Sequence[str | type] | None" = None,
     store: str | Path | None = None,
     data_root: str | Path | None = None,
     out: str | Path | None = None,
@@ -81,7 +81,7 @@ def check(
     prunable: a pattern, or several, of the weights to prune. train_images: None for all. validation_images:
     held out of them; verdicts then choose learning rates on these, not on the test images. controls: trained
     beside the paper's settings, by their names in lthpaper.runs.controls without a mask: "LT-shuffled" asks
-    ③m. pruning: the rules whose subnetworks are judged, by name ("snip"), path `package.module:Class`, or as
+    ③m. pruning: the rules to judge (None: IMP and OMP), by name ("snip"), path `package.module:Class`, or as
     a class of your own (lthpaper.runs.rules says which fields it may have). data_root: of a custom data set
     it is put into LTHPAPER_DATA too, as `--data` is, and holds for this process.
     Raises InputError for whatever cannot be built, found or pruned.
@@ -101,6 +101,7 @@ def check(
         locations.look_for_data_in(data_root)
     data = data if isinstance(data, str) else local_data(data)
     controls = [controls] if isinstance(controls, str) else controls
+    pruning = MAGNITUDE if pruning is None else pruning
     several = pruning if isinstance(pruning, Sequence) and not isinstance(pruning, str) else [pruning]
     rules = tuple(map(_rule, several))
     chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)

@@ -43,6 +43,13 @@ FEW = few_digits(train=20, test=20)
 # --- the settings ---
 
 
+@pytest.mark.parametrize("rounds", [31, 10**6])
+def test_more_rounds_than_leave_a_weight_are_refused_at_once(rounds):
+    assert lt_imp(DENSE, 0) == DENSE
+    with pytest.raises(InputError, match="a whole number of IMP rounds from 1 to 30"):
+        lt_imp(DENSE, rounds)
+
+
 def test_the_settings_bear_the_papers_names():
     imp, omp = lt_imp(DENSE, 2), lt_omp(DENSE, 0.36)
     made = {
