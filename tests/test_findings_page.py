@@ -307,26 +307,30 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
         ticket = {round(r.sparsity, 3): r for r in results("LT-IMP", lr, seed)}
         return [ticket[round(r.sparsity, 3)].accuracy - r.accuracy for r in results("RR-IMP", lr, seed)]
 
-    def leads(lr):
-        return [f"{gap:.1f}" for gap in gaps(lr)]
+    def leads(lr, seed=1):
+        return [f"{gap:.1f}" for gap in gaps(lr, seed)]
 
     ((dense,), rounds, (*_, rr)) = (results(name, 0.01, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
     assert len(rounds) == 11
-    assert "{}, {} and {} points below the ticket at s = 0.59, 0.832 and 0.914".format(*leads(0.01)) in said
-    assert "At 0.005 it ends {}, {} and {} below the ticket".format(*leads(0.005)) in said
-    ((dense_2,), (first, *_, third)) = (results(name, 0.01, 2) for name in ("pretraining", "LT-IMP"))
+    at = "at s = 0.59, 0.832 and 0.914 in seed 1"
+    assert f"{{}}, {{}} and {{}} points below the ticket {at}".format(*leads(0.01)) in said
+    assert "and {} and {} below at s = 0.59 and 0.832 in seed 2".format(*leads(0.01, 2)) in said
+    assert "At 0.005 it ends {}, {} and {} below the ticket in seed 1".format(*leads(0.005)) in said
+    assert "and {} below at s = 0.59 in seed 2".format(*leads(0.005, 2)) in said
+    ((dense_2,), (first, _, third, *_)) = (results(name, 0.01, 2) for name in ("pretraining", "LT-IMP"))
     assert f"begins {points(first, dense_2)} *below* its dense network" in said
     assert f"and is {points(third, dense_2)} above after three rounds" in said
     ((dense_005,), (*_, last)) = (results(name, 0.005, 1) for name in ("pretraining", "LT-IMP"))
     assert f"is {points(last, dense_005)} above at s = {last.sparsity:.3f}" in said
     signed = [f"{gap:+.1f}".replace("-", "−") for seed in (1, 2) for gap in gaps(0.1, seed)]
     assert "{}, {} and {} in seed 1, and {}, {} and {} in seed 2".format(*signed) in said
-    small = sorted(map(float, leads(0.005) + leads(0.01)))
+    small = sorted(float(lead) for seed in (1, 2) for lr in (0.005, 0.01) for lead in leads(lr, seed))
     assert f"leads RR-IMP by {small[0]} to {small[-1]} points" in " ".join(TEXT.split())
     assert min(gaps(0.1, 2)) < 0 < max(gaps(0.1, 2))
     means = [(a + b) / 2 for a, b in zip(gaps(0.1, 1), gaps(0.1, 2), strict=True)]
     for lr in (0.005, 0.01):
-        assert results("LT-IMP", lr, 1)[-1].accuracy > results("pretraining", lr, 1)[0].accuracy
+        for seed in (1, 2):
+            assert results("LT-IMP", lr, seed)[-1].accuracy > results("pretraining", lr, seed)[0].accuracy
     (equal,) = results("LT@RRnorms-IMP", 0.01, 1)
     ahead = f"{leads(0.005)[-1]} and {points(rounds[-1], rr)} (at equal norms by {points(equal, rr)})"
     above = f"the dense network by {points(last, dense_005)} and {points(rounds[-1], dense)}"
@@ -339,12 +343,13 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
     assert f"At s = 0.914 it is still {points(rounds[-1], dense)} above" in said
     fewest = [
         results("LT-IMP", 0.01, seed)[k].accuracy - results("pretraining", 0.01, seed)[0].accuracy
-        for seed in (0, 1)
+        for seed in (0, 1, 2)
         for k in (5, 6)  # a quarter, a fifth
     ]
     assert f"{min(fewest):.1f} to {max(fewest):.1f} points above the dense network of its seed" in said
-    low = [losses(*results("LT-IMP", 0.01, seed)[5:7]) for seed in (0, 1)]
-    assert low == [["0.07", "0.07"], ["0.06", "0.06"]]
+    from_to = [results("pretraining", 0.01, seed) + results("LT-IMP", 0.01, seed)[5:7] for seed in (0, 1, 2)]
+    assert {losses(first)[0] for first, *_ in from_to} == {"0.26", "0.27"}
+    assert {loss for _, *rounds_ in from_to for loss in losses(*rounds_)} == {"0.06", "0.07"}
     ((dense,), rounds, (*_, rr)) = (results(name, 0.1, 1) for name in ("pretraining", "LT-IMP", "RR-IMP"))
     ahead_at = {}  # sparsity -> by how much LT-IMP is ahead of the dense network at 0.1, seed by seed
     for seed in (0, 1, 2):
@@ -366,6 +371,19 @@ def test_on_photographs_imps_rounds_are_as_the_page_says():
     assert f"which it leads by {points(rounds[-1], rr)} as it is" in said
     ((lt,), (imp,)) = (results(name, 0.01, 1)[-1:] for name in ("LT-OMP", "LT-IMP"))
     assert f"trails LT-IMP by {points(imp, lt)}" in said
+
+
+def test_of_imps_leads_on_photographs_one_interval_is_clear_of_0():
+    leads = TEXT.partition("<!-- computed: leads -->")[2].partition("<!-- end -->")[0]
+    rows = [line for line in leads.splitlines() if line.startswith("| LT − RR")]
+    bounds = [
+        [float(bound.replace("−", "-")) for bound in pair]
+        for row in rows
+        for pair in re.findall(r"\(([−+][\d.]+) … ([−+][\d.]+)\)", row)
+    ]
+    assert [(low, high) for low, high in bounds if low > 0 or high < 0] == [(0.6, 4.9)]
+    widths = sorted(high - low for low, high in bounds)
+    assert f"intervals of {widths[0]:.0f} to {widths[-1]:.0f} points" in " ".join(TEXT.split())
 
 
 def test_on_photographs_the_best_tested_epoch_would_add_what_the_page_says():
