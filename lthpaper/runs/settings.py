@@ -28,8 +28,7 @@ def lt_imp(dense: Run, rounds: int, rate: float = PRUNED_PER_ROUND) -> Run:
     rounds=0 is the dense run itself.
     """
     require_whole("The number of IMP rounds", rounds, 0)
-    if rounds:
-        check_rounds((rounds,))
+    require(rounds <= 1000, f"The number of IMP rounds is {rounds:,}; it must be at most 1,000.")
     run = dense
     for _ in range(rounds):
         run = dense.with_(mask=Imp(after=run, rate=rate))
