@@ -104,7 +104,7 @@ def check(
     pruning = MAGNITUDE if pruning is None else pruning
     several = pruning if isinstance(pruning, Sequence) and not isinstance(pruning, str) else [pruning]
     rules = tuple(map(_rule, several))
-    chosen = (scale_named(scale) if isinstance(scale, str) else scale).with_(grid=learning_rates, **fields)
+    chosen = scale_named(scale, grid=learning_rates, **fields)
     how = recipe or chosen.recipe_for(data)
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
     value = SanityCheck.of(network, data, how, *sizes, train_images or 0, validation_images or 0)

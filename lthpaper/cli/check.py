@@ -92,10 +92,8 @@ def check(
     ] = None,
     pruning: Annotated[
         str,
-        typer.Option(
-            "--pruning",
-            rich_help_panel=THE_CHECK,
-            help="Pruning rules to judge, with commas: imp, omp, snip, or package.module:Class of your own.",
+        check_option(
+            help="Pruning rules to judge, with commas: imp, omp, snip, or package.module:Class of your own."
         ),
     ] = "imp,omp",
     until_decided: UntilDecided = False,

@@ -28,7 +28,9 @@ Only = Annotated[
 @store_app.command()
 def verify(
     store: StoreFolder = "",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="List only what is not good.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="List only entries that have a problem.")
+    ] = False,
 ) -> None:
     """Check every entry: checksums, digests against descriptions; checkpoints, drafts, orphans.
 
