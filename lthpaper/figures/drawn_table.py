@@ -93,13 +93,13 @@ def _sizes(cells: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
 
 
 def _widths(cells: Sequence[Sequence[str]], size: float) -> list[float]:
-    """Of the columns, inches; the first row is bold."""
+    """The width of each column, inches. The first row is bold."""
     columns = zip(*cells, strict=True)
     return [max(_width(cell, size, bold=n == 0) for n, cell in enumerate(column)) for column in columns]
 
 
 def _whole(widths: Sequence[float]) -> float:
-    """Inches that columns take with what is between and around them."""
+    """The width of a table, inches: its columns, the gaps between them and the margins."""
     return sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN
 
 

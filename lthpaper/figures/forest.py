@@ -36,7 +36,7 @@ def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None)
 
 
 def _look(state: str) -> dict[str, Any]:
-    """Of a state's mark: filled where it is decided."""
+    """matplotlib's arguments of a state's mark, which is filled where the state is decided."""
     colour = STATES[state]
     fill = {"markerfacecolor": colour if state in (YES, NO) else "white"}
     return {"color": colour, "markersize": 4, "markeredgecolor": colour, "markeredgewidth": 0.8} | fill

@@ -165,7 +165,7 @@ def side(table: pd.DataFrame, *settings: str, lrs: Sequence[float] | None = None
 
 
 def pairs_of(ours: Sequence[Cell], theirs: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """Those at the same learning rate."""
+    """The cells of both sides at the same learning rate, as pairs."""
     return [(a, b) for a in ours for b in theirs if a.lr == b.lr]
 
 
