@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from lthpaper.verdicts.controls import interval
 from lthpaper.verdicts.luck import Paired, Rivals, contending
 from lthpaper.verdicts.scatter import Cells
 
@@ -201,6 +202,21 @@ def rates(truths: tuple[Truth, ...], tables: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def misses(tables: int) -> None:
+    """Print how often the interval of a paired difference lies wholly above the truth, and wholly below."""
+    print(f"\nIntervals of paired differences, percent above and below the truth at n = {SEEDS}")
+    for noise in ("normal", "t3", "skewed down"):
+        found = []
+        for n in SEEDS:
+            gaps = _noise(noise, (tables, n), np.random.default_rng([DRAWS, n, *noise.encode()]))
+            ends = [interval(row) for row in gaps]
+            found += [
+                100 * np.mean([e["low"] > 0 for e in ends]),
+                100 * np.mean([e["high"] < 0 for e in ends]),
+            ]
+        print(f"{noise:48s}" + " ".join(f"{v:.1f}" for v in found), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -213,6 +229,7 @@ def main() -> None:
     for title, truths in parts.items():
         print(f"\n{title}, percent: before at n = 3, 5, 10; now")
         rates(tuple(t for t in truths if given.only in t.name), given.tables)
+    misses(10 * given.tables)
     print(f"\n{given.tables} tables each, {time.monotonic() - began:.0f} s")
 
 

@@ -62,7 +62,7 @@ def differences(
                     named = dict(zip(about, cell, strict=True))
                     grain = grains[named["data"]]
                     rows.append({"mask": mask, "ours": a, "against": b, "question": question} | named)
-                    rows[-1] |= _interval(gap.to_numpy(), level, grain)
+                    rows[-1] |= interval(gap.to_numpy(), level, grain)
     return pd.DataFrame(rows, columns=list(DIFFERENCES))
 
 
@@ -72,8 +72,8 @@ DIFFERENCES = (
 )
 
 
-def _interval(gaps: np.ndarray, level: float, grain: float) -> dict[str, float]:
-    """grain: points that one test image is worth."""
+def interval(gaps: np.ndarray, level: float = LEVEL, grain: float = 0.0) -> dict[str, float]:
+    """Student's interval of paired differences. gaps: (n,), points; grain: what one test image is worth."""
     n, mean, half = len(gaps), float(gaps.mean()), math.nan  # NaN if a seed diverged
     if n > 1:
         scatter = np.maximum(gaps.std(ddof=1), grain / 2)
