@@ -21,6 +21,8 @@ from lthpaper.runs.scales import Scale, scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
 from lthpaper.verdicts import at_initialisation, claims, controls
+from lthpaper.verdicts.claims.outcome import Outcome
+from lthpaper.verdicts.evidence import NOT_RUN
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "findings.md"
@@ -143,14 +145,27 @@ def by_epochs(store: Store, of: Scale) -> str:
 
 def by_claims(store: Store, of: Scale) -> str:
     """Every later claim: its words, its source, ours with n, its state."""
-    outcomes = claims.judge(claims.gather_follow_ups(of, store), claims.FOLLOW_UPS)
     stated = {claim.id: claim for claim in FOLLOW_UPS}
+    words = {name: f"{claim.text} ({claim.artefact})" for name, claim in stated.items()}
+    return _claims(claims.judge(claims.gather_follow_ups(of, store), claims.FOLLOW_UPS), words)
+
+
+def by_claims_on_photographs(store: Store, of: Scale) -> str:
+    """Photographs, at desktop scale: those of the paper's claims of which something has run."""
+    found = claims.judge(claims.gather(scale("desktop"), store))
+    begun = [outcome for outcome in found if outcome.status != NOT_RUN]
+    left = [str(outcome.claim.id) for outcome in found if outcome.status == NOT_RUN]
+    words = {name: test.words for name, test in claims.TESTS.items()}
+    return _claims(begun, words) + f"\nNot run: {', '.join(left) or 'none'}.\n"
+
+
+def _claims(outcomes: list[Outcome], words: dict[int | str, str]) -> str:
     lines = []
     for outcome in outcomes:
         name = outcome.claim.id
         means = f", by the means {outcome.by_means}" if outcome.by_means != outcome.status else ""
-        words = f"{name}. {stated[name].text} ({stated[name].artefact})"
-        lines.append([words, outcome.ours or "–", outcome.n or "–", f"{outcome.status}{means}"])
+        state = f"{outcome.status}{means}"
+        lines.append([f"{name}. {words[name]}", outcome.ours or "–", outcome.n or "–", state])
     return _table(["claim", "ours", "n", "state"], lines)
 
 
@@ -158,6 +173,7 @@ PARTS: dict[str, Callable[[Store, Scale], str]] = {
     "photographs": by_photographs,
     "rounds": by_rounds,
     "leads": by_leads,
+    "claims-on-photographs": by_claims_on_photographs,
     "controls": by_controls,
     "rates": by_rates,
     "at-initialisation": by_places,

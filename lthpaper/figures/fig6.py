@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.axes import rate_axis
 from lthpaper.figures.curves import crosses, gaps, marked
-from lthpaper.figures.means import CROSS
+from lthpaper.figures.means import CROSS, spread_note
 from lthpaper.figures.style import (
     COLOURS,
     MARKERS,
@@ -77,9 +77,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
         for ax in last[1:]:
             ax.set_ylabel("")
         fig.legend(handles=_legend(), loc="outside lower center", ncols=4)
-        n = measured[measured["overlap"].notna()].groupby(["network", "lr"])["seed"].nunique()
-        seeds = int(n.max()) if len(n) else 0
-        note = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+        note = spread_note(measured[measured["overlap"].notna()].groupby(["network", "lr"])["seed"].nunique())
         if _diverged(measured).any():
             note += f"; {CROSS}"
         if not far and measured["overlap"].notna().any():

@@ -41,8 +41,12 @@ def diverged(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 def seeds(table: pd.DataFrame) -> str:
     """n in words, over the cells (`counted`)."""
+    return counted(_seeds_per_cell(table))
+
+
+def _seeds_per_cell(table: pd.DataFrame) -> pd.Series:
     cells = spread(table, ["setting", "lr", "sparsity", "epochs", "network", "data"])
-    return counted(cells.loc[~cells["diverged"] & (cells["n"] > 0), "n"])
+    return cells.loc[~cells["diverged"] & (cells["n"] > 0), "n"]
 
 
 def counted(n: pd.Series) -> str:
@@ -55,9 +59,14 @@ def counted(n: pd.Series) -> str:
 
 def seeds_note(table: pd.DataFrame) -> str:
     """What the error bars are, with n."""
-    n = seeds(table)
-    bars = " (one seed: no bar)" if n.startswith("1–") else ""
-    return n if n in ("one seed", NOTHING) else f"mean ± standard deviation of {n}{bars}"
+    return spread_note(_seeds_per_cell(table))
+
+
+def spread_note(n: pd.Series) -> str:
+    """What the error bars are over cells of so many seeds each."""
+    said = counted(n)
+    bars = " (one seed: no bar)" if said.startswith("1–") else ""
+    return said if said in ("one seed", NOTHING) else f"mean ± standard deviation of {said}{bars}"
 
 
 def caption(table: pd.DataFrame) -> str:

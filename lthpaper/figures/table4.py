@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.means import NOTHING, diverged_note, spread
+from lthpaper.figures.means import diverged_note, spread, spread_note
 from lthpaper.figures.style import PAGE, paper_style, percent
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -125,7 +125,6 @@ def _text(cell: Any, between: str, best: float | None = None) -> str:
 def _title(table: pd.DataFrame) -> str:
     about = table.iloc[0]
     n = cells(table)["n"]
-    seeds = f"mean ± standard deviation of {n.max()} seeds" if n.max() > 1 else "one seed"
     dense = spread(table[table["setting"] == "pretraining"], "lr")
     ran = dense[dense["mean"].notna() | dense["diverged"]].itertuples()
     said = ", ".join(f"{'×' if cell.diverged else f'{cell.mean:.1f}'} at {cell.lr:g}" for cell in ran)
@@ -133,7 +132,7 @@ def _title(table: pd.DataFrame) -> str:
     dense_note = f"; pretraining {said}" if said else ""
     return (
         f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
-        f"{seeds if n.max() else NOTHING}\n"
+        f"{spread_note(n[n > 0])}\n"
         f"frame: equal rates; bold: the highest mean of its row{small}"
         f"{dense_note}{diverged_note(table)}"
     )

@@ -367,6 +367,21 @@ def test_figure_6_draws_a_row_a_network_with_or_without_results(six):
         plt.close(figure)
 
 
+def test_figure_6_says_the_least_and_the_greatest_number_of_seeds_and_that_nothing_has_run(six):
+    _, table = six
+    more = table[table["network"] == table["network"].iloc[0]].assign(seed=1, digest="another")
+    nothing = overlaps.measure(fig6.trials(TINY), Store("nowhere"), TINY)
+    several = "mean ± standard deviation of 1–2 seeds (one seed: no bar)"
+    for shown, said in (
+        (table, "one seed"),
+        (pd.concat([table, more]), several),
+        (nothing, "nothing has run yet"),
+    ):
+        figure = fig6.plot(shown, TINY)
+        assert figure.get_suptitle().splitlines()[1].split(";")[0] == said
+        plt.close(figure)
+
+
 def test_figure_6_shows_every_run_at_the_distance_that_training_moved_its_weights(six):
     store, table = six
     for trial in fig6.trials(TINY):
