@@ -20,7 +20,6 @@ from benchmarks.sizes import precisions
 from lthpaper import data, networks
 from lthpaper.errors import require
 from lthpaper.figures.publish import markdown
-from lthpaper.measures.oracle import module
 from lthpaper.measures.planes import Plane, Sample, moving_weights, random_plane
 from lthpaper.measures.surfaces import Evaluator, losses, sample
 from lthpaper.runs.task import Task
@@ -131,7 +130,7 @@ def _theirs(
     from loss_landscapes.metrics.sl_metrics import Loss
 
     metric = Loss(F.cross_entropy, images.images.float().to(device), images.labels.to(device))
-    first, last = (module(task, plane.at(x, 0), device) for x in (0.0, REACH))
+    first, last = (networks.loaded(plane.at(x, 0), **task.shape).to(device).eval() for x in (0.0, REACH))
     return lambda: loss_landscapes.linear_interpolation(first, last, metric, steps, deepcopy_model=True)
 
 

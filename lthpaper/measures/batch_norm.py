@@ -10,12 +10,6 @@ import torch
 from torch import Tensor, nn
 
 
-def norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """The network's batch-norm layers that keep running statistics."""
-    found = (m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
-    return [m for m in found if m.track_running_stats]
-
-
 @torch.no_grad()
 def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set every running mean and variance to the mean over these batches of images, (B, C, H, W) each, every
@@ -25,7 +19,8 @@ def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     The network is changed in place and left in evaluation mode; without batch-norm nothing happens.
     """
     network.eval()
-    layers = norms(network)
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    layers = [norm for norm in norms if norm.track_running_stats]
     for layer in layers:
         layer.reset_running_stats()
         layer.train()

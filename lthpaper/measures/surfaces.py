@@ -5,7 +5,6 @@ channels last, one thread per pack. In float32 the losses are the plain network'
 size (rounding); "bf16" computes convolutions in bfloat16 and is within about 2 % of a loss above 0.1.
 """
 
-import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,6 @@ from lthpaper.cache import NO_ARRAYS
 from lthpaper.data import DataSet
 from lthpaper.data.augment import as_tested, derived_seed
 from lthpaper.errors import require
-from lthpaper.measures.batch_norm import estimate_statistics, norms
 from lthpaper.measures.folding import fold
 from lthpaper.measures.planes import Plane, Sample
 from lthpaper.measures.refinement import refined
@@ -33,12 +31,9 @@ from lthpaper.runs.task import Task
 from lthpaper.store.entry import replacing
 from lthpaper.sweep.plan import worker_count
 from lthpaper.training.pack import repeatable
-from lthpaper.training.result import Weights
 from lthpaper.training.stacking import program
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
-STATISTICS = ("estimated", "start")  # of batch-norm along a line
-BACKENDS = ("loss-landscapes", "packs")
 SAVE_EVERY = 10.0  # seconds between partial results
 
 
@@ -101,9 +96,7 @@ class Evaluator:
         )
         self.device, self.dtype = torch.device(device), PRECISIONS[precision]
         network = networks.loaded(plane.origin, **task.shape).double().eval()
-        # along a line that moves batch-norm or biases too, no one factor folds every point
-        foldable = all(plane.origin[n].ndim >= 2 for n in plane.names)
-        network, factors = fold(network) if foldable else (network, {})
+        network, factors = fold(network)
         state = networks.tensors(network)
         self.pack, self.batch = pack_shape(sample.images.shape[-1], self.device)
         self.forward, self.not_stacked = program(
@@ -201,75 +194,6 @@ def surface(
     if error == 0:
         return Surface(x, y, compute(everywhere), everywhere)
     return Surface(x, y, *refined(compute, len(y), len(x), error))
-
-
-def line(
-    task: Task,
-    start: Weights,
-    end: Weights,
-    steps: int,
-    sample: Sample,
-    backend: str = "packs",
-    device: torch.device | str = "cpu",
-    statistics: str = "estimated",
-) -> np.ndarray:
-    """Losses (steps + 1,) from `start` to `end`, all parameters interpolated.
-
-    statistics: "estimated", batch-norm statistics anew at each point, on the sample, as lines between two
-    networks need; or "start", those of `start` throughout. backend: "packs", or "loss-landscapes" for the
-    package of that name, which knows "start" alone. Raises InputError for others.
-    """
-    require(steps >= 1, f"A line has {steps} steps; it needs one or more.")
-    require(backend in BACKENDS, f"The backend is {backend!r}; it must be one of {', '.join(BACKENDS)}.")
-    require(
-        statistics in STATISTICS,
-        f"statistics is {statistics!r}; it must be one of {', '.join(STATISTICS)}.",
-    )
-    arguments = (task, start, end, steps, sample, torch.device(device))
-    estimated = statistics == "estimated" and norms(networks.skeleton(**task.shape))
-    if backend == "packs":
-        return _estimated_line(*arguments) if estimated else _packs_line(*arguments)
-    require(
-        not estimated,
-        f"The backend {backend} keeps the start's batch-norm statistics: give statistics='start' too.",
-    )
-    from lthpaper.measures.oracle import interpolated  # imports loss_landscapes: only for those who ask
-
-    return interpolated(*arguments)
-
-
-def _estimated_line(
-    task: Task, start: Weights, end: Weights, steps: int, sample: Sample, device: torch.device
-) -> np.ndarray:
-    """One network after another, since each point needs a pass over the images before its losses."""
-    parameters = [name for name, _ in networks.skeleton(**task.shape).named_parameters()]
-    _, batch = pack_shape(sample.images.shape[-1], device)
-    images, labels = sample.images.to(device, torch.float32), sample.labels.to(device)
-    found = []
-    with repeatable(device), torch.no_grad():
-        for step in range(steps + 1):
-            moved = {n: start[n].double().lerp(end[n].double(), step / steps) for n in parameters}
-            between = {**start, **{n: moved[n].to(start[n].dtype) for n in parameters}}
-            network = networks.loaded(between, **task.shape).to(device)
-            estimate_statistics(network, images.split(batch))
-            pairs = zip(images.split(batch), labels.split(batch), strict=True)
-            sums = [F.cross_entropy(network(x).double(), y, reduction="sum") for x, y in pairs]
-            found.append(float(torch.stack(sums).sum()) / len(labels))
-    return np.array(found)
-
-
-def _packs_line(
-    task: Task, start: Weights, end: Weights, steps: int, sample: Sample, device: torch.device
-) -> np.ndarray:
-    parameters = [name for name, _ in networks.skeleton(**task.shape).named_parameters()]
-    difference = {n: end[n].double() - start[n].double() for n in parameters}
-    moving = {n: d for n, d in difference.items() if d.any()}
-    still = {n: torch.zeros_like(d) for n, d in moving.items()}
-    plane = Plane(
-        dict(start), moving, still, np.zeros((1, 2)), np.zeros(1), np.zeros(1), (math.nan, math.nan)
-    )
-    points = np.column_stack([np.arange(steps + 1) / steps, np.zeros(steps + 1)])
-    return losses(Evaluator(task, plane, sample, device), points, quiet=True)
 
 
 def _evaluated(

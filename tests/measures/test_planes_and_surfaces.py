@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import loss_landscapes
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from loss_landscapes.metrics.sl_metrics import Loss
 from sklearn.decomposition import PCA
 from torch import nn
 
@@ -14,7 +16,6 @@ from lthpaper import data, networks
 from lthpaper.errors import InputError
 from lthpaper.measures.batch_norm import estimate_statistics
 from lthpaper.measures.folding import fold
-from lthpaper.measures.oracle import module
 from lthpaper.measures.planes import (
     Plane,
     Sample,
@@ -25,7 +26,7 @@ from lthpaper.measures.planes import (
 )
 from lthpaper.measures.refinement import FLOOR
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
-from lthpaper.measures.surfaces import Evaluator, line, losses, sample, surface
+from lthpaper.measures.surfaces import Evaluator, losses, sample, surface
 from lthpaper.runs.masks import dense_mask, global_magnitude, prunable
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run
@@ -78,7 +79,7 @@ def evaluate(trained: Trained, plane: Plane, images: Sample) -> Evaluator:
 def plain_loss(task: Task, weights: Weights, images: Sample) -> float:
     """The ordinary nn.Module in evaluation mode, float64: nothing of what is tested."""
     with torch.no_grad():
-        logits = module(task, weights).double()(images.images)
+        logits = networks.loaded(weights, **task.shape).double().eval()(images.images)
     return float(F.cross_entropy(logits, images.labels))
 
 
@@ -307,38 +308,20 @@ def test_images_are_the_same_for_every_surface_and_from_the_training_set():
     assert torch.equal(everything.labels, digits.images.train_labels)
 
 
-@pytest.mark.parametrize("all_parameters", [False, True], ids=["line in the plane", "batch-norm moves too"])
 def test_loss_landscapes_gives_the_same_losses_along_a_line(
-    trained: Trained, plane: Plane, snapshots: list[Weights], images: Sample, all_parameters: bool
+    trained: Trained, plane: Plane, images: Sample, evaluate: Evaluator
 ):
-    end = snapshots[0] if all_parameters else plane.at(*plane.coordinates[0])
-    ours, theirs = (
-        line(trained.run.task, plane.origin, end, 6, images, backend, statistics="start")
-        for backend in ("packs", "loss-landscapes")
+    """What that package does rightly; docs/landscapes.md says which of its functions do not."""
+    end = plane.coordinates[0]
+    ours = losses(evaluate, np.linspace(0, 1, 7)[:, None] * end, quiet=True)
+    metric = Loss(F.cross_entropy, images.images.float(), images.labels)
+    first, last = (
+        networks.loaded(plane.at(*point), **trained.run.task.shape).eval() for point in ((0, 0), end)
     )
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-    assert ours[0] == pytest.approx(plain_loss(trained.run.task, plane.origin, images), rel=1e-5)
+    at_start = loss_landscapes.point(first, metric)  # which the line leaves out
+    along = loss_landscapes.linear_interpolation(first, last, metric, 6, deepcopy_model=True)
+    np.testing.assert_allclose(ours, [at_start, *along], rtol=1e-5)
     assert np.ptp(ours) > 0.05
-
-
-def test_a_line_between_two_networks_has_their_own_losses_at_its_ends(
-    trained: Trained, snapshots: list[Weights], images: Sample
-):
-    """Batch-norm statistics are estimated at every point; the start's make another network of the end."""
-    task = trained.run.task
-    there, back = (line(task, *ends, 4, images) for ends in (snapshots[::4], snapshots[::-4]))
-    np.testing.assert_allclose(there, back[::-1], rtol=1e-5)  # whichever is the start
-    for found, weights in ((there[0], snapshots[0]), (there[-1], snapshots[-1])):
-        network = networks.build_seeded(0, **task.shape)
-        network.load_state_dict(weights)
-        estimate_statistics(network, [images.images.float()])
-        own = {**weights, **{n: b.clone() for n, b in network.named_buffers()}}
-        assert found == pytest.approx(plain_loss(task, own, images), rel=1e-5)
-    kept = line(task, snapshots[0], snapshots[-1], 4, images, statistics="start")
-    assert abs(kept[-1] - there[-1]) > 0.1
-    assert kept[-1] != pytest.approx(
-        line(task, snapshots[-1], snapshots[0], 4, images, statistics="start")[0]
-    )
 
 
 def test_statistics_are_the_mean_over_the_batches_they_are_given():
@@ -395,24 +378,6 @@ def test_a_network_that_cannot_be_stacked_has_the_same_losses(images: Sample):
     found = losses(evaluate, np.array([[0.0, 0.0], [0.3, -0.2]]), quiet=True)
     for point, loss in zip(((0, 0), (0.3, -0.2)), found, strict=True):
         assert loss == pytest.approx(plain_loss(task, plane.at(*point), images), rel=1e-5)
-
-
-class Gated(Branching):
-    def __init__(self):
-        super().__init__()
-        self.gate = nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return self.gate * super().forward(x)
-
-
-def test_a_line_moves_a_parameter_of_no_axes(images: Sample):
-    task = Task(f"{__name__}:Gated", "digits")
-    start = initial_weights(Run(task, Recipe()))
-    middle, end = (start | {"gate": torch.tensor(gate)} for gate in (2.0, 3.0))
-    found = line(task, start, end, 2, images, statistics="start")
-    expected = [plain_loss(task, weights, images) for weights in (start, middle, end)]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def bowl(n: int = 61, ripple: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -473,12 +438,6 @@ def test_bad_requests_are_named(trained: Trained, snapshots: list[Weights], plan
         trajectory_plane(snapshots, names, {names[1]: torch.ones(2, dtype=torch.bool)})
     with pytest.raises(InputError, match="precision"):
         Evaluator(trained.run.task, plane, images, precision="int8")
-    with pytest.raises(InputError, match="backend"):
-        line(trained.run.task, snapshots[0], snapshots[-1], 3, images, backend="vmap")
-    with pytest.raises(InputError, match="statistics is 'end'; it must be one of estimated, start"):
-        line(trained.run.task, snapshots[0], snapshots[-1], 3, images, statistics="end")
-    with pytest.raises(InputError, match="keeps the start's batch-norm statistics"):
-        line(trained.run.task, snapshots[0], snapshots[-1], 3, images, backend="loss-landscapes")
     with pytest.raises(InputError, match="images"):
         sample(data.load("digits"), 0)
     with pytest.raises(InputError, match="size"):
