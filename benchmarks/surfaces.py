@@ -20,7 +20,7 @@ from benchmarks.sizes import precisions
 from lthpaper import data, networks
 from lthpaper.errors import require
 from lthpaper.figures.publish import markdown
-from lthpaper.measures.planes import Plane, Sample, moving_weights, random_plane
+from lthpaper.measures.planes import Plane, Sample, moving_weights
 from lthpaper.measures.surfaces import Evaluator, losses, sample
 from lthpaper.runs.task import Task
 from lthpaper.training.result import Weights
@@ -116,7 +116,22 @@ def _plane(task: Task, images: Sample) -> Plane:
         network.train()(images.images.float())
     weights: Weights = {n: t.detach() for n, t in network.state_dict().items()}
     names = moving_weights(weights, [name for name, _ in network.named_parameters()])
-    return random_plane(weights, names, None, torch.Generator().manual_seed(0))
+    return random_plane(weights, names, torch.Generator().manual_seed(0))
+
+
+def random_plane(weights: Weights, names: Sequence[str], generator: torch.Generator) -> Plane:
+    """The plane through `weights` along two Gaussian directions, filter-normalised (Li et al. 2018, §4).
+
+    Every filter of a direction (one index of its first axis) has the norm of the filter that it moves.
+    """
+
+    def direction(weight: torch.Tensor) -> torch.Tensor:
+        drawn = torch.randn(weight.shape, dtype=torch.float64, generator=generator).flatten(1)
+        norms = weight.double().flatten(1).norm(dim=1, keepdim=True)
+        return (drawn / drawn.norm(dim=1, keepdim=True) * norms).view(weight.shape)
+
+    u, v = ({n: direction(weights[n]) for n in names} for _ in range(2))
+    return Plane(weights, u, v, np.zeros((1, 2)), np.zeros(1), np.zeros(1), (np.nan, np.nan))
 
 
 def _ours(evaluate: Evaluator, points: np.ndarray) -> Callable[[], np.ndarray]:

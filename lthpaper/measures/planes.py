@@ -33,7 +33,7 @@ class Plane:
 
     coordinates: (snapshots, 2), of the snapshots' projections; distance, off_plane: (snapshots,), how far
     a snapshot lies from θT and from its own projection, Euclidean, in the units of the weights that move.
-    explained: share of the trajectory's variance along u and v (NaN for directions drawn at random).
+    explained: share of the trajectory's variance along u and v.
     """
 
     origin: Weights
@@ -113,35 +113,13 @@ def trajectory_plane(snapshots: Sequence[Weights], names: Sequence[str], mask: M
     return Plane(dict(origin), u, v, places * signs, np.sqrt(lengths), off, explained)
 
 
-def random_plane(
-    weights: Weights, names: Sequence[str], mask: Mask | None, generator: torch.Generator
-) -> Plane:
-    """The plane through `weights` along two Gaussian directions, filter-normalised (Li et al. 2018, §4).
-
-    Every filter of a direction (one index of its first axis) has the norm of the filter of `weights`
-    that it moves; pruned weights are left out before that, so a filter pruned whole does not move.
-    `generator` is on the CPU. Raises InputError if nothing can move.
-    """
-    u, v = ({n: _random_filters(weights[n], mask, n, generator) for n in names} for _ in range(2))
-    require(_dot(u, u) > 0 and _dot(v, v) > 0, "Every weight is zero, so no direction can be normalised.")
-    return Plane(dict(weights), u, v, np.zeros((1, 2)), np.zeros(1), np.zeros(1), (np.nan, np.nan))
-
-
-def _random_filters(weight: Tensor, mask: Mask | None, name: str, generator: torch.Generator) -> Tensor:
-    drawn = torch.randn(weight.shape, dtype=torch.float64, generator=generator)
-    direction = _masked(drawn, mask, name).flatten(1)  # (filters, weights of one)
-    norms = _filter_norms(weight)[:, None]
-    own = direction.norm(dim=1, keepdim=True)
-    return (direction * (norms / own).where(own > 0, 0)).view(weight.shape)
-
-
 def filter_lengths(plane: Plane) -> tuple[float, float]:
     """How far one unit of u, and one of v, moves a filter, in norms of that filter: the median over filters.
 
     A filter is one index of the first axis of a weight that moves; one that is pruned whole is left out. The
     median, since weight decay leaves a few filters almost nothing, and these move by many of their norms.
     Scaling a filter's weights by a constant changes neither number, nor the function where batch-norm follows
-    (Li et al. 2018, §4). On a plane of `random_plane` both are 1.
+    (Li et al. 2018, §4). On a plane of filter-normalised directions, as theirs, both are 1.
     """
     whole, u, v = (
         torch.cat([_filter_norms(w[n]) for n in plane.names]) for w in (plane.origin, plane.u, plane.v)

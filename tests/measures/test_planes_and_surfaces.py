@@ -11,7 +11,7 @@ from loss_landscapes.metrics.sl_metrics import Loss
 from sklearn.decomposition import PCA
 from torch import nn
 
-from benchmarks.surfaces import bench_surface
+from benchmarks.surfaces import bench_surface, random_plane
 from lthpaper import data, networks
 from lthpaper.errors import InputError
 from lthpaper.measures.batch_norm import estimate_statistics
@@ -21,13 +21,11 @@ from lthpaper.measures.planes import (
     Sample,
     filter_lengths,
     moving_weights,
-    random_plane,
     trajectory_plane,
 )
 from lthpaper.measures.refinement import FLOOR
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
 from lthpaper.measures.surfaces import Evaluator, losses, sample, surface
-from lthpaper.runs.masks import dense_mask, global_magnitude, prunable
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.run import Run
 from lthpaper.runs.settings import lt_omp
@@ -149,11 +147,7 @@ def test_a_snapshot_on_the_plane_has_its_own_loss_with_the_last_batch_norm(
         assert loss == pytest.approx(plain_loss(trained.run.task, mixed, images), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["trajectory", "random"])
-def test_pruned_weights_biases_and_batch_norm_never_move(trained: Trained, plane: Plane, kind: str):
-    if kind == "random":
-        generator = torch.Generator().manual_seed(1)
-        plane = random_plane(trained.weights, moving(trained.weights), trained.mask, generator)
+def test_pruned_weights_biases_and_batch_norm_never_move(trained: Trained, plane: Plane):
     weights = plane.at(0.7, -0.4)
     for name, mask in trained.mask.items():
         assert not weights[name][~mask].any()
@@ -166,7 +160,7 @@ def test_pruned_weights_biases_and_batch_norm_never_move(trained: Trained, plane
 
 def test_a_random_directions_filters_have_the_norms_of_the_weights_filters(trained: Trained):
     names = moving(trained.weights)
-    plane = random_plane(trained.weights, names, trained.mask, torch.Generator().manual_seed(0))
+    plane = random_plane(trained.weights, names, torch.Generator().manual_seed(0))
     for direction in (plane.u, plane.v):
         for n in names:
             own, theirs = (w.double().flatten(1).norm(dim=1) for w in (direction[n], trained.weights[n]))
@@ -188,16 +182,6 @@ def test_scaling_one_layer_or_one_filter_changes_no_length_by_filter(plane: Plan
     other = replace(plane, origin=scaled(plane.origin), u=scaled(plane.u), v=scaled(plane.v))
     assert filter_lengths(other) == pytest.approx(filter_lengths(plane), rel=1e-5)
     assert all(length > 0 for length in filter_lengths(plane))
-
-
-def test_random_planes_depend_on_the_generator_alone(trained: Trained):
-    names = moving(trained.weights)
-    planes = [
-        random_plane(trained.weights, names, None, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
-    ]
-    first, again, other = (flat(p.u, names) for p in planes)
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
 
 
 def test_batch_norm_folds_exactly():
@@ -372,7 +356,7 @@ def test_a_network_that_cannot_be_stacked_has_the_same_losses(images: Sample):
     run = Run(task, Recipe())
     weights = initial_weights(run)
     names = moving_weights(weights, [n for n, _ in networks.skeleton(**task.shape).named_parameters()])
-    plane = random_plane(weights, names, None, torch.Generator().manual_seed(0))
+    plane = random_plane(weights, names, torch.Generator().manual_seed(0))
     evaluate = Evaluator(task, plane, images)
     assert evaluate.not_stacked
     found = losses(evaluate, np.array([[0.0, 0.0], [0.3, -0.2]]), quiet=True)
@@ -442,18 +426,6 @@ def test_bad_requests_are_named(trained: Trained, snapshots: list[Weights], plan
         sample(data.load("digits"), 0)
     with pytest.raises(InputError, match="size"):
         bench_surface(["imagenet"])
-
-
-def test_a_filter_pruned_whole_does_not_move():
-    run = Run(Task("resnet8", "digits"), Recipe())
-    weights = initial_weights(run)
-    names = prunable(networks.skeleton(**run.task.shape))
-    mask = global_magnitude(weights, dense_mask(weights, names), 10)
-    mask[names[0]][2] = False
-    pruned = {n: w.where(mask[n], 0) if n in mask else w for n, w in weights.items()}
-    plane = random_plane(pruned, moving(pruned), mask, torch.Generator().manual_seed(0))
-    assert not plane.u[names[0]][2].any()
-    assert plane.u[names[0]].isfinite().all()
 
 
 def test_the_bench_compares_equal_losses(monkeypatch):
