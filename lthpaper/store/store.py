@@ -380,10 +380,6 @@ class Store:
 
         return listing.table(self)
 
-    def size(self, run: Run) -> int:
-        """Bytes on disk."""
-        return sum(p.stat().st_size for p in self.entry(run).iterdir())
-
 
 def open_store(folder: Store | str | Path | None = None) -> Store:
     """The store in a folder (None: the project's), with the published results, if any, as a layer below. A
