@@ -58,11 +58,6 @@ class Locks:
         if run.name in self._held:
             self._free(run.name)
 
-    def is_held(self, name: str) -> bool:
-        """Whether another process trains the run of this name."""
-        path = self.folder / f"{name}.lock"
-        return path.exists() and not self._is_left(path)
-
     def wait(self, workers: int) -> None:
         """Tell other processes how many workers are idle here and could share their work."""
         name = f"waiting-{workers}-{self._me}" if workers else ""
@@ -126,6 +121,21 @@ class Locks:
             "while this one runs, or runs are trained twice.",
             file=sys.stderr,
         )
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds a lock; the test does not disturb the holder."""
+    try:
+        import fcntl  # not on every system
+    except ImportError:
+        return True
+    with suppress(OSError), open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(file, fcntl.LOCK_UN)
+    return False
 
 
 def _more_files() -> bool:

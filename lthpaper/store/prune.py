@@ -22,7 +22,8 @@ from lthpaper.store.check import (
     names,
 )
 from lthpaper.store.entry import MASK, SNAPSHOT, WEIGHTS, Damaged, read_result, writing
-from lthpaper.store.locks import Locks
+from lthpaper.store.locks import FOLDER as LOCKS
+from lthpaper.store.locks import is_held
 from lthpaper.store.merge import leave_out
 from lthpaper.store.store import Store
 
@@ -66,14 +67,14 @@ def removals(
             elif path.name in (WEIGHTS, MASK) and weights:
                 found.append(Removal(path, "weights", _size(path)))
     beside = check_store(store) if drafts or orphans or checkpoints else ()
-    gone, locks = {removal.path for removal in found}, Locks(store.folder)
+    gone, locks = {removal.path for removal in found}, store.folder / LOCKS
     for checked in beside:
         if not checked.paths:
             continue
         (path,) = checked.paths
         if checked.status == DRAFT and drafts and time.time() - _newest(path) > IN_USE:
             found.append(Removal(path, DRAFT, _size(path)))
-        elif checked.status == DONE and checkpoints and not locks.is_held(path.stem):
+        elif checked.status == DONE and checkpoints and not is_held(locks / f"{path.stem}.lock"):
             found.append(Removal(path, "checkpoint", _size(path)))
         elif checked.status == ORPHAN and orphans and gone.isdisjoint((path, path.parent)):
             found.append(Removal(path, ORPHAN, _size(path)))

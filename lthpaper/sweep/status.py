@@ -102,7 +102,7 @@ def status(store: Store, runs: Iterable[Run] = ()) -> Status:
     there = {path.parent.name for path in store.folder.glob("*/result.json")}
     if store.published is not None and asked:
         there |= {name for name, run in asked.items() if run in store}
-    held = {path.stem for path in (store.folder / locks.FOLDER).glob("*.lock") if _held(path)}
+    held = {path.stem for path in (store.folder / locks.FOLDER).glob("*.lock") if locks.is_held(path)}
     held = {name for name in held if not name.startswith("waiting-") and name not in there}
     tails = {path.stem: _tail(path) for path in (store.folder / logs.FOLDER).glob("*.log")}
     under_way = tuple(_under_way(name, tails.get(name, "")) for name in sorted(held))
@@ -119,21 +119,6 @@ def status(store: Store, runs: Iterable[Run] = ()) -> Status:
         waiting=len(set(left) - held) if asked else None,
         network_epochs=max(0, sum(left.values()) - sum(trained)) if asked else None,
     )
-
-
-def _held(path: Path) -> bool:
-    """Whether some process holds a lock; the test does not disturb the holder."""
-    try:
-        import fcntl  # not on every system
-    except ImportError:
-        return True
-    with suppress(OSError), open(path, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(file, fcntl.LOCK_UN)
-    return False
 
 
 def _tail(path: Path) -> str:
