@@ -14,7 +14,6 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -176,14 +175,9 @@ class Scale:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @cached_property
-    def _columns(self) -> dict[str, Any]:
-        return {name: results_rows.column_of(self.table[name]) for name in self.table.column_names}
-
     def get(self, run: Run) -> Result:
         """A run's result. Raises KeyError if it is not published."""
-        row = self.rows[run.digest]
-        at = {name: column(row) for name, column in self._columns.items()}
+        (at,) = self.table.slice(self.rows[run.digest], 1).to_pylist()
         return Result(
             run,
             results_rows.curves(at),
@@ -288,10 +282,12 @@ class Scale:
             raise damaged(path, "holds no measurements")
         both = list(zip(table["digest"].to_pylist(), table["key"].to_pylist(), strict=True))
         places: dict[tuple[str, str], tuple[int, int]] = {}
-        for start, count in _stretches(both):
-            if both[start] in places:
-                raise damaged(path, f"holds a measurement of {both[start][0]} twice")
-            places[both[start]] = (start, count)
+        start = 0
+        for whose, rows in itertools.groupby(both):
+            if whose in places:
+                raise damaged(path, f"holds a measurement of {whose[0]} twice")
+            places[whose] = start, len(list(rows))
+            start += places[whose][1]
         return table.drop_columns(["digest", "key"]), places
 
 
@@ -299,9 +295,3 @@ class Scale:
 def _schema_read(schema: pa.Schema) -> pa.Schema:
     """A schema as it is read back from parquet."""
     return pq.read_table(pa.BufferReader(tables.content_of(schema.empty_table()))).schema
-
-
-def _stretches(values: list[Any]) -> Iterator[tuple[int, int]]:
-    """(start, length) of each run of equal consecutive values."""
-    changes = [0, *(i for i in range(1, len(values)) if values[i] != values[i - 1]), len(values)]
-    yield from ((a, int(b - a)) for a, b in itertools.pairwise(changes) if b > a)

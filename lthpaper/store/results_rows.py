@@ -3,7 +3,9 @@
 import math
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lthpaper.store.entry import ENTRY
 from lthpaper.training.result import VALIDATION
@@ -28,31 +30,29 @@ SCHEMA = pa.schema(
     }
 )
 VALIDATED = SCHEMA.append(pa.field(VALIDATION, pa.list_(pa.float64())))  # where some runs hold images out
-CURVE_COLUMNS = ("train_loss", "tested", "test_loss", "test_accuracy")
+LISTS = ("train_loss", "tested", "test_loss", "test_accuracy", VALIDATION)
 
 
 def fault(table: pa.Table) -> str:
     """What is wrong with the rows, "" if nothing is."""
     names = table["name"].to_pylist()
-    if any(column.null_count for column in table.columns):
+    lists = {name: table[name] for name in LISTS if name in table.column_names}
+    inside = {name: pc.list_flatten(column) for name, column in lists.items()}
+    if any(column.null_count for column in (*table.columns, *inside.values())):
         return "lacks values"
     if not all(ENTRY.fullmatch(name) for name in names):
         return "holds names that no run can have"
     if len({name[-16:] for name in names}) < len(names):
         return "holds a run twice"
-    column = {name: column_of(table[name]) for name in ("epochs", *CURVE_COLUMNS)}
-    validated = column_of(table[VALIDATION]) if VALIDATION in table.column_names else lambda row: []
-    for row in range(len(names)):
-        epochs, loss, tested, test_loss, accuracy = (column[name](row) for name in ("epochs", *CURVE_COLUMNS))
-        if (
-            len(loss) not in (0, epochs)
-            or len(test_loss) not in (0, len(tested))
-            or len(accuracy) != len(tested)
-            or len(validated(row)) not in (0, len(tested))
-            or not all(0 <= place < epochs for place in tested)
-        ):
-            return f"holds curves of {names[row]} that do not fit its epochs"
-    return ""
+    lengths = {name: pc.list_value_length(column).to_numpy() for name, column in lists.items()}
+    epochs, tested = table["epochs"].to_numpy(), lengths["tested"]
+    fits = lengths["test_accuracy"] == tested
+    for name, expected in (("train_loss", epochs), ("test_loss", tested), (VALIDATION, tested)):
+        if name in lengths:
+            fits &= (lengths[name] == 0) | (lengths[name] == expected)
+    places, row = inside["tested"].to_numpy(), np.repeat(np.arange(len(names)), tested)
+    fits[row[(places < 0) | (places >= epochs[row])]] = False
+    return "" if fits.all() else f"holds curves of {names[fits.argmin()]} that do not fit its epochs"
 
 
 def curves(at: dict[str, Any]) -> dict[str, list[float]]:
@@ -67,17 +67,3 @@ def curves(at: dict[str, Any]) -> dict[str, list[float]]:
                 curve[place] = value
             found[name] = curve
     return found
-
-
-def column_of(column: pa.ChunkedArray) -> Any:
-    """A fast function from row to value: a figure may read thousands."""
-    values = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if pa.types.is_map(values.type):
-        begins = values.offsets.to_numpy()
-        keys, items = values.keys.to_pylist(), values.items.to_pylist()
-        return lambda row: dict(zip(*(v[begins[row] : begins[row + 1]] for v in (keys, items)), strict=True))
-    if pa.types.is_list(values.type):
-        begins, flat = values.offsets.to_numpy(), values.values.to_numpy(zero_copy_only=False)
-        return lambda row: flat[begins[row] : begins[row + 1]].tolist()
-    plain = values.to_pylist()
-    return plain.__getitem__
