@@ -5,6 +5,7 @@ shape is that of one network's own tensor, so an operation on its axis i is one 
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -142,12 +143,8 @@ def encoder_layer(c: Context, m: nn.TransformerEncoderLayer, name: str, x: Tenso
         outer = linear(c, m.linear2, f"{name}.linear2", dropout(c, inner, m.dropout.p))
         return dropout(c, outer, m.dropout2.p)
 
-    def norm1(x: Tensor) -> Tensor:
-        return layer_norm(c, m.norm1, f"{name}.norm1", x)
-
-    def norm2(x: Tensor) -> Tensor:
-        return layer_norm(c, m.norm2, f"{name}.norm2", x)
-
+    norm1 = partial(layer_norm, c, m.norm1, f"{name}.norm1")
+    norm2 = partial(layer_norm, c, m.norm2, f"{name}.norm2")
     if m.norm_first:
         x = x + attended(norm1(x))
         return x + fed(norm2(x))
