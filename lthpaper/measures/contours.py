@@ -13,7 +13,6 @@ from lthpaper.errors import require
 from lthpaper.measures.planes import Plane, filter_lengths, moving_weights, trajectory_plane
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
 from lthpaper.measures.surfaces import Evaluator, losses, sample, sample_name, surface
-from lthpaper.networks import skeleton
 from lthpaper.runs.experiments import PANELS, snapshots
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
@@ -167,7 +166,7 @@ def _plane(run: Run, store: Store) -> Plane | None:
         return None
     found = [store.weights(run, epoch) for epoch in epochs]
     weights, mask = [w for w, _ in found], found[-1][1]
-    parameters = [name for name, _ in skeleton(**run.task.shape).named_parameters()]
+    parameters = run.task.parameter_names
     if not all(w[n].isfinite().all() for w in weights for n in parameters):
         return None
     return trajectory_plane(weights, moving_weights(weights[-1], parameters), mask)

@@ -74,10 +74,9 @@ def _error(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 def connection(first: Run, second: Run, store: Store, data: DataSet, points: int = POINTS) -> pd.DataFrame:
     """Errors along the line between two trained runs: alpha, train_error, test_error; alpha 1 is `first`."""
     start, end = (store.weights(run)[0] for run in (first, second))
-    names = [name for name, _ in networks.skeleton(**first.task.shape).named_parameters()]
     rows = []
     for alpha in np.linspace(0, 1, points):
-        train, test = errors(first.task, line(start, end, float(alpha), names), data)
+        train, test = errors(first.task, line(start, end, float(alpha), first.task.parameter_names), data)
         rows.append({"alpha": float(alpha), "train_error": train, "test_error": test})
     return pd.DataFrame(rows)
 

@@ -118,6 +118,11 @@ class Task:
         return networks.count_parameters(**self.shape)
 
     @cached_property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The network's parameters, without its buffers, in its order."""
+        return tuple(name for name, _ in networks.skeleton(**self.shape).named_parameters())
+
+    @cached_property
     def prunable_weights(self) -> dict[str, int]:
         """Name -> number of weights, for every prunable parameter."""
         network = networks.skeleton(**self.shape)

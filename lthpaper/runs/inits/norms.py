@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lthpaper import networks
 from lthpaper.runs.inits import Init, Named, check_init, register
 from lthpaper.runs.masks import Mask
 
@@ -39,10 +38,9 @@ class NormMatched:
     def weights(self, task: "Task", mask: Mask | None, load: Callable) -> dict[str, Tensor]:
         own, other = (init.weights(task, mask, load) for init in (self.of, self.norms))
         kept = mask or {}
-        names = {name for name, _ in networks.skeleton(**task.shape).named_parameters()}
         return {
             name: at_norm(theta, norm(other[name], kept.get(name)), kept.get(name))
-            if name in names
+            if name in task.parameter_names
             else theta
             for name, theta in own.items()
         }

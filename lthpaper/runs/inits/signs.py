@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lthpaper import networks
 from lthpaper.runs.inits import Init, Named, check_init, register
 from lthpaper.runs.masks import Mask
 
@@ -37,8 +36,7 @@ class Signs:
 
     def weights(self, task: "Task", mask: Mask | None, load: Callable) -> dict[str, Tensor]:
         own, other = (init.weights(task, mask, load) for init in (self.of, self.signs))
-        names = {name for name, _ in networks.skeleton(**task.shape).named_parameters()}
-        return {n: torch.copysign(w, other[n]) if n in names else w for n, w in own.items()}
+        return {n: torch.copysign(w, other[n]) if n in task.parameter_names else w for n, w in own.items()}
 
     def name(self, named: Named) -> str:
         return f"{self.of.name(named)}@{self.signs.name(named)}signs"

@@ -32,8 +32,7 @@ class Seen:
         """The final parameters of a run that the rule names, in float64 on the CPU."""
         assert self.load is not None  # a rule's runs are its run's parents, which are trained before it
         weights, _ = self.load(run, None)
-        names = [name for name, _ in networks.skeleton(**self.task.shape).named_parameters()]
-        return {name: weights[name].detach().cpu().double() for name in names}
+        return {name: weights[name].detach().cpu().double() for name in self.task.parameter_names}
 
     def network(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """The network with these parameters and buffers."""
