@@ -74,9 +74,19 @@ def perform(
     about = provenance(job.device) | ({"processes": team.size} if team.size > 1 else {})
     team.any(False)  # wait until all have loaded the images, so that no sum has to wait for that
     with _gpu_watched(job.device), Logged(job.store, runs if team.rank == 0 else (), job.device) as logged:
-        told = logged.around(on_epoch)
-        how = (told, checkpoints, over, team, job.curve_points, masks)
-        for trained in train(runs, images, store.weights, job.device, keep, *how):
+        for trained in train(
+            runs,
+            images,
+            store.weights,
+            job.device,
+            keep,
+            on_epoch=logged.around(on_epoch),
+            checkpoints=checkpoints,
+            stop=over,
+            team=team,
+            curve_points=job.curve_points,
+            masks=masks,
+        ):
             if team.rank == 0:
                 of_mask = {"mask": PUBLISHED} if trained.run in masks else {}
                 store.put(trained, images.fingerprint, about | of_mask)

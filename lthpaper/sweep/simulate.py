@@ -26,11 +26,13 @@ class Prediction:
     """What a simulation predicts. Times in seconds; sources: where the speeds come from (Speed.source)."""
 
     devices: int
-    makespan: float
-    busy: float  # of all devices together
-    critical_path: float  # the longest chain of runs, each in the smallest pack: more devices do not help
-    packs: int
-    sources: frozenset[str]
+    makespan: float = 0.0
+    busy: float = 0.0  # of all devices together
+    critical_path: float = (
+        0.0  # the longest chain of runs, each in the smallest pack: more devices are no help
+    )
+    packs: int = 0
+    sources: frozenset[str] = frozenset()
     filled: float = 1.0  # of the slots of the packs, if each were as large as can be, what runs take
 
     @property
@@ -108,7 +110,7 @@ def here(todo: Plan, device: torch.device | str = "cpu", workers: int | None = N
     """Predict the plan on this machine, as `execute` would train it."""
     count, chosen = process_count(todo, device, workers), torch.device(device)
     if not todo.todo:
-        return Prediction(count, 0.0, 0.0, 0.0, 0, frozenset())
+        return Prediction(count)
     speeds = measure.speeds(todo.todo, device, count)
     return simulate(todo, speeds, count, lambda run: pack_limits(run, chosen))
 
@@ -128,7 +130,7 @@ def on(todo: Plan, devices: str, speed: str | Path = "") -> list[Prediction]:
         "with --speed: `lthpaper plan` writes one there.",
     )
     if not todo.todo:
-        return [Prediction(count, 0.0, 0.0, 0.0, 0, frozenset())]
+        return [Prediction(count)]
     if speed:
         return [simulate(todo, _from_file(todo, speed, kind), count)]
     if kind == "cpu":
