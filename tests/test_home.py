@@ -152,7 +152,7 @@ def test_an_attention_is_pruned_and_trained_and_pruned_weights_stay_zero(store):
 
 def test_that_projections_are_pruned_is_part_of_what_names_a_network_with_an_attention(monkeypatch):
     def architectures() -> list[str]:
-        networks._architecture.cache_clear()
+        networks.architecture.cache_clear()
         attending = networks.architecture(networks.local(Attending), num_classes=10)
         return [attending, networks.architecture("resnet8", num_classes=10)]
 
@@ -161,7 +161,7 @@ def test_that_projections_are_pruned_is_part_of_what_names_a_network_with_an_att
     attending, plain = architectures()
     assert attending != now[0]
     assert plain == now[1]
-    networks._architecture.cache_clear()
+    networks.architecture.cache_clear()
 
 
 @pytest.mark.parametrize("pattern", ["blocks.*", "attention.in_proj"])

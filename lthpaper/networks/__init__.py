@@ -66,24 +66,20 @@ def local(make: Callable[..., nn.Module]) -> str:
     """
     name = re.sub(r"\W+", "_", getattr(make, "__qualname__", type(make).__name__))
     _local[name] = make
-    _architecture.cache_clear()
+    architecture.cache_clear()
     count_parameters.cache_clear()
     small_dense_width.cache_clear()
     return f"{LOCAL}:{name}"
 
 
+@lru_cache(maxsize=256)
 def architecture(name: str, **shape: Any) -> str:
     """A hash of what a factory builds and of the code that says so: modules, shapes of parameters, and the
     source of the factory and of every module class and its bases but torch's and torchvision's. A custom
     network may be edited between two runs of the same name, in its forward or its initialisation; this tells
     (a changed comment counts as a change: too much is trained rather than too little). A function or a
     constant elsewhere that they use is not seen."""
-    return _architecture(name, tuple(sorted(shape.items())))
-
-
-@lru_cache(maxsize=256)
-def _architecture(name: str, shape: tuple[tuple[str, Any], ...]) -> str:
-    network = skeleton(name, **dict(shape))
+    network = skeleton(name, **shape)
     parts = [_plain(repr(network))]
     parts += [f"{n} {tuple(t.shape)}" for n, t in tensors(network).items()]
     if any(isinstance(m, nn.MultiheadAttention) for m in network.modules()):

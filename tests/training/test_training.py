@@ -502,7 +502,7 @@ def test_a_network_of_ones_own_that_was_edited_is_another_task(tmp_path, monkeyp
     importlib.invalidate_caches()
     sys.modules.pop("edited_net")
     linecache.clearcache()
-    networks._architecture.cache_clear()
+    networks.architecture.cache_clear()
     after = Task("edited_net:make", "digits")
     assert before.architecture != after.architecture
     with pytest.raises(InputError, match="has changed since"):
