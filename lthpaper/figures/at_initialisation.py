@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +12,7 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.curves import Case, level, offsets, points
-from lthpaper.figures.means import diverged_note, seeds_note, spread, unfinished_note
+from lthpaper.figures.means import diverged_note, plus_minus, seeds_note, spread, unfinished_note
 from lthpaper.figures.sanity_panels import accuracies
 from lthpaper.figures.style import PAGE, PALE, SHUFFLED, paper_style, percent, swatch
 from lthpaper.runs import at_initialisation as runs_of
@@ -129,8 +128,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
         return pd.DataFrame()
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for (lr, setting, s), cell in found.groupby(["lr", "setting", "sparsity"], sort=False):
-        std = cell["accuracy"].std(ddof=1)
-        text = f"{cell['accuracy'].mean():.1f}" + (f" ± {std:.1f}" if np.isfinite(std) else "")
+        text = f"{cell['accuracy'].mean():.1f}{plus_minus(cell['accuracy'].std(ddof=1))}"
         if cell["collapsed"].max() > 0:
             text += f" ({cell['collapsed'].max():.0f} empty)"
         rows.setdefault((f"{lr:g}", setting), {})[percent(s) if s else "0"] = text

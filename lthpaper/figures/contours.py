@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec
+from lthpaper.figures.means import plus_minus
 from lthpaper.figures.style import MASKED, PAGE, PALE, THETA0, THETA_T, paper_style, percent
 from lthpaper.measures.contours import HALF, MEASUREMENT, WITHIN, grids, is_measured, measure, numbers
 from lthpaper.runs import experiments
@@ -168,8 +169,7 @@ def _said(summary: pd.DataFrame) -> str:
 
     def mean(column: str, digits: int, factor: float = 1.0) -> str:
         values = factor * summary[column]
-        bar = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
-        return f"{values.mean():.{digits}f}{bar}"
+        return f"{values.mean():.{digits}f}{plus_minus(values.std(ddof=1), digits)}"
 
     basin, _ = _basin(summary)
     return (

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.means import CROSS, NOTHING, unfinished_note
+from lthpaper.figures.means import CROSS, NOTHING, plus_minus, unfinished_note
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, symbols
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
@@ -119,17 +119,15 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     if found.empty:
         return pd.DataFrame()
     written = [
-        "diverged" if row.diverged else _points(row.difference, row.high - row.difference)
+        "diverged"
+        if row.diverged
+        else always_signed(row.difference, 1) + plus_minus(row.high - row.difference)
         for row in found.itertuples()
     ]
     found = found.assign(written=written, what=found["ours"] + " − " + found["against"])
     order = list(dict.fromkeys(zip(found["mask"], found["what"], strict=True)))
     wide = found.pivot_table(index=["mask", "what"], columns="lr", values="written", aggfunc="first")
     return wide.reindex(order).rename(columns=lambda lr: f"{lr:g}").fillna("–")
-
-
-def _points(mean: float, half: float) -> str:
-    return always_signed(mean, 1) + (f" ± {half:.1f}" if np.isfinite(half) else "")
 
 
 register(

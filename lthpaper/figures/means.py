@@ -39,6 +39,11 @@ def diverged(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return table.loc[trained(table) & table["accuracy"].isna(), list(by)].drop_duplicates()
 
 
+def plus_minus(deviation: float, digits: int = 1) -> str:
+    """ " ± 0.3", behind a mean; "" where there is no deviation (NaN, of one seed)."""
+    return f" ± {deviation:.{digits}f}" if math.isfinite(deviation) else ""
+
+
 def seeds(table: pd.DataFrame) -> str:
     """n in words, over the cells (`counted`)."""
     return counted(_seeds_per_cell(table))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.patches import Patch
 
 from lthpaper import data
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.means import NOTHING
+from lthpaper.figures.means import NOTHING, plus_minus
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, paper_style, rate_colours
 from lthpaper.measures import stability
 from lthpaper.measures.stability import STABLE
@@ -96,8 +95,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     if table.empty:
         return pd.DataFrame()
     cells = table.groupby(["lr", "k"])["test"].agg(["mean", "std"]).reset_index()
-    spread = [f" ± {s:.1f}" if np.isfinite(s) else "" for s in cells["std"]]
-    cells["written"] = [f"{m:.1f}{s}" for m, s in zip(cells["mean"], spread, strict=True)]
+    cells["written"] = [f"{m:.1f}{plus_minus(s)}" for m, s in zip(cells["mean"], cells["std"], strict=True)]
     wide = cells.pivot_table(index="lr", columns="k", values="written", aggfunc="first")
     return wide.rename(index=lambda lr: f"{lr:g}", columns=lambda k: f"k = {k}").fillna("–")
 

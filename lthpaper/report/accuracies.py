@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from lthpaper.figures.means import plus_minus
 from lthpaper.report.readable import readable
 from lthpaper.runs.settings import SETTINGS
 from lthpaper.verdicts.cells import trained
@@ -32,5 +33,4 @@ def _said(values: pd.Series) -> str:
     lost = "†" if values.isna().any() else ""
     if not values.notna().any():
         return lost
-    deviation = f" ± {values.std(ddof=1):.1f}" if values.count() > 1 else ""
-    return f"{values.mean():.1f}{deviation}{lost}"
+    return f"{values.mean():.1f}{plus_minus(values.std(ddof=1))}{lost}"
