@@ -10,7 +10,7 @@ import pytest
 from lthpaper.figures import FIGURES
 from lthpaper.runs.run import ancestors
 from lthpaper.runs.scales import scale
-from lthpaper.store import published, tables
+from lthpaper.store import parquet, published
 from lthpaper.store.entry import MASK, WEIGHTS
 from lthpaper.store.published import MANIFEST, RUNS
 from lthpaper.store.results_files import to_row
@@ -34,9 +34,9 @@ def hand_made(run, draw):
 def publish(runs, folder, seed):
     draw = random.Random(seed)
     rows = sorted((to_row(hand_made(run, draw), {}) for run in runs), key=lambda row: row["name"])
-    content = tables.content_of(pa.Table.from_pylist(rows, schema=published.SCHEMA))
-    tables.write(folder / OF.name / RUNS, content)
-    manifest = f'{{"format": 1, "files": {{"{RUNS}": {{"sha256": "{tables.checksum(content)}"}}}}}}'
+    content = parquet.content_of(pa.Table.from_pylist(rows, schema=published.SCHEMA))
+    parquet.write(folder / OF.name / RUNS, content)
+    manifest = f'{{"format": 1, "files": {{"{RUNS}": {{"sha256": "{parquet.checksum(content)}"}}}}}}'
     (folder / OF.name / MANIFEST).write_text(manifest)
 
 

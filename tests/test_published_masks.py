@@ -18,7 +18,7 @@ from lthpaper.runs.run import ancestors, to_json
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import lt_imp, lt_omp, pretraining, random_reinit
 from lthpaper.runs.topology import Topology
-from lthpaper.store import published, tables, transfer
+from lthpaper.store import parquet, published, transfer
 from lthpaper.store.entry import MASK, RESULT, WEIGHTS, Damaged, checksum, write_json
 from lthpaper.store.published import MANIFEST, MASKS
 from lthpaper.store.results_check import faults
@@ -253,10 +253,10 @@ def _written(layer, table):
     """Masks as somebody would who writes the manifest to match."""
     folder = layer.published / "smoke"
     schema = published.MASK_SCHEMA if "bits" in table else None
-    content = tables.content_of(pa.Table.from_pandas(table, schema=schema, preserve_index=False))
-    tables.write(folder / MASKS, content)
+    content = parquet.content_of(pa.Table.from_pandas(table, schema=schema, preserve_index=False))
+    parquet.write(folder / MASKS, content)
     manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"][MASKS] = {"sha256": tables.checksum(content), "bytes": len(content)}
+    manifest["files"][MASKS] = {"sha256": parquet.checksum(content), "bytes": len(content)}
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 

@@ -25,7 +25,7 @@ from lthpaper.runs.masks import kept
 from lthpaper.runs.run import ancestors
 from lthpaper.runs.scales import SCALES, scale
 from lthpaper.runs.settings import lt_omp
-from lthpaper.store import published, tables
+from lthpaper.store import parquet, published
 from lthpaper.store.entry import MASK, WEIGHTS, Damaged, NewerFormat, checksum
 from lthpaper.store.merge import bring
 from lthpaper.store.published import MANIFEST, RUNS
@@ -96,7 +96,7 @@ def test_a_run_that_diverged_at_once_has_its_curves_all_the_same(trained, layer)
     run, nowhere = runs_of()[0], [math.nan] * 3
     curves = {"train_loss": nowhere, "test_loss": nowhere, "test_accuracy": nowhere}
     row = to_row(replace(trained.get(run), curves=curves), {})
-    signed(layer.published / "smoke", RUNS, tables.content_of(pa.Table.from_pylist([row], published.SCHEMA)))
+    signed(layer.published / "smoke", RUNS, parquet.content_of(pa.Table.from_pylist([row], published.SCHEMA)))
     assert list(layer.get(run).curves) == list(curves)
     assert all(np.isnan(curve).all() and len(curve) == 3 for curve in layer.get(run).curves.values())
 
@@ -117,7 +117,7 @@ def test_layer_counts_of_an_earlier_version_come_from_the_mask(trained, tmp_path
     result = json.loads(path.read_text())
     del result["layers"], result["checksum"]
     path.write_text(
-        json.dumps(result | {"checksum": tables.checksum(json.dumps(result, sort_keys=True).encode())})
+        json.dumps(result | {"checksum": parquet.checksum(json.dumps(result, sort_keys=True).encode())})
     )
     assert copied.get(run).layers == {}
     assert copied.layers(run) == trained.get(run).layers != {}
@@ -231,9 +231,9 @@ def test_other_bits_of_a_published_run_are_refused_and_nothing_is_written(traine
     (path / WEIGHTS).write_bytes(weights)
     result = json.loads((path / "result.json").read_text())
     del result["checksum"]
-    result["files"][WEIGHTS] = tables.checksum(bytes(weights))
+    result["files"][WEIGHTS] = parquet.checksum(bytes(weights))
     text = json.dumps(result, sort_keys=True).encode()
-    (path / "result.json").write_text(json.dumps(result | {"checksum": tables.checksum(text)}))
+    (path / "result.json").write_text(json.dumps(result | {"checksum": parquet.checksum(text)}))
     with pytest.raises(InputError, match=f"1 of .* other weights than this store has: {run.name}"):
         export(NAMES, TINY, Store(tmp_path / "other"), out)
     assert contents(out) == before
@@ -298,7 +298,7 @@ def signed(folder, name, content):
     """A stranger's file, with the checksum that it has."""
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"][name] = {"sha256": tables.checksum(content), "bytes": len(content)}
+    manifest["files"][name] = {"sha256": parquet.checksum(content), "bytes": len(content)}
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
@@ -340,7 +340,7 @@ def test_rows_that_no_export_writes_are_refused(layer, changes, said):
     rows = published.Scale(folder).table.to_pylist()
     run = next(run for run in runs_of() if run.name == rows[0]["name"])
     rows[0] |= changes
-    signed(folder, RUNS, tables.content_of(pa.Table.from_pylist(rows, schema=published.SCHEMA)))
+    signed(folder, RUNS, parquet.content_of(pa.Table.from_pylist(rows, schema=published.SCHEMA)))
     with pytest.raises(Damaged, match=said):
         layer.get(run)
 
@@ -348,7 +348,7 @@ def test_rows_that_no_export_writes_are_refused(layer, changes, said):
 def test_sizes_are_looked_at_before_memory_is_asked_for(layer, monkeypatch):
     for limit, value in (("LARGEST_READ", 1000), ("MOST_VALUES", 10), ("MOST_ROWS", 1)):
         with monkeypatch.context() as patch:
-            patch.setattr(tables, limit, value)
+            patch.setattr(parquet, limit, value)
             with pytest.raises(Damaged, match="too large"):
                 published.Scale(layer.published / "smoke").get(runs_of()[0])
 
@@ -389,7 +389,7 @@ def change(column, value, of=lambda run: True):
         chosen = {run.name: run for run in runs_of()}
         row = next(row for row in rows if of(chosen[row["name"]]))
         row[column] = value(row[column]) if callable(value) else value
-        signed(folder, RUNS, tables.content_of(pa.Table.from_pylist(rows, schema=published.SCHEMA)))
+        signed(folder, RUNS, parquet.content_of(pa.Table.from_pylist(rows, schema=published.SCHEMA)))
 
     return changed
 
@@ -405,7 +405,7 @@ def count_more(folder):
 
 def lose_runs(folder):
     table = published.Scale(folder).table
-    signed(folder, RUNS, tables.content_of(table.slice(0, 3)))
+    signed(folder, RUNS, parquet.content_of(table.slice(0, 3)))
 
 
 @pytest.mark.parametrize(

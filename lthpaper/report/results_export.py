@@ -16,11 +16,11 @@ from lthpaper.runs.scales import Scale
 from lthpaper.store import published
 from lthpaper.store.entry import MASK, WEIGHTS, Unreadable, is_there, mask_checksum
 from lthpaper.store.measurements import to_arrow
+from lthpaper.store.parquet import damaged
 from lthpaper.store.published import MANIFEST
 from lthpaper.store.results_files import files_of, manifest_of, to_row, write
 from lthpaper.store.results_masks import masks_of
 from lthpaper.store.store import Result, Store
-from lthpaper.store.tables import damaged
 
 LONGEST = 3  # conflicts that are named
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from lthpaper.errors import InputError, printable, require
 from lthpaper.store.entry import Damaged, NewerFormat, Unreadable
+from lthpaper.store.parquet import content_at
 from lthpaper.store.published import MANIFEST, SCALE, Scale
-from lthpaper.store.tables import content_at
 
 FILES = ["*/manifest.json", "*/*.parquet"]
 OFFLINE = (

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from lthpaper.store import tables
+from lthpaper.store import parquet
 from lthpaper.store.entry import Damaged, Unreadable
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def kept(folder: Path, digest: str, name: str, key: str) -> pd.DataFrame | None:
     for path in sorted((folder / FOLDER / name).glob(f"{digest}-{key}-*.parquet")):
         match = FILE.fullmatch(path.name)
         try:
-            table = tables.read(path, match[3]) if match else None
+            table = parquet.read(path, match[3]) if match else None
         except Unreadable:
             raise
         except Damaged:
@@ -80,7 +80,7 @@ def kept(folder: Path, digest: str, name: str, key: str) -> pd.DataFrame | None:
 def keep(folder: Path, digest: str, name: str, key: str, table: pd.DataFrame) -> pd.DataFrame:
     """Keep a measurement in a store's folder and return it as it will be read. Raises Unwritable."""
     arrow = to_arrow(table)
-    content = tables.content_of(arrow)
-    file = f"{digest}-{key}-{tables.checksum(content)[:16]}.parquet"
-    tables.write(folder / FOLDER / name / file, content)
+    content = parquet.content_of(arrow)
+    file = f"{digest}-{key}-{parquet.checksum(content)[:16]}.parquet"
+    parquet.write(folder / FOLDER / name / file, content)
     return arrow.to_pandas()

@@ -64,7 +64,7 @@ def bring(
 def _bring_measurements(source: Path, target: Store, digests: set[str]) -> Iterator[Brought]:
     """Copy the measurements of these runs that are what was written; links are not followed. Yields those
     that cannot be read now."""
-    from lthpaper.store import measurements, tables  # they import pyarrow
+    from lthpaper.store import measurements, parquet  # they import pyarrow
 
     for path in sorted(source.glob(f"{measurements.FOLDER}/*/*.parquet")):
         match, there = measurements.FILE.fullmatch(path.name), path.relative_to(source)
@@ -72,7 +72,7 @@ def _bring_measurements(source: Path, target: Store, digests: set[str]) -> Itera
             continue
         if not (target.folder / there).exists():
             try:
-                tables.write(target.folder / there, tables.content_at(path, match[3]))
+                parquet.write(target.folder / there, parquet.content_at(path, match[3]))
             except Unreadable as error:
                 yield Brought(str(there), REFUSED, f"there: {error.how}")
             except Damaged:

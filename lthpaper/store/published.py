@@ -27,12 +27,12 @@ from lthpaper.errors import InputError
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.masks import Packed, is_packed, kept, unpacked
 from lthpaper.runs.run import Run, rebuilt, runs_in
-from lthpaper.store import results_rows, tables
+from lthpaper.store import parquet, results_rows
 from lthpaper.store.entry import MASK, WEIGHTS, Damaged, NewerFormat, read_json
 from lthpaper.store.measurements import NAME, is_flat
+from lthpaper.store.parquet import damaged
 from lthpaper.store.results_rows import SCHEMA, VALIDATED
 from lthpaper.store.store import Result
-from lthpaper.store.tables import damaged
 
 MANIFEST, RUNS, MASKS, SUFFIX = "manifest.json", "runs.parquet", "masks.parquet", ".parquet"
 FORMAT = 2  # of the files; a reader refuses a newer one. 1: without masks
@@ -74,7 +74,7 @@ def of(folder: Path | None) -> "Published":
         scales = tuple(path for path in found if SCALE.fullmatch(path.name))
         looks = [(path, path.lstat()) for scale in scales for path in sorted(scale.iterdir())]
     except OSError as error:
-        raise tables.unreadable(Path(error.filename or str(folder)), error) from error
+        raise parquet.unreadable(Path(error.filename or str(folder)), error) from error
     return _of(scales, tuple((path, look.st_mtime_ns, look.st_size) for path, look in looks))
 
 
@@ -152,7 +152,7 @@ class Scale:
         about = self.manifest["files"].get(name)
         if about is None:
             raise damaged(self.folder / MANIFEST, f"lists no {name}")
-        return tables.read(self.folder / name, about["sha256"])
+        return parquet.read(self.folder / name, about["sha256"])
 
     @cached_property
     def table(self) -> pa.Table:
@@ -294,4 +294,4 @@ class Scale:
 @functools.cache
 def _schema_read(schema: pa.Schema) -> pa.Schema:
     """A schema as it is read back from parquet."""
-    return pq.read_table(pa.BufferReader(tables.content_of(schema.empty_table()))).schema
+    return pq.read_table(pa.BufferReader(parquet.content_of(schema.empty_table()))).schema

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lthpaper.errors import require
 from lthpaper.runs.masks import Packed
-from lthpaper.store import tables
+from lthpaper.store import parquet
 from lthpaper.store.entry import MASK, WEIGHTS
 from lthpaper.store.published import FORMAT, MANIFEST, MASK_SCHEMA, MASKS, RUNS, SUFFIX
 from lthpaper.store.results_rows import SCHEMA, VALIDATED
@@ -61,18 +61,18 @@ def files_of(
     """File name -> its bytes: rows in the order of their names, measurements of runs and keys."""
     ordered = [{VALIDATION: [], **rows[name]} for name in sorted(rows)]
     table = pa.Table.from_pylist(ordered, schema=schema_of(ordered))
-    found = {RUNS: tables.content_of(table, PLAIN)}
+    found = {RUNS: parquet.content_of(table, PLAIN)}
     if masks:
         layers = [
             {"key": key, "layer": layer, "shape": shape, "bits": bits}
             for key in sorted(masks)
             for layer, (shape, bits) in sorted(masks[key].items())
         ]
-        found[MASKS] = tables.content_of(pa.Table.from_pylist(layers, schema=MASK_SCHEMA))
+        found[MASKS] = parquet.content_of(pa.Table.from_pylist(layers, schema=MASK_SCHEMA))
     for name in sorted({name for name, *_ in measurements}):
         parts = [_named(measurements[of], of[1], of[2]) for of in sorted(measurements) if of[0] == name]
         together = pa.concat_tables(parts, promote_options="permissive")
-        found[f"{name}{SUFFIX}"] = tables.content_of(together, PLAIN)
+        found[f"{name}{SUFFIX}"] = parquet.content_of(together, PLAIN)
     return found
 
 
@@ -111,7 +111,7 @@ def manifest_of(
         "torch": _counted(v.get("torch") if isinstance(v, dict) else None for v in versions),
         "licence": LICENCE,
         "files": {
-            name: {"sha256": tables.checksum(of_file), "bytes": len(of_file)}
+            name: {"sha256": parquet.checksum(of_file), "bytes": len(of_file)}
             for name, of_file in files.items()
         },
     }
@@ -130,10 +130,10 @@ def write(folder: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> in
     content = files | {MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()}
     for name, of_file in content.items():
         require(
-            len(of_file) <= tables.LARGEST,
-            f"{folder / name} would be larger than {tables.LARGEST:,} bytes, which no reader takes, and "
+            len(of_file) <= parquet.LARGEST,
+            f"{folder / name} would be larger than {parquet.LARGEST:,} bytes, which no reader takes, and "
             "nothing was written: export fewer figures into this folder.",
         )
     for name, of_file in content.items():  # the manifest last: what it lists is there
-        tables.write(folder / name, of_file)
+        parquet.write(folder / name, of_file)
     return sum(map(len, content.values()))

@@ -7,7 +7,7 @@ from test_merge_and_prune import lthpaper, put, unreadable
 from test_store import DENSE, everything_in
 
 from lthpaper.errors import InputError
-from lthpaper.store import hub, published, results_files, tables
+from lthpaper.store import hub, parquet, published, results_files
 from lthpaper.store.entry import Damaged, Unreadable
 from lthpaper.store.measurements import measured
 from lthpaper.store.merge import bring
@@ -31,20 +31,20 @@ def publish(store: Store, folder) -> None:
 
 def test_a_table_that_cannot_be_read_now_is_not_called_damaged(tmp_path, monkeypatch):
     path = tmp_path / "x.parquet"
-    content = tables.content_of(pa.table({"x": [1.0]}))
-    tables.write(path, content)
+    content = parquet.content_of(pa.table({"x": [1.0]}))
+    parquet.write(path, content)
     for what in ("lstat", "read_bytes"):
         with monkeypatch.context() as patch:
             unreadable(patch, path, only=(what,))
             with pytest.raises(Unreadable, match=NOW) as said:
-                tables.read(path, tables.checksum(content))
+                parquet.read(path, parquet.checksum(content))
             assert said.value.path == path
             assert "move" not in str(said.value)
             assert "git" not in str(said.value)
-    assert tables.read(path, tables.checksum(content)).num_rows == 1
+    assert parquet.read(path, parquet.checksum(content)).num_rows == 1
     path.unlink()
     with pytest.raises(Damaged, match=r"is missing, and cannot be trusted\. Bring it back") as said:
-        tables.read(path, tables.checksum(content))
+        parquet.read(path, parquet.checksum(content))
     assert type(said.value) is Damaged
 
 
