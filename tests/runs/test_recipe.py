@@ -139,6 +139,13 @@ def test_a_number_of_numpy_or_torch_is_refused_with_pythons(make, sentence):
         make()
 
 
+def test_a_field_that_a_recipe_lacks_is_refused_with_those_that_it_has():
+    with pytest.raises(InputError, match=r"no field 'learning_rate'\. Known: epochs, lr, batch_size, "):
+        Recipe().with_(learning_rate=0.1)
+    with pytest.raises(InputError, match="Did you mean 'epochs'"):
+        Recipe().with_(epoch=3)
+
+
 def test_no_field_is_without_bad_values():
     assert set(BAD) == {f.name for f in dataclasses.fields(Recipe)}
 
