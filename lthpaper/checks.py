@@ -277,8 +277,9 @@ class SanityCheck:
             said.append(f"Networks are trained one by one, not as packs: {why}.")
         about = card(self.task.data)
         if ":" in self.task.data and about.flip and not about.streams:
+            shift = f"{about.pad} pixel{'s' * (about.pad != 1)}"
             said.append(
-                f"Training images are flipped, and shifted by up to {about.pad} pixels, as the paper's are. "
+                f"Training images are flipped, and shifted by up to {shift}, as the paper's are. "
                 "If that changes what they show (digits, text), give a Source whose Card has flip=False "
                 "and pad=0."
             )
