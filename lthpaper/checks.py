@@ -109,6 +109,7 @@ def check(
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
     value = SanityCheck.of(network, data, how, *sizes, train_images or 0, validation_images or 0)
     value = replace(value, controls=tuple(controls or ()), pruning=rules)
+    why_not_stacked(value.task)  # refuses a network that cannot take the images, before hundreds of runs do
     spec = FigureSpec("The sanity check of one network, one panel per sparsity", _trials, _plot)
     places: dict[str, Any] = {
         "store": store,

@@ -57,8 +57,9 @@ def suggestion(name: object, known: Iterable[str]) -> str:
 def require_fields(what: str, names: Iterable[str], known: Collection[str]) -> None:
     """Raise InputError for the first of the names that is no field. what: whose, "A scale" for one."""
     for name in names:
-        hint = suggestion(name, known)
-        require(name in known, f"{what} has no field {name!r}.{hint} Known: {', '.join(known)}.")
+        if name not in known:
+            hint = suggestion(name, known)
+            raise InputError(f"{what} has no field {name!r}.{hint} Known: {', '.join(known)}.")
 
 
 def as_module(name: str, what: str) -> str:

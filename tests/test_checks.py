@@ -275,6 +275,8 @@ def test_a_network_that_fails_on_the_images_is_told_before_training(store):
     value = SanityCheck.of(for_larger_images, "digits", RECIPE, **ONE)
     with pytest.raises(InputError, match="fails on a batch"):
         value.notes()
+    with pytest.raises(InputError, match="fails on a batch"):  # before each of its runs does
+        check(for_larger_images, "digits", recipe=RECIPE, store=store.folder, **ONE)
     assert not store.folder.exists()
 
 

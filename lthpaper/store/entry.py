@@ -276,8 +276,8 @@ def _is_number(value: Any) -> bool:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file with ordinary permissions: `save_file` lets only the owner read it, and a
-    store may be shared by a group."""
+    """Write a safetensors file with ordinary permissions: the library's own function lets only the owner read
+    it, and a store may be shared by a group."""
     path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 
