@@ -109,6 +109,7 @@ def check(
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
     value = SanityCheck.of(network, data, how, *sizes, train_images or 0, validation_images or 0)
     value = replace(value, controls=tuple(controls or ()), pruning=rules)
+    why_not_stacked(value.task)  # refuses a network that cannot take the images, before hundreds of runs do
     spec = FigureSpec("The sanity check of one network, one panel per sparsity", _trials, _plot)
     places: dict[str, Any] = {
         "store": store,
@@ -277,8 +278,9 @@ class SanityCheck:
             said.append(f"Networks are trained one by one, not as packs: {why}.")
         about = card(self.task.data)
         if ":" in self.task.data and about.flip and not about.streams:
+            shift = f"{about.pad} pixel{'s' * (about.pad != 1)}"
             said.append(
-                f"Training images are flipped, and shifted by up to {about.pad} pixels, as the paper's are. "
+                f"Training images are flipped, and shifted by up to {shift}, as the paper's are. "
                 "If that changes what they show (digits, text), give a Source whose Card has flip=False "
                 "and pad=0."
             )

@@ -4,7 +4,7 @@ import difflib
 import importlib
 import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 
@@ -54,6 +54,14 @@ def suggestion(name: object, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def require_fields(what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raise InputError for the first of the names that is no field. what: whose, "A scale" for one."""
+    for name in names:
+        if name not in known:
+            hint = suggestion(name, known)
+            raise InputError(f"{what} has no field {name!r}.{hint} Known: {', '.join(known)}.")
+
+
 def as_module(name: str, what: str) -> str:
     """What a name like `package.module:function` must be, for one that cannot be imported."""
     module, _, attribute = name.partition(":")
@@ -82,7 +90,8 @@ def imported(name: str, kind: str, what: str) -> Any:
 def failed(what: str, error: BaseException) -> str:
     """That something of the user's own failed, of what and in which line of which file."""
     where = traceback.extract_tb(error.__traceback__)
-    others = ("site-packages", os.path.dirname(__file__))  # torch's own line says little to its user
+    # the line of torch, or of Python's own library, says little to its user
+    others = ("site-packages", os.path.dirname(__file__), os.path.dirname(os.__file__))
     own = [frame for frame in where if not any(folder in frame.filename for folder in others)] or where
     line = f", {os.path.basename(own[-1].filename)} line {own[-1].lineno}" if own else ""
     said = str(error) if isinstance(error, SyntaxError) else f"{error}{line}"

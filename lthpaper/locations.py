@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,11 +67,25 @@ def figures_folder(
     """
     own = Path("runs/figures") / changed(scale, changes or {})
     folder = home() / (_given("The folder of figures (out)", option) or own)
-    there = next(f for f in (folder, *folder.parents) if os.path.lexists(f))
-    if option and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        what = "cannot be written" if there.is_dir() else "is not a folder"
-        raise InputError(f"Figures cannot be put into {folder}: {there} {what}. Name another place (--out).")
+    if option:
+        check_out("Figures", folder)
     return folder
+
+
+def check_out(what: str, folder: Path) -> None:
+    """Raise InputError for an `--out` that cannot be written, before any work. what: would be put there.
+
+    A file is written for it: os.access tells root that /proc, or a network's disk, can be written too.
+    """
+    there = next(f for f in (folder, *folder.parents) if os.path.lexists(f))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        wrong = "cannot be written" if there.is_dir() else "is not a folder"
+        raise InputError(
+            f"{what} cannot be put into {folder}: {there} {wrong}. Name another place (--out)."
+        ) from error
 
 
 def changed(scale: str, changes: Mapping[str, object]) -> str:

@@ -275,6 +275,8 @@ def test_a_network_that_fails_on_the_images_is_told_before_training(store):
     value = SanityCheck.of(for_larger_images, "digits", RECIPE, **ONE)
     with pytest.raises(InputError, match="fails on a batch"):
         value.notes()
+    with pytest.raises(InputError, match="fails on a batch"):  # before each of its runs does
+        check(for_larger_images, "digits", recipe=RECIPE, store=store.folder, **ONE)
     assert not store.folder.exists()
 
 
@@ -307,7 +309,7 @@ def test_who_brings_images_learns_that_training_flips_and_shifts_them():
     one = TensorDataset(torch.rand(6, 1, 8, 8), torch.arange(6) % 2)
     mine = Images.of(one, one)
     (said,) = check(perceptron, mine, recipe=RECIPE, **ONE | {"train_images": None}).notes
-    assert "flipped, and shifted by up to 1 pixels" in said
+    assert "flipped, and shifted by up to 1 pixel," in said
     about = replace(card_of(mine), flip=False, pad=0)
     assert (
         check(

@@ -205,6 +205,8 @@ def test_the_command_writes_a_ticket_and_never_over_another(results, tmp_path, m
         "ticket.json",
         "README.md",
     }
+    modes = {path.stat().st_mode for path in (tmp_path / "mine").iterdir()}
+    assert len(modes) == 1  # whoever may read one file may read all
     again = CliRunner().invoke(app, [*words, "--to", "mine"])
     assert isinstance(again.exception, InputError)
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from lthpaper.errors import InputError
 from lthpaper.report.results_export import export
@@ -74,6 +76,28 @@ def test_a_control_under_a_published_mask_trains_alone_with_the_same_bits(traine
         execute([control], whole, workers=1, quiet=True)  # its mask made from its ancestor's weights
         assert layer.get(control).files == whole.get(control).files
     assert DENSE not in Store(layer.folder)
+
+
+def test_a_published_ticket_is_exported_with_its_start_and_mask_without_trained_weights(
+    trained, layer, tmp_path
+):
+    found, whole = ticket(TWO, layer), ticket(TWO, trained)
+    folder = found.save(tmp_path / "ticket")
+    assert {path.name for path in folder.glob("*.safetensors")} == {
+        "start.safetensors",
+        "mask.safetensors",
+    }
+    for name, expected in (("start", whole.start), ("mask", whole.mask)):
+        exported = load_file(folder / f"{name}.safetensors")
+        assert exported.keys() == expected.keys()
+        assert all(torch.equal(tensor, expected[n]) for n, tensor in exported.items())
+    assert "weights.safetensors" not in (folder / "README.md").read_text()
+    start = found.module(trained=False, pruned=False)
+    assert all(torch.equal(weight, whole.start[n]) for n, weight in start.named_parameters())
+    with pytest.raises(InputError, match=r"without its trained weights.*trained=False"):
+        found.module()
+    with pytest.raises(InputError, match="published without its weights"):
+        ticket(DENSE, layer)  # which has no mask to export
 
 
 def test_a_node_without_the_folder_gets_the_mask_with_the_job_and_no_entries(layer):

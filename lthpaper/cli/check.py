@@ -147,7 +147,7 @@ def check(
     }
     checked = checks.check(network, data, recipe=recipe, prunable=prunable, **sizes, **places)
     missing = missing_data(checked.plan, checked.data_root)
-    require(plan_only or not missing, next(iter(missing), ""))  # before speeds are measured, in a minute
+    require(plan_only or not missing, next(iter(missing), ""))
     table = Table("parameter", "shape", "weights", "prunable", box=None)
     for row in checked.prunable.itertuples():
         table.add_row(
@@ -158,8 +158,10 @@ def check(
         console.print(f"note: {note}")
     for line in _small_dense(checked):
         console.print(line)
-    expected = checked.expected_costs(*most(max_seeds))[""] if until_decided else None
-    shown = costs(checked.plan, checked.device, checked.workers)[""] if expected is None else expected
+    if until_decided:
+        shown = checked.expected_costs(*most(max_seeds))[""]
+    else:  # the time with --plan alone: to measure speeds may take longer than a small check
+        shown = costs(checked.plan, checked.device if plan_only else "", checked.workers)[""]
     for name, value in shown.items():
         console.print(f"{name}: {value}")
     for sentence in missing:

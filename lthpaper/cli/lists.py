@@ -89,7 +89,8 @@ def _data() -> dict[str, str]:
 def _pruning() -> dict[str, str]:
     from lthpaper.runs import pruning
 
-    return {name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()}
+    found = {name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()}
+    return found | {"package.module:Class": found.pop("own")}
 
 
 def _inits() -> dict[str, str]:

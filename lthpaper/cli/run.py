@@ -1,7 +1,9 @@
 """Commands that plan and train: plan, run, status, bench."""
 
+import json
 import sys
 import time
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -161,6 +163,7 @@ def status(
     changes: Changes = None,
     store: StoreFolder = "",
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every few seconds, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON, for a script.")] = False,
 ) -> None:
     """Show the runs of a store: done, under way, waiting, failed; the speed and the time left."""
     from lthpaper.sweep.status import status as of_store
@@ -172,9 +175,9 @@ def status(
     runs = union(studies_of(figures, scale, fields(changes), store, "", "cpu", 0))[0] if figures else []
     while True:
         found = of_store(at, runs)
-        if watch:
+        if watch and not as_json:
             console.clear()
-        typer.echo(str(found))
+        typer.echo(json.dumps(asdict(found), default=str) if as_json else str(found))
         if not watch:
             return
         time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -200,9 +203,11 @@ def bench(
     from benchmarks import surfaces as surface_bench
     from lthpaper import locations
 
+    folder = locations.home() / out
+    locations.check_out("The table", folder)
     sizes = tuple(size or ("digits", "cifar"))
     rows = benchmark.run_bench(sizes, locations.device(device), quick)
-    benchmark.write(rows, locations.home() / out)
+    benchmark.write(rows, folder)
     typer.echo(benchmark.report(rows))
     mapped = [name for name in sizes if name in surface_bench.SIZES]
     if mapped and find_spec("loss_landscapes") is None:
@@ -211,6 +216,6 @@ def bench(
         )
     elif mapped:
         surfaces = surface_bench.bench_surface(mapped, quick, locations.device(device))
-        surface_bench.write(surfaces, locations.home() / out)
+        surface_bench.write(surfaces, folder)
         typer.echo(surface_bench.report(surfaces))
-    console.print(f"Written to {locations.home() / out}")
+    console.print(f"Written to {folder}")

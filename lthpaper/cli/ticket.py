@@ -28,7 +28,10 @@ def export(
     store: StoreFolder = "",
     data: DataFolder = "",
 ) -> None:
-    """Write a run's weights, start and mask as safetensors that load without lthpaper."""
+    """Write a run's weights, start and mask as safetensors that load without lthpaper.
+
+    Published runs have no weights: where their masks are published, start and mask are written.
+    """
     from lthpaper import locations
     from lthpaper.store import ticket as ticket_export
 
@@ -40,6 +43,8 @@ def export(
         f"{kept['setting']}, sparsity {kept['sparsity']:.4f}, {kept['kept']:,} of {kept['prunable']:,} "
         f"prunable weights kept, test accuracy {kept['test_accuracy']:.2f} %"
     )
+    if not found.weights:
+        console.print("The run is published without its trained weights: here are its start and its mask.")
     console.print(f"Written to {folder}; its README.md says how to load it.")
 
 
@@ -58,10 +63,10 @@ def cost(
 
     results = existing(store)
     found = tickets.ticket(tickets.find(results, run), results)
-    about = found.about()
+    about, rows = found.about(), counted(found).to_dict("records")
     console.print(f"{about['setting']}, {about['run']}, sparsity {about['sparsity']:.4f}")
     _row("", "parameters", "FLOPs an image", "bytes")
-    for row in counted(found).to_dict("records"):
+    for row in rows:
         cells = (
             f"{row[what]:,} ({row[f'{what} of dense']:.3f})" for what in ("parameters", "flops", "bytes")
         )

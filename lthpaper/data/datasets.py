@@ -27,6 +27,13 @@ def images(train: Sequence[tuple[Any, Any]], test: Sequence[tuple[Any, Any]]) ->
     named = getattr(train, "classes", None)
     count = 1 + int(max(labels.max(), test_labels.max()))
     classes = tuple(map(str, named if named is not None else range(count)))
+    unseen = sorted(set(range(len(classes))) - set(labels.tolist()))
+    require(
+        not unseen,
+        f"No training image has the label {', '.join(map(str, unseen[:3]))}{', …' * (len(unseen) > 3)}. "
+        "Labels count the classes from 0, and a class without training images cannot be learned: "
+        "torch.unique(labels, return_inverse=True)[1] numbers those that there are.",
+    )
     return Images(pixels, labels, tests, test_labels, classes, f"a {type(train).__name__}")
 
 
@@ -72,9 +79,9 @@ def _pairs(part: str, data: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Tensor,
 
 def _pixels(part: str, image: Any) -> Tensor:
     """(H, W, C) uint8."""
-    if isinstance(image, Tensor):
+    is_tensor = isinstance(image, Tensor)
+    if is_tensor:
         found = image.detach().cpu()
-        found = found.permute(1, 2, 0) if found.ndim == 3 else found
     else:
         mode = getattr(image, "mode", "RGB")  # of a PIL image
         require(
@@ -87,11 +94,18 @@ def _pixels(part: str, image: Any) -> Tensor:
             raise InputError(
                 f"A {part} image is a {type(image).__name__}; it must be a tensor, an array or a PIL image."
             ) from error
+    channels, other = (0, -1) if is_tensor else (-1, 0)
+    grey_or_rgb = (1, 3)
+    turned = found.shape[other] in grey_or_rgb and found.shape[channels] not in grey_or_rgb
     require(
-        found.ndim in (2, 3),
-        f"A {part} image is {tuple(found.shape)}; a tensor is (C, H, W) or (H, W), an array (H, W, C).",
+        found.ndim == 2 or (found.ndim == 3 and not turned),
+        f"A {part} image is {'a tensor' if is_tensor else 'an array'} {tuple(found.shape)}; a tensor is "
+        "(C, H, W) or (H, W), an array (H, W, C) or (H, W).",
     )
-    found = found[..., None] if found.ndim == 2 else found
+    if found.ndim == 2:
+        found = found[..., None]
+    elif is_tensor:
+        found = found.permute(1, 2, 0)
     top = 1 if found.is_floating_point() else 255
     low, high = float(found.min()), float(found.max())
     require(

@@ -7,6 +7,7 @@ like ImageNet's: random resized crops of 224, flips, ImageNet's mean and deviati
 must not be flipped), write a Source with your own card.
 """
 
+import errno
 import hashlib
 import inspect
 import math
@@ -128,10 +129,17 @@ def _made(name: str, make: Callable[..., Images | Files], root: Path) -> Images 
     """What a custom function or loader returns. Raises InputError if it fails or returns something else."""
     try:
         images = make(root) if inspect.signature(make).parameters else make()
-    except (InputError, OSError):
+    except InputError:
         raise
     except (Exception, SystemExit) as error:  # a custom function may raise anything
-        raise InputError(failed(f"Data set {name!r}", error)) from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise  # the disk's fault, not the function's
+        said = failed(f"Data set {name!r}", error)
+        if isinstance(error, FileNotFoundError):
+            said += (
+                f" A function that takes an argument is given the data folder, {root} (--data, data_root)."
+            )
+        raise InputError(said) from error
     if not isinstance(images, Images | Files):
         raise InputError(
             f"Data set {name!r} returned {type(images).__name__}, not lthpaper.data.Images or files.Files. "

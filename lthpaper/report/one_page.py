@@ -167,8 +167,8 @@ def check_target(path: Path) -> None:
     """Raises InputError if a report cannot be written there; before minutes of work, not after."""
     require(not path.is_dir(), f"{path} is a folder; --out takes the name of a file, report.html for one.")
     require(path.suffix in (".html", ".htm"), f"{path.name} is no name of a page; it must end in .html.")
+    locations.check_out("The report", path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
-    require(os.access(path.parent, os.W_OK), f"{path.parent} cannot be written to; name another place.")
 
 
 def write(path: Path, text: str) -> None:

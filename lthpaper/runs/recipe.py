@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from lthpaper.errors import as_python, require, require_whole
+from lthpaper.errors import as_python, require, require_fields, require_whole
 from lthpaper.runs.digest import added, coerce_floats
 
 CURVE_POINTS = 20  # tests of a network on the way, unless told otherwise; never in a digest
@@ -100,7 +100,8 @@ class Recipe:
             object.__setattr__(self, "micro_batch", 0)
 
     def with_(self, **changes) -> "Recipe":
-        """The same recipe with some fields changed."""
+        """The same recipe with some fields changed. Raises InputError for an unknown field or a bad value."""
+        require_fields("A recipe", changes, tuple(self.__dataclass_fields__))
         return replace(self, **changes)
 
 

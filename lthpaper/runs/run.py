@@ -18,7 +18,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, require, require_fields
 from lthpaper.registry import is_local
 from lthpaper.runs import pruning
 from lthpaper.runs.digest import describe, plain, rebuild
@@ -85,6 +85,7 @@ class Run:
 
     def with_(self, **changes) -> "Run":
         """The same run with some fields changed; without a mask there is no topology either."""
+        require_fields("A run", changes, tuple(self.__dataclass_fields__))
         if "mask" in changes and changes["mask"] is None:
             changes = {"topology": None, **changes}
         return replace(self, **changes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lthpaper import paper
-from lthpaper.errors import InputError, require, require_whole, suggestion
+from lthpaper.errors import InputError, require, require_fields, require_whole, suggestion
 from lthpaper.runs.recipe import CURVE_POINTS, Recipe
 from lthpaper.runs.settings import check_once, check_rounds
 from lthpaper.runs.task import Task
@@ -156,10 +156,7 @@ class Scale:
 
         Raises InputError for an unknown field or a wrong type.
         """
-        unknown = [name for name in changes if name not in FIELDS]
-        if unknown:
-            hint = suggestion(unknown[0], FIELDS)
-            raise InputError(f"A scale has no field {unknown[0]!r}.{hint} Known: {', '.join(FIELDS)}.")
+        require_fields("A scale", changes, FIELDS)
         typed: dict[str, Any] = {
             name: _typed(name, value) for name, value in changes.items() if value is not None
         }

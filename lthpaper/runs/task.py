@@ -7,7 +7,7 @@ from typing import Any
 
 from lthpaper import networks
 from lthpaper.data import card
-from lthpaper.errors import InputError, as_python, require, require_whole
+from lthpaper.errors import InputError, as_python, require, require_fields, require_whole
 from lthpaper.registry import is_local
 from lthpaper.runs.digest import added, coerce_floats
 from lthpaper.runs.masks import prunable
@@ -75,6 +75,7 @@ class Task:
 
     def with_(self, **changes) -> "Task":
         """The same task with some fields changed."""
+        require_fields("A task", changes, tuple(self.__dataclass_fields__))
         return replace(self, **{"architecture": "", **changes})
 
     def verify(self) -> None:

@@ -71,13 +71,13 @@ class Unwritable(InputError):
 def damaged(path: Path, how: str, kind: type[Damaged] = Damaged) -> Damaged:
     """The error that names what is damaged and says what to do. path: an entry, or what lies in one."""
     store = path.parent if ENTRY.fullmatch(path.name) else path.parent.parent
-    repair = repairing(store) + (" --foreign" if issubclass(kind, NewerFormat) else "")
-    entry = f"The store entry {printable(f'{path} {how}')}"
-    sentence = (
-        f"{entry}, and cannot be trusted. Move it away (`{repair}`) or delete it, and run the same command "
-        "again: only that entry is trained again."
-    )
-    if kind is Unreadable:
+    entry, repair = f"The store entry {printable(f'{path} {how}')}", repairing(store)
+    again = "run the same command again: only that entry is trained again."
+    sentence = f"{entry}, and cannot be trusted. Move it away (`{repair}`) or delete it, and {again}"
+    if issubclass(kind, NewerFormat):
+        repair += " --foreign"
+        sentence = f"{entry}. Use the version that wrote it, or move it away (`{repair}`) and {again}"
+    elif kind is Unreadable:
         sentence = f"{entry}. It may be whole: run the same command again when it can be read."
     return kind.about(path, how, sentence)
 
@@ -276,8 +276,8 @@ def _is_number(value: Any) -> bool:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file with ordinary permissions: `save_file` lets only the owner read it, and a
-    store may be shared by a group."""
+    """Write a safetensors file with ordinary permissions: the library's own function lets only the owner read
+    it, and a store may be shared by a group."""
     path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -19,7 +18,9 @@ from lthpaper.data import card
 from lthpaper.errors import InputError, require
 from lthpaper.runs.masks import Mask, kept, unpacked
 from lthpaper.runs.run import Run, ancestors, setting
+from lthpaper.store.entry import save_tensors
 from lthpaper.store.store import PUBLISHED, Result, Store
+from lthpaper.training.result import Weights
 from lthpaper.training.start import made_mask, under
 
 WEIGHTS, START, MASK, ABOUT = "weights.safetensors", "start.safetensors", "mask.safetensors", "ticket.json"
@@ -28,27 +29,27 @@ README = """\
 
 {setting} of {network} on {data}: sparsity {sparsity:.4f}, test accuracy {accuracy:.2f} %.
 
-- `weights.safetensors`: the trained weights θT, a state_dict; pruned weights are zero.
-- `start.safetensors`: the weights that it was trained from, by the same names: of LT, θ0 under the mask.
+{trained}- `start.safetensors`: the weights that it was trained from; of LT, θ0 under the mask.
 - `mask.safetensors`: a boolean tensor for every prunable weight, True where it is kept.
 - `ticket.json`: the network's arguments, the images' mean and deviation, the run and its ancestors.
 
 ```python
 from safetensors.torch import load_file
 
-network.load_state_dict(load_file("weights.safetensors"))  # a network of that architecture
+network.load_state_dict(load_file("{first}"))  # a network of that architecture
 for name, mask in load_file("mask.safetensors").items():
     assert not network.get_parameter(name)[~mask].any()
 ```
 """
+TRAINED = "- `weights.safetensors`: the trained weights θT, a state_dict; pruned weights are zero.\n"
 
 
 @dataclass(frozen=True)
 class Ticket:
     """A trained subnetwork (or a dense network, whose mask is empty).
 
-    weights: θT, parameters and buffers by name. start: what it was trained from. mask: True where a weight is
-    kept, by name.
+    weights: θT, parameters and buffers by name; {} for a run that is published with its mask alone. start:
+    what it was trained from. mask: True where a weight is kept, by name.
     """
 
     result: Result
@@ -64,8 +65,14 @@ class Ticket:
         """The network in evaluation mode, with θT or (trained=False) with the weights that it started from.
 
         pruned: with the masks of torch.nn.utils.prune, so that further training keeps them; without, pruned
-        weights are ordinary zeros. The network's factory must be importable here.
+        weights are ordinary zeros. The network's factory must be importable here. Raises InputError if θT is
+        asked for and not here.
         """
+        require(
+            bool(self.weights) or not trained,
+            f"{self.run} is published without its trained weights: lth.train(run, store, weights=True) makes "
+            "them. Its start is here: module(trained=False).",
+        )
         network = networks.loaded(self.weights if trained else self.start, **self.run.task.shape)
         for name, mask in self.mask.items() if pruned else ():
             weight = network.get_parameter(name)
@@ -94,28 +101,35 @@ class Ticket:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write the files that README lists. Raises InputError if the folder is not empty."""
+        """Write the files that README lists; no weights where they are not here. Raises InputError if the
+        folder is not empty."""
         folder, about = Path(folder), self.about()
         require(
             not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
             f"{folder} exists already; name a folder that is empty or does not exist yet.",
         )
         folder.mkdir(parents=True, exist_ok=True)
-        for name, tensors in ((WEIGHTS, self.weights), (START, self.start), (MASK, self.mask)):
-            save_file({n: t.contiguous() for n, t in tensors.items()}, folder / name)
+        files = {WEIGHTS: self.weights} if self.weights else {}
+        for name, tensors in (files | {START: self.start, MASK: self.mask}).items():
+            save_tensors(tensors, folder / name)
         (folder / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
         said = {"name": about["run"], "network": self.run.task.network, "data": self.run.task.data}
         said |= {"setting": about["setting"], "sparsity": about["sparsity"]}
         said |= {"accuracy": about["test_accuracy"]}
+        said |= {"trained": TRAINED, "first": WEIGHTS} if self.weights else {"trained": "", "first": START}
         (folder / "README.md").write_text(README.format(**said))
         return folder
 
 
 def ticket(run: Run, store: Store) -> Ticket:
-    """A run's ticket. Raises InputError if the store lacks it or its weights."""
+    """A run's ticket; of a run that is published with its mask, without θT. Raises InputError if the store
+    lacks the run, its mask, or weights that its start is made of."""
     require(run in store, f"{run} is not in {store.folder}: train it first.")
     try:
-        weights, mask = store.weights(run)
+        weights: Weights = {}
+        mask = None if store.has_weights(run) else store.mask(run)
+        if mask is None:
+            weights, mask = store.weights(run)
         # a topology changes the mask in training: the stored one is the last, and the first is made again
         began = under(run, _first_mask(run, store) if run.topology else mask, store.weights)
     except KeyError as error:

@@ -37,6 +37,7 @@ from lthpaper.runs.settings import lt_omp
 from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
 from lthpaper.sweep import flops
+from lthpaper.sweep.executor import as_failure
 from lthpaper.sweep.processes import Workers
 from lthpaper.sweep.speeds import (
     PACKS,
@@ -109,7 +110,10 @@ def measure(runs: Sequence[Run], device: torch.device | str, processes: int) -> 
         document["data"] = sorted({run.task.data for run in runs})
         jobs = [document | {"number": n, "is_new": processes > 1} for n in range(processes)]
         if processes == 1:
-            _measure_here(jobs[0])
+            try:
+                _measure_here(jobs[0])
+            except Exception as failure:  # a custom network's forward may raise anything
+                raise as_failure(failure) from failure
         else:
             with Workers(processes) as workers:
                 for number, job in enumerate(jobs):

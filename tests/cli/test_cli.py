@@ -1,6 +1,7 @@
 """The command trains nothing twice; bad input is one sentence and status 2, nothing stored or lost."""
 
 import errno
+import json
 import os
 import re
 import shlex
@@ -20,6 +21,7 @@ from lthpaper.figures import FIGURES
 from lthpaper.runs.run import setting
 from lthpaper.store.entry import RESULT
 from lthpaper.store.store import Store
+from lthpaper.sweep import measure
 from lthpaper.sweep.executor import WorkFailed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,12 @@ def interrupting():
 
 def on_a_full_disk():
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "shard-0007.bin")
+
+def without_its_file(root):
+    return (root / "pixels.csv").read_text()
+
+def with_a_broken_image():
+    raise OSError("cannot identify image file 'cat.jpg'")  # as Pillow does, without a number
 
 def with_a_bug():
     raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
@@ -169,10 +177,24 @@ def test_list_marks_the_notebooks_that_plan_and_run_do_not_know():
     assert set(named) - set(FIGURES) == {"explore", "lesson", "own-network"}
 
 
+def test_a_pruning_rule_of_ones_own_is_listed_as_a_command_takes_it():
+    named = lists._pruning()
+    assert "package.module:Class" in named
+    assert "own" not in named
+
+
+def test_the_status_is_json_for_a_script(command, project):
+    (project / "kept").mkdir()
+    status, out, _ = command("status", "fig1", *TINY, "--store", "kept", "--json")
+    found = json.loads(out)
+    assert (status, found["done"], found["waiting"], found["network_epochs"]) == (0, 0, 3, 3)
+    assert found["folder"] == str(project / "kept")
+
+
 CHECK = ["--epochs", "1", "--rounds", "1", "--seeds", "1", "--learning-rates", "0.1", "--train-images", "60"]
 
 
-def test_check_says_sdts_count_before_training_and_gives_a_verdict_after(command, project):
+def test_check_says_sdts_count_before_training_and_gives_a_verdict_after(command, project, monkeypatch):
     words = [
         "check",
         "own_cli:small",
@@ -188,8 +210,10 @@ def test_check_says_sdts_count_before_training_and_gives_a_verdict_after(command
     assert status == 0
     assert "SDT at s = 0.200: width" in out
     assert "parameters for the subnetwork's" in out
+    assert "predicted time" in out
     assert not (project / "kept").exists()
 
+    monkeypatch.setattr(measure, "speeds", None)  # it trains without measuring how fast
     status, out, _ = command(*words, "--workers", "1", "--out", "drawn")
     assert status == 0
     assert "s = 0.200, IMP" in " ".join(out.split())  # a terminal wraps it
@@ -296,6 +320,9 @@ BAD_CHECKS = {
     "images": (["mlp", "--train-images", "100000"], "train_images is 100000"),
     "figure's folder": (["mlp", "--out", "own_cli.py"], "own_cli.py is not a folder"),
     "below a file": (["mlp", "--out", "own_cli.py/drawn"], "own_cli.py is not a folder"),
+    "figure's folder that takes no files": (["mlp", "--out", "/proc/drawn"], "put into /proc/drawn"),
+    "a file of the data": (["mlp", "--on", "own_cli:without_its_file"], "csv', own_cli.py line "),
+    "an image": (["mlp", "--on", "own_cli:with_a_broken_image"], "cannot identify image file 'cat.jpg'"),
     "control": (["mlp", "--control", "LT-shufled"], "Did you mean 'LT-shuffled'?"),
 }
 
@@ -303,6 +330,18 @@ BAD_CHECKS = {
 @pytest.mark.parametrize(("words", "sentence"), BAD_CHECKS.values(), ids=BAD_CHECKS)
 def test_a_check_that_cannot_be_is_one_sentence(command, project, words, sentence):
     assert sentence in refused(command, project, "check", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["report", "fig1", "--out", "/proc/page.html"], "The report cannot be put into /proc"),
+        (["report", "fig1", "--out", "own_cli.py/page.html"], "own_cli.py is not a folder"),
+        (["bench", "--out", "own_cli.py"], "own_cli.py is not a folder"),
+    ],
+)
+def test_a_place_that_takes_no_files_is_refused_before_the_work(command, project, words, sentence):
+    assert sentence in refused(command, project, *words)
 
 
 @pytest.mark.parametrize("words", [["run", "fig1"], ["figures", "fig1"], ["check", "mlp"]])

@@ -15,6 +15,7 @@ from lthpaper.runs import digest as canonical
 from lthpaper.runs.inits.fresh import Fresh
 from lthpaper.runs.recipe import PRECISIONS, SCHEDULES, Recipe, learning_rate
 from lthpaper.runs.run import Run
+from lthpaper.runs.settings import pretraining
 from lthpaper.runs.task import Task
 
 NAN, INF = math.nan, math.inf
@@ -137,6 +138,17 @@ def test_a_bad_value_is_refused_in_one_sentence(field, value):
 def test_a_number_of_numpy_or_torch_is_refused_with_pythons(make, sentence):
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+def test_a_field_that_a_recipe_lacks_is_refused_with_those_that_it_has():
+    with pytest.raises(InputError, match=r"no field 'learning_rate'\. Known: epochs, lr, batch_size, "):
+        Recipe().with_(learning_rate=0.1)
+    with pytest.raises(InputError, match="Did you mean 'epochs'"):
+        Recipe().with_(epoch=3)
+    task = Task("resnet8", "digits")
+    for value, wrong in ((task, "widht"), (pretraining(task, Recipe()), "sed")):
+        with pytest.raises(InputError, match=f"has no field '{wrong}'. Did you mean '(width|seed)'"):
+            value.with_(**{wrong: 1})
 
 
 def test_no_field_is_without_bad_values():

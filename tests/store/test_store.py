@@ -339,8 +339,11 @@ def test_an_entry_of_a_newer_version_is_refused_as_such(store):
     path = store.put(result_of(SUB), "", {}).folder / RESULT
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
     for read in (store.get, store.weights):
-        with pytest.raises(InputError, match="newer lthpaper"):
+        with pytest.raises(
+            InputError, match=r"newer lthpaper.*Use the version that wrote it, or move .*--foreign"
+        ) as said:
             read(SUB)
+        assert "delete" not in str(said.value)
 
 
 def test_a_store_that_is_a_file_is_refused(tmp_path):

@@ -18,6 +18,7 @@ from lthpaper.store.store import Store
 from lthpaper.sweep import assumed_speeds, flops, measure
 from lthpaper.sweep import speeds as cost
 from lthpaper.sweep.costs import costs
+from lthpaper.sweep.executor import WorkFailed
 from lthpaper.sweep.plan import Plan, plan
 from lthpaper.sweep.simulate import here, on, parse, simulate, table
 from lthpaper.sweep.speeds import Speed, Speeds, speed_key
@@ -142,6 +143,15 @@ def test_speed_is_the_mean_over_rounds_and_the_first_pack_is_of_the_first_round(
     found = measure.speeds([DENSE], "cpu").of(DENSE)
     assert (found.step, found.first) == ((3.0, 12.0), 6.0)
     assert next(rounds, None) is None
+
+
+def test_a_network_that_fails_while_it_is_timed_is_a_failed_training(monkeypatch):
+    def fails(*_: object) -> Speed:
+        raise IndexError("in its forward")
+
+    monkeypatch.setattr(measure, "_time_shape", fails)
+    with pytest.raises(WorkFailed, match="IndexError: in its forward"):
+        measure.speeds([DENSE], "cpu")
 
 
 def test_the_sizes_measured_are_those_that_train():
