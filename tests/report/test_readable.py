@@ -2,7 +2,9 @@
 
 import numpy as np
 import pandas as pd
+from hand_made import results, rows
 
+from lthpaper.report.accuracies import accuracies
 from lthpaper.report.readable import readable
 
 NAN = float("nan")
@@ -62,3 +64,19 @@ def test_a_notebook_shows_sentences_to_their_end_and_every_row():
     assert shown.count(sentence.strip()) == 100
     assert "<th>0</th>" not in shown  # rows that are only counted
     assert "<th>small</th>" in readable(pd.DataFrame({"a": [1]}, index=["small"]))._repr_html_()
+
+
+def test_an_accuracy_says_how_many_seeds_diverged_and_of_how_many_it_is_where_others_are_of_more():
+    steady = ("pretraining", 93, 0), ("LT-IMP", 91, 0.8)
+    parts = [rows(name, {0.1: mean}, s, around=(-0.2, 0.0, 0.2)) for name, mean, s in steady]
+    fewer = rows("RR-IMP", {0.1: 90}, 0.8, around=(-0.5, 0.5))
+    lost = rows("SDT", {0.1: 80}, 0.8, around=(-0.5, 0.5, NAN))
+    none = rows("LT-OMP", {0.1: 80}, 0.8, around=(NAN, NAN, NAN))
+    (cells,) = accuracies(results(*parts, fewer, lost, none).table).to_dict("records")
+    assert cells == {
+        "pretraining": "93.0 ± 0.2",
+        "LT-IMP": "91.0 ± 0.2",
+        "RR-IMP": "90.0 ± 0.7 (n = 2)",
+        "LT-OMP": "3 of 3 diverged",
+        "SDT": "80.0 ± 0.7 (1 of 3 diverged)",
+    }
