@@ -25,12 +25,12 @@ def arrows(
 
     along: the axis that the intervals lie along; at: their places on the other one. size: points.
     """
-    ends, at = (ax.get_xlim() if along == "x" else ax.get_ylim()), np.asarray(at, float)
+    ends, everywhere = (ax.get_xlim() if along == "x" else ax.get_ylim()), np.asarray(at, float)
     outside = (np.asarray(low, float) < min(ends), np.asarray(high, float) > max(ends))
     look: dict[str, Any] = {"linestyle": "none", "color": colour, "markersize": size, "clip_on": False}
     for edge, (beyond, head) in enumerate(zip(outside, HEADS[along], strict=True)):
         if beyond.any():
-            edges, places = np.full(beyond.sum(), float(edge)), at[beyond]
+            edges, places = np.full(beyond.sum(), float(edge)), everywhere[beyond]
             if along == "x":
                 ax.plot(edges, places, marker=head, transform=ax.get_yaxis_transform(), **look)
             else:

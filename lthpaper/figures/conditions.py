@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, beyond, forest, register
-from lthpaper.figures.means import seeds, unfinished_note
+from lthpaper.figures.means import in_lines, seeds, unfinished_note
 from lthpaper.figures.style import MARKERS, PAGE, PALE, TICKETS, paper_style, percent
 from lthpaper.figures.verdict_marks import SHORT, no_ticket, said_of, ticket_box
 from lthpaper.runs import experiments
@@ -118,13 +118,13 @@ def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str]
         axes[0].annotate("$s$, mask", (0, 1), (-4, 5), ha="right", **OFFSET)
         _names(axes[0], keys, first)
         _kinds(axes[-1], found.drop_duplicates("y"), kinds or {})
-        fig.suptitle(
-            "differences of the best means with one-sided bounds at 95 %; dashed: the threshold\n"
-            + f"axes linear to ±{forest.LINEAR:g} point, logarithmic beyond"
-            + beyond.note(fig)
-            + (f"; {note}" if note else ""),
-            fontsize=6.5,
-        )
+        parts = [
+            "differences of the best means with one-sided bounds at 95 %; dashed: the threshold",
+            f"axes linear to ±{forest.LINEAR:g} point, logarithmic beyond",
+            beyond.note(fig).removeprefix("; "),
+            *note.split("; "),
+        ]
+        fig.suptitle(in_lines(parts), fontsize=6.5)
         said = {YES: "holds", NO: "fails", UNDECIDED: "the seeds leave it open"}
         drawn = set(found.loc[found["difference"].notna(), "holds_ours"])
         marks = forest.legend({state: words for state, words in said.items() if state in drawn})

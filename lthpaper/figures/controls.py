@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, beyond, register
-from lthpaper.figures.means import CROSS, NOTHING, unfinished_note
+from lthpaper.figures.means import CROSS, NOTHING, in_lines, unfinished_note
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, symbols
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
@@ -53,7 +53,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_xlabel("difference of accuracies (points)")
         marks = [Line2D([], [], color=colours[lr], marker="o", markersize=3, label=f"{lr:g}") for lr in rates]
         fig.legend(handles=marks, title="initial learning rate", loc="outside lower center", ncols=len(marks))
-        fig.suptitle(_note(table, found) + beyond.note(fig), fontsize=6.5)
+        fig.suptitle(_note(table, found, beyond.note(fig)), fontsize=6.5)
     return fig
 
 
@@ -99,7 +99,8 @@ def _limits(ax: Axes, found: pd.DataFrame) -> None:
     ax.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
-def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
+def _note(table: pd.DataFrame, found: pd.DataFrame, arrows: str) -> str:
+    """arrows: `beyond.note`."""
     ran = trained(table)
     sparsity = percent(table["sparsity"].max())
     about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, $s$ = {sparsity}, "
@@ -107,11 +108,11 @@ def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
     if not ran.any():
         return f"{about}; {NOTHING}"
     pairs = span(found["n"]) if len(found) else "0"
-    about += f"\nmean and 95 % interval over {pairs} seed{'s' * (pairs != '1')}, paired"
-    about += f"; axes linear to ±{LINEAR} points, logarithmic beyond"
-    if found["diverged"].any():
-        about += f"; {CROSS}"
-    return about + unfinished_note(table)
+    interval = f"mean and 95 % interval over {pairs} seed{'s' * (pairs != '1')}, paired"
+    scaled = f"axes linear to ±{LINEAR} points, logarithmic beyond"
+    lost = CROSS if found["diverged"].any() else ""
+    notes = [interval, scaled, arrows.removeprefix("; "), lost, unfinished_note(table).removeprefix("; ")]
+    return f"{about}\n{in_lines(notes)}"
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:

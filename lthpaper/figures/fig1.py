@@ -1,6 +1,6 @@
 """Figure 1: pretraining, LT-IMP and RR-IMP at three learning rates, sufficient and insufficient epochs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, beyond, differences, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis, places_axis
 from lthpaper.figures.curves import Case, epochs_fill, offsets, points
-from lthpaper.figures.means import diverged_note, seeds, seeds_note, spread, unfinished_note
+from lthpaper.figures.means import diverged_note, in_lines, seeds, seeds_note, spread, unfinished_note
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
 from lthpaper.paper import thresholds
 from lthpaper.paper.quotes import QUOTES, Quote
@@ -141,17 +141,6 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame, level: bool = Fal
         marks[0] = style.swatch("pretraining", label="pretraining (mean)")
     narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}
     fig.legend(handles=marks, loc="outside lower center", ncols=len(marks), **narrow)
-
-
-def in_lines(parts: Iterable[str], wide: int = 95) -> str:
-    """What a caption says, part after part, in as few lines of at most so many characters as that takes."""
-    lines: list[str] = []
-    for part in filter(None, parts):
-        if lines and len(lines[-1]) + 2 + len(part) <= wide:
-            lines[-1] += f"; {part}"
-        else:
-            lines.append(part)
-    return "\n".join(lines)
 
 
 def _missing(table: pd.DataFrame) -> str:

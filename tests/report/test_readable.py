@@ -31,6 +31,15 @@ def test_each_column_is_written_by_what_it_is():
     assert tuple(second) == ("RR-IMP", "0.0001", "0", "78", "", "0.0", "", "no", "", "")
 
 
+def test_what_rounds_to_zero_has_no_sign_and_a_count_no_places():
+    table = pd.DataFrame(
+        {"gain": [-0.04, -0.06], "head": [10.0, NAN], "apart": [-7680.0, NAN], "implied": [272_474.0, NAN]}
+    )
+    first, second = readable(table).itertuples(index=False)
+    assert tuple(first) == ("0.0", "10", "−7680", "272,474")
+    assert tuple(second) == ("−0.1", "", "", "")
+
+
 def test_a_pivoted_table_keeps_its_learning_rates_on_either_axis():
     means = TABLE.groupby(["lr", "sparsity", "setting"])["accuracy"].agg(["mean", "count"]).unstack("setting")
     shown = readable(means)
