@@ -89,8 +89,9 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_title(f"({letter}) learning rate {lr:g}")
             ax.set_xlabel("the subnetwork starts from")
         axes[0][0].set_ylabel("test accuracy (%)")
-        marks = [Line2D([], [], color="black", label="pretraining (mean)")]
-        for start, what in (("θ0", "LT"), ("θt", "WR"), ("θT", "FT"), ("θ0′", "RR")):
+        nothing = Line2D([], [], linestyle="", label=" ")  # so IMP is the row above and OMP the one below
+        marks = [Line2D([], [], color="black", label="pretraining (mean)"), nothing]
+        for start, what in (("θ0′", "RR"), ("θ0", "LT"), ("θt", "WR"), ("θT", "FT")):
             for name in (f"{what}-{p}" for p in MASKS):
                 look: dict[str, Any] = {"color": COLOURS[name], "marker": MARKERS[name]}
                 marks.append(Line2D([], [], label=f"{symbols(start)}: {name}", **look))

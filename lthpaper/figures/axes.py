@@ -63,14 +63,18 @@ SIDE_BY_SIDE = 0.25  # inches between the middles of two learning rates' labels
 UPRIGHT = 0.07  # inches, of two labels that are turned upright
 MARGIN = 1.45  # factor from the outer learning rates to the ends of the axis
 BESIDE = 0.012  # of the axis, between two settings at a learning rate: six stay clear of the double rate
+ROOM = 0.08  # of the span of rates, at either end, where settings stand beside each other
 
 
-def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
+def rate_axis(ax: Axes, lrs: Iterable[float], room: float = 0.0) -> None:
     """A logarithmic x axis with one tick and label per learning rate. Where labels would touch, they stand
-    upright; rates that are too close even for that share a label, powers of ten first."""
+    upright; rates that are too close even for that share a label, powers of ten first.
+
+    room: at either end, in parts of the span of rates; ROOM keeps the marks of `beside` off the spines.
+    """
     lrs = sorted(set(lrs))
     ax.set_xscale("log")
-    low, high = min(lrs) / MARGIN, max(lrs) * MARGIN
+    low, high = _ends(lrs, room)
     ax.set_xlim(low, high)
     inches = ax.get_position().width * ax.figure.figure.get_size_inches()[0]
     inch = math.log(high / low) / inches  # of the axis
@@ -86,9 +90,17 @@ def rate_axis(ax: Axes, lrs: Iterable[float]) -> None:
 
 
 def beside(lrs: Iterable[float]) -> float:
-    """The factor between the x of two settings that stand beside each other at a learning rate."""
-    lrs = set(lrs)
-    return float((MARGIN**2 * max(lrs) / min(lrs)) ** BESIDE)
+    """The factor between the x of two settings that stand beside each other at a learning rate, on a
+    `rate_axis` with ROOM."""
+    low, high = _ends(lrs, ROOM)
+    return float((high / low) ** BESIDE)
+
+
+def _ends(lrs: Iterable[float], room: float) -> tuple[float, float]:
+    """Of the axis of learning rates."""
+    low, high = min(lrs := set(lrs)), max(lrs)
+    margin = max(MARGIN, (high / low) ** room)
+    return low / margin, high * margin
 
 
 def places_axis(ax: Axes, count: int) -> None:

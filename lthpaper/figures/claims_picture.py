@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from lthpaper.figures import forest
+from lthpaper.figures import beyond, forest
 from lthpaper.figures.style import PAGE, PALE, paper_style, symbols
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import claims
@@ -129,7 +129,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         small: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SIZE, "color": PALE}
         fig.text(0.5, 1 - 0.25 / total, tried, **small)
         fig.text(0.5, 1 - 0.38 / total, TOGETHER, **small)
-        fig.legend(handles=_legend(), loc="lower center", ncols=4, borderaxespad=0.2)
+        fig.legend(handles=_legend(bool(beyond.note(fig))), loc="lower center", ncols=4, borderaxespad=0.2)
     return fig
 
 
@@ -199,8 +199,9 @@ def _comparison(
     ends = bounds(there["needed"].iloc[0]) if len(there) else None
     if ends is None:  # no number is held against another
         counts = rows["by the seeds"].value_counts()
-        words = {YES: "hold", NO: "fail", UNDECIDED: "open", NOT_RUN: "not run"}
-        said = ", ".join(f"{n} {words[state]}" for state, n in counts.items())
+        words = {YES: ("holds", "hold"), NO: ("fails", "fail")}
+        words |= {state: (said, said) for state, said in ((UNDECIDED, "open"), (NOT_RUN, "not run"))}
+        said = ", ".join(f"{n} {words[state][n > 1]}" for state, n in counts.items())
         right.text(0, y, said, transform=right.get_yaxis_transform(), fontsize=SIZE, color=PALE, va="center")
         return
     low, high = right.get_xlim()
@@ -248,11 +249,11 @@ def _tried(table: pd.DataFrame) -> str:
     return "; ".join(f"{', '.join(names)} on {data}" for data, names in found.items())
 
 
-def _legend() -> list[Line2D | Patch]:
+def _legend(further: bool) -> list[Line2D | Patch]:
     marks: list[Line2D | Patch] = [
         Patch(facecolor=colour, label=f"{symbol} {status}") for status, (symbol, colour, _) in LOOKS.items()
     ]
-    decides = "the comparison that\ndecides, with 95 % bounds"
+    decides = f"the comparison that decides,\nwith 95 % bounds{' (arrow: further)' * further}"
     return [
         *marks,
         Patch(facecolor=HOLDS, label="where it holds"),

@@ -1,6 +1,6 @@
 """Conditions ② to ⑤ of every network, mask and sparsity as a forest plot: effect, interval, verdict."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -8,13 +8,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper.figures import FigureSpec, forest, register
-from lthpaper.figures.means import seeds, unfinished_note
+from lthpaper.figures import FigureSpec, beyond, forest, register
+from lthpaper.figures.means import in_lines, seeds, unfinished_note
 from lthpaper.figures.style import MARKERS, PAGE, PALE, TICKETS, paper_style, percent
-from lthpaper.figures.verdict_marks import SHORT, no_ticket, ticket_box
+from lthpaper.figures.verdict_marks import SHORT, no_ticket, said_of, ticket_box
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import tickets
+from lthpaper.verdicts.cells import by_sparsity
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, always_signed
 from lthpaper.verdicts.tickets import NONE, Verdict
 
@@ -28,7 +29,9 @@ ASKED = {
 
 OFFSET: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
 BESIDE_A_ROW: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-FAR = 5.0  # points; an interval that reaches further runs out of its panel
+FAR = 5.0  # points; an interval that reaches further may run out of its panel
+
+Place = tuple[str, str, float, str]  # network, data set, sparsity, pruning
 
 trials = experiments.all_sparsities
 
@@ -67,15 +70,29 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """One row per network, sparsity and mask, one column per condition."""
     note = seeds(table[table["accuracy"].notna()])
-    return draw(_longest(table), f"{note}{unfinished_note(table)}")
+    found = _longest(table)
+    return draw(found, f"{note}{unfinished_note(table)}", {_place(v): _in_words(v, table) for v in found})
 
 
 def _longest(table: pd.DataFrame) -> list[Verdict]:
     return list(tickets.verdicts(table[table["epochs"] == table["epochs"].max()])["verdict"])
 
 
-def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
-    """The forest plot of any verdicts, also of those on a custom network."""
+def _place(v: Verdict) -> Place:
+    return v.network, v.data, v.sparsity, v.pruning or ""
+
+
+def _in_words(v: Verdict, table: pd.DataFrame) -> str:
+    """The verdict as Figure 3 says it: "not run" and "not yet complete" where runs are missing."""
+    rows = table[(table["network"] == v.network) & (table["data"] == v.data) & (table["epochs"] == v.epochs)]
+    return said_of(v, next(of_one for s, of_one in by_sparsity(rows) if s == v.sparsity))
+
+
+def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str] | None = None) -> Figure:
+    """The forest plot of any verdicts, also of those on a custom network.
+
+    kinds: words for a row's verdict where runs are missing, by its network, data set, sparsity and pruning.
+    """
     found = effects(verdicts)
     keys = found[["network", "data", "sparsity", "pruning"]].drop_duplicates().reset_index(drop=True)
     found["y"] = found.merge(keys.reset_index(), on=list(keys), how="left")["index"].to_numpy()
@@ -86,10 +103,11 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
         fig, axes = plt.subplots(1, len(asked), figsize=(PAGE, 1.25 + 0.15 * len(keys)), sharey=True)
         for ax, (symbol, words) in zip(axes, asked.items(), strict=True):
             rows = found[found["condition"] == symbol]
-            forest.effects(ax, rows, MARKERS)
-            forest.threshold(ax, rows["threshold"].iloc[0])
             bounds = [rows["low"].clip(lower=-FAR), rows["high"].clip(upper=FAR)]
             forest.points_axis(ax, pd.concat([rows["difference"], rows["threshold"], *bounds]))
+            forest.effects(ax, rows, MARKERS)
+            forest.threshold(ax, rows["threshold"].iloc[0])
+            _without_a_mark(ax, rows)
             ax.set_title(f"{symbol} {words}", fontsize=6.5)
             ax.set_xlabel("points")
         labels = [f"{percent(key.sparsity)} {key.pruning}" for key in keys.itertuples()]
@@ -99,13 +117,14 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
                 ax.axhline(y - 0.5, color="#999999", linewidth=0.6)
         axes[0].annotate("$s$, mask", (0, 1), (-4, 5), ha="right", **OFFSET)
         _names(axes[0], keys, first)
-        _kinds(axes[-1], found.drop_duplicates("y"))
-        fig.suptitle(
-            "differences of the best means with one-sided bounds at 95 %; dashed: the threshold\n"
-            + f"axes linear to ±{forest.LINEAR:g} point, logarithmic beyond"
-            + (f"; {note}" if note else ""),
-            fontsize=6.5,
-        )
+        _kinds(axes[-1], found.drop_duplicates("y"), kinds or {})
+        parts = [
+            "differences of the best means with one-sided bounds at 95 %; dashed: the threshold",
+            f"axes linear to ±{forest.LINEAR:g} point, logarithmic beyond",
+            beyond.note(fig).removeprefix("; "),
+            *note.split("; "),
+        ]
+        fig.suptitle(in_lines(parts), fontsize=6.5)
         said = {YES: "holds", NO: "fails", UNDECIDED: "the seeds leave it open"}
         drawn = set(found.loc[found["difference"].notna(), "holds_ours"])
         marks = forest.legend({state: words for state, words in said.items() if state in drawn})
@@ -117,6 +136,16 @@ def draw(verdicts: Iterable[Verdict], note: str = "") -> Figure:
     return fig
 
 
+def _without_a_mark(ax: plt.Axes, rows: pd.DataFrame) -> None:
+    """Why a row has no difference: nothing has run, or one side diverged at every learning rate."""
+    words = {YES: "diverged: holds", NO: "diverged: fails"}
+    for row in rows[rows["difference"].isna()].itertuples():
+        look: dict[str, Any] = {"fontsize": 6, "color": PALE, "ha": "center", "va": "center"}
+        look |= {"bbox": {"facecolor": "white", "linewidth": 0, "pad": 0.5}}  # above the threshold's line
+        said = words.get(row.holds, row.holds)
+        ax.text(0.5, row.y, said, transform=ax.get_yaxis_transform(), **look)
+
+
 def _names(ax: plt.Axes, keys: pd.DataFrame, first: pd.Index) -> None:
     """The experiments' names beside their rows, upright."""
     ends = [*first[1:], len(keys)]
@@ -126,11 +155,12 @@ def _names(ax: plt.Axes, keys: pd.DataFrame, first: pd.Index) -> None:
         ax.annotate(name, (0, (start + end - 1) / 2), (-48, 0), **middle, **BESIDE_A_ROW)
 
 
-def _kinds(ax: plt.Axes, verdicts: pd.DataFrame) -> None:
+def _kinds(ax: plt.Axes, verdicts: pd.DataFrame, words: Mapping[Place, str]) -> None:
     """What the verdict is, right of its row."""
     for v in verdicts.itertuples():
         said = no_ticket(v.first) if v.kind == NONE else SHORT.get(v.kind, v.kind)
-        said += "?" * (v.kind_ours != v.kind and v.kind != "undecided")
+        said += "?" * (v.kind_ours != v.kind and v.kind != UNDECIDED)
+        said = words.get((v.network, v.data, v.sparsity, v.pruning), said)
         ticket = v.kind in TICKETS
         look: dict[str, Any] = {"bbox": ticket_box(v.kind, v.kind_ours)} if ticket else {"color": PALE}
         ax.annotate(said, (1, v.y), (5, 0), fontsize=6.3, va="center", **BESIDE_A_ROW, **look)

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.means import CROSS, NOTHING, plus_minus, unfinished_note
+from lthpaper.figures import FigureSpec, beyond, register
+from lthpaper.figures.means import CROSS, NOTHING, in_lines, plus_minus, unfinished_note
 from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, symbols
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
@@ -40,12 +40,12 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             sharex=True,
             sharey=True,
         )
-        for ax, mask in zip(axes, runs_of.MASKS, strict=True):
-            panel(ax, found[found["mask"] == mask], rates, colours)
-            ax.set_title(f"under {mask}'s mask")
         axes[0].set_yticks(range(len(questions)), [symbols(_label(*row)) for row in controls.COMPARED])
         axes[0].set_ylim(len(questions) - 0.5, -0.5)
         _limits(axes[0], found)
+        for ax, mask in zip(axes, runs_of.MASKS, strict=True):
+            panel(ax, found[found["mask"] == mask], rates, colours)
+            ax.set_title(f"under {mask}'s mask")
         for ax in axes:
             ax.set_xscale("symlog", linthresh=LINEAR)
             ax.set_xticks(TICKS, [always_signed(tick, 0) if tick else "0" for tick in TICKS])
@@ -53,12 +53,12 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set_xlabel("difference of accuracies (points)")
         marks = [Line2D([], [], color=colours[lr], marker="o", markersize=3, label=f"{lr:g}") for lr in rates]
         fig.legend(handles=marks, title="initial learning rate", loc="outside lower center", ncols=len(marks))
-        fig.suptitle(_note(table, found), fontsize=6.5)
+        fig.suptitle(_note(table, found, beyond.note(fig)), fontsize=6.5)
     return fig
 
 
 def panel(ax: Axes, found: pd.DataFrame, rates: list[float], colours: dict[float, Any]) -> Axes:
-    """One mask's comparisons. found: rows of controls.differences."""
+    """One mask's comparisons, in a panel whose limits stand. found: rows of controls.differences."""
     ax.axvline(0, color="#444444", linewidth=0.8, zorder=1)
     offsets = dict(zip(rates, np.linspace(-0.33, 0.33, len(rates)) if len(rates) > 1 else [0.0], strict=True))
     places = {question: i for i, (*_, question) in enumerate(controls.COMPARED)}
@@ -69,6 +69,7 @@ def panel(ax: Axes, found: pd.DataFrame, rates: list[float], colours: dict[float
             continue
         if np.isfinite(row.low):
             ax.plot([row.low, row.high], [y, y], color=colours[row.lr], linewidth=1, zorder=2)
+            beyond.arrows(ax, [y], [row.low], [row.high], colours[row.lr], along="x", size=2.4)
         ax.plot(row.difference, y, "o", color=colours[row.lr], markersize=2.8, zorder=3)
     for question in set(places) - set(found["question"]):
         ax.text(0.5, places[question], "not run", transform=ax.get_yaxis_transform(), **NOT_RUN)
@@ -98,7 +99,8 @@ def _limits(ax: Axes, found: pd.DataFrame) -> None:
     ax.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
-def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
+def _note(table: pd.DataFrame, found: pd.DataFrame, arrows: str) -> str:
+    """arrows: `beyond.note`."""
     ran = trained(table)
     sparsity = percent(table["sparsity"].max())
     about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, $s$ = {sparsity}, "
@@ -106,11 +108,11 @@ def _note(table: pd.DataFrame, found: pd.DataFrame) -> str:
     if not ran.any():
         return f"{about}; {NOTHING}"
     pairs = span(found["n"]) if len(found) else "0"
-    about += f"\nmean and 95 % interval over {pairs} seed{'s' * (pairs != '1')}, paired"
-    about += f"; axes linear to ±{LINEAR} points, logarithmic beyond"
-    if found["diverged"].any():
-        about += f"; {CROSS}"
-    return about + unfinished_note(table)
+    interval = f"mean and 95 % interval over {pairs} seed{'s' * (pairs != '1')}, paired"
+    scaled = f"axes linear to ±{LINEAR} points, logarithmic beyond"
+    lost = CROSS if found["diverged"].any() else ""
+    notes = [interval, scaled, arrows.removeprefix("; "), lost, unfinished_note(table).removeprefix("; ")]
+    return f"{about}\n{in_lines(notes)}"
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.markers import CARETDOWN, CARETUP
 from matplotlib.ticker import FuncFormatter
 
+from lthpaper.figures import beyond
 from lthpaper.figures.means import converged
 from lthpaper.figures.style import COLOURS, MARKERS, PALE
 from lthpaper.verdicts.uncertainty import Cell, best_against_best
@@ -42,12 +41,7 @@ def draw(
     colour = COLOURS[setting]
     ends: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7, "zorder": 2}
     ax.errorbar(x, found["difference"], yerr=bars, fmt="none", ecolor=colour, **ends)
-    foot, head = ax.get_ylim()
-    for beyond, edge, arrow in ((found["low"] < foot, 0, CARETDOWN), (found["high"] > head, 1, CARETUP)):
-        if beyond.any():
-            at = np.asarray(x, float)[beyond]
-            tip: dict[str, Any] = {"linestyle": "none", "color": colour, "markersize": 3, "clip_on": False}
-            ax.plot(at, [edge] * len(at), marker=arrow, transform=ax.get_xaxis_transform(), **tip)
+    beyond.arrows(ax, x, found["low"], found["high"], colour)
     rim, face = (colour, "white") if hollow else ("white", colour)
     look: dict[str, Any] = {"color": colour, "marker": MARKERS[setting], "markersize": 4, "zorder": 3}
     look |= {"markerfacecolor": face, "markeredgecolor": rim, "markeredgewidth": 0.8 if hollow else 0.3}

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lthpaper.figures import FigureSpec, differences, register, style
+from lthpaper.figures import FigureSpec, beyond, differences, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis, places_axis
 from lthpaper.figures.curves import Case, epochs_fill, offsets, points
-from lthpaper.figures.means import diverged_note, seeds, seeds_note, spread, unfinished_note
+from lthpaper.figures.means import diverged_note, in_lines, seeds, seeds_note, spread, unfinished_note
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
 from lthpaper.paper import thresholds
 from lthpaper.paper.quotes import QUOTES, Quote
@@ -129,16 +129,26 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame, level: bool = Fal
     axes[1][0].set_ylabel("LT − RR (points)")
     for ax in axes[0]:
         ax.tick_params(axis="x", labelbottom=False)
-    about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}; above: {seeds_note(table)}"
-    notes = f"{diverged_note(table)}{unfinished_note(table)}"
     of = " of the seeds that both have," if "–" in seeds(table) else ""
-    note = f"below: LT − RR{of} with one-sided bounds at 95 %{notes}"
-    fig.suptitle(f"{about}\n{note}" if len(about) + len(note) > 95 else f"{about}; {note}", fontsize=6.5)
+    parts = [
+        f"{table['network'].iloc[0]} on {table['data'].iloc[0]}; above: {seeds_note(table)}",
+        f"below: LT − RR{of} with one-sided bounds at 95 %{beyond.note(fig)}",
+        f"{diverged_note(table)}{_missing(table)}".removeprefix("; "),
+    ]
+    fig.suptitle(in_lines(parts), fontsize=6.5)
     marks = legend(begun(table))
     if level:
         marks[0] = style.swatch("pretraining", label="pretraining (mean)")
     narrow: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.5}
     fig.legend(handles=marks, loc="outside lower center", ncols=len(marks), **narrow)
+
+
+def _missing(table: pd.DataFrame) -> str:
+    """How many runs are missing, and the lengths of training that have no place in the figure for it."""
+    without = sorted(set(table["epochs"]) - set(begun(table)["epochs"]))
+    among = f", all of {' and '.join(map(epochs_said, without))} among them" if without else ""
+    note = unfinished_note(table)
+    return f"{note}{among}" if note else ""
 
 
 def legend(table: pd.DataFrame) -> list[Line2D]:

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from lthpaper.figures import beyond
 from lthpaper.figures.style import PALE
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 
@@ -17,11 +18,13 @@ STATES = {  # state -> colour; apart from each other in lightness too
     UNDECIDED: "#C9A227",
     NOT_RUN: "#BDBDBD",
 }
+LABEL = 0.17  # inches between the middles of two labels of the axis
 LINEAR = 1.0  # the axis is linear up to this many points, and logarithmic beyond
 
 
 def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None) -> None:
-    """One mark per effect, filled where it is decided, with its interval.
+    """One mark per effect, filled where it is decided, with its interval, which ends in an arrow where it
+    goes on beyond the panel: `points_axis` comes first.
 
     rows: columns y, effect, low, high (NaN where there is none), state and, for `markers`, mark.
     """
@@ -31,6 +34,7 @@ def effects(ax: Axes, rows: pd.DataFrame, markers: dict[str, str] | None = None)
         colour = STATES[row.state]
         low, high = (end if math.isfinite(end) else row.effect for end in (row.low, row.high))
         ax.plot([low, high], [row.y, row.y], color=colour, linewidth=1.1, solid_capstyle="butt", zorder=2)
+        beyond.arrows(ax, [row.y], [low], [high], colour, along="x")
         marker = markers[row.mark] if markers else "o"
         ax.plot([row.effect], [row.y], marker=marker, zorder=3, **_look(row.state))
 
@@ -51,8 +55,22 @@ def points_axis(ax: Axes, values: pd.Series) -> None:
     ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100) if low <= t <= high]
     if max(map(abs, ticks)) >= 10:
         ticks = [t for t in ticks if abs(t) in (0, 1, 10, 100)]
-    ax.set_xticks(ticks, [f"{t:+d}".replace("-", "−") if t else "0" for t in ticks])
+    labelled = _apart(ax, ticks)
+    words = [f"{t:+d}".replace("-", "−") if t else "0" for t in ticks]
+    ax.set_xticks(ticks, [said if t in labelled else "" for t, said in zip(ticks, words, strict=True)])
     ax.minorticks_off()
+
+
+def _apart(ax: Axes, ticks: list[int]) -> list[int]:
+    """The ticks whose labels do not touch: zero first, then from the ends inwards."""
+    inches = ax.get_position().width * ax.figure.figure.get_size_inches()[0]
+    places = ax.transAxes.inverted().transform(ax.transData.transform([(t, 0.0) for t in ticks]))[:, 0]
+    at = dict(zip(ticks, places * inches, strict=True))
+    chosen: list[int] = []
+    for tick in sorted(ticks, key=lambda t: (t != 0, -abs(t))):
+        if all(abs(at[tick] - at[other]) >= LABEL for other in chosen):
+            chosen.append(tick)
+    return chosen
 
 
 def rows_axis(ax: Axes, labels: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Means over seeds for figures: a cell's mean and spread, cells that diverged, what n is."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -89,3 +89,14 @@ def unfinished_note(table: pd.DataFrame) -> str:
     """How many runs are missing, if only some are."""
     ran = trained(table)
     return "" if ran.all() or not ran.any() else f"; {(~ran).sum():,} of {len(ran):,} runs are still missing"
+
+
+def in_lines(parts: Iterable[str], wide: int = 95) -> str:
+    """What a caption says, part after part, in as few lines of at most so many characters as that takes."""
+    lines: list[str] = []
+    for part in filter(None, parts):
+        if lines and len(lines[-1]) + 2 + len(part) <= wide:
+            lines[-1] += f"; {part}"
+        else:
+            lines.append(part)
+    return "\n".join(lines)

@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from lthpaper.figures import verdict_marks
-from lthpaper.figures.axes import ACCURACY, accuracy_axis, beside, rate_axis
+from lthpaper.figures.axes import ACCURACY, ROOM, accuracy_axis, beside, rate_axis
 from lthpaper.figures.curves import curves
 from lthpaper.figures.means import caption, spread
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, swatch
@@ -75,7 +75,7 @@ def panel(
         ax.set(yticks=[], ylim=(0, 1))
         said = "not run" if ran.empty else "every run diverged"
         ax.text(0.5, 0.5, said, transform=ax.transAxes, ha="center", va="center", color=PALE)
-    rate_axis(ax, rows["lr"])
+    rate_axis(ax, rows["lr"], ROOM)
     ax.set(xlabel="", ylabel="")
     ax.tick_params(axis="x", labelbottom=False)
     mark(ax, strip, found, rows, among)

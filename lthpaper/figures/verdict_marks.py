@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
-from lthpaper.figures.axes import rate_axis
+from lthpaper.figures.axes import ROOM, rate_axis
 from lthpaper.figures.means import spread
 from lthpaper.figures.style import BY_MEANS, PALE, SURE, TICKETS, markers, palette
 from lthpaper.verdicts.cells import trained
@@ -195,7 +195,7 @@ def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float], among: Sequ
                 ha="center",
                 va="center",
             )
-    rate_axis(ax, lrs)
+    rate_axis(ax, lrs, ROOM)  # as the panel's
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(axis="y", length=0, labelsize=7.5)

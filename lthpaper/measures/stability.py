@@ -168,9 +168,10 @@ def seen(table: pd.DataFrame) -> str:
         if surely is not None:
             said += f", with 95 % confidence from {surely} on"
         cells = ", ".join(_cell(row) for row in rows.itertuples())
+        bars = " (and its 95 % interval)" if rows["high"].notna().any() else ""
         lost = int(rows["diverged"].sum())
         lines.append(
-            f"Learning rate {lr:g}: training {said}; mean barrier of the test error in points, {cells}"
+            f"Learning rate {lr:g}: training {said}; mean barrier of the test error in points{bars}: {cells}"
             f"{f'; {lost} pairs diverged' if lost else ''}."
         )
     return "\n".join(lines) or "Nothing has run yet."

@@ -8,7 +8,7 @@ import pandas as pd
 RATES = {"lr", "pretraining_lr", "best_lr", "lrs", "learning rate", "small", "large"}
 SPARSITIES = {"sparsity", "s", "width", "p"}
 COUNTS = {"n", "count", "seed", "seeds", "epochs", "epoch", "rewind", "rounds", "runs"}
-COUNTS |= {"claim", "parameters", "weights", "residual connections"}
+COUNTS |= {"claim", "parameters", "weights", "residual connections", "head", "implied", "apart"}
 
 
 class Readable(pd.DataFrame):
@@ -64,7 +64,12 @@ def _cell(value: object, form: Callable[[float], str]) -> str:
         return str(value)
     if isinstance(value, str):
         return value
-    return "" if math.isnan(number) else form(number).replace("-", "−")
+    return "" if math.isnan(number) else _without_signed_zero(form(number)).replace("-", "−")
+
+
+def _without_signed_zero(text: str) -> str:
+    """What rounds to zero has no sign: "-0.0" is "0.0"."""
+    return text.removeprefix("-") if text.startswith("-") and not text.strip("-0.") else text
 
 
 def _labels(index: pd.Index, digits: int) -> pd.Index:

@@ -145,6 +145,19 @@ def test_marks_at_a_learning_rate_stand_apart_and_clear_of_those_at_the_double()
     assert (points[0, 1:] - points[-1, :-1]).min() > 2 * apart
 
 
+def test_marks_at_the_outer_learning_rates_stand_clear_of_the_edges_of_a_narrow_panel():
+    grid = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5)
+    table = pd.concat([tidy(dict.fromkeys(SETTINGS, (90.0,) * 6), grid, s) for s in (0.59, 0.832, 0.914)])
+    fig = appendix_f.plot(table.drop_duplicates("digest"), SMOKE)
+    fig.canvas.draw()
+    for ax in fig.axes[::2]:
+        marks = [line for line in ax.lines if line.get_marker() in MARKERS.values() and line.get_clip_on()]
+        x = np.concatenate([ax.transData.transform(line.get_xydata())[:, 0] for line in marks])
+        half = 2 * fig.dpi / 72 * 2**0.5  # of a diamond of four points
+        assert ax.bbox.x0 + half < x.min()
+        assert x.max() < ax.bbox.x1 - half
+
+
 def test_a_row_without_a_mark_says_of_which_mask_it_speaks():
     low = SECONDARY | {"LT-IMP": (80.0, 80.0, 80.0), "LT-OMP": (80.0, 80.0, 80.0)}
     without = dict.fromkeys(("LT-IMP", "RR-IMP"), (None, None, None))
@@ -340,10 +353,12 @@ def test_figure_1_has_one_range_for_the_differences_of_all_panels():
 
 def test_an_interval_that_goes_on_beyond_its_panel_ends_in_an_arrow():
     table = tidy({s: SECONDARY[s] for s in fig1.SETTINGS})
-    assert not _arrows(fig1.plot(table, SMOKE).axes[1])
+    assert not _arrows((fig := fig1.plot(table, SMOKE)).axes[1])
+    assert "arrow" not in fig.get_suptitle()
     two = table[table["seed"] < 2].copy()
     two.loc[(two["setting"] == "LT-IMP") & (two["seed"] == 1), "accuracy"] += 6
-    assert _arrows(fig1.plot(two, SMOKE).axes[1]) == {CARETUP, CARETDOWN}
+    assert _arrows((fig := fig1.plot(two, SMOKE)).axes[1]) == {CARETUP, CARETDOWN}
+    assert "arrow: the interval goes on" in fig.get_suptitle()
 
 
 def _arrows(ax):
@@ -370,7 +385,8 @@ def test_figure_1_has_no_place_for_a_length_of_training_of_which_nothing_has_run
     assert list(points.get_xdata()) == [0, 1, 2]
     words = [[text.get_text() for text in fig.legends[0].get_texts()] for fig in (both, alone)]
     assert words[0] == words[1]
-    assert "runs are still missing" in both.get_suptitle()
+    assert "missing" not in alone.get_suptitle()
+    assert "27 of 54 runs are still missing, all of 80 epochs among them" in both.get_suptitle()
 
 
 def test_lt_less_rr_is_of_the_seeds_that_both_have():

@@ -1,5 +1,6 @@
 """The forest plot of conditions, training curves, accuracy against sparsity, masks by layer."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -10,9 +11,10 @@ import pandas as pd
 import pytest
 import torch
 from hand_made import DENSE, S8, S11, SMALL, minus, rows
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.text import Text
 
-from lthpaper.figures import claims_picture, conditions, fig3, masks, sparsity, style, training
+from lthpaper.figures import claims_picture, conditions, fig3, forest, masks, sparsity, style, training
 from lthpaper.report.results_export import export
 from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import scale
@@ -105,6 +107,41 @@ def test_what_has_not_run_has_a_row_without_a_mark():
     assert not [line for line in fig.axes[0].lines if line.get_marker() in ("o", "^")]
     assert [line for line in fig.axes[1].lines if line.get_marker() in ("o", "^")]
     assert conditions.tabulate(table, SMALL)["②"].unique().tolist() == ["not run"]
+    words = [[t.get_text() for t in ax.texts] for ax in fig.axes]
+    assert (words[0].count("not run"), words[1]) == (4, [])
+    assert words[-1] == ["not yet complete", "no ticket"] * 2  # as Figure 3 says them: OMP fails anyhow
+
+
+def test_a_setting_that_diverged_at_every_learning_rate_says_so_in_its_row():
+    table = sanity()
+    table.loc[table["setting"] == "RR-OMP", "accuracy"] = math.nan
+    texts = [t.get_text() for t in conditions.plot(table, SMALL).axes[1].texts]
+    assert texts == ["diverged: holds"] * 2
+
+
+def test_an_interval_of_the_forest_plot_that_goes_on_ends_in_an_arrow_that_the_caption_names():
+    assert not arrows(fig := conditions.plot(sanity(), SMALL))
+    assert "arrow" not in fig.get_suptitle()
+    two = sanity().query("seed < 2")
+    two.loc[(two["setting"] == "LT-IMP") & (two["seed"] == 1), "accuracy"] += 6
+    assert {CARETLEFT, CARETRIGHT} == arrows(fig := conditions.plot(two, SMALL))
+    assert "arrow: the interval goes on" in fig.get_suptitle()
+
+
+def arrows(fig):
+    return {line.get_marker() for ax in fig.axes for line in ax.lines} & {CARETLEFT, CARETRIGHT}
+
+
+def test_labels_of_a_narrow_axis_of_points_do_not_touch():
+    with style.paper_style():
+        fig, ax = plt.subplots(figsize=(1.1, 1))
+        forest.points_axis(ax, pd.Series([-4.0, 4.0]))
+        fig.canvas.draw()
+    labels = [label for label in ax.get_xticklabels() if label.get_text()]
+    assert [label.get_text() for label in labels] == ["−3", "0", "+3"]
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+    assert set(ax.get_xticks()) == {-3, -1, 0, 1, 3}
 
 
 # --- training curves ---
@@ -317,3 +354,13 @@ def test_the_scoreboard_of_all_claims_fits_a_page():
     wide, tall = claims_picture.plot(drawn, scale("laptop")).get_size_inches()
     assert wide == style.PAGE
     assert tall <= 9
+
+
+def test_counts_of_the_scoreboard_are_sentences():
+    drawn = pd.read_csv(ROOT / "docs" / "gallery" / "claims.csv")
+    drawn["claim"] = [int(c) if c.isdigit() else c for c in drawn["claim"]]
+    drawn["tried on"] = drawn["tried on"].fillna("")
+    tickets = drawn[(drawn["claim"] == 6) & (drawn["measured"] == "ticket")].head(1)
+    for count, said in ((1, "1 holds"), (2, "2 hold")):
+        table = pd.concat([tickets.assign(**{"by the seeds": YES})] * count)
+        assert said in [t.get_text() for t in claims_picture.plot(table, scale("laptop")).axes[1].texts]

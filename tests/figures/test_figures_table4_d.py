@@ -205,6 +205,14 @@ def test_the_panel_orders_starts_from_theta0_to_theta_t_with_theta0_prime_apart(
     plt.close(fig)
 
 
+def test_the_legend_of_appendix_d_has_a_row_a_mask_in_the_order_of_the_starts():
+    fig = appendix_d.plot(rewinding(), SMALL)
+    words = [t.get_text().partition(": ")[2] for t in fig.legends[0].get_texts()][2:]  # column by column
+    assert words[::2] == ["RR-IMP", "LT-IMP", "WR-IMP", "FT-IMP"]
+    assert words[1::2] == ["RR-OMP", "LT-OMP", "WR-OMP", "FT-OMP"]
+    plt.close(fig)
+
+
 def test_both_are_trained_through_the_real_path(tmp_path):
     tiny = scale("smoke", rounds=(1,), learning_rates=(0.1,), grid=(0.1, 0.05))
     store = Store(tmp_path)

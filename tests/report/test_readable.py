@@ -2,7 +2,9 @@
 
 import numpy as np
 import pandas as pd
+from hand_made import results, rows
 
+from lthpaper.report.accuracies import accuracies
 from lthpaper.report.readable import readable
 
 NAN = float("nan")
@@ -27,6 +29,15 @@ def test_each_column_is_written_by_what_it_is():
     numbers = ("0.005", "0.945", "160", "91.4", "−0.3", "270,896")
     assert tuple(first) == ("LT-IMP", *numbers, "yes", "0.01, 0.1", "1.5")
     assert tuple(second) == ("RR-IMP", "0.0001", "0", "78", "", "0.0", "", "no", "", "")
+
+
+def test_what_rounds_to_zero_has_no_sign_and_a_count_no_places():
+    table = pd.DataFrame(
+        {"gain": [-0.04, -0.06], "head": [10.0, NAN], "apart": [-7680.0, NAN], "implied": [272_474.0, NAN]}
+    )
+    first, second = readable(table).itertuples(index=False)
+    assert tuple(first) == ("0.0", "10", "−7680", "272,474")
+    assert tuple(second) == ("−0.1", "", "", "")
 
 
 def test_a_pivoted_table_keeps_its_learning_rates_on_either_axis():
@@ -62,3 +73,19 @@ def test_a_notebook_shows_sentences_to_their_end_and_every_row():
     assert shown.count(sentence.strip()) == 100
     assert "<th>0</th>" not in shown  # rows that are only counted
     assert "<th>small</th>" in readable(pd.DataFrame({"a": [1]}, index=["small"]))._repr_html_()
+
+
+def test_an_accuracy_says_how_many_seeds_diverged_and_of_how_many_it_is_where_others_are_of_more():
+    steady = ("pretraining", 93, 0), ("LT-IMP", 91, 0.8)
+    parts = [rows(name, {0.1: mean}, s, around=(-0.2, 0.0, 0.2)) for name, mean, s in steady]
+    fewer = rows("RR-IMP", {0.1: 90}, 0.8, around=(-0.5, 0.5))
+    lost = rows("SDT", {0.1: 80}, 0.8, around=(-0.5, 0.5, NAN))
+    none = rows("LT-OMP", {0.1: 80}, 0.8, around=(NAN, NAN, NAN))
+    (cells,) = accuracies(results(*parts, fewer, lost, none).table).to_dict("records")
+    assert cells == {
+        "pretraining": "93.0 ± 0.2",
+        "LT-IMP": "91.0 ± 0.2",
+        "RR-IMP": "90.0 ± 0.7 (n = 2)",
+        "LT-OMP": "3 of 3 diverged",
+        "SDT": "80.0 ± 0.7 (1 of 3 diverged)",
+    }

@@ -455,6 +455,15 @@ def test_claim_10_theta0_is_remembered_at_small_rates_alone():
     assert status(10, results()) == NOT_RUN
 
 
+def test_claim_10_calls_one_seed_one_and_more_a_mean():
+    def sentences(around):
+        found = overlaps({0.01: 0.5, 0.1: 0.11}, CHANCE, around=around)
+        return [part.sentence for part in claims.TESTS[10].judge(results(overlaps=found, of=TWO_RATES)).parts]
+
+    assert all(said.endswith("holds in the one seed.") for said in sentences((0.0,)))
+    assert all(said.endswith("holds in the mean of 2 seeds.") for said in sentences((-0.002, 0.002)))
+
+
 def test_claim_10_is_open_until_each_network_and_learning_rate_has_its_overlaps():
     of = TWO_RATES
     whole = overlaps({0.01: 0.5, 0.1: 0.11}, CHANCE)

@@ -9,8 +9,15 @@ const COLUMNS = {
   network: p => p.network, data: p => p.data, epochs: p => p.epochs, setting: p => p.setting,
   "rewound to": p => p.rewind, "mask from lr": p => p.pretraining_lr, lr: p => p.lr,
   sparsity: p => p.sparsity ? p.sparsity.toFixed(3) : "0",
-  "accuracy (%)": p => number(p.mean, 1) + (p.deviation === null ? "" : ` ± ${number(p.deviation, 1)}`) + (p.diverged ? "†" : ""),
+  "accuracy (%)": accuracy,
 };
+
+// Mean and deviation are of the seeds that did not diverge: so it says how many did.
+function accuracy(p) {
+  const mean = number(p.mean, 1) + (p.deviation === null ? "" : ` ± ${number(p.deviation, 1)}`);
+  const lost = p.diverged ? `${p.diverged} of ${p.runs.length} diverged` : "";
+  return mean && lost ? `${mean} (${lost})` : mean + lost;
+}
 
 function pointsOf(name) {
   const points = figures[name];
@@ -27,8 +34,7 @@ function pointsOf(name) {
     for (const digest of point.runs) {
       cell.append(make("a", runs[digest].seed, { href: `#run-${digest}`, title: `run ${digest}` }), " ");
     }
-    const lacking = [point.diverged && `† ${point.diverged} diverged`, point.missing && `${point.missing} missing`];
-    cell.append(make("small", lacking.filter(Boolean).join(", ")));
+    cell.append(make("small", point.missing ? `${point.missing} missing` : ""));
   }
   return table;
 }

@@ -75,7 +75,7 @@ def _contrast(cells: pd.DataFrame, rates: set[float], about: dict[str, object]) 
     mean, holds, confidence = _mean_within(differences, (0.0, np.inf))
     sentence = (
         f"{where(about)}R_p({START}) at small rates less at large ones is {mean:+.3f}, needed above 0: "
-        f"{'holds' if holds == YES else 'fails'} in the mean of {n} seeds."
+        f"{'holds' if holds == YES else 'fails'} in {_mean_of(n)}."
     ).replace("-", "−")
     return [Part(label, "above 0", holds, sentence, about, mean, seeds=n, confidence=confidence)]
 
@@ -111,9 +111,13 @@ def _part(pair: str, cell: pd.DataFrame, above: bool, about: dict[str, object]) 
     n = len(values)
     sentence = (
         f"{where(about)}R_p({pair}) at learning rate {about['lr']:g} is {mean:.3f}, needed {needed}: "
-        f"{'holds' if holds == YES else 'fails'} in the mean of {n} seed{'s' * (n != 1)}."
+        f"{'holds' if holds == YES else 'fails'} in {_mean_of(n)}."
     )
     return Part(_label(pair, above), needed, holds, sentence, about, mean, seeds=n, confidence=confidence)
+
+
+def _mean_of(n: int) -> str:
+    return "the one seed" if n == 1 else f"the mean of {n} seeds"
 
 
 def _mean_within(values: np.ndarray, bounds: tuple[float, float]) -> tuple[float, str, float | None]:
