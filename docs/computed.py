@@ -96,16 +96,20 @@ def by_rounds(store: Store, of: Scale) -> str:
     there = scale("desktop", experiments="resnet20/cifar10-16")
     trials = [*FIGURES["fig1"].trials(there), *FIGURES["fig3"].trials(there)]
     runs = ancestors(t.run for t in trials if t.setting in ("LT-IMP", "RR-IMP"))
-    found: dict[tuple[float, int, str], dict[float, float]] = {}
-    for run in (run for run in runs if run in store and run.recipe.epochs == there.recipe.epochs):
+    found: dict[tuple[float, float, int, str], dict[float, float]] = {}
+    for run in (run for run in runs if run in store):
         s = run.mask.sparsity if run.mask is not None else 0.0
         name = setting(run).replace("pretraining", "LT-IMP")[:2]
-        found.setdefault((run.recipe.lr, run.seed, name), {})[round(s, 3)] = store.get(run).accuracy
+        row = (-run.recipe.epochs, run.recipe.lr, run.seed, name)  # the longer training first
+        found.setdefault(row, {})[round(s, 3)] = store.get(run).accuracy
     begun = {row: values for row, values in sorted(found.items()) if set(values) != {0.0}}
     columns = sorted({s for values in begun.values() for s in values})
     lines = [
-        [f"{name} {lr:g}, {seed}", *(f"{values[s] + 1e-9:.1f}" if s in values else "–" for s in columns)]
-        for (lr, seed, name), values in begun.items()
+        [
+            f"{name} {lr:g}, {seed}" + ("" if -few == there.recipe.epochs else f", {-few:g} epochs"),
+            *(f"{values[s] + 1e-9:.1f}" if s in values else "–" for s in columns),
+        ]
+        for (few, lr, seed, name), values in begun.items()
     ]
     return _table(["rate, seed", *(f"s = {s:g}" if s else "dense" for s in columns)], lines)
 

@@ -343,7 +343,7 @@ def test_on_photographs_pruning_costs_imp_nothing_at_small_rates_and_something_a
 
 def test_on_photographs_theta_0_matters_to_imp_at_small_rates_and_not_at_0_1():
     small = [gap for lr in (0.005, 0.01) for seed in (1, 2) for gap in gaps(lr, seed).values()]
-    assert f"leads RR-IMP by {min(small):.1f} to {max(small):.1f} points in every pair" in SUMMARY
+    assert f"leads RR-IMP by {min(small):.1f} to {max(small):.1f} points in every pair of 160 epochs" in SUMMARY
     first, second = ([f"{gap:.1f}" for gap in gaps(0.01, seed).values()] for seed in (1, 2))
     assert (
         "{}, {} and {} points below the ticket at s = 0.59, 0.832 and 0.914 in seed 1".format(*first) in IMP
@@ -359,6 +359,30 @@ def test_on_photographs_theta_0_matters_to_imp_at_small_rates_and_not_at_0_1():
     assert "LT less RR is {}, {} and {} in seed 1, and {}, {} and {} in seed 2".format(*signed) in IMP
     ((lt,), (imp,)) = (of_photographs(name, 0.01, 1)[-1:] for name in ("LT-OMP", "LT-IMP"))
     assert f"trails LT-IMP by {imp.accuracy - lt.accuracy:.1f} (seed 1)" in IMP
+
+
+def test_on_photographs_the_shorter_training_is_not_sufficient_and_flatters_ticket_and_draw():
+    few, many = (
+        {s: of_photographs(s, 0.005, 1, T) for s in ("pretraining", "LT-IMP", "RR-IMP")} for T in (78, 160)
+    )
+    (dense,), (long,) = few["pretraining"], many["pretraining"]
+    assert (
+        f"ends at {dense.accuracy:.1f} %, {long.accuracy - dense.accuracy:.1f} below itself after 160" in IMP
+    )
+    assert "with a training loss of {} instead of {}".format(*losses(dense, long)) in IMP
+    assert f"gains {few['LT-IMP'][0].accuracy - dense.accuracy:.1f} points in the first round" in IMP
+    lt, rr = (
+        [of[name][place].accuracy - of["pretraining"][0].accuracy for of in (few, many)]
+        for name, place in (("LT-IMP", 3), ("RR-IMP", 0))
+    )
+    assert (
+        "it is {:.1f} above the dense network, where the ticket of 160 epochs is {:.1f} above".format(*lt)
+        in IMP
+    )
+    assert (
+        f"that is {rr[0]:.1f} above the dense network at s = 0.59, and {-rr[1]:.1f} below after 160 epochs"
+        in IMP
+    )
 
 
 def test_on_photographs_imp_leads_at_equal_norms_at_0_01_and_not_at_0_1():
