@@ -343,7 +343,8 @@ def test_on_photographs_pruning_costs_imp_nothing_at_small_rates_and_something_a
 
 def test_on_photographs_theta_0_matters_to_imp_at_small_rates_and_not_at_0_1():
     small = [gap for lr in (0.005, 0.01) for seed in (1, 2) for gap in gaps(lr, seed).values()]
-    assert f"leads RR-IMP by {min(small):.1f} to {max(small):.1f} points in every pair of 160 epochs" in SUMMARY
+    led = f"leads RR-IMP by {min(small):.1f} to {max(small):.1f} points"
+    assert f"{led} in every pair of 160 epochs" in SUMMARY
     first, second = ([f"{gap:.1f}" for gap in gaps(0.01, seed).values()] for seed in (1, 2))
     assert (
         "{}, {} and {} points below the ticket at s = 0.59, 0.832 and 0.914 in seed 1".format(*first) in IMP

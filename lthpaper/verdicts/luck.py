@@ -93,6 +93,7 @@ class Choice:
 
     errors, weights: (..., cells, levels), of a chosen cell's mean: a mixture of normals. falls, chances:
     (..., others, nodes), of another's mean, as a few points. among: (..., cells), which can be chosen.
+    several: (..., cells), which have several seeds: one seed may be a wild cell's, so it calls nothing.
     """
 
     errors: np.ndarray
@@ -100,6 +101,7 @@ class Choice:
     falls: np.ndarray
     chances: np.ndarray
     among: np.ndarray
+    several: np.ndarray
 
     @classmethod
     def of(cls, cells: Cells, among: np.ndarray, others: Cells, near: np.ndarray) -> "Choice":
@@ -117,7 +119,7 @@ class Choice:
         ends = np.zeros((*below.shape[:-1], 1)), np.ones((*below.shape[:-1], 1))
         chances = np.diff(np.concatenate([ends[0], below, ends[1]], -1))
         found = np.sqrt(levels / cells.seeds[..., None])
-        return cls(found, weights, falls, chances, among)
+        return cls(found, weights, falls, chances, among, cells.seeds > 1)
 
     def p(self, gaps: np.ndarray) -> np.ndarray:
         """gaps: (..., cells, others), how far the cell lies above the other and the margin. Returns
@@ -125,16 +127,18 @@ class Choice:
 
         For each other: given how its own mean fell, any of k cells may lie this high above it by luck.
         """
-        errors, weights, among = self.errors, self.weights, self.among
+        errors, weights, among, several = self.errors, self.weights, self.among, self.several
         if among.ndim == 1:  # one table: leave out what cannot be chosen
-            gaps, errors, weights, among = (x[among] for x in (gaps, errors, weights, among))
+            gaps, errors, weights, several, among = (
+                x[among] for x in (gaps, errors, weights, several, among)
+            )
         need = gaps[..., None] + self.falls[..., None, :, :]  # (..., cells, others, nodes)
         tails = special.ndtr(-need[..., None] / errors[..., :, None, None, :])
         tail = np.einsum("...aonl,...al->...aon", tails, weights)
         k = among.sum(-1)[..., None, None, None]
         some = -np.expm1(k * np.log1p(-np.minimum(tail, 1 - 1e-16)))
         p = (some * self.chances[..., None, :, :]).sum(-1)  # (..., cells, others)
-        return np.clip(np.where(among[..., None], p, 1.0).min(-2), 0.0, 1.0)
+        return np.clip(np.where((among & several)[..., None], p, 1.0).min(-2), 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,8 @@ class Paired:
         """p-value of "the largest difference is more than margin"."""
         k = self.near.sum(-1)
         errors, weights = self._noise(2 * np.minimum(CHOSEN / k, GIVEN))
-        p = _tail(self.cells.means - margin, errors, weights).min(-1)
+        each = _tail(self.cells.means - margin, errors, weights)
+        p = np.where(self.cells.seeds > 1, each, 1.0).min(-1)  # one seed may be a wild cell's
         return -np.expm1(k * np.log1p(-np.minimum(p, 1 - 1e-16)))
 
     def no(self, margin: float) -> np.ndarray:

@@ -209,6 +209,21 @@ def test_one_seed_says_nothing_of_its_side_s_spread_which_may_be_three_times_the
     assert best_against_best([exact("LT", 95, 0.2)], beside, GAP, strict=True).confidence > 0.95
 
 
+def test_a_cell_of_one_seed_wins_nothing_beside_cells_of_several_since_it_may_be_the_wild_one():
+    alone, several = Cell("LT", 0.1, (91.9,), numbers=(0,)), exact("LT", 90.2, 0.2, lr=0.01)
+    rivals = [exact("RR", 90, 0.2, lr=lr) for lr in (0.01, 0.1)]
+    won = best_against_best([alone, several], rivals, GAP, strict=True)
+    assert won.holds
+    assert won.confidence < 0.5
+    assert best_against_best([exact("LT", 91.9, 0.2), several], rivals, GAP, strict=True).confidence > 0.95
+    beaten = best_against_best(rivals, [alone, several], -1.0, strict=True)
+    assert not beaten.holds
+    assert beaten.confidence < 0.5
+    paired = best_pair([(alone, rivals[1]), (several, rivals[0])], GAP, strict=True)
+    assert paired.holds
+    assert paired.confidence < 0.5
+
+
 def test_seeds_that_agree_on_a_hundred_test_images_may_do_so_by_chance():
     def confidence(grain):
         ours, theirs = (Cell(s, 0.1, (a,) * 3, grain=grain) for s, a in (("LT", 91.0), ("RR", 90.0)))
