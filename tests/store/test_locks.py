@@ -144,7 +144,7 @@ SCRIPT = """
     folder, count, killed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     real = sweep.train
 
-    def logged(runs, *rest):
+    def logged(runs, *rest, **named):
         log = os.open(f"{folder}/log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         dies = False
         for i in range(killed):  # the first so many that begin
@@ -155,7 +155,7 @@ SCRIPT = """
         os.write(log, "".join(f"{me} {dies:d} {run.name}\\n" for run in runs).encode())
         if dies:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(runs, *rest)
+        return real(runs, *rest, **named)
 
     sweep.train = logged
     children = []

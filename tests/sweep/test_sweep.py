@@ -132,9 +132,9 @@ def count_trainings(monkeypatch) -> list[Run]:
     trained = []
     real = sweep.train
 
-    def counting(runs, *rest):
+    def counting(runs, *rest, **named):
         trained.extend(runs)
-        return real(runs, *rest)
+        return real(runs, *rest, **named)
 
     monkeypatch.setattr(sweep, "train", counting)
     return trained
@@ -260,7 +260,7 @@ def test_a_process_that_reads_another_copy_of_the_data_trains_nothing(store, mon
 
 
 def test_the_error_of_a_run_that_failed_names_its_log(store, monkeypatch):
-    def failing(*args):
+    def failing(*args, **named):
         raise LookupError("no such layer")
 
     monkeypatch.setattr(sweep, "train", failing)
