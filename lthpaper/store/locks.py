@@ -124,17 +124,18 @@ class Locks:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds a lock; the test does not disturb the holder."""
+    """Whether some process holds a lock, or may: one that cannot be looked at counts as held. Looking does not
+    disturb the holder."""
     try:
         import fcntl  # not on every system
     except ImportError:
-        return True
-    with suppress(OSError), open(path, "rb") as file:
-        try:
+        return path.exists()
+    try:
+        with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(file, fcntl.LOCK_UN)
+            fcntl.flock(file, fcntl.LOCK_UN)
+    except OSError as error:
+        return error.errno not in (*NO_LOCKS, *GONE)
     return False
 
 

@@ -190,3 +190,15 @@ def test_eight_processes_train_each_run_once_and_what_two_that_are_killed_had_be
     assert of_the_dead
     assert not plan(WISHES, Store(tmp_path / "store")).todo
     assert {p.name for p in (tmp_path / "store").glob(".*")} == {".logs"}
+
+
+def test_a_lock_that_is_gone_is_free_and_one_that_cannot_be_looked_at_counts_as_held(tmp_path):
+    path = tmp_path / "run.lock"
+    assert not locks.is_held(path)
+    with FileLock(path):
+        assert locks.is_held(path)
+    path.touch()
+    assert not locks.is_held(path)
+    path.unlink()
+    path.mkdir()  # opening it fails, as for a lock of somebody else
+    assert locks.is_held(path)
