@@ -124,8 +124,8 @@ class Locks:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds a lock, or may: one that cannot be looked at counts as held. Looking does not
-    disturb the holder."""
+    """Whether some process holds a lock, or may: one that cannot be looked at counts as held. Looking does
+    not disturb the holder."""
     try:
         import fcntl  # not on every system
     except ImportError:
