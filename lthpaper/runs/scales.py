@@ -174,6 +174,7 @@ SMOKE = Scale(
     insufficient_epochs=1,
     batch_size=50,
     seeds=1,
+    grid=(0.005, 0.01, 0.1),  # those of Figure 1, so that the figures share their runs
     surface_points=7,
     surface_images=256,
 )
