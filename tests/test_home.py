@@ -183,7 +183,7 @@ def test_a_verdict_prints_as_a_sentence_with_its_evidence_and_shows_itself_in_a_
     first, *evidence = str(verdict).splitlines()
     assert first == (
         "resnet8 on digits, s = 0.832, IMP: By the means Jackpot: ① to ⑤ hold. The seeds support it. "
-        "P(Jackpot) 1.00, P(secondary prize) 0.00, P(none) 0.00."
+        "P(Jackpot) > 0.99, P(secondary prize) < 0.01, P(none) < 0.01."
     )
     assert [line.strip()[0] for line in evidence] == list("①②③④⑤")
     shown = verdict._repr_html_()
