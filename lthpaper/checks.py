@@ -82,8 +82,8 @@ def check(
     held out of them; verdicts then choose learning rates on these, not on the test images. controls: trained
     beside the paper's settings, by their names in lthpaper.runs.controls without a mask: "LT-shuffled" asks
     ③m. pruning: the rules to judge (None: IMP and OMP), by name ("snip"), path `package.module:Class`, or as
-    a class of your own (lthpaper.runs.rules says which fields it may have). data_root: of a custom data set
-    it is put into LTHPAPER_DATA too, as `--data` is, and holds for this process.
+    a class of your own (lthpaper.runs.rules says which fields it may have). data_root: a custom data set by
+    path is looked for there until another check of it names another folder.
     Raises InputError for whatever cannot be built, found or pruned.
     """
     require(
@@ -97,9 +97,10 @@ def check(
         "an nn.Module.",
     )
     _check_recipe(recipe, fields)
-    if data_root and (not isinstance(data, str) or ":" in data):
-        locations.look_for_data_in(data_root)
-    data = data if isinstance(data, str) else local_data(data)
+    if not isinstance(data, str):
+        data = local_data(data, data_root)
+    elif ":" in data:
+        locations.look_for_custom_data(data, data_root)
     controls = [controls] if isinstance(controls, str) else controls
     pruning = MAGNITUDE if pruning is None else pruning
     several = pruning if isinstance(pruning, Sequence) and not isinstance(pruning, str) else [pruning]
