@@ -163,15 +163,14 @@ def status(
     changes: Changes = None,
     store: StoreFolder = "",
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every few seconds, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON, for a script.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the runs of a store: done, under way, waiting, failed; the speed and the time left."""
+    from lthpaper.store.check import existing
     from lthpaper.sweep.status import status as of_store
 
     at = store_at(store)
-    require(
-        at.folder.is_dir(), f"There is no store {at.folder}; `lthpaper run` makes one, --store names one."
-    )
+    existing(at.folder)
     runs = union(studies_of(figures, scale, fields(changes), store, "", "cpu", 0))[0] if figures else []
     while True:
         found = of_store(at, runs)

@@ -370,6 +370,7 @@ def test_what_cannot_be_listed_is_one_sentence(command, project):
 
 
 READERS = [
+    *(["results", "export"], ["store", "verify"], ["store", "prune", "--weights"]),
     *(["claims"], ["figures", "fig2", "--no-train"], ["report", "fig2"], ["status"]),
     *(["store", "table"], ["ticket", "export", "resnet8"], ["ticket", "cost", "resnet8"]),
 ]
@@ -378,7 +379,8 @@ READERS = [
 @pytest.mark.parametrize("words", READERS)
 def test_what_only_reads_a_store_refuses_one_that_is_not_there(command, project, words):
     places = ["--notebooks", str(ROOT / "notebooks")] * (words[0] in ("figures", "report"))
-    assert "There is no store" in refused(command, project, *words, *places, "--store", "nowhere")
+    said = refused(command, project, *words, *places, "--store", "nowhere")
+    assert f"There is no store {project / 'nowhere'}: name a folder of results, or let" in said
 
 
 def test_claims_refuse_a_field_that_a_scale_lacks(command, project):
