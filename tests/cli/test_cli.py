@@ -191,6 +191,23 @@ def test_the_status_is_json_for_a_script(command, project):
     assert found["folder"] == str(project / "kept")
 
 
+def test_a_plan_is_json_for_a_script(command, project):
+    words = ["plan", "fig1", *TINY, "--store", "kept", "--json", "--on", "2xh100", "--price", "2.5"]
+    status, out, _ = command(*words)
+    found = json.loads(out)
+    assert (status, found["runs"], found["need_no_training"], found["to_train"]) == (0, 3, 0, 3)
+    assert (found["network_epochs"], found["device"], found["missing_data"]) == (3, "2xh100", [])
+    assert found["store"] == str(project / "kept")
+    assert found["disk"] > 100_000  # bytes
+    assert sum(each["count"] for each in found["trainings"]) == 3
+    assert {"network", "data", "epochs", "narrowest", "widest"} < set(found["trainings"][0])
+    optimistic, pessimistic = found["predictions"]
+    assert 0 < optimistic["seconds"] < pessimistic["seconds"]
+    assert optimistic["packs"] >= 1
+    assert optimistic["dollars"] == pytest.approx(2.5 * optimistic["device_hours"])
+    assert "--until-decided" in refused(command, project, *words[:-4], "--until-decided")
+
+
 CHECK = ["--epochs", "1", "--rounds", "1", "--seeds", "1", "--learning-rates", "0.1", "--train-images", "60"]
 
 
