@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from lthpaper import locations, networks
-from lthpaper.data import Images, Source, card
+from lthpaper.data import Images, Source, card, load
 from lthpaper.data.files import Files
 from lthpaper.data.own import local as local_data
 from lthpaper.errors import InputError, require
@@ -45,6 +45,10 @@ from lthpaper.studies import Study, changes
 from lthpaper.training.forms import unreached, why_not_stacked
 
 MAGNITUDE = ("imp", "omp")  # the paper's pruning rules
+FEW, MANY = (
+    5,
+    50,
+)  # training images of a class: too few to learn from; so many that none is left out by chance
 
 
 def check(
@@ -82,8 +86,8 @@ def check(
     held out of them; verdicts then choose learning rates on these, not on the test images. controls: trained
     beside the paper's settings, by their names in lthpaper.runs.controls without a mask: "LT-shuffled" asks
     ③m. pruning: the rules to judge (None: IMP and OMP), by name ("snip"), path `package.module:Class`, or as
-    a class of your own (lthpaper.runs.rules says which fields it may have). data_root: of a custom data set
-    it is put into LTHPAPER_DATA too, as `--data` is, and holds for this process.
+    a class of your own (lthpaper.runs.rules says which fields it may have). data_root: a custom data set by
+    path is looked for there until the next check of it.
     Raises InputError for whatever cannot be built, found or pruned.
     """
     require(
@@ -97,9 +101,10 @@ def check(
         "an nn.Module.",
     )
     _check_recipe(recipe, fields)
-    if data_root and (not isinstance(data, str) or ":" in data):
-        locations.look_for_data_in(data_root)
-    data = data if isinstance(data, str) else local_data(data)
+    if not isinstance(data, str):
+        data = local_data(data, data_root)
+    elif ":" in data:
+        locations.look_for_custom_data(data, data_root)
     controls = [controls] if isinstance(controls, str) else controls
     pruning = MAGNITUDE if pruning is None else pruning
     several = pruning if isinstance(pruning, Sequence) and not isinstance(pruning, str) else [pruning]
@@ -144,8 +149,8 @@ class Check(Study):
 
     @property
     def notes(self) -> list[str]:
-        """What to know before training: settings left out, networks trained one by one."""
-        return self.scale.notes()
+        """What to know before training: settings left out, networks trained one by one, too few images."""
+        return [*self.scale.notes(), *_thin(self.scale.task, self.data_root)]
 
 
 @dataclass(frozen=True)
@@ -309,6 +314,33 @@ class SanityCheck:
         """The paper's for its data sets, the card's `similar` for others."""
         known = of_paper(self.task.data)
         return replace(known, similar=card(self.task.data).similar) if known.ours else known
+
+
+def _thin(task: Task, root: Path) -> list[str]:
+    """A sentence for each way in which the images are too few to learn from or to judge by; none where they
+    are missing, which the plan says."""
+    classes = card(task.data).num_classes
+    if ":" not in task.data and task.images >= MANY * classes:
+        return []  # the choice of a published data set's images leaves no class out: they need not be read
+    try:
+        images = load(task.data, root, *task.division).images
+    except InputError:
+        return []
+    said = []
+    if task.images < FEW * classes:
+        said.append(
+            f"The {task.images} training images are fewer than {FEW} for each of the {classes} classes: "
+            "accuracies will say little. Train on more."
+        )
+    for part, labels in (("training", images.train_labels), ("test", images.test_labels)):
+        counts = labels.bincount(minlength=classes).tolist()
+        none = [name for name, n in zip(images.classes, counts, strict=True) if not n]
+        if none:
+            named = f"{', '.join(none[:3])}{', …' * (len(none) > 3)}"
+            lacks = f"{len(none)} of {classes} classes have" if len(none) > 1 else "One class has"
+            what = "cannot be learned" if part == "training" else "count in no accuracy"
+            said.append(f"{lacks} no {part} image and {what}: {named}.")
+    return said
 
 
 def _check_recipe(recipe: object, fields: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import os
+import sys
 import traceback
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -82,7 +83,9 @@ def imported(name: str, kind: str, what: str) -> Any:
             raise ImportError("it is relative")
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{kind} {name!r} cannot be imported ({error}); {as_module(name, what)}") from error
+        hint = suggestion(attribute, vars(sys.modules[module])) if module in sys.modules else ""
+        said = f"{kind} {name!r} cannot be imported ({error}); {as_module(name, what)}{hint}"
+        raise InputError(said) from error
     except (Exception, SystemExit) as error:  # a file may raise anything
         raise InputError(f"{kind} {name!r} cannot be imported: {failed('its file', error)}") from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from lthpaper.errors import InputError
 
 LONGEST = 80  # characters of a folder's name
+CUSTOM_DATA: dict[str, str] = {}  # a custom data set's dotted path -> its folder, where `check` got one
 
 
 def home() -> Path:
@@ -53,9 +54,16 @@ def data_folder(option: str | Path | None = None) -> Path:
 
 
 def look_for_data_in(folder: str | Path) -> None:
-    """Put a data folder into LTHPAPER_DATA, for this process and its children: custom data sets are loaded in
-    many places, since only their images tell how many classes and channels a network needs."""
+    """Put a command's data folder into LTHPAPER_DATA, for its process and its children: custom data sets are
+    loaded in many places, since only their images tell how many classes and channels a network needs."""
     os.environ["LTHPAPER_DATA"] = str(data_folder(folder).resolve())
+
+
+def look_for_custom_data(name: str, folder: str | Path | None) -> None:
+    """The same for one custom data set, in this process and its workers; None for the default folder."""
+    CUSTOM_DATA.pop(name, None)
+    if folder:
+        CUSTOM_DATA[name] = str(data_folder(folder).resolve())
 
 
 def figures_folder(

@@ -305,8 +305,25 @@ def test_the_vision_transformer_goes_from_its_name_to_the_verdict_in_packs(tmp_p
     assert mine.store.get(ticket).kept == total - round(0.2 * total)
 
 
+def test_notes_say_where_images_are_too_few_to_learn_from_or_to_judge_by(store):
+    def notes(data, **more):
+        return check(perceptron, data, recipe=RECIPE, store=store.folder, **ONE | more).notes
+
+    few, left_out = notes("digits", train_images=40)
+    assert few.startswith("The 40 training images are fewer than 5 for each of the 10 classes")
+    assert left_out == "One class has no training image and cannot be learned: 6."
+    (held_out,) = notes("digits", train_images=60, validation_images=11)
+    assert held_out.startswith("The 49 training images are fewer than 5")
+    pixels = torch.rand(40, 1, 8, 8)
+    of_four, of_one = (
+        TensorDataset(pixels, labels) for labels in (torch.arange(40) % 4, torch.zeros(40).long())
+    )
+    _, untested = notes(Images.of(of_four, of_one), train_images=None)
+    assert untested == "3 of 4 classes have no test image and count in no accuracy: 1, 2, 3."
+
+
 def test_who_brings_images_learns_that_training_flips_and_shifts_them():
-    one = TensorDataset(torch.rand(6, 1, 8, 8), torch.arange(6) % 2)
+    one = TensorDataset(torch.rand(12, 1, 8, 8), torch.arange(12) % 2)
     mine = Images.of(one, one)
     (said,) = check(perceptron, mine, recipe=RECIPE, **ONE | {"train_images": None}).notes
     assert "flipped, and shifted by up to 1 pixel," in said

@@ -1,7 +1,9 @@
 """The first hour of somebody with data and a network of their own."""
 
+import importlib
 import inspect
 import io
+import os
 import re
 import signal
 import subprocess
@@ -79,9 +81,21 @@ def test_the_data_option_reaches_a_data_function_of_ones_own(mine):
     assert "to train: 6" in said
 
 
-def test_data_root_reaches_a_data_function_of_ones_own(mine, store, monkeypatch):
-    monkeypatch.setenv("LTHPAPER_DATA", "")  # check sets it
-    found = check("mlp", "own_home:arrays", recipe=RECIPE, data_root="elsewhere", store=store.folder, **ONE)
+def test_data_root_reaches_a_data_function_of_ones_own_and_not_the_environment(mine, store):
+    before = dict(os.environ)
+    places = {"data_root": "elsewhere", "store": store.folder, "workers": 2}
+    found = check("mlp", "own_home:arrays", recipe=RECIPE, **places, **ONE)
+    assert len(found.plan.todo) == 6
+    found.train(quiet=True)  # in two processes
+    assert not found.plan.todo
+    assert os.environ == before
+    with pytest.raises(InputError, match="is given the data folder"):  # the folder was that check's
+        check("mlp", "own_home:arrays", recipe=RECIPE, store=store.folder, **ONE)
+
+
+def test_data_root_reaches_a_function_that_is_handed_over(mine, store):
+    read = importlib.import_module("own_home").arrays
+    found = check("mlp", read, recipe=RECIPE, data_root="elsewhere", store=store.folder, **ONE)
     assert len(found.plan.todo) == 6
 
 
@@ -183,7 +197,7 @@ def test_a_verdict_prints_as_a_sentence_with_its_evidence_and_shows_itself_in_a_
     first, *evidence = str(verdict).splitlines()
     assert first == (
         "resnet8 on digits, s = 0.832, IMP: By the means Jackpot: ① to ⑤ hold. The seeds support it. "
-        "P(Jackpot) 1.00, P(secondary prize) 0.00, P(none) 0.00."
+        "P(Jackpot) > 0.99, P(secondary prize) < 0.01, P(none) < 0.01."
     )
     assert [line.strip()[0] for line in evidence] == list("①②③④⑤")
     shown = verdict._repr_html_()

@@ -150,11 +150,11 @@ def store_at(folder: str) -> "Store":
 
 def existing(folder: str, train: bool = False) -> "Store":
     """The same, for what only reads it unless it trains. Raises InputError if `--store` names none."""
+    from lthpaper.store import check
+
     store = store_at(folder)
-    require(
-        train or not folder or store.folder.is_dir(),
-        f"There is no store {store.folder}; `lthpaper run` makes one, --store names one.",
-    )
+    if folder and not train:
+        check.existing(store.folder)
     return store
 
 

@@ -39,6 +39,7 @@ from lthpaper.errors import require
 
 console = terminal.console()
 SECONDS_BETWEEN_LOOKS = 5.0  # of --watch
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for a script.")]
 
 
 def plan(
@@ -58,6 +59,7 @@ def plan(
     ] = "",
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what is left to train for some figures, and what it will cost. This trains nothing.
 
@@ -66,7 +68,7 @@ def plan(
     option is expected to cost.
     """
     from lthpaper.sweep import simulate
-    from lthpaper.sweep.costs import costs, missing_data, trainings
+    from lthpaper.sweep.costs import costs, missing_data, numbers, trainings
     from lthpaper.sweep.plan import plan as plan_runs
 
     require(bool(on) or not (price or speed), "--price and --speed belong to --on, as in --on 8xh100.")
@@ -74,6 +76,7 @@ def plan(
         simulate.parse(on)
 
     require(not (on and until_decided), "--until-decided trains on this machine: leave --on out.")
+    require(not (as_json and until_decided), "--json has no form for --until-decided: leave one of them out.")
     check_deciding(until_decided, max_seeds)
     studies = studies_of(figures, scale, fields(changes), store, data, device, workers)
     if until_decided:
@@ -81,10 +84,18 @@ def plan(
         return
     runs, keep = union(studies)
     todo = plan_runs(runs, studies[0].store, keep)
+    predicted = simulate.on(todo, on, speed) if on else []
+    priced = simulate.table(predicted, price) if on else {}
+    if as_json:
+        predicted = predicted or [simulate.here(todo, studies[0].device, workers or None)]
+        about = {"device": on or studies[0].device, "store": studies[0].store.folder}
+        about["missing_data"] = missing_data(todo, studies[0].data_root)
+        typer.echo(json.dumps(numbers(todo, predicted, price) | about, default=str))
+        return
     table = Table("", ", ".join(study.name for study in studies) + f" at {scale} scale", box=None)
     for name, value in costs(todo, "" if on else studies[0].device, workers or None)[""].items():
         table.add_row(str(name), str(value))
-    for name, value in simulate.table(simulate.on(todo, on, speed), price).items() if on else ():
+    for name, value in priced.items():
         table.add_row(f"{name} on {on}" if name == "time" else name, value)
     console.print(table)
     for line in trainings(todo):
@@ -163,15 +174,14 @@ def status(
     changes: Changes = None,
     store: StoreFolder = "",
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every few seconds, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON, for a script.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the runs of a store: done, under way, waiting, failed; the speed and the time left."""
+    from lthpaper.store.check import existing
     from lthpaper.sweep.status import status as of_store
 
     at = store_at(store)
-    require(
-        at.folder.is_dir(), f"There is no store {at.folder}; `lthpaper run` makes one, --store names one."
-    )
+    existing(at.folder)
     runs = union(studies_of(figures, scale, fields(changes), store, "", "cpu", 0))[0] if figures else []
     while True:
         found = of_store(at, runs)

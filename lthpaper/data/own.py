@@ -40,13 +40,14 @@ PHOTOGRAPHS = Card(  # for photographs of any size; the numbers of images and cl
 _local: dict[str, Source] = {}
 
 
-def local(given: object) -> str:
+def local(given: object, folder: str | Path | None = None) -> str:
     """A name for data of this process, such as a function written in a notebook: `local:NAME_HASH`.
 
-    given: what a dotted path may name, or Images. The hash is of the images and their card, so that other
-    images are another data set and never meet results of these. Raises InputError if they are unusable.
+    given: what a dotted path may name, or Images. folder: what a function is called with. The hash is of the
+    images and their card, so that other images are another data set and never meet results of these. Raises
+    InputError if they are unusable.
     """
-    root = locations.data_folder().resolve()
+    root = locations.data_folder(folder).resolve()
     name = re.sub(r"\W+", "_", getattr(given, "__name__", "images"))
     if isinstance(given, Source):
         _check_card(name, given.card)
@@ -166,5 +167,6 @@ def own_source(name: str, root: Path | None = None) -> Source:
         return replace(found, load=partial(_made, name, found.load))
     if not callable(found):
         raise InputError(f"Data set {name!r} is a {type(found).__name__}, not a Source or a function.")
-    images = _called(name, found, locations.data_folder(root).resolve())
+    folder = locations.data_folder(root or locations.CUSTOM_DATA.get(name))
+    images = _called(name, found, folder.resolve())
     return Source(card_of(images), lambda root: _called(name, found, root))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable, Iterable
 
 import pandas as pd
 
+from lthpaper.verdicts.evidence import as_chance
+
 RATES = {"lr", "pretraining_lr", "best_lr", "lrs", "learning rate", "small", "large"}
 SPARSITIES = {"sparsity", "s", "width", "p"}
 COUNTS = {"n", "count", "seed", "seeds", "epochs", "epoch", "rewind", "rounds", "runs"}
@@ -26,8 +28,9 @@ class Readable(pd.DataFrame):
 
 def readable(table: pd.DataFrame | pd.Series, digits: int = 1) -> Readable:
     """The same table in text. A learning rate and a sparsity keep all that tells them apart (0.005, 0.945);
-    a count is whole; other numbers, accuracies in percent mostly, have `digits` places; a missing value is
-    empty. Columns are told by their names, of a pivoted table by any of its levels; so is the index."""
+    a count is whole; a confidence is never 1 or 0; other numbers, accuracies in percent mostly, have `digits`
+    places; a missing value is empty. Columns are told by their names, of a pivoted table by any of its
+    levels; so is the index."""
     frame = table.to_frame() if isinstance(table, pd.Series) else table
     columns = [_column(frame.iloc[:, i], _form(frame.columns[i], digits)) for i in range(frame.shape[1])]
     shown = pd.concat(columns, axis=1) if columns else frame.copy()
@@ -38,6 +41,8 @@ def readable(table: pd.DataFrame | pd.Series, digits: int = 1) -> Readable:
 def _form(name: Hashable | tuple[Hashable, ...], digits: int) -> Callable[[float], str]:
     """How numbers under this heading are written."""
     names = {str(part) for part in (name if isinstance(name, tuple) else (name,))}
+    if any(name.startswith("confidence") for name in names):
+        return as_chance
     if names & COUNTS:
         return lambda x: f"{x:,.0f}" if abs(x) >= 10_000 else f"{x:.0f}"
     if names & RATES:

@@ -14,6 +14,7 @@ from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.runs.scales import Scale
 from lthpaper.store import published
+from lthpaper.store.check import existing
 from lthpaper.store.entry import MASK, WEIGHTS, Unreadable, is_there, mask_checksum
 from lthpaper.store.measurements import to_arrow
 from lthpaper.store.parquet import damaged
@@ -79,9 +80,7 @@ def export(
     or cannot be read now.
     """
     folder = out / scale.name
-    require(
-        store.folder.is_dir(), f"There is no store {store.folder}; name a folder of results with --store."
-    )
+    existing(store.folder)
     there = _published(folder)
     specs = [FIGURES[name] for name in names]
     trials = [trial for spec in specs for trial in spec.trials(scale)]

@@ -188,4 +188,4 @@ def apportioned(total: int, shares: Mapping[str, float], most: Mapping[str, int]
 def check_sparsity(value: float) -> None:
     """Raises InputError if a sparsity is not in [0, 1)."""
     if not (isinstance(value, int | float) and 0 <= value < 1):
-        raise InputError(f"The sparsity is {value}; it must be in [0, 1): 0.9 removes 90 % of the weights.")
+        raise InputError(f"The sparsity is {value!r}; it must be in [0, 1): 0.9 removes 90 % of the weights.")

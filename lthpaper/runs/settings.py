@@ -27,6 +27,7 @@ def lt_imp(dense: Run, rounds: int, rate: float = PRUNED_PER_ROUND) -> Run:
 
     rounds=0 is the dense run itself.
     """
+    _check_runs(dense)
     require_whole("The number of IMP rounds", rounds, 0)
     require(rounds <= 1000, f"The number of IMP rounds is {rounds:,}; it must be at most 1,000.")
     run = dense
@@ -37,11 +38,13 @@ def lt_imp(dense: Run, rounds: int, rate: float = PRUNED_PER_ROUND) -> Run:
 
 def lt_omp(dense: Run, sparsity: float) -> Run:
     """LT-OMP: one-shot pruning of the dense run's θT, trained from θ0."""
+    _check_runs(dense)
     return dense.with_(mask=Omp(after=dense, sparsity=sparsity))
 
 
 def random_reinit(run: Run) -> Run:
     """RR-IMP or RR-OMP: the same mask on θ0′, which is drawn independently of θ0."""
+    _check_runs(run)
     if not isinstance(run.init, Fresh):
         raise InputError(f"{run} starts from rewound weights; only θ0 can be drawn anew.")
     return run.with_(init=Fresh(run.init.seed, draw=run.init.draw + 1))
@@ -49,6 +52,7 @@ def random_reinit(run: Run) -> Run:
 
 def small_dense(subnetwork: Run) -> Run:
     """SDT: same depth, the width whose parameter count is nearest to the subnetwork's non-zeros."""
+    _check_runs(subnetwork)
     require(
         isinstance(subnetwork.init, Fresh),
         f"{subnetwork} starts from rewound weights; a small dense network has another width and cannot.",
@@ -65,6 +69,7 @@ def rewound(subnetwork: Run, dense: Run, epoch: int) -> Run:
 
     The mask is the subnetwork's, whose rounds were not rewound: `rewound_rounds` rewinds every round.
     """
+    _check_runs(subnetwork, dense)
     return subnetwork.with_(init=Rewind(to=dense, epoch=epoch))
 
 
@@ -74,6 +79,7 @@ def rewound_rounds(dense: Run, rounds: int, epoch: int, rate: float = PRUNED_PER
     This is the setting WR-IMPrewound. `rewound(lt_imp(dense, rounds), dense, epoch)` is WR-IMP: its rounds
     train from θ0, and it is rewound at the end alone. After one round the two are the same run.
     """
+    _check_runs(dense)
     check_rounds((rounds,))
     run = dense
     for _ in range(rounds):
@@ -83,6 +89,7 @@ def rewound_rounds(dense: Run, rounds: int, epoch: int, rate: float = PRUNED_PER
 
 def fine_tuned(subnetwork: Run, dense: Run) -> Run:
     """Learning-rate rewinding: θT ⊙ m, trained with the whole recipe again."""
+    _check_runs(subnetwork, dense)
     return subnetwork.with_(init=Rewind(to=dense, epoch=dense.recipe.epochs, restart=True))
 
 
@@ -97,15 +104,23 @@ def dynamic_sparse(
 ) -> Run:
     """Dynamic sparse training from the dense run's θ0, with its recipe: a rival to the ticket that costs one
     sparse training. The mask is random at first; rule, every, drop, until: of a Topology."""
+    _check_runs(dense)
     mask = Random(sparsity, layers, dense.seed)
     return dense.with_(mask=mask, topology=Topology(rule, every, drop, until))
 
 
 def nonzeros(run: Run) -> int:
     """Parameters that are not pruned, as the mask's rule states it (before any training)."""
+    _check_runs(run)
     if run.mask is None:
         return run.task.parameters
     return run.task.parameters - round(run.mask.sparsity * sum(run.task.prunable_weights.values()))
+
+
+def _check_runs(*given: object) -> None:
+    """Raises InputError unless each is a Run."""
+    for run in given:
+        require(isinstance(run, Run), f"{run!r} is no Run; give one, such as pretraining(task, recipe).")
 
 
 def check_rounds(rounds: Iterable[int]) -> None:
@@ -176,6 +191,9 @@ def sanity_check(
     wanted, known = set(settings), names(of_a_subnetwork, of_a_dense_run, masks)
     unknown = ", ".join(sorted(map(str, wanted - set(known))))
     require(not unknown, f"Unknown setting {unknown}. Known: {', '.join(known)}.")
+    for name, values in (("learning_rates", learning_rates), ("rounds", rounds)):
+        require(isinstance(values, Iterable), f"{name} is {values!r}; it must be several: [{values!r}].")
+    require_whole("seeds", seeds, 0)
     for lr in learning_rates:
         for seed in range(seeds):
             dense = pretraining(task, recipe.with_(lr=lr), seed)

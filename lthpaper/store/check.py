@@ -58,7 +58,10 @@ class Checked:
 
 def existing(folder: Path) -> Path:
     """The folder. Raises InputError if it does not exist."""
-    require(folder.is_dir(), f"There is no store {folder}; name a folder of results, as with --store.")
+    require(
+        folder.is_dir(),
+        f"There is no store {folder}: name a folder of results, or let `lthpaper run` make one.",
+    )
     return folder
 
 

@@ -101,8 +101,8 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise Unwritable(
-            f"The store {folder} cannot be written ({error}). What is in it stays good: free some space or "
-            "make the folder writable, and run the same command again."
+            f"The store {folder} cannot be written ({error}). What is in it stays good: free some space, "
+            "make the folder writable, or name another one (--store); then run the command again."
         ) from error
 
 

@@ -1,6 +1,9 @@
 """A plan in numbers and sentences: what is trained, the time and disk it takes, which data is missing."""
 
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -10,6 +13,7 @@ from lthpaper.errors import InputError
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.sweep import simulate
 from lthpaper.sweep.plan import Plan
+from lthpaper.sweep.simulate import Prediction
 
 
 def missing_data(todo: Plan, root: str | Path | None = None) -> list[str]:
@@ -28,23 +32,65 @@ def amount(count: float) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def trainings(todo: Plan) -> list[str]:
-    """A line for each network, data set and length: "12 trainings of resnet20 on cifar10, 160 epochs".
+@dataclass(frozen=True)
+class Trainings:
+    """Those of a plan that have one network, data set and length.
 
-    Small dense networks have a width for each sparsity; together they are one line.
+    Small dense networks have a width for each sparsity, from `narrowest` to `widest`; together they are one.
     """
-    counted: dict[tuple[str, str, int], list[float]] = {}
+
+    network: str
+    data: str
+    epochs: int
+    count: int
+    narrowest: float
+    widest: float
+
+    def __str__(self) -> str:
+        small, width = "", ""
+        if self.narrowest < 1:
+            small, width = " made narrow (SDT)", f", width {self.narrowest:.3g}"
+            width += f" to {self.widest:.3g}" if self.widest > self.narrowest else ""
+        many = f"{self.count:,} training{'s' * (self.count != 1)}"
+        return f"{many} of {self.network}{small} on {self.data}, {epochs_said(self.epochs)}{width}"
+
+
+def trainings(todo: Plan) -> list[str]:
+    """What is left, in lines such as "12 trainings of resnet20 on cifar10, 160 epochs"."""
+    return [str(each) for each in grouped(todo)]
+
+
+def grouped(todo: Plan) -> list[Trainings]:
+    """What is left."""
+    found: dict[tuple[str, str, int, bool], list[float]] = {}
     for run in todo.todo:
-        small = " made narrow (SDT)" if run.task.width < 1 else ""
-        key = (f"{run.task.network}{small}", run.task.data, run.recipe.epochs)
-        counted.setdefault(key, []).append(run.task.width)
-    said = []
-    for (network, name, epochs), widths in counted.items():
-        low, high = min(widths), max(widths)
-        width = f", width {low:.3g}" + (f" to {high:.3g}" if high > low else "") if low < 1 else ""
-        many = f"{len(widths):,} training{'s' * (len(widths) != 1)}"
-        said.append(f"{many} of {network} on {name}, {epochs_said(epochs)}{width}")
-    return said
+        key = (run.task.network, run.task.data, run.recipe.epochs, run.task.width < 1)
+        found.setdefault(key, []).append(run.task.width)
+    return [Trainings(*key[:3], len(widths), min(widths), max(widths)) for key, widths in found.items()]
+
+
+def numbers(todo: Plan, predictions: Iterable[Prediction], price: float = 0.0) -> dict[str, Any]:
+    """A plan for a script: bytes, seconds, and dollars at a price of a device-hour."""
+    return {
+        "runs": len(todo.runs),
+        "need_no_training": len(todo.runs) - len(todo.todo),
+        "to_train": len(todo.todo),
+        "network_epochs": todo.network_epochs,
+        "disk": todo.disk,
+        "trainings": [asdict(each) for each in grouped(todo)],
+        "predictions": [
+            {
+                "devices": p.devices,
+                "seconds": p.makespan,
+                "device_hours": p.device_hours,
+                "packs": p.packs,
+                "filled": p.filled,
+                "speeds": sorted(p.sources),
+                **({"dollars": p.device_hours * price} if price else {}),
+            }
+            for p in predictions
+        ],
+    }
 
 
 def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
+from lthpaper.locations import CUSTOM_DATA
 from lthpaper.sweep.executor import MOMENT, Do, Executor, GpuLost, Tell, WorkerDied, as_failure
 
 SECONDS_TO_CLEAN_UP = 5
@@ -31,7 +32,7 @@ STOP = b""  # sent instead of a job: end the current one cleanly
 FAILED_STARTS = 2  # failed starts of workers in a row after which we give up
 BEGIN = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from lthpaper.sweep.processes import begin; begin(int(sys.argv[2]), int(sys.argv[3]))"
+    "from lthpaper.sweep.processes import begin; begin(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])"
 )
 
 
@@ -168,6 +169,7 @@ class _Worker:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `close`
         errors = os.dup(2)  # its standard error later
         words = [json.dumps([str(path) for path in sys.path]), str(theirs.fileno()), str(errors)]
+        words.append(json.dumps(CUSTOM_DATA))
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # inherited, until the worker handles them
         try:
             self.process = subprocess.Popen(
@@ -232,11 +234,13 @@ def _exit(code: int | None) -> str:
 # --- within a worker ---
 
 
-def begin(connected: int, errors: int) -> None:
+def begin(connected: int, errors: int, folders: str) -> None:
     """Do one job after another until the parent closes the pipe or ends.
 
-    connected, errors: file descriptors of the pipe and of the parent's standard error.
+    connected, errors: file descriptors of the pipe and of the parent's standard error. folders: where the
+    parent looks for custom data sets, as JSON.
     """
+    CUSTOM_DATA.update(json.loads(folders))
     connection = Connection(connected)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     stop, busy = threading.Event(), threading.Event()

@@ -7,7 +7,7 @@ from lthpaper.paper import Thresholds
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import Side, pairs_of
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, always_signed
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, always_signed, as_chance
 from lthpaper.verdicts.luck import contending
 from lthpaper.verdicts.uncertainty import Cell, Comparison, arrays, beyond
 
@@ -289,14 +289,14 @@ def _doubt(found: Comparison, level: float) -> str:
             " by the means; one seed shows no spread, so it stays undecided: train three, as the paper does."
         )
     if found.confidence >= level:
-        return f", confidence {found.confidence:.3f}."
+        return f", confidence {as_chance(found.confidence)}."
     if found.more_seeds is None:
         more = "it sits on the threshold, more seeds would not settle it"
     else:
         more = (
             f"about {found.more_seeds} more seed{'s' * (found.more_seeds != 1)} would be likely to settle it"
         )
-    return f" by the means, confidence {found.confidence:.2f}: undecided, {more}."
+    return f" by the means, confidence {as_chance(found.confidence, 2)}: undecided, {more}."
 
 
 def _unfinished(open_: Sequence[tuple[str, float]]) -> str:

@@ -39,6 +39,15 @@ def signed(points: float, digits: int = 2) -> str:
     return text.replace("-", "−")
 
 
+def as_chance(p: float, digits: int = 3) -> str:
+    """A confidence or a probability. What rounds to 1 or 0 is not certain: "> 0.999", "< 0.001"."""
+    least = 10.0**-digits
+    rounded = round(p, digits)
+    if rounded >= 1:
+        return f"> {1 - least:.{digits}f}"
+    return f"{rounded:.{digits}f}" if rounded > 0 else f"< {least:.{digits}f}"
+
+
 def span(numbers: Iterable[int]) -> str:
     """The smallest and the largest: "8 to 10", or "10" where all are."""
     found = sorted(map(int, numbers))

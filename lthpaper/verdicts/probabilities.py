@@ -25,6 +25,7 @@ import numpy as np
 
 from lthpaper.paper import Thresholds
 from lthpaper.verdicts.cells import Side, pairs_of
+from lthpaper.verdicts.evidence import as_chance
 from lthpaper.verdicts.scatter import ALL, Cells, Scatter, scatter
 
 NOISY = 0.1  # of the cells
@@ -45,9 +46,8 @@ class Probabilities:
     none: float
 
     def __str__(self) -> str:
-        return (
-            f"P(Jackpot) {self.jackpot:.2f}, P(secondary prize) {self.secondary:.2f}, P(none) {self.none:.2f}"
-        )
+        kinds = {"Jackpot": self.jackpot, "secondary prize": self.secondary, "none": self.none}
+        return ", ".join(f"P({kind}) {as_chance(p, 2)}" for kind, p in kinds.items())
 
 
 def probabilities(

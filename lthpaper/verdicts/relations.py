@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lthpaper.verdicts.cells import SAME_DENSITY, Side
-from lthpaper.verdicts.evidence import LEVEL, NO, NOT_RUN, UNDECIDED, YES, Evidence, least, signed
+from lthpaper.verdicts.evidence import LEVEL, NO, NOT_RUN, UNDECIDED, YES, Evidence, as_chance, least, signed
 from lthpaper.verdicts.uncertainty import DECIMALS, best_against_best, beyond
 
 ABOVE, NOT_BELOW, BELOW, NOT_ABOVE, LIKE = ">", "≥", "<", "≤", "≈"
@@ -76,7 +76,7 @@ def relate(
     open_ = _open(ours, relation, theirs, holds) + _overturning(ours, relation, theirs, margin)
     value = round(found.difference, DECIMALS)
     a, b = found.best, found.against
-    doubt = "one seed, no spread" if confidence is None else f"confidence {confidence:.3f}"
+    doubt = "one seed, no spread" if confidence is None else f"confidence {as_chance(confidence)}"
     unfinished = f", {len(open_)} missing or diverged cells could overturn it" if open_ else ""
     return Part(
         label=label,

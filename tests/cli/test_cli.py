@@ -191,6 +191,23 @@ def test_the_status_is_json_for_a_script(command, project):
     assert found["folder"] == str(project / "kept")
 
 
+def test_a_plan_is_json_for_a_script(command, project):
+    words = ["plan", "fig1", *TINY, "--store", "kept", "--json", "--on", "2xh100", "--price", "2.5"]
+    status, out, _ = command(*words)
+    found = json.loads(out)
+    assert (status, found["runs"], found["need_no_training"], found["to_train"]) == (0, 3, 0, 3)
+    assert (found["network_epochs"], found["device"], found["missing_data"]) == (3, "2xh100", [])
+    assert found["store"] == str(project / "kept")
+    assert found["disk"] > 100_000  # bytes
+    assert sum(each["count"] for each in found["trainings"]) == 3
+    assert {"network", "data", "epochs", "narrowest", "widest"} < set(found["trainings"][0])
+    optimistic, pessimistic = found["predictions"]
+    assert 0 < optimistic["seconds"] < pessimistic["seconds"]
+    assert optimistic["packs"] >= 1
+    assert optimistic["dollars"] == pytest.approx(2.5 * optimistic["device_hours"])
+    assert "--until-decided" in refused(command, project, *words[:-4], "--until-decided")
+
+
 CHECK = ["--epochs", "1", "--rounds", "1", "--seeds", "1", "--learning-rates", "0.1", "--train-images", "60"]
 
 
@@ -370,6 +387,7 @@ def test_what_cannot_be_listed_is_one_sentence(command, project):
 
 
 READERS = [
+    *(["results", "export"], ["store", "verify"], ["store", "prune", "--weights"]),
     *(["claims"], ["figures", "fig2", "--no-train"], ["report", "fig2"], ["status"]),
     *(["store", "table"], ["ticket", "export", "resnet8"], ["ticket", "cost", "resnet8"]),
 ]
@@ -378,7 +396,8 @@ READERS = [
 @pytest.mark.parametrize("words", READERS)
 def test_what_only_reads_a_store_refuses_one_that_is_not_there(command, project, words):
     places = ["--notebooks", str(ROOT / "notebooks")] * (words[0] in ("figures", "report"))
-    assert "There is no store" in refused(command, project, *words, *places, "--store", "nowhere")
+    said = refused(command, project, *words, *places, "--store", "nowhere")
+    assert f"There is no store {project / 'nowhere'}: name a folder of results, or let" in said
 
 
 def test_claims_refuse_a_field_that_a_scale_lacks(command, project):

@@ -347,6 +347,7 @@ def test_numpy_s_and_python_s_draws_are_the_seed_s_too():
         (f"{__name__}:complex_numbers", 1.0, 32, "complex parameters .weight, bias., and only real ones"),
         (f"{__name__}:hooked", 1.0, 32, "hooks on the gradients of its parameters .weight., which"),
         (f"{__name__}:absent", 1.0, 32, "cannot be imported"),
+        (f"{__name__}:return_nothing", 1.0, 32, "Did you mean 'returns_nothing'"),
     ],
 )
 def test_a_network_that_cannot_be_built_says_why(name, width, size, said):

@@ -6,6 +6,7 @@ from hand_made import results, rows
 
 from lthpaper.report.accuracies import accuracies
 from lthpaper.report.readable import readable
+from lthpaper.verdicts.evidence import as_chance
 
 NAN = float("nan")
 TABLE = pd.DataFrame(
@@ -29,6 +30,14 @@ def test_each_column_is_written_by_what_it_is():
     numbers = ("0.005", "0.945", "160", "91.4", "−0.3", "270,896")
     assert tuple(first) == ("LT-IMP", *numbers, "yes", "0.01, 0.1", "1.5")
     assert tuple(second) == ("RR-IMP", "0.0001", "0", "78", "", "0.0", "", "no", "", "")
+
+
+def test_a_confidence_is_never_said_to_be_certain():
+    sure, of_3 = [0.99951, 0.99949, 0.0004, NAN], [1.0, 0.5, 0.0, 0.05]
+    shown = readable(pd.DataFrame({"confidence": sure, "confidence_3": of_3}))
+    assert shown["confidence"].tolist() == ["> 0.999", "0.999", "< 0.001", ""]
+    assert shown["confidence_3"].tolist() == ["> 0.999", "0.500", "< 0.001", "0.050"]
+    assert [as_chance(p, 2) for p in (0.996, 0.994, 0.004)] == ["> 0.99", "0.99", "< 0.01"]
 
 
 def test_what_rounds_to_zero_has_no_sign_and_a_count_no_places():

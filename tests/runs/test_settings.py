@@ -1,6 +1,7 @@
 """The settings of §2.1 as runs, and the tidy table."""
 
 import math
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -18,6 +19,7 @@ from lthpaper.runs.scales import LAPTOP, PAPER
 from lthpaper.runs.settings import (
     SETTINGS,
     Trial,
+    dynamic_sparse,
     fine_tuned,
     imp_sparsity,
     lt_imp,
@@ -26,6 +28,7 @@ from lthpaper.runs.settings import (
     pretraining,
     random_reinit,
     rewound,
+    rewound_rounds,
     sanity_check,
     small_dense,
 )
@@ -132,7 +135,7 @@ def test_a_sparsity_outside_0_to_1_is_refused(sparsity):
         lt_omp(DENSE, sparsity)
 
 
-@pytest.mark.parametrize("rate", [0, 1, -0.2, 1.2, math.nan])
+@pytest.mark.parametrize("rate", [0, 1, -0.2, 1.2, math.nan, "0.2", None])
 def test_an_imp_rate_outside_0_to_1_is_refused(rate):
     with pytest.raises(InputError, match="IMP rate"):
         lt_imp(DENSE, 1, rate)
@@ -142,6 +145,46 @@ def test_an_imp_rate_outside_0_to_1_is_refused(rate):
 def test_what_starts_from_trained_weights_has_no_fresh_relative(make):
     with pytest.raises(InputError, match="starts from rewound weights"):
         make(rewound(lt_imp(DENSE, 2), DENSE, 1))
+
+
+MAKERS = {
+    "lt_imp": lambda run: lt_imp(run, 3),
+    "lt_omp": lambda run: lt_omp(run, 0.5),
+    "random_reinit": random_reinit,
+    "small_dense": small_dense,
+    "rewound": lambda run: rewound(run, DENSE, 1),
+    "rewound to": lambda run: rewound(lt_imp(DENSE, 2), run, 1),
+    "rewound_rounds": lambda run: rewound_rounds(run, 2, 1),
+    "fine_tuned": lambda run: fine_tuned(run, DENSE),
+    "fine_tuned of": lambda run: fine_tuned(lt_imp(DENSE, 2), run),
+    "dynamic_sparse": lambda run: dynamic_sparse(run, 0.5),
+    "nonzeros": nonzeros,
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("given", [None, "resnet8", TASK])
+def test_what_is_no_run_is_named(make, given):
+    with pytest.raises(InputError, match=f"^{re.escape(repr(given))} is no Run; give one"):
+        make(given)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"learning_rates": 0.1}, r"^learning_rates is 0.1; it must be several: \[0.1\]"),
+        ({"rounds": 3}, "^rounds is 3; it must be several"),
+        ({"seeds": "2"}, "^seeds is '2'; it must be a whole number"),
+    ],
+)
+def test_a_number_where_the_sanity_check_takes_several_is_refused(how, said):
+    with pytest.raises(InputError, match=said):
+        next(sanity_check(TASK, RECIPE, **{"learning_rates": [0.1], "rounds": [2], "seeds": 1} | how))
+
+
+def test_text_in_place_of_a_number_is_shown_as_text():
+    with pytest.raises(InputError, match="The epoch to rewind to is '1';"):
+        rewound(lt_imp(DENSE, 2), DENSE, "1")
 
 
 @pytest.mark.parametrize("epoch", [-1, 3, 1.0, None])

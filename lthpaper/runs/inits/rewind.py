@@ -30,7 +30,7 @@ class Rewind:
     def __post_init__(self):
         require(
             type(self.epoch) is int and 0 <= self.epoch <= self.to.recipe.epochs,
-            f"The epoch to rewind to is {self.epoch}; the run has epochs 0 to {self.to.recipe.epochs}.",
+            f"The epoch to rewind to is {self.epoch!r}; the run has epochs 0 to {self.to.recipe.epochs}.",
         )
         require(isinstance(self.restart, bool), f"restart is {self.restart!r}; it must be true or false.")
 

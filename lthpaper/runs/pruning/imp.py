@@ -27,7 +27,10 @@ class Imp:
 
     def __post_init__(self):
         coerce_floats(self)
-        require(0 < self.rate < 1, f"The IMP rate is {self.rate}; it must be between 0 and 1.")
+        require(
+            isinstance(self.rate, float) and 0 < self.rate < 1,
+            f"The IMP rate is {self.rate!r}; it must be between 0 and 1.",
+        )
 
     @property
     def label(self) -> str:
