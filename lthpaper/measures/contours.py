@@ -113,7 +113,7 @@ def _surface(
         f"{images.fingerprint}): its loss surface is that of its own images. Bring that copy back.",
     )
     chosen = sample(images, scale.surface_images)
-    norm = _norm(plane)
+    norm = float(sum((plane.origin[n].double() ** 2).sum() for n in plane.names) ** 0.5)  # ‖θT‖, what moves
     x = y = norm * np.linspace(-HALF, HALF, scale.surface_points)
     evaluate = Evaluator(run.task, plane, chosen, locations.device())
     grid = surface(evaluate, x, y, so_far, scale.surface_error, key=key, quiet=None)
@@ -140,11 +140,6 @@ def _surface(
         images=len(chosen.labels),
         fingerprint=chosen.fingerprint,
     )
-
-
-def _norm(plane: Plane) -> float:
-    """‖θT‖ over the weights that move."""
-    return float(sum((plane.origin[n].double() ** 2).sum() for n in plane.names) ** 0.5)
 
 
 def _plane(run: Run, store: Store) -> Plane | None:
