@@ -104,3 +104,8 @@ def failed(what: str, error: BaseException) -> str:
 def printable(text: str) -> str:
     """The text without control characters, since names and messages may come from a stranger's files."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says; its class where it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__

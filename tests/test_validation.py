@@ -114,7 +114,7 @@ def test_every_feed_gives_the_same_images_held_out(monkeypatch):
     shuffled = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:120]
     files = files.held_out(shuffled[80:]).chosen(shuffled[:80])
     monkeypatch.setattr(
-        "lthpaper.data.decoding.decode", lambda some, *_: torch.stack([image for _, image in some])
+        "lthpaper.data.loader_process.decode", lambda some, *_: torch.stack([image for _, image in some])
     )
     streamed = StreamedFeed(
         [run], data.DataSet("digits", found.card, files, ""), CPU, torch.float32, processes=0

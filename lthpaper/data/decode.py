@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lthpaper.errors import InputError
+from lthpaper.errors import InputError, first_line
 
 FORMATS = ("PNG", "JPEG")
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -34,7 +34,7 @@ def _opened(name: str, encoded: bytes) -> Image.Image:
 
 
 def _damaged(name: str, encoded: bytes, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = first_line(error)
     if "cannot identify" in reason:
         reason = "not a PNG or JPEG image" if encoded else "the file is empty"
     return InputError(f"The image {name} is damaged ({reason}); replace it.")

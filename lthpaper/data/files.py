@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lthpaper.data import Images
 from lthpaper.data.decode import SUFFIXES, decode
 from lthpaper.data.finding import contents
+from lthpaper.data.images import Images
 from lthpaper.errors import InputError, require
 
 OTHERS = (".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")  # images that torchvision reads, and we do not

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lthpaper.data.files import Encoded, Files
-from lthpaper.errors import InputError, require
+from lthpaper.errors import InputError, first_line, require
 
 KEPT_BYTES = 512 << 20  # of row groups that a process keeps in memory
 MOST_ROWS = 10**7  # of a shard
@@ -82,12 +82,8 @@ def opened(path: Path, image: str, label: str) -> Iterator:
         raise InputError(
             f"{path} is a git-lfs pointer, not the data: run `git lfs pull` where it came from."
             if pointer
-            else f"{path} is not a whole parquet file ({_first_line(error)}): download it again."
+            else f"{path} is not a whole parquet file ({first_line(error)}): download it again."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def names(schema, label: str) -> tuple[str, ...]:

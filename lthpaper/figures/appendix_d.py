@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.curves import crosses, level
-from lthpaper.figures.means import diverged_note, seeds_note, spread
+from lthpaper.figures.means import diverged_note, listed, seeds_note, spread
 from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent, symbols
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -101,7 +101,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         about = table.iloc[0]
         fig.suptitle(
             f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
-            f"{about['epochs']} epochs\n{seeds_note(named)}{diverged_note(table)}",
+            f"{about['epochs']} epochs\n{listed(seeds_note(named), diverged_note(table))}",
             fontsize=6.5,
         )
     return fig

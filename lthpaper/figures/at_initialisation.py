@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.curves import Case, level, offsets, points
-from lthpaper.figures.means import diverged_note, plus_minus, seeds_note, spread, unfinished_note
+from lthpaper.figures.means import diverged_note, listed, plus_minus, seeds_note, spread, unfinished_note
 from lthpaper.figures.sanity_panels import accuracies
 from lthpaper.figures.style import PAGE, PALE, SHUFFLED, paper_style, percent, swatch
 from lthpaper.runs import at_initialisation as runs_of
@@ -72,7 +72,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         fig.legend(handles=_legend(table), loc="outside lower center", ncols=5)
         about, said = table.iloc[0], seeds_note(table[table["accuracy"].notna()])
         note = f"{about['network']} on {about['data']}, {about['epochs']} epochs, {said}"
-        fig.suptitle(f"{note}{diverged_note(table)}{unfinished_note(table)}", fontsize=6.5)
+        fig.suptitle(listed(note, diverged_note(table), unfinished_note(table)), fontsize=6.5)
     return fig
 
 

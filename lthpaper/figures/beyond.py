@@ -41,4 +41,4 @@ def note(fig: Figure) -> str:
     """The words for a caption, if an arrowhead is drawn."""
     heads = {head for pair in HEADS.values() for head in pair}
     drawn = any(line.get_marker() in heads for ax in fig.axes for line in ax.lines)
-    return f"; {NOTE}" if drawn else ""
+    return NOTE if drawn else ""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, beyond, forest, register
-from lthpaper.figures.means import in_lines, seeds, unfinished_note
+from lthpaper.figures.means import in_lines, listed, seeds, unfinished_note
 from lthpaper.figures.style import MARKERS, PAGE, PALE, TICKETS, paper_style, percent
 from lthpaper.figures.verdict_marks import SHORT, no_ticket, said_of, ticket_box
 from lthpaper.runs import experiments
@@ -71,7 +71,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """One row per network, sparsity and mask, one column per condition."""
     note = seeds(table[table["accuracy"].notna()])
     found = _longest(table)
-    return draw(found, f"{note}{unfinished_note(table)}", {_place(v): _in_words(v, table) for v in found})
+    return draw(found, listed(note, unfinished_note(table)), {_place(v): _in_words(v, table) for v in found})
 
 
 def _longest(table: pd.DataFrame) -> list[Verdict]:
@@ -121,7 +121,7 @@ def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str]
         parts = [
             "differences of the best means with one-sided bounds at 95 %; dashed: the threshold",
             f"axes linear to ±{forest.LINEAR:g} point, logarithmic beyond",
-            beyond.note(fig).removeprefix("; "),
+            beyond.note(fig),
             *note.split("; "),
         ]
         fig.suptitle(in_lines(parts), fontsize=6.5)

@@ -111,7 +111,7 @@ def _note(table: pd.DataFrame, found: pd.DataFrame, arrows: str) -> str:
     interval = f"mean and 95 % interval over {pairs} seed{'s' * (pairs != '1')}, paired"
     scaled = f"axes linear to ±{LINEAR} points, logarithmic beyond"
     lost = CROSS if found["diverged"].any() else ""
-    notes = [interval, scaled, arrows.removeprefix("; "), lost, unfinished_note(table).removeprefix("; ")]
+    notes = [interval, scaled, arrows, lost, unfinished_note(table)]
     return f"{about}\n{in_lines(notes)}"
 
 

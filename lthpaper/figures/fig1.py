@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, beyond, differences, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis, places_axis
 from lthpaper.figures.curves import Case, epochs_fill, offsets, points
-from lthpaper.figures.means import diverged_note, in_lines, seeds, seeds_note, spread, unfinished_note
+from lthpaper.figures.means import diverged_note, in_lines, listed, seeds, seeds_note, spread, unfinished_note
 from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
 from lthpaper.paper import thresholds
 from lthpaper.paper.quotes import QUOTES, Quote
@@ -132,8 +132,8 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame, level: bool = Fal
     of = " of the seeds that both have," if "–" in seeds(table) else ""
     parts = [
         f"{table['network'].iloc[0]} on {table['data'].iloc[0]}; above: {seeds_note(table)}",
-        f"below: LT − RR{of} with one-sided bounds at 95 %{beyond.note(fig)}",
-        f"{diverged_note(table)}{_missing(table)}".removeprefix("; "),
+        listed(f"below: LT − RR{of} with one-sided bounds at 95 %", beyond.note(fig)),
+        listed(diverged_note(table), _missing(table)),
     ]
     fig.suptitle(in_lines(parts), fontsize=6.5)
     marks = legend(begun(table))

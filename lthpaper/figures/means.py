@@ -76,19 +76,24 @@ def spread_note(n: pd.Series) -> str:
 
 def caption(table: pd.DataFrame) -> str:
     """What the error bars are, the epochs, what × means, and how many runs are missing."""
-    note = f"{seeds_note(table[table['accuracy'].notna()])}; {table['epochs'].max()} epochs"
-    return f"{note}{diverged_note(table)}{unfinished_note(table)}"
+    bars, epochs = seeds_note(table[table["accuracy"].notna()]), f"{table['epochs'].max()} epochs"
+    return listed(bars, epochs, diverged_note(table), unfinished_note(table))
 
 
 def diverged_note(table: pd.DataFrame) -> str:
     """What × means, if there is one."""
-    return f"; {CROSS}" if (trained(table) & table["accuracy"].isna()).any() else ""
+    return CROSS if (trained(table) & table["accuracy"].isna()).any() else ""
 
 
 def unfinished_note(table: pd.DataFrame) -> str:
     """How many runs are missing, if only some are."""
     ran = trained(table)
-    return "" if ran.all() or not ran.any() else f"; {(~ran).sum():,} of {len(ran):,} runs are still missing"
+    return "" if ran.all() or not ran.any() else f"{(~ran).sum():,} of {len(ran):,} runs are still missing"
+
+
+def listed(*notes: str) -> str:
+    """Notes of a caption in one part, without those that say nothing."""
+    return "; ".join(filter(None, notes))
 
 
 def in_lines(parts: Iterable[str], wide: int = 95) -> str:

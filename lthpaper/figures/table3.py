@@ -116,7 +116,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         "matter where the best LT, of either mask, beats the best RR of either.",
         "We could not see the body of the paper's Table 3; the rows are ours, after the questions of §3.1.",
     ]
-    if lacking := unfinished_note(table).strip("; "):
+    if lacking := unfinished_note(table):
         notes.append(f"{lacking}; answers by means are those of the runs that are there.")
     return draw_table(frame, "Table 3: observations", notes, rules=[1, 5, 6, 8, 10])
 

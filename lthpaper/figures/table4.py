@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.means import diverged_note, spread, spread_note
+from lthpaper.figures.means import diverged_note, listed, spread, spread_note
 from lthpaper.figures.style import PAGE, paper_style, percent
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -128,13 +128,12 @@ def _title(table: pd.DataFrame) -> str:
     dense = spread(table[table["setting"] == "pretraining"], "lr")
     ran = dense[dense["mean"].notna() | dense["diverged"]].itertuples()
     said = ", ".join(f"{'×' if cell.diverged else f'{cell.mean:.1f}'} at {cell.lr:g}" for cell in ran)
-    small = "; ±0.0: below 0.05" if (cells(table)["std"] < 0.05).any() else ""
-    dense_note = f"; pretraining {said}" if said else ""
+    small = "±0.0: below 0.05" if (cells(table)["std"] < 0.05).any() else ""
+    dense_note = f"pretraining {said}" if said else ""
+    marks = ("frame: equal rates", "bold: the highest mean of its row")
     return (
         f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
-        f"{spread_note(n[n > 0])}\n"
-        f"frame: equal rates; bold: the highest mean of its row{small}"
-        f"{dense_note}{diverged_note(table)}"
+        f"{spread_note(n[n > 0])}\n{listed(*marks, small, dense_note, diverged_note(table))}"
     )
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from lthpaper import data
+from lthpaper import data, locations
 from lthpaper.errors import require
 from lthpaper.measures.planes import Plane, filter_lengths, moving_weights, trajectory_plane
 from lthpaper.measures.ruggedness import basin_area, basin_share, non_convexity, roughness
@@ -41,11 +40,7 @@ NUMBERS = [
 
 
 def measure(
-    trials: Iterable[Trial],
-    store: Store,
-    scale: Scale,
-    data_root: str | Path | None = None,
-    device: str | None = None,
+    trials: Iterable[Trial], store: Store, scale: Scale, data_root: str | Path | None = None
 ) -> pd.DataFrame:
     """Long-form, in the columns COLUMNS; the store keeps what is worked out of the weights.
 
@@ -56,12 +51,11 @@ def measure(
     shares of the trajectory's variance. filter_x, filter_y: how far one unit of x and of y moves a filter, in
     its own norms (`planes.filter_lengths`); NaN in results that were published before these were kept.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    tables = [_measured(t, store, scale, data_root, device) for t in trials]
+    tables = [_measured(t, store, scale, data_root) for t in trials]
     return pd.concat(tables, ignore_index=True).reindex(columns=COLUMNS)
 
 
-def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None, device: str) -> pd.DataFrame:
+def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None) -> pd.DataFrame:
     run = trial.run
     about = described(run) | {
         "panel": PANELS.get((trial.setting, run.recipe.lr), ""),
@@ -75,7 +69,7 @@ def _measured(trial: Trial, store: Store, scale: Scale, root: str | Path | None,
         so_far = store.folder / "surfaces" / f"{run.digest}-{key}.npz"
 
         def work_out() -> pd.DataFrame | None:
-            return _surface(run, store, scale, root, device, key, so_far)
+            return _surface(run, store, scale, root, key, so_far)
 
         found = measured(store, run, MEASUREMENT, key, work_out)
         so_far.unlink(missing_ok=True)
@@ -104,13 +98,7 @@ def _key(run: Run, store: Store, scale: Scale) -> str:
 
 
 def _surface(
-    run: Run,
-    store: Store,
-    scale: Scale,
-    root: str | Path | None,
-    device: str,
-    key: str,
-    so_far: Path,
+    run: Run, store: Store, scale: Scale, root: str | Path | None, key: str, so_far: Path
 ) -> pd.DataFrame | None:
     """The losses on the grid and along the trajectory; None as of `_plane`. so_far: the file in which the
     grid's losses are kept on the way."""
@@ -125,9 +113,9 @@ def _surface(
         f"{images.fingerprint}): its loss surface is that of its own images. Bring that copy back.",
     )
     chosen = sample(images, scale.surface_images)
-    norm = _norm(plane)
+    norm = float(sum((plane.origin[n].double() ** 2).sum() for n in plane.names) ** 0.5)  # ‖θT‖, what moves
     x = y = norm * np.linspace(-HALF, HALF, scale.surface_points)
-    evaluate = Evaluator(run.task, plane, chosen, device)
+    evaluate = Evaluator(run.task, plane, chosen, locations.device())
     grid = surface(evaluate, x, y, so_far, scale.surface_error, key=key, quiet=None)
     along = losses(evaluate, plane.coordinates, quiet=True)
     gx, gy = np.meshgrid(x, y)
@@ -152,11 +140,6 @@ def _surface(
         images=len(chosen.labels),
         fingerprint=chosen.fingerprint,
     )
-
-
-def _norm(plane: Plane) -> float:
-    """‖θT‖ over the weights that move."""
-    return float(sum((plane.origin[n].double() ** 2).sum() for n in plane.names) ** 0.5)
 
 
 def _plane(run: Run, store: Store) -> Plane | None:

@@ -121,17 +121,13 @@ def filter_lengths(plane: Plane) -> tuple[float, float]:
     Scaling a filter's weights by a constant changes neither number, nor the function where batch-norm follows
     (Li et al. 2018, §4). On a plane of filter-normalised directions, as theirs, both are 1.
     """
-    whole, u, v = (
-        torch.cat([_filter_norms(w[n]) for n in plane.names]) for w in (plane.origin, plane.u, plane.v)
+    whole, u, v = (  # (filters,), float64
+        torch.cat([w[n].cpu().double().flatten(1).norm(dim=1) for n in plane.names])
+        for w in (plane.origin, plane.u, plane.v)
     )
     there = whole > 0
     one_u, one_v = (float((moved[there] / whole[there]).median()) for moved in (u, v))
     return one_u, one_v
-
-
-def _filter_norms(weight: Tensor) -> Tensor:
-    """(filters, ...) -> (filters,), float64."""
-    return weight.cpu().double().flatten(1).norm(dim=1)
 
 
 def _masked(tensor: Tensor, mask: Mask | None, name: str) -> Tensor:

@@ -6,6 +6,7 @@ of the images, pixels). A name with a colon, `package.module:function`, is a fac
 with those of the four that it names.
 """
 
+import bisect
 import contextlib
 import functools
 import hashlib
@@ -298,16 +299,14 @@ def small_dense_width(
     def count(step: int) -> int:
         return count_parameters(name, num_classes, step / 1024, in_channels, size)
 
-    low, high = 1, 1024
-    if parameters > count(high):
-        raise InputError(
-            f"A small-dense {name} with {parameters} parameters was asked for, "
-            f"but the full network has only {count(high)}."
-        )
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) <= parameters else (low, middle)
-    nearest = min((low, high), key=lambda step: abs(count(step) - parameters))
+    whole = 1024
+    require(
+        parameters <= count(whole),
+        f"A small-dense {name} with {parameters} parameters was asked for, but the full network has only "
+        f"{count(whole)}.",
+    )
+    above = bisect.bisect_right(range(2, whole), parameters, key=count) + 2  # the first with more
+    nearest = min((above - 1, above), key=lambda step: abs(count(step) - parameters))
     while nearest > 1 and count(nearest - 1) == count(nearest):  # the narrowest width of that count
         nearest -= 1
     return nearest / 1024

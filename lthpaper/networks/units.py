@@ -134,8 +134,9 @@ class _Follower(TorchDispatchMode):
 
     def groups(self) -> tuple[Group, ...]:
         found: dict[int, list[Axis]] = {}
+        named = dict(self._names.values())
         for (name, axis), group in self._axes.items():
-            first, length = self._first(group), self._tensor(name).shape[axis]
+            first, length = self._first(group), named[name].shape[axis]
             if first != self._first(FIXED):
                 at = Axis(name, axis, length // self._sizes[first], (name, axis) in self._reading)
                 found.setdefault(first, []).append(at)
@@ -249,9 +250,6 @@ class _Follower(TorchDispatchMode):
         self._axes[name, axis] = group
         if reads:
             self._reading.add((name, axis))
-
-    def _tensor(self, name: str) -> Tensor:
-        return next(tensor for known, tensor in self._names.values() if known == name)
 
     def _label(self, tensor: Tensor) -> int | None:
         return self._labels.get(_storage(tensor))

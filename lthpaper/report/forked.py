@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import TYPE_CHECKING, Any
 
-from lthpaper.report.kernels import end_with_parent
+from lthpaper.parent import end_with_parent
 
 if TYPE_CHECKING:
     from jupyter_client.connect import KernelConnectionInfo

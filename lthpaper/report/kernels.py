@@ -1,6 +1,5 @@
 """Kernels of notebooks in batch: one that does not start is tried again, one that dies says why."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -9,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
+
+from lthpaper.parent import end_with_parent
 
 TRIES = 2  # now and then two kernels pick one port, and the later one never answers
 SECONDS = 120  # to come up, beside other notebooks
@@ -41,18 +42,6 @@ def watched(forks: bool = False) -> tuple[type, Callable[[], int | None]]:
             return bool(await super().is_alive())
 
     return Watched, lambda: ended[0] if ended else None
-
-
-def end_with_parent() -> None:
-    """End this process at once when the one that began it, by multiprocessing, has ended."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def end_when(closed: Connection) -> None:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from lthpaper.verdicts.evidence import as_chance
@@ -32,49 +34,41 @@ def readable(table: pd.DataFrame | pd.Series, digits: int = 1) -> Readable:
     places; a missing value is empty. Columns are told by their names, of a pivoted table by any of its
     levels; so is the index."""
     frame = table.to_frame() if isinstance(table, pd.Series) else table
-    columns = [_column(frame.iloc[:, i], _form(frame.columns[i], digits)) for i in range(frame.shape[1])]
+    forms = [_form(name, digits) for name in frame.columns]
+    columns = [frame.iloc[:, i].map(partial(_cell, form=form)).astype(object) for i, form in enumerate(forms)]
     shown = pd.concat(columns, axis=1) if columns else frame.copy()
     shown.columns, shown.index = _labels(frame.columns, digits), _labels(frame.index, digits)
     return Readable(shown)
 
 
 def _form(name: Hashable | tuple[Hashable, ...], digits: int) -> Callable[[float], str]:
-    """How numbers under this heading are written."""
+    """How numbers under this heading are written; "z": what rounds to zero has no sign."""
     names = {str(part) for part in (name if isinstance(name, tuple) else (name,))}
     if any(name.startswith("confidence") for name in names):
         return as_chance
     if names & COUNTS:
-        return lambda x: f"{x:,.0f}" if abs(x) >= 10_000 else f"{x:.0f}"
+        return lambda x: f"{x:,.0f}" if abs(x) >= 10_000 else f"{x:z.0f}"
     if names & RATES:
-        return lambda x: f"{x:g}"
+        return "{:zg}".format
     if names & SPARSITIES:
-        return lambda x: f"{x:.3f}" if x else "0"
-    return lambda x: f"{x:.{digits}f}"
-
-
-def _column(values: pd.Series, form: Callable[[float], str]) -> pd.Series:
-    return values.map(lambda value: _cell(value, form)).astype(object)
+        return lambda x: f"{x:z.3f}" if x else "0"
+    return f"{{:z.{digits}f}}".format
 
 
 def _cell(value: object, form: Callable[[float], str]) -> str:
+    if isinstance(value, str):
+        return value
     if value is None or value is pd.NA or value is pd.NaT:
         return ""
     if isinstance(value, tuple | list):
-        return ", ".join(_cell(part, lambda x: f"{x:g}") for part in value)
-    if isinstance(value, bool) or type(value).__name__ == "bool":  # NumPy's too
+        return ", ".join(_cell(part, "{:zg}".format) for part in value)
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return str(value)
-    if isinstance(value, str):
-        return value
-    return "" if math.isnan(number) else _without_signed_zero(form(number)).replace("-", "−")
-
-
-def _without_signed_zero(text: str) -> str:
-    """What rounds to zero has no sign: "-0.0" is "0.0"."""
-    return text.removeprefix("-") if text.startswith("-") and not text.strip("-0.") else text
+    return "" if math.isnan(number) else form(number).replace("-", "−")
 
 
 def _labels(index: pd.Index, digits: int) -> pd.Index:
@@ -82,7 +76,7 @@ def _labels(index: pd.Index, digits: int) -> pd.Index:
 
     def level(values: Iterable[object], name: Hashable) -> list[object]:
         form = _form(name if name in RATES | SPARSITIES | COUNTS else "lr", digits)  # a label is never cut
-        return [value if isinstance(value, str) else _cell(value, form) for value in values]
+        return [_cell(value, form) for value in values]
 
     if isinstance(index, pd.MultiIndex):
         parts = [level(index.get_level_values(i), name) for i, name in enumerate(index.names)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lthpaper.errors import printable
+from lthpaper.errors import first_line, printable
 from lthpaper.store.entry import NOT_AS_WRITTEN, Damaged, Unreadable, plain, replacing, writing
 
 LEVEL = 19  # of zstd: the files are written once and stay in git
@@ -108,7 +108,7 @@ def read(path: Path, expected: str) -> pa.Table:
             table = file.read().combine_chunks()
             table.validate(full=True)
     except NO_TABLE as error:
-        raise damaged(path, f"holds no table ({_first_line(error)})") from error
+        raise damaged(path, f"holds no table ({first_line(error)[:200]})") from error
     return table
 
 
@@ -122,7 +122,3 @@ def _check_sizes(about: pq.FileMetaData) -> None:
             values, size = values + column.num_values, size + column.total_uncompressed_size
     if not (about.num_rows <= MOST_ROWS and values <= MOST_VALUES and size <= LARGEST_READ):
         raise ValueError(f"it is too large: {about.num_rows:,} rows, {values:,} values, {size:,} bytes")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200] or type(error).__name__

@@ -196,7 +196,8 @@ def verdict(report: Report) -> Verdict:
     other = [a for a in sample if not a.equal]
     total = f"{len(sample)} run{'s' * (len(sample) != 1)}"
     if not other:
-        return Verdict(True, f"Consistent: {_all(total)} trained here with the published bits.")
+        all_of_them = f"all {total} were" if len(sample) > 1 else "the one run was"
+        return Verdict(True, f"Consistent: {all_of_them} trained here with the published bits.")
     where = f"published on {', '.join(report.published_on)}; here {report.here_on}"
     begin = f"{len(sample) - len(other)} of {total} trained here with the published bits ({where})."
     lost = [a for a in other if math.isnan(a.published) != math.isnan(a.here) and not a.cell_diverges]
@@ -230,10 +231,6 @@ def advice(report: Report) -> str:
         "torch uses AVX512 here; with AVX2 it adds in another order. What was published from an AVX2 "
         f"processor has its bits here, too, with these words before the command: {AS_AVX2}"
     )
-
-
-def _all(total: str) -> str:
-    return f"all {total} were" if not total.startswith("1 ") else "the one run was"
 
 
 def _scale(audited: Audited) -> float:

@@ -37,8 +37,7 @@ from lthpaper.runs.settings import lt_omp
 from lthpaper.runs.task import Task
 from lthpaper.store.store import Store
 from lthpaper.sweep import flops
-from lthpaper.sweep.executor import as_failure
-from lthpaper.sweep.processes import Workers
+from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.speeds import (
     PACKS,
     SECONDS,
@@ -109,21 +108,15 @@ def measure(runs: Sequence[Run], device: torch.device | str, processes: int) -> 
         document = {"runs": [to_json(run) for run in runs], "device": str(device), "folder": folder}
         document["data"] = sorted({run.task.data for run in runs})
         jobs = [document | {"number": n, "is_new": processes > 1} for n in range(processes)]
-        if processes == 1:
-            try:
-                _measure_here(jobs[0])
-            except Exception as failure:  # a custom network's forward may raise anything
-                raise as_failure(failure) from failure
-        else:
-            with Workers(processes) as workers:
-                for number, job in enumerate(jobs):
-                    workers.submit(number, job, _measure_here)
-                left = processes
-                while left:
-                    for _, error in workers.done():
-                        if error is not None:
-                            raise error
-                        left -= 1
+        with Workers(processes) if processes > 1 else InThisProcess() as workers:
+            for number, job in enumerate(jobs):
+                workers.submit(number, job, _measure_here)
+            left = processes
+            while left:
+                for _, error in workers.done():
+                    if error is not None:
+                        raise error
+                    left -= 1
         found = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
     about = {"device": name, "processes": processes}
     start_up = statistics.mean(each["start"] for each in found)
@@ -170,9 +163,7 @@ def _measure_here(
         "loading": loading,
         "speeds": [[{n: getattr(s, n) for n in (*PACKS, *SECONDS)} for s in each] for each in speeds],
     }
-    path = folder / f"{job['number']}.json"
-    path.with_suffix(".draft").write_text(json.dumps(found))
-    path.with_suffix(".draft").rename(path)
+    (folder / f"{job['number']}.json").write_text(json.dumps(found))
 
 
 def _time_loading(name: str, device: torch.device) -> float:

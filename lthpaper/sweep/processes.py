@@ -39,7 +39,9 @@ BEGIN = (
 class InThisProcess(Executor):
     """The executor without workers: `done` does the jobs. asked: whether to end cleanly."""
 
-    def __init__(self, tell: Tell, asked: Callable[[], bool] = lambda: False):
+    def __init__(
+        self, tell: Tell = lambda number, network_epochs: None, asked: Callable[[], bool] = lambda: False
+    ):
         super().__init__(tell)
         self._asked = asked
         self._jobs: list[tuple[int, Any, Do]] = []

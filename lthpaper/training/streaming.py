@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader
 from lthpaper import locations
 from lthpaper.data import Card
 from lthpaper.data.augment import derived_seed, draws, normalised
-from lthpaper.data.decoding import Pictures, Piece, begin
 from lthpaper.data.files import Encoded, Files
+from lthpaper.data.loader_process import Pictures, Piece, begin
 from lthpaper.errors import InputError
 from lthpaper.runs.run import Run
 from lthpaper.training.feed import Feed
@@ -235,5 +235,5 @@ def processes_context() -> multiprocessing.context.BaseContext:
     if not sys.platform.startswith("linux"):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lthpaper.data.decoding", "lthpaper.torchvision_ready"])
+    context.set_forkserver_preload(["lthpaper.data.loader_process", "lthpaper.torchvision_ready"])
     return context

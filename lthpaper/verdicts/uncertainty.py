@@ -26,6 +26,7 @@ different learning rates seeds are not paired: what they share makes them correl
 is cautious. Nothing is drawn at random: the same table gives the same number.
 """
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -222,8 +223,4 @@ def _more_seeds(found: Comparison, k: int, margin: float, level: float) -> int |
 
     if effect == 0 or not settles(MOST_SEEDS):
         return None
-    low, high = now, MOST_SEEDS
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if settles(middle) else (middle, high)
-    return high - now
+    return 1 + bisect.bisect_left(range(now + 1, MOST_SEEDS), True, key=settles)

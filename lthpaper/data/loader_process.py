@@ -4,13 +4,10 @@ The generator of random crops is seeded for every image from the run's seed, the
 epoch, so it does not matter which process decodes an image, or when. The transforms are torchvision's.
 """
 
-import os
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import connection, parent_process
 
 import numpy as np
 import torch
@@ -23,6 +20,7 @@ from lthpaper.data.augment import crop_flip, derived_seed, padded
 from lthpaper.data.decode import decode, photograph
 from lthpaper.data.files import Encoded
 from lthpaper.errors import InputError
+from lthpaper.parent import end_with_parent
 from lthpaper.torchvision_compat import torchvision
 
 
@@ -109,10 +107,4 @@ class Pictures(Dataset[Tensor | str]):
 def begin(number: int) -> None:
     """Run first in a loader process: it will end with its parent, however that ends."""
     warnings.filterwarnings("ignore", module="PIL")  # about photographs' EXIF, once a process
-
-    def end_with_parent() -> None:
-        if parent := parent_process():
-            connection.wait([parent.sentinel])
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
