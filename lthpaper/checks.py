@@ -45,10 +45,8 @@ from lthpaper.studies import Study, changes
 from lthpaper.training.forms import unreached, why_not_stacked
 
 MAGNITUDE = ("imp", "omp")  # the paper's pruning rules
-FEW, MANY = (
-    5,
-    50,
-)  # training images of a class: too few to learn from; so many that none is left out by chance
+FEW = 5  # training images of a class are too few to learn from
+MANY = 50  # a class leave none out by chance
 
 
 def check(

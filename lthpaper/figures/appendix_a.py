@@ -1,5 +1,7 @@
 """Appendix A: Figure 1 over all sparsities."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,6 +15,9 @@ from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 
 trials = experiments.all_rounds
+DIAMOND: dict[str, Any] = {"marker": "D", "markevery": [0], "clip_on": False, "zorder": 3}
+OPEN = {"markerfacecolor": "white", "markeredgewidth": 0.8}
+BESIDE = 1.03  # factor on density, from a round to the marks of either length of training
 
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
@@ -32,21 +37,15 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 of_rate[of_rate["sparsity"] > 0], "LT-IMP", "RR-IMP", ["density", "epochs"]
             )
             differences.frame(below, thresholds(table["data"].iloc[0]).gap, every)
-            for epochs, fill in epochs_fill(of_rate["epochs"].unique()).items():
+            lengths = epochs_fill(of_rate["epochs"].unique())
+            for epochs, fill in lengths.items():
                 rows, width = of_rate[of_rate["epochs"] == epochs], 1.0 if fill else 0.6
                 pruned = rows[rows["sparsity"] > 0]
-                level(
-                    top,
-                    rows,
-                    linewidth=width,
-                    marker="D",
-                    markevery=[0],
-                    clip_on=False,
-                    fillstyle="full" if fill else "none",
-                )
+                level(top, rows, linewidth=width, **(DIAMOND if fill else DIAMOND | OPEN))
+                shift = (1 / BESIDE if fill else BESIDE) if len(lengths) > 1 else 1.0
                 curves(
                     top,
-                    pruned,
+                    pruned.assign(density=shift * pruned["density"]),
                     "density",
                     fig1.SETTINGS[1:],
                     1.02,
@@ -56,8 +55,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                 )
                 gap = differences.between(pruned, "LT-IMP", "RR-IMP", ["density"]).set_index("density")
                 gap = gap.reindex(sorted(pruned["density"].unique())).reset_index()  # lines break at NaN
-                beside = gap["density"] * (0.985 if fill else 1.015)
-                differences.draw(below, beside, gap, "LT-IMP", hollow=not fill, line="-")
+                differences.draw(below, shift * gap["density"], gap, "LT-IMP", hollow=not fill, line="-")
             if limits := fig1.accuracy_limits(of_rate):
                 accuracy_axis(top, *limits)
             for q in fig1.quotes(of_rate):

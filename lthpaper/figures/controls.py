@@ -108,7 +108,8 @@ def _note(table: pd.DataFrame, found: pd.DataFrame, arrows: str) -> str:
     if not ran.any():
         return f"{about}; {NOTHING}"
     pairs = span(found["n"]) if len(found) else "0"
-    interval = f"mean and 95 % interval over {pairs} seed{'s' * (pairs != '1')}, paired"
+    several = f"mean and 95 % interval over {pairs} seeds, paired"
+    interval = "differences of one seed" if pairs == "1" else several
     scaled = f"axes linear to ±{LINEAR} points, logarithmic beyond"
     lost = CROSS if found["diverged"].any() else ""
     notes = [interval, scaled, arrows, lost, unfinished_note(table)]

@@ -43,7 +43,7 @@ def curves(
             crosses(ax, diverged(table[table["setting"] == setting], [x])[x], setting, among=among)
         return ax
     order = [s for s in settings if s in set(table["setting"])]
-    shift = {s: apart ** (i - (len(order) - 1) / 2) for i, s in enumerate(order)}
+    shift = shifts(order, apart)
     table = table[table["setting"].isin(order)]
     places = np.sort(table[x].unique())
     table = table.assign(**{x: table[x] * table["setting"].map(shift).astype(float)})
@@ -75,6 +75,11 @@ def curves(
     for setting, cells in diverged(table, [x, "setting"]).groupby("setting"):
         crosses(ax, cells[x], setting, among=among)
     return ax
+
+
+def shifts(settings: Sequence[str], apart: float) -> dict[str, float]:
+    """The factor on x that puts each setting beside its neighbours, as in `curves`."""
+    return {s: apart ** (i - (len(settings) - 1) / 2) for i, s in enumerate(settings)}
 
 
 def gaps(line: Line2D, places: np.ndarray) -> None:

@@ -56,7 +56,7 @@ def frame(ax: Axes, gap: float, found: pd.DataFrame) -> None:
     if len(found):
         low, high = min(found["difference"].min(), 0.0), max(found["difference"].max(), gap)
         room = max(high - low, 1.0)
-        ends = found["low"].min(), found["high"].max()
+        ends = found["low"].fillna(low).min(), found["high"].fillna(high).max()  # one seed has no bounds
         ax.set_ylim(
             max(low - 0.6 * room, min(ends[0], low) - 0.1 * room),
             min(high + 0.6 * room, max(ends[1], high) + 0.1 * room),

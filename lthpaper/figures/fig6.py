@@ -80,6 +80,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
         note = spread_note(measured[measured["overlap"].notna()].groupby(["network", "lr"])["seed"].nunique())
         if _diverged(measured).any():
             note += f"; {CROSS}"
+        note += _unfinished(measured)
         if not far and measured["overlap"].notna().any():
             note += f"; {DISTANCE} not measured: the weights are not in the store"
         if far and (measured["overlap"].notna() & measured["distance"].isna()).any():
@@ -95,6 +96,12 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
 def _diverged(measured: pd.DataFrame) -> pd.Series:
     """The rows of runs that are there, but of which there is no R_p."""
     return measured["survivors"].notna() & measured["overlap"].isna()
+
+
+def _unfinished(measured: pd.DataFrame) -> str:
+    """Of how many runs there is nothing, if only of some."""
+    without = measured.groupby("digest")["survivors"].count() == 0
+    return f"; {without.sum()} of {len(without)} runs are still missing" if 0 < without.mean() < 1 else ""
 
 
 def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]) -> None:

@@ -123,7 +123,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
     layers, channels = measured[measured["kind"] == LAYER], measured[measured["kind"] == CHANNELS]
     values = ["kept", "norm_ratio"] if layers["norm_ratio"].notna().any() else ["kept"]
     with paper_style():
-        fig = plt.figure(figsize=(PAGE, 1.1 + 1.3 * len(values) + 2.1 * (len(channels) > 0)))
+        fig = plt.figure(figsize=(PAGE, 1.5 + 1.3 * len(values) + 2.1 * (len(channels) > 0)))
         above = fig
         if len(channels):
             above, below = np.asarray(fig.subfigures(2, 1, height_ratios=(1.75, 1)))

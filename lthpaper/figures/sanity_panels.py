@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from lthpaper.figures import verdict_marks
 from lthpaper.figures.axes import ACCURACY, ROOM, accuracy_axis, beside, rate_axis
-from lthpaper.figures.curves import curves
+from lthpaper.figures.curves import curves, shifts
 from lthpaper.figures.means import caption, spread
 from lthpaper.figures.style import PAGE, PALE, SIMILAR, swatch
 from lthpaper.paper import Thresholds
@@ -103,8 +103,9 @@ def mark(ax: Axes, strip: Axes, found: list[Verdict], rows: pd.DataFrame, among:
     best = spread(ran[ran["setting"] == "pretraining"], "lr")["mean"].max()
     if found and np.isfinite(best):
         ax.axhspan(best - found[0].thresholds.similar, best, color=SIMILAR, linewidth=0, zorder=0)
+    beside_it = shifts(settings_of(rows), beside(rows["lr"]))
     for v in found:
-        verdict_marks.band(ax, v, ran)
+        verdict_marks.band(ax, v, ran, beside_it[f"LT-{v.pruning}"])
     verdict_marks.strips(strip, found, sorted(rows["lr"].unique()), among)
 
 
@@ -125,10 +126,11 @@ def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
                 ax.set_axis_off()
                 strip.set_axis_off()
         line[0, 0].set_ylabel(ACCURACY)
+        line[0, 1].set_ylabel("holds at")
     for column in panels.transpose(1, 0, 2):
         [strip for _, strip in column if strip.axison][-1].set_xlabel("initial learning rate")
     have = table[table["accuracy"].notna()]
-    strips = "strips: where the conditions hold; an open mark or a question mark: by the means alone"
+    strips = "strips: where conditions ③ to ⑤ hold; open marks and question marks: by the means alone"
     fig.suptitle(f"{caption(table)}\n{strips}", fontsize=6.5)
     drawn = settings_of(have if len(have) else table)
     marks: list[Artist] = [swatch(s, settings_of(table)) for s in drawn]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
 
@@ -71,6 +72,7 @@ SHUFFLED = "shuffled-"  # in a setting's name: the mask of another, shuffled; in
 GOLD, SILVER = ("#F2C230", "xxxxx"), ("#9FD3B4", "/////")  # colour and hatch
 TICKETS = {JACKPOT: GOLD, SECONDARY: SILVER, EITHER: SILVER}
 SURE, BY_MEANS = 0.75, 0.45  # opacity of a ticket that the seeds support, and of one by the means alone
+RATES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)  # evenly spaced on the scale of learning rates' colours
 SIMILAR = "#E4E4E4"  # within the paper's tolerance of the best pretraining
 PALE = "#6E6E6E"  # text that is not about a setting
 
@@ -177,11 +179,18 @@ def swatch(setting: str, among: Iterable[str] = (), **look: object) -> Line2D:
 
 
 def rate_colours(lrs: Iterable[float]) -> dict[float, Any]:
-    """Learning rate -> colour, where learning rates are compared and not settings: the larger, the darker."""
+    """Learning rate -> colour, where learning rates are compared and not settings: the larger, the darker.
+
+    A rate within RATES has the same colour in every figure, whatever stands or has run beside it. Smaller
+    and larger ones make the scale longer.
+    """
     import seaborn as sns
 
     lrs = sorted(set(lrs))
-    return dict(zip(lrs, sns.color_palette("flare", n_colors=len(lrs)), strict=True))
+    scale = sorted({*RATES, *(lr for lr in lrs if not RATES[0] <= lr <= RATES[-1])})
+    places = np.interp(np.log(lrs), np.log(scale), np.linspace(0, 1, len(scale)))
+    colours = sns.color_palette("flare", as_cmap=True)
+    return {lr: colours(place)[:3] for lr, place in zip(lrs, places, strict=True)}
 
 
 # --- words ---

@@ -79,8 +79,11 @@ def no_ticket(first: str) -> str:
     return f"{SHORT[NONE]} (① fails)" if first == NO else SHORT[NONE]
 
 
-def band(ax: Axes, v: Verdict, rows: pd.DataFrame) -> None:
-    """A hatched band along LT where the ticket is: where LT also beats every RR, if it does both."""
+def band(ax: Axes, v: Verdict, rows: pd.DataFrame, shift: float = 1.0) -> None:
+    """A hatched band along LT where the ticket is: where LT also beats every RR, if it does both.
+
+    shift: the factor from a learning rate to LT's marks at it.
+    """
     if v.kind not in TICKETS:
         return
     lt = (
@@ -88,7 +91,7 @@ def band(ax: Axes, v: Verdict, rows: pd.DataFrame) -> None:
     )
     lrs = sorted((set(v.lrs) & set(v[3].lrs)) or set(v.lrs))
     for run in neighbours([lr for lr in lrs if lr in lt.index], sorted(rows["lr"].unique())):
-        ticket_band(ax, run, lt[run], v.kind, sure=v.kind_ours == v.kind)
+        ticket_band(ax, [shift * lr for lr in run], lt[run], v.kind, sure=v.kind_ours == v.kind)
 
 
 def ticket_swatch(kind: str, alpha: float = SURE) -> Patch:

@@ -293,9 +293,8 @@ def _doubt(found: Comparison, level: float) -> str:
     if found.more_seeds is None:
         more = "it sits on the threshold, more seeds would not settle it"
     else:
-        more = (
-            f"about {found.more_seeds} more seed{'s' * (found.more_seeds != 1)} would be likely to settle it"
-        )
+        guess = float(f"{found.more_seeds:.2g}")  # it is no more exact than that
+        more = f"about {guess:,.0f} more seed{'s' * (guess != 1)} would be likely to settle it"
     return f" by the means, confidence {as_chance(found.confidence, 2)}: undecided, {more}."
 
 

@@ -179,7 +179,10 @@ def test_the_ticket_is_named_by_mask_and_drawn_where_lt_beats_every_rr():
     (drawn,) = (c for c in fig.axes[0].collections if c.get_hatch())
     span = drawn.get_paths()[0].get_extents()
     middle = fig.axes[0].transAxes.transform((span.x0 + span.width / 2, 0))
-    assert fig.axes[0].transData.inverted().transform(middle)[0] == pytest.approx(0.01, rel=0.02)
+    lt = [line for line in fig.axes[0].lines if line.get_marker() == MARKERS["LT-IMP"] and line.get_clip_on()]
+    (mark,) = (line.get_xdata()[GRID.index(0.01)] for line in lt)
+    assert mark == pytest.approx(0.01, rel=0.1)  # beside the other settings' marks
+    assert fig.axes[0].transData.inverted().transform(middle)[0] == pytest.approx(mark, rel=0.001)
 
 
 def test_the_strip_says_at_which_learning_rates_each_condition_holds():
@@ -361,8 +364,32 @@ def test_an_interval_that_goes_on_beyond_its_panel_ends_in_an_arrow():
     assert "arrow: the interval goes on" in fig.get_suptitle()
 
 
+def test_one_seed_has_no_bounds_and_no_room_is_left_for_them():
+    table = tidy({s: SECONDARY[s] for s in fig1.SETTINGS})
+    said = fig1.plot(table, SMOKE).get_suptitle()
+    assert "LT − RR with one-sided bounds at 95 %" in said
+    fig = fig1.plot(table[table["seed"] == 0], SMOKE)
+    assert "bounds" not in fig.get_suptitle()
+    foot, head = fig.axes[1].get_ylim()  # differences are 1.9 to 4.2
+    assert -1 < foot < 0
+    assert 4.2 < head < 5
+
+
 def _arrows(ax):
     return {line.get_marker() for line in ax.lines} & {CARETUP, CARETDOWN}
+
+
+def test_appendix_a_sets_two_lengths_of_training_beside_each_other():
+    """Where both are as accurate, neither hides the other."""
+    table = tidy({s: SECONDARY[s] for s in fig1.SETTINGS}, sparsity=0.59)
+    shorter = table.assign(epochs=table["epochs"].max() // 2)
+    fig = appendix_a.plot(pd.concat([table, shorter], ignore_index=True), SMOKE)
+    width = 4 / 72 * fig.dpi  # of a mark
+    for ax in (fig.axes[0], fig.axes[3]):
+        lines = [line for line in ax.lines if line.get_marker() == MARKERS["LT-IMP"]]
+        first, second = (ax.transData.transform(line.get_xydata())[0] for line in lines)
+        assert first[1] == second[1]
+        assert abs(first[0] - second[0]) > width / 3
 
 
 def test_appendix_a_says_that_pretraining_is_a_mean_alone():

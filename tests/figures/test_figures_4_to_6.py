@@ -379,7 +379,13 @@ def test_figure_6_says_the_least_and_the_greatest_number_of_seeds_and_that_nothi
     ):
         figure = fig6.plot(shown, TINY)
         assert figure.get_suptitle().splitlines()[1].split(";")[0] == said
+        assert "missing" not in figure.get_suptitle()
         plt.close(figure)
+    lacking = nothing.assign(seed=1, digest=nothing["digest"] + "1")
+    figure = fig6.plot(pd.concat([table, lacking]), TINY)
+    n = table["digest"].nunique()
+    assert f"{n} of {2 * n} runs are still missing" in figure.get_suptitle()
+    plt.close(figure)
 
 
 def test_figure_6_shows_every_run_at_the_distance_that_training_moved_its_weights(six):

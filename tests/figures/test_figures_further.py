@@ -82,6 +82,11 @@ def test_the_forest_plot_has_a_row_a_verdict_and_a_threshold_a_condition():
     assert fifth.groupby("pruning")["holds_ours"].unique().map(list).to_dict() == {"IMP": [YES], "OMP": [NO]}
 
 
+def test_the_forest_plot_of_one_seed_speaks_of_no_bounds():
+    said = [conditions.plot(table, SMALL).get_suptitle() for table in (sanity(), sanity().query("seed == 0"))]
+    assert ["bounds" in words for words in said] == [True, False]
+
+
 def test_shuffled_masks_have_a_column_and_a_row_of_the_strips_where_they_were_trained():
     below = rows("LT-shuffled-IMP", minus(DENSE, 1.5), S8) + rows("LT-shuffled-IMP", minus(DENSE, 0.4), S11)
     table = pd.concat([sanity(), pd.DataFrame(below)])

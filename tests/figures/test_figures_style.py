@@ -27,6 +27,7 @@ from lthpaper.figures.axes import accuracy_axis, rate_axis
 from lthpaper.figures.curves import curves
 from lthpaper.figures.means import spread
 from lthpaper.figures.verdict_marks import ticket_swatch
+from lthpaper.paper import NAMED_RATES
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import SETTINGS
 from lthpaper.store import table as tidy
@@ -106,6 +107,17 @@ def test_learning_rates_darken_evenly_for_every_reader(count):
     assert min(-np.diff(shades)) > 6
     for a, b in itertools.combinations(colours, 2):
         assert np.linalg.norm(seen_by_a_deuteranope(a) - seen_by_a_deuteranope(b)) > 6
+
+
+def test_a_learning_rate_has_one_colour_in_every_figure_whatever_stands_beside_it():
+    alone, named, more = (
+        style.rate_colours(lrs) for lrs in ((0.01,), NAMED_RATES, (0.001, 0.005, 0.01, 0.1, 0.2, 1.0))
+    )
+    assert alone[0.01] == named[0.01] == more[0.01]
+    assert named[0.1] == more[0.1]
+    assert len(set(more.values())) == len(more)
+    small = style.rate_colours((1e-5, 1e-4, 1e-3))  # below the paper's
+    assert len(set(small.values())) == len(small)
 
 
 def test_a_shuffled_mask_has_the_colour_and_the_marker_of_its_own():
@@ -215,6 +227,12 @@ def test_what_goes_beyond_the_paper_can_be_read_and_nothing_is_cropped(figure, t
     assert not outside(fig)
     assert "seeds" in fig.get_suptitle()  # error bars say what they are, and n
     assert ("linear to ±3" in fig.get_suptitle()) == (fig.axes[0].get_xscale() == "symlog")
+
+
+def test_controls_of_one_seed_are_differences_without_an_interval():
+    said = controls.plot(as_if_trained("controls").query("seed == 0"), SMALL).get_suptitle()
+    assert "differences of one seed" in said
+    assert "interval" not in said
 
 
 def test_bars_of_a_barrier_reach_over_the_seeds_and_never_below_zero():
