@@ -118,10 +118,9 @@ def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str]
         axes[0].annotate("$s$, mask", (0, 1), (-4, 5), ha="right", **OFFSET)
         _names(axes[0], keys, first)
         _kinds(axes[-1], found.drop_duplicates("y"), kinds or {})
-        bounded = found["low"].notna().any()  # one seed has no bounds
-        with_bounds = " with one-sided bounds at 95 %" if bounded else ""
+        bounded = " with one-sided bounds at 95 %" if found["low"].notna().any() else ""  # one seed has none
         parts = [
-            f"differences of the best means{with_bounds}; dashed: the threshold",
+            f"differences of the best means{bounded}; dashed: the threshold",
             f"axes linear to ±{forest.LINEAR:g} point, logarithmic beyond",
             beyond.note(fig),
             *note.split("; "),

@@ -72,7 +72,7 @@ SHUFFLED = "shuffled-"  # in a setting's name: the mask of another, shuffled; in
 GOLD, SILVER = ("#F2C230", "xxxxx"), ("#9FD3B4", "/////")  # colour and hatch
 TICKETS = {JACKPOT: GOLD, SECONDARY: SILVER, EITHER: SILVER}
 SURE, BY_MEANS = 0.75, 0.45  # opacity of a ticket that the seeds support, and of one by the means alone
-RATES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)  # evenly spaced on the scale of learning rates' colours
+RATES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0)  # even steps of the colours of learning rates
 SIMILAR = "#E4E4E4"  # within the paper's tolerance of the best pretraining
 PALE = "#6E6E6E"  # text that is not about a setting
 

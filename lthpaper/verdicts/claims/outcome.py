@@ -74,7 +74,7 @@ class Outcome:
         return " ".join(
             s
             for s in (
-                f"On {self.tried_on}: of {len(settled)} comparison{'s' * (len(settled) != 1)} "
+                f"{self.tried_on}: of {len(settled)} comparison{'s' * (len(settled) != 1)} "
                 f"{', '.join(counts)}.",
                 telling.sentence if telling else "",
                 self.note,
