@@ -118,22 +118,28 @@ def by_leads(store: Store, of: Scale) -> str:
     """Photographs, desktop: IMP's ticket less RR and less the dense network, at Figure 1's sparsities."""
     there = scale("desktop", experiments="resnet20/cifar10-16")
     results = table(FIGURES["fig1"].trials(there), store)
-    results = results[results["epochs"] == there.recipe.epochs]
-    dense, sparse = (results[(results["setting"] == "pretraining") == is_dense] for is_dense in (True, False))
-    sparsities = sorted(set(sparse["sparsity"]))
-    paired = pd.concat(
-        [sparse, *(dense.assign(sparsity=s) for s in sparsities)]
-    )  # the dense network pairs with each
-    found = controls.differences(paired, compared=[("LT-", "RR-", ""), ("LT-", "pretraining", "")])
-    found = found[found["mask"] == "IMP"]
-    lines = [
-        [
-            f"LT − {against.removesuffix('-IMP')}, {lr:g}",
-            *(_cell(cells[cells["sparsity"] == s]) for s in sparsities),
+    results = results[results["accuracy"].notna()]
+    sparsities = sorted({s for s in results["sparsity"] if s > 0})
+    lines, shown = [], []
+    for epochs, after in ((there.recipe.epochs, ""), (there.insufficient_epochs, ", 78 epochs")):
+        rows = results[results["epochs"] == epochs]
+        dense, sparse = (rows[(rows["setting"] == "pretraining") == is_dense] for is_dense in (True, False))
+        paired = pd.concat(
+            [sparse, *(dense.assign(sparsity=s) for s in sparsities)]
+        )  # the dense network pairs with each
+        found = controls.differences(paired, compared=[("LT-", "RR-", ""), ("LT-", "pretraining", "")])
+        found = found[(found["mask"] == "IMP") & (found["n"] > 0)]
+        shown.append(found)
+        lines += [
+            [
+                f"LT − {against.removesuffix('-IMP')}, {lr:g}{after}",
+                *(_cell(cells[cells["sparsity"] == s]) for s in sparsities),
+            ]
+            for (against, lr), cells in found.groupby(["against", "lr"])
         ]
-        for (against, lr), cells in found.groupby(["against", "lr"])
-    ]
-    return _table(["difference, rate", *(f"s = {s:.3g}" for s in sparsities)], lines) + _seeds(found)
+    return _table(["difference, rate", *(f"s = {s:.3g}" for s in sparsities)], lines) + _seeds(
+        pd.concat(shown)
+    )
 
 
 def by_epochs(store: Store, of: Scale) -> str:
