@@ -295,8 +295,13 @@ def of_photographs(name, lr, seed, epochs=160):
     """The published results of a setting, sparsest last."""
     runs = [r for r in PUBLISHED.tables.scales["desktop"].runs.values() if r.task.network == "resnet20"]
     wanted = (name, lr, seed, epochs)
-    found = [PUBLISHED.get(r) for r in runs if (setting(r), r.recipe.lr, r.seed, r.recipe.epochs) == wanted]
-    return sorted(found, key=lambda result: result.sparsity)
+    found = [r for r in runs if (setting(r), r.recipe.lr, r.seed, r.recipe.epochs) == wanted]
+    return sorted((PUBLISHED.get(r) for r in found if mask_lr(r) == lr), key=lambda result: result.sparsity)
+
+
+def mask_lr(run):
+    """The learning rate that a run's mask comes from, of a dense run its own."""
+    return getattr(getattr(run.mask, "after", run), "recipe", run.recipe).lr
 
 
 def gaps(lr, seed, of="LT-IMP", against="RR-IMP"):
@@ -362,6 +367,35 @@ def test_on_photographs_theta_0_matters_to_imp_at_small_rates_and_not_at_0_1():
     assert f"trails LT-IMP by {imp.accuracy - lt.accuracy:.1f} (seed 1)" in IMP
 
 
+def test_on_photographs_a_mask_from_0_01_serves_0_1_better_than_its_own():
+    runs = PUBLISHED.tables.scales["desktop"].runs.values()
+    mixed = {
+        r.seed: PUBLISHED.get(r)
+        for r in runs
+        if (setting(r), r.recipe.lr, r.recipe.epochs) == ("LT-IMP", 0.1, 160) and mask_lr(r) == 0.01
+    }
+    assert sorted(mixed) == [1, 2]
+    ours, loss = [mixed[seed].accuracy for seed in (1, 2)], losses(mixed[1], mixed[2])
+    dense, own, small = (
+        [of_photographs(name, lr, seed)[-1] for seed in (1, 2)]
+        for name, lr in (("pretraining", 0.1), ("LT-IMP", 0.1), ("LT-IMP", 0.01))
+    )
+    assert {round(r.sparsity, 3) for r in (*mixed.values(), *own, *small)} == {0.914}
+    ends = "ends at {:.1f} and {:.1f} % in seeds 1 and 2".format(*ours)
+    assert (
+        f"{ends}, as good as the dense network at 0.1 ({dense[0].accuracy:.1f} and {dense[1].accuracy:.1f})"
+        in IMP
+    )
+    assert all(a > b.accuracy - 0.5 for a, b in zip(ours, dense, strict=True))
+    above_own, above_small = (
+        [f"{a - b.accuracy:.1f}" for a, b in zip(ours, others, strict=True)] for others in (own, small)
+    )
+    assert "That is {} and {} points above the ticket whose mask comes from 0.1".format(*above_own) in IMP
+    assert loss[0] == loss[1]
+    assert "loss of {} instead of {} and {}, and".format(loss[0], *losses(*own)) in IMP
+    assert "and {} and {} above the same mask trained at 0.01 (claim 13)".format(*above_small) in IMP
+
+
 def after(epochs, seed):
     """At 0.005: the dense network, and how far LT and RR end above it, by sparsity."""
     (dense,) = of_photographs("pretraining", 0.005, seed, epochs)
@@ -372,19 +406,26 @@ def after(epochs, seed):
     return dense, lt, rr
 
 
-def test_on_photographs_the_shorter_training_is_not_sufficient_and_shows_a_ticket_that_more_epochs_keep():
+def test_on_photographs_the_shorter_training_is_not_sufficient_and_shows_a_ticket_that_more_epochs_shrink():
     dense, long = ([after(epochs, seed)[0] for seed in (1, 2)] for epochs in (78, 160))
     short_of = [b.accuracy - a.accuracy for a, b in zip(dense, long, strict=True)]
     assert (
         "the dense networks end {:.1f} and {:.1f} points below themselves after 160".format(*short_of) in IMP
     )
     assert "losses of {} and {} instead of {} and {}".format(*losses(*dense, *long)) in IMP
-    _, lt, rr = after(78, 1)
-    ends = f"of seed 1 ends {lt[0.914]:.1f} points above the dense network"
-    assert f"{ends} and {lt[0.914] - rr[0.914]:.1f} above the random draw" in IMP
-    _, lt, rr = after(160, 1)
-    kept = f"after 160 epochs it is {lt[0.914]:.1f} above the dense network"
-    assert f"{kept} and {lt[0.914] - rr[0.914]:.1f} above the draw" in IMP
+    few, many = ([after(epochs, seed)[1:] for seed in (1, 2)] for epochs in (78, 160))
+
+    def at_the_example(of):
+        above = [lt[0.914] for lt, _ in of]
+        return [f"{x:.1f}" for x in (*above, *(a - rr[0.914] for a, (_, rr) in zip(above, of, strict=True)))]
+
+    leads = "{} and {} points above the dense network and {} and {} above the random draw"
+    assert f"the ticket ends {leads.format(*at_the_example(few))}." in IMP
+    kept = "{} and {} above the dense network and {} and {} above the draw"
+    assert f"after 160 epochs the ticket is {kept.format(*at_the_example(many))}." in IMP
+    short, full = (of_photographs("LT-IMP", 0.005, 2, epochs)[-1].accuracy for epochs in (78, 160))
+    assert short > full
+    assert f"even ends above that of 160, by {short - full:.1f}." in IMP
     third = claims.TESTS[3].judge(claims.gather(scale("desktop"), PUBLISHED))
     assert "LT − pretraining, 78 epochs −0.9" in third.paper
     assert "LT − pretraining, 160 epochs −2.2" in third.paper
