@@ -129,9 +129,9 @@ def test_a_surface_that_was_cut_off_goes_on_where_it_was(four, tmp_path, monkeyp
 
     monkeypatch.setattr(Evaluator, "__call__", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        fig4.measure([trial], copied, TINY, None, "cpu")
+        fig4.measure([trial], copied, TINY, None)
     monkeypatch.setattr(Evaluator, "__call__", lambda self, p: asked.append(len(p)) or whole(self, p))
-    again = fig4.measure([trial], copied, TINY, None, "cpu")
+    again = fig4.measure([trial], copied, TINY, None)
     assert again.equals(table[table["digest"] == trial.run.digest].reset_index(drop=True))
     assert sum(asked) == 49 + 3
     assert not list(copied.folder.glob("surfaces/*"))
