@@ -45,8 +45,8 @@ from lthpaper.studies import Study, changes
 from lthpaper.training.forms import unreached, why_not_stacked
 
 MAGNITUDE = ("imp", "omp")  # the paper's pruning rules
-FEW = 5  # training images of a class are too few to learn from
-MANY = 50  # a class leave none out by chance
+FEW = 5  # with fewer training images a class, accuracies say little
+MANY = 50  # with so many training images a class, a random choice leaves no class out
 
 
 def check(

@@ -101,7 +101,7 @@ def test_a_study_takes_a_store_a_scale_and_a_device_as_values_too(tmp_path):
 
 @pytest.mark.parametrize("given", ["fig1", 3, None, [tiny(Path("none"))]])
 def test_what_is_no_run_is_not_trained(tmp_path, given):
-    with pytest.raises(InputError, match="is no Run; give runs, such as"):
+    with pytest.raises(InputError, match="is not a Run; give runs, such as"):
         studies.train(given, tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
 

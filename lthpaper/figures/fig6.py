@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.axes import rate_axis
 from lthpaper.figures.curves import crosses, gaps, marked
-from lthpaper.figures.means import CROSS, spread_note
+from lthpaper.figures.means import CROSS, listed, spread_note
 from lthpaper.figures.style import (
     COLOURS,
     MARKERS,
@@ -77,14 +77,15 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
         for ax in last[1:]:
             ax.set_ylabel("")
         fig.legend(handles=_legend(), loc="outside lower center", ncols=4)
-        note = spread_note(measured[measured["overlap"].notna()].groupby(["network", "lr"])["seed"].nunique())
-        if _diverged(measured).any():
-            note += f"; {CROSS}"
-        note += _unfinished(measured)
-        if not far and measured["overlap"].notna().any():
-            note += f"; {DISTANCE} not measured: the weights are not in the store"
-        if far and (measured["overlap"].notna() & measured["distance"].isna()).any():
-            note += "; distance: of the runs whose weights were kept"
+        known = measured["overlap"].notna()
+        lost = known & measured["distance"].isna()
+        note = listed(
+            spread_note(measured[known].groupby(["network", "lr"])["seed"].nunique()),
+            CROSS if _diverged(measured).any() else "",
+            _unfinished(measured),
+            f"{DISTANCE} not measured: the weights are not in the store" if not far and known.any() else "",
+            "distance: of the runs whose weights were kept" if far and lost.any() else "",
+        )
         fig.suptitle(
             f"Do {THETA0} {MASKED} and the pretrained {THETA_T} {MASKED} agree which weights of a layer are "
             f"large? {measured['data'].iloc[0]}, $s$ = {percent(measured['sparsity'].iloc[0])}\n{note}",
@@ -101,7 +102,7 @@ def _diverged(measured: pd.DataFrame) -> pd.Series:
 def _unfinished(measured: pd.DataFrame) -> str:
     """Of how many runs there is nothing, if only of some."""
     without = measured.groupby("digest")["survivors"].count() == 0
-    return f"; {without.sum()} of {len(without)} runs are still missing" if 0 < without.mean() < 1 else ""
+    return f"{without.sum()} of {len(without)} runs are still missing" if 0 < without.mean() < 1 else ""
 
 
 def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]) -> None:

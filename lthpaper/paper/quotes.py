@@ -65,31 +65,6 @@ def _contours(place: str, network: str, *reached: tuple[str, float, float]) -> t
     )
 
 
-def _difference(
-    network: str,
-    sparsity: float,
-    compared: tuple[str, str, float],
-    said: str,
-    setting: str = "LT",
-    lr: float | None = None,
-    note: str = "",
-) -> Quote:
-    """compared: relation, minus, difference."""
-    relation, minus, difference = compared
-    return Quote(
-        "§3.1",
-        network,
-        f"at s = {sparsity} {said}",
-        setting=setting,
-        lr=lr,
-        sparsity=sparsity,
-        minus=minus,
-        relation=relation,
-        difference=difference,
-        note=note,
-    )
-
-
 _LARGE = tuple((n, d) for d in ("tiny-imagenet", "imagenet") for n in ("resnet18", "resnet50"))
 
 QUOTES = (
@@ -104,31 +79,78 @@ QUOTES = (
         sparsity=0.0,
         accuracy=92.3,
     ),
-    _difference(
-        *("resnet20", 0.914, ("<", "pretraining", -0.5)),
-        "the best LT-IMP is more than 0.5 below the best pretraining",
+    Quote(
+        "§3.1",
+        "resnet20",
+        "at s = 0.914 the best LT-IMP is more than 0.5 below the best pretraining",
         setting="LT-IMP",
+        minus="pretraining",
+        sparsity=0.914,
+        relation="<",
+        difference=-0.5,
     ),
-    _difference(
-        *("resnet20", 0.914, (">", "pretraining", -0.5)),
-        "learning rate 0.005 has a secondary prize: LT is similar to pretraining there",
+    Quote(
+        "§3.1",
+        "resnet20",
+        "at s = 0.914 learning rate 0.005 has a secondary prize: LT is similar to pretraining there",
+        setting="LT",
+        minus="pretraining",
         lr=0.005,
+        sparsity=0.914,
+        relation=">",
+        difference=-0.5,
         note="at odds with §2.1, where LT-IMP (87.4) is 2.2 below pretraining (89.6) at that learning rate",
     ),
-    _difference("resnet20", 0.914, (">", "RR", 0.5), "LT is more than 0.5 above RR"),
-    _difference("vgg16", 0.914, (">", "pretraining", -0.5), "LT is similar to pretraining"),
-    _difference(
-        *("vgg16", 0.914, ("<", "RR", 0.5)),
-        "LT is less than 0.5 above RR: no ticket",
+    Quote(
+        "§3.1",
+        "resnet20",
+        "at s = 0.914 LT is more than 0.5 above RR",
+        setting="LT",
+        minus="RR",
+        sparsity=0.914,
+        relation=">",
+        difference=0.5,
+    ),
+    Quote(
+        "§3.1",
+        "vgg16",
+        "at s = 0.914 LT is similar to pretraining",
+        setting="LT",
+        minus="pretraining",
+        sparsity=0.914,
+        relation=">",
+        difference=-0.5,
+    ),
+    Quote(
+        "§3.1",
+        "vgg16",
+        "at s = 0.914 LT is less than 0.5 above RR: no ticket",
+        setting="LT",
+        minus="RR",
+        sparsity=0.914,
+        relation="<",
+        difference=0.5,
         note="at odds with its largest sparsity with a secondary prize, 0.945 or higher",
     ),
-    _difference(
-        *("mobilenet-v1", 0.832, ("≈", "pretraining", -0.5)),
-        "LT is about 0.5 below pretraining: on the Jackpot's boundary",
+    Quote(
+        "§3.1",
+        "mobilenet-v1",
+        "at s = 0.832 LT is about 0.5 below pretraining: on the Jackpot's boundary",
+        setting="LT",
+        minus="pretraining",
+        sparsity=0.832,
+        relation="≈",
+        difference=-0.5,
     ),
-    _difference(
-        *("mobilenet-v1", 0.832, ("≈", "RR", 0.5)),
-        "LT is about 0.5 above RR: on the Jackpot's boundary",
+    Quote(
+        "§3.1",
+        "mobilenet-v1",
+        "at s = 0.832 LT is about 0.5 above RR: on the Jackpot's boundary",
+        setting="LT",
+        minus="RR",
+        sparsity=0.832,
+        relation="≈",
+        difference=0.5,
     ),
     Quote("§3.1", "resnet20", "the largest sparsity with a secondary prize is 0.914", sparsity=0.914),
     *(

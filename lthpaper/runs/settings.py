@@ -120,7 +120,7 @@ def nonzeros(run: Run) -> int:
 def _check_runs(*given: object) -> None:
     """Raises InputError unless each is a Run."""
     for run in given:
-        require(isinstance(run, Run), f"{run!r} is no Run; give one, such as pretraining(task, recipe).")
+        require(isinstance(run, Run), f"{run!r} is not a Run; give one, such as pretraining(task, recipe).")
 
 
 def check_rounds(rounds: Iterable[int]) -> None:

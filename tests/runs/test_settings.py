@@ -165,7 +165,7 @@ MAKERS = {
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("given", [None, "resnet8", TASK])
 def test_what_is_no_run_is_named(make, given):
-    with pytest.raises(InputError, match=f"^{re.escape(repr(given))} is no Run; give one"):
+    with pytest.raises(InputError, match=f"^{re.escape(repr(given))} is not a Run; give one"):
         make(given)
 
 
