@@ -336,8 +336,8 @@ def train(
     for run in runs:
         require(
             isinstance(run, Run),
-            f"{run!r} is no Run; give runs, such as lth.pretraining(task, recipe), or trial.run of a Trial. "
-            "A figure trains by lth.study('fig1').train().",
+            f"{run!r} is not a Run; give runs, such as lth.pretraining(task, recipe), or a Trial's run."
+            " A figure trains by lth.study('fig1').train().",
         )
     results = open_store(store)
     root, where = locations.data_folder(data_root), locations.device(device)
