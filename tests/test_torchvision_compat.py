@@ -30,7 +30,16 @@ def test_one_that_was_built_for_another_torch_is_left_alone(tmp_path, monkeypatc
     (tmp_path / "_C.so").write_text("not a library")
     found = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: found)
-    torchvision_compat._load_binary_part()
+    tried = []
+
+    def load(path):
+        tried.append(path.name)
+        return load_library(path)
+
+    load_library = torch.ops.load_library
+    monkeypatch.setattr(torch.ops, "load_library", load)
+    torchvision_compat._load_binary_part()  # the loader's OSError goes no further
+    assert tried == ["_C.so"]
 
 
 def test_without_torchvision_the_sentence_says_which_release(monkeypatch):

@@ -10,24 +10,21 @@ from matplotlib.ticker import FuncFormatter
 from lthpaper.figures import beyond
 from lthpaper.figures.means import converged
 from lthpaper.figures.style import COLOURS, MARKERS, PALE
-from lthpaper.verdicts.uncertainty import Cell, best_against_best
+from lthpaper.measures.intervals import grain_of, student
 
 
 def between(table: pd.DataFrame, ours: str, theirs: str, by: Sequence[str]) -> pd.DataFrame:
     """One row per group of `by`: difference of the means over the n seeds that both settings have, points,
-    its bounds low and high, each at 95 % (NaN for one seed). Groups without such a seed, or of which one
-    diverged, are left out."""
+    low and high, Student's 95 % interval of the differences seed by seed (NaN for one seed). Groups without
+    such a seed, or of which one diverged, are left out."""
     rows = []
-    there = converged(table)
-    for values, cells in there.groupby(list(by)):
-        accuracies = [cells[cells["setting"] == s].set_index("seed")["accuracy"] for s in (ours, theirs)]
-        both = accuracies[0].index.intersection(accuracies[1].index)
-        accuracies = [tuple(of_setting[both]) for of_setting in accuracies]
-        if len(both):
-            first, second = (Cell(s, 0.0, a) for s, a in zip((ours, theirs), accuracies, strict=True))
-            found = best_against_best([first], [second], 0.0, strict=True)
-            row = dict(zip(by, values, strict=True)) | {"difference": found.difference}
-            rows.append(row | {"low": found.low, "high": found.high, "n": len(both)})
+    for values, cells in converged(table).groupby(list(by)):
+        first, second = (cells[cells["setting"] == s].set_index("seed")["accuracy"] for s in (ours, theirs))
+        gaps = (first - second).dropna().to_numpy()  # of the seeds that both have
+        if len(gaps):
+            found = student(gaps, grain_of(cells))
+            row = dict(zip(by, values, strict=True)) | {"difference": found.mean}
+            rows.append(row | {"low": found.low, "high": found.high, "n": len(gaps)})
     frame = pd.DataFrame(rows, columns=[*by, "difference", "low", "high", "n"])
     return frame.astype({"difference": float, "low": float, "high": float})
 

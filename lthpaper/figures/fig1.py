@@ -129,12 +129,12 @@ def finish(fig: Figure, axes: np.ndarray, table: pd.DataFrame, level: bool = Fal
     axes[1][0].set_ylabel("LT − RR (points)")
     for ax in axes[0]:
         ax.tick_params(axis="x", labelbottom=False)
-    of = " of the seeds that both have" if "–" in seeds(table) else ""
+    of = " over the seeds that both have" if "–" in seeds(table) else ", seed by seed"
     leads = differences.between(
         table[table["sparsity"] > 0], "LT-IMP", "RR-IMP", ["sparsity", "lr", "epochs"]
     )
     known = leads["low"].notna().any()  # one seed has no bounds
-    bounds = f"{',' if of else ''} with one-sided bounds at 95 %" if known else ""
+    bounds = ", with 95 % intervals" * bool(known)
     parts = [
         f"{table['network'].iloc[0]} on {table['data'].iloc[0]}; above: {seeds_note(table)}",
         listed(f"below: LT − RR{of}{bounds}", beyond.note(fig)),

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from lthpaper import networks
@@ -25,6 +24,7 @@ from lthpaper.data import DataSet, Images
 from lthpaper.data.augment import as_tested
 from lthpaper.errors import InputError
 from lthpaper.measures.batch_norm import estimate_statistics
+from lthpaper.measures.intervals import grain_of, student
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import Trial
@@ -150,9 +150,9 @@ def intervals(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (lr, k), cell in table.groupby(["lr", "k"]):
         found = cell["test"].dropna()
-        n, mean = len(found), float(found.mean())
-        half = stats.t.ppf(0.975, n - 1) * found.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-        row = {"lr": lr, "k": k, "mean": mean, "low": max(mean - half, 0.0), "high": mean + half, "n": n}
+        n = len(found)
+        mean, low, high = student(found.to_numpy(), grain_of(table)) if n else (math.nan,) * 3
+        row = {"lr": lr, "k": k, "mean": mean, "low": max(low, 0.0), "high": high, "n": n}
         rows.append(row | {"diverged": len(cell) - n})
     return pd.DataFrame(rows, columns=["lr", "k", "mean", "low", "high", "n", "diverged"])
 

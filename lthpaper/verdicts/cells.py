@@ -12,14 +12,13 @@ best on these, and what counts is its accuracy on the test images.
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lthpaper import data
-from lthpaper.errors import InputError, require
+from lthpaper.errors import require
+from lthpaper.measures.intervals import grain_of
 from lthpaper.runs.convergence import converged
 from lthpaper.training.result import VALIDATION
 from lthpaper.verdicts.uncertainty import Cell
@@ -165,16 +164,8 @@ def side(table: pd.DataFrame, *settings: str, lrs: Sequence[float] | None = None
 
 
 def pairs_of(ours: Sequence[Cell], theirs: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """The cells of both sides at the same learning rate, as pairs."""
-    return [(a, b) for a in ours for b in theirs if a.lr == b.lr]
-
-
-def grain_of(table: pd.DataFrame) -> float:
-    """Points of accuracy that one test image is worth; of 10,000 images where the data set is not known."""
-    for name in table["data"].iloc[:1]:
-        with suppress(InputError):
-            return 100 / data.card(name).test
-    return 0.01
+    """The cells of both sides at the same learning rate, as pairs, with the seeds that both have."""
+    return [(a.beside(b), b.beside(a)) for a in ours for b in theirs if a.lr == b.lr]
 
 
 def _by_setting(table: pd.DataFrame) -> dict[str, dict[float, dict[int, tuple[float, float]]]]:

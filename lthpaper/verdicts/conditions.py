@@ -1,15 +1,25 @@
 """Conditions ① to ⑤ of §2.2, each judged with its evidence (`tickets.py` states them formally)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from lthpaper.paper import Thresholds
 from lthpaper.runs.recipe import epochs_said
-from lthpaper.verdicts import uncertainty
 from lthpaper.verdicts.cells import Side, pairs_of
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, always_signed, as_chance
 from lthpaper.verdicts.luck import contending
-from lthpaper.verdicts.uncertainty import Cell, Comparison, arrays, beyond
+from lthpaper.verdicts.uncertainty import (
+    DECIMALS,
+    Cell,
+    Comparison,
+    arrays,
+    best_against_best,
+    best_pair,
+    beyond,
+    paired,
+)
 
 SYMBOLS = "①②③④⑤"
 
@@ -100,26 +110,20 @@ def _may_be_best(side: Side) -> set[float]:
 def _may_hold(lt: Side, dense: Side, fourth: Condition, level: float) -> set[float]:
     """Learning rates at which ④ does not fail with confidence `level`."""
     pairs = pairs_of(lt.cells, dense.cells)
-    test = uncertainty.paired(pairs)
+    test = paired(pairs)
     below = test.below(fourth.threshold) if test.spread else [1.0] * len(pairs)
     return {a.lr for (a, _), p in zip(pairs, below, strict=True) if p > 1 - level}
 
 
-def fails(conditions: Sequence[Condition], level: float) -> bool:
-    """Whether it is sure that one of ① to ④ fails: the least p-value among ② to ④ is held against
-    (1 − level)/m where m of them were tried (Holm's first step), since any of m could fail by luck."""
-    return unfulfilled(conditions) >= level
+def unfulfilled(conditions: Iterable[Condition]) -> float:
+    """Confidence that one of these fails; 0 if none does by the means, or seeds or runs are missing.
 
-
-def unfulfilled(conditions: Sequence[Condition]) -> float:
-    """Confidence that one of ① to ④ fails; 0 if none does by the means, or seeds or runs are missing."""
-    judged = sum(c.confidence is not None for c in conditions[1:4])
-    failing = [c for c in conditions[:4] if c.holds == NO]
-    sure = [
-        1.0 if c.number == 1 else max(0.0, 1 - judged * (1 - c.confidence))
-        for c in failing
-        if c.confidence is not None and not c.open
-    ]
+    The least p-value among ② to ⑤ is multiplied by m where m of them were tried (Holm's first step), since
+    any of m could fail by luck. ① is no matter of luck."""
+    known = [(c, c.confidence) for c in conditions if c.confidence is not None]
+    judged = sum(c.number > 1 for c, _ in known)
+    failing = [(c, confidence) for c, confidence in known if c.holds == NO and not c.open]
+    sure = [1.0 if c.number == 1 else max(0.0, 1 - judged * (1 - p)) for c, p in failing]
     return max(sure, default=0.0)
 
 
@@ -142,55 +146,66 @@ def condition(
     if not other.cells:
         return _bare(number, UNDECIDED, threshold, "pretraining diverged everywhere: nothing to match")
     validated = bool(lt.validation and other.validation)
-    if number != 4:
-        found = uncertainty.best_against_best(lt.cells, other.cells, threshold, strict, level, bounds)
-        if validated:
-            at = uncertainty.best_against_best([lt.best], [other.best], threshold, strict, level, bounds)
-            found = _chosen(at, found, level)
-        open_ = other.missing if found.holds else lt.missing
-        if found.holds:
-            torn = [c for c in other.torn if not beyond(found.best.mean - c.mean, threshold, strict)]
-        else:
-            torn = [c for c in lt.torn if beyond(c.mean - found.against.mean, threshold, strict)]
-        return _judged(number, found, threshold, open_, level, validated, torn)
-    pairs = pairs_of(lt.cells, other.cells)
-    if not pairs:
-        return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
-    found = uncertainty.best_pair(pairs, threshold, strict, level, bounds)
+    ask: Callable[..., Comparison]
+    among: list[Any]
+    at_chosen: list[Any]
+    if number == 4:
+        pairs = pairs_of(lt.cells, other.cells)
+        if not pairs:
+            return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
+        ask, among, at_chosen = best_pair, [pairs], [_nearest(pairs, lt, other)] if validated else []
+    else:
+        ask, among, at_chosen = best_against_best, [lt.cells, other.cells], [[lt.best], [other.best]]
+    ask = partial(ask, margin=threshold, strict=strict, level=level, bounds=bounds)
     if validated:
-        ranks = [dict(zip(side.cells, side.validation, strict=True)) for side in (lt, other)]
-        nearest = max(pairs, key=lambda pair: ranks[0][pair[0]] - ranks[1][pair[1]])
-        found = _chosen(uncertainty.best_pair([nearest], threshold, strict, level, bounds), found, level)
-    open_ = () if found.holds else lt.missing + other.missing
-    torn = [] if found.holds else _torn_pairs(lt, other, threshold)
-    return _judged(4, found, threshold, open_, level, validated, torn)
+        at = ask(*at_chosen)
+        found = _chosen(at, ask(*among, said=at.holds), level)
+    else:
+        found = ask(*among)
+    if number == 4:
+        open_ = () if found.holds else lt.missing + other.missing
+        torn = [] if found.holds else _torn_pairs(lt, other, threshold)
+    elif found.holds:
+        open_ = other.missing
+        torn = [c for c in other.torn if not beyond(found.best.mean - c.mean, threshold, strict)]
+    else:
+        open_ = lt.missing
+        torn = [c for c in lt.torn if beyond(c.mean - found.against.mean, threshold, strict)]
+    return _judged(number, found, threshold, open_, level, validated, torn)
+
+
+def _nearest(pairs: Sequence[tuple[Cell, Cell]], lt: Side, dense: Side) -> list[tuple[Cell, Cell]]:
+    """The pair that is best on validation images, alone."""
+    sides = [zip(side.cells, side.validation, strict=True) for side in (lt, dense)]
+    of_lt, of_dense = ({cell.lr: held_out for cell, held_out in side} for side in sides)
+    return [max(pairs, key=lambda pair: of_lt[pair[0].lr] - of_dense[pair[1].lr])]
 
 
 def _torn_pairs(lt: Side, dense: Side, threshold: float) -> list[Cell]:
     """The torn cells with which ④ would hold, by the seeds that converged."""
     pairs = pairs_of((*lt.cells, *lt.torn), (*dense.cells, *dense.torn))
     near = [pair for pair in pairs if beyond(pair[0].mean - pair[1].mean, threshold, strict=False)]
-    return list(dict.fromkeys(cell for pair in near for cell in pair if cell in (*lt.torn, *dense.torn)))
+    torn = {cell.place: cell for cell in (*lt.torn, *dense.torn)}
+    return list(dict.fromkeys(torn[cell.place] for pair in near for cell in pair if cell.place in torn))
 
 
 def _chosen(at: Comparison, among: Comparison, level: float) -> Comparison:
-    """`at`, the comparison at the learning rates that validation chose, called only where `among`, the one
-    among all rates, calls it too.
+    """`at`, the comparison at the learning rates that validation chose, called only where `among`, the same
+    answer asked of all rates, is called too.
 
     A seed that is lucky on validation images is lucky on the test images too, so rates that the same seeds
     chose look better than they are (docs/validation.md has the simulation). `among` allows for any choice.
     """
     if at.confidence is None or among.confidence is None:
         return replace(at, confidence=None)
-    both, agreed = (at, among), at.holds == among.holds
-    confidence = min(at.confidence, among.confidence if agreed else 1 - among.confidence)
+    both, confidence = (at, among), min(at.confidence, among.confidence)
     more = [c.more_seeds for c in both if c.more_seeds is not None]
     return replace(
         at,
         confidence=confidence,
         low=min((c.low for c in both if c.low is not None), default=None),
         high=max((c.high for c in both if c.high is not None), default=None),
-        more_seeds=0 if confidence >= level else max(more) if agreed and len(more) == 2 else None,
+        more_seeds=0 if confidence >= level else max(more) if len(more) == 2 else None,
     )
 
 
@@ -271,7 +286,7 @@ def _judged(
         threshold=threshold,
         sentence=sentence,
         confidence=found.confidence,
-        difference=round(found.difference, uncertainty.DECIMALS),
+        difference=round(found.difference, DECIMALS),
         low=found.low,
         high=found.high,
         lrs=tuple(sorted({c.lr for c in found.winners})),

@@ -1,12 +1,11 @@
 """Controls compared: what LT gains over each of them, seed by seed, and ③ against shuffled masks."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import scipy
 
+from lthpaper.measures.intervals import grain_of, student
 from lthpaper.paper import thresholds
 from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN
 from lthpaper.verdicts import cells
@@ -50,7 +49,7 @@ def differences(
     table = table[cells.trained(table)]
     about = ["network", "data", "epochs", "sparsity", "lr"]
     by_setting = {s: rows.set_index([*about, "seed"])["accuracy"] for s, rows in table.groupby("setting")}
-    grains = {name: cells.grain_of(of_data) for name, of_data in table.groupby("data")}
+    grains = {name: grain_of(of_data) for name, of_data in table.groupby("data")}
     rows = []
     for mask in MASKS:
         for ours, against, question in compared:
@@ -74,12 +73,9 @@ DIFFERENCES = (
 
 def interval(gaps: np.ndarray, level: float = LEVEL, grain: float = 0.0) -> dict[str, float]:
     """Student's interval of paired differences. gaps: (n,), points; grain: what one test image is worth."""
-    n, mean, half = len(gaps), float(gaps.mean()), math.nan  # NaN if a seed diverged
-    if n > 1:
-        scatter = np.maximum(gaps.std(ddof=1), grain / 2)
-        half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1) * scatter / math.sqrt(n))
-    found = {"difference": mean, "low": mean - half, "high": mean + half}
-    return found | {"n": n, "diverged": bool(np.isnan(gaps).any())}
+    found = student(gaps, grain, level)
+    about = {"n": len(gaps), "diverged": bool(np.isnan(gaps).any())}
+    return {"difference": found.mean, "low": found.low, "high": found.high} | about
 
 
 def at_higher_rates(table: pd.DataFrame, factor: float = 2.0) -> pd.DataFrame:

@@ -9,7 +9,8 @@ compares is our choice.
     rate      LT at small learning rates against LT at large ones, from either side of a fixed border
               (`characteristics.border`: 0.03 at batch 64), as in claims 1, 2 and 10. A border at the
               rate at which pretraining is *observed* to be best would move with luck, and the answer with it
-    theta0    LT against RR, IMP and OMP together: condition ③ for the better of the two masks
+    theta0    LT against RR, IMP and OMP together: condition ③ for the better of the two masks, each setting
+              at its best on the test images, as in the paper, also where validation images were held out
 
 Two readings, as in `lthpaper.verdicts.tickets`: by the means, and by the seeds, where an answer without a
 confidence of LEVEL is "undecided". "alike" by the seeds means that either side's being better by

@@ -71,7 +71,7 @@ def relate(
     found = best_against_best(ours.cells, theirs.cells, lowest, relation in (ABOVE, NOT_ABOVE))
     holds, confidence = _holds(found.difference, relation, margin), found.confidence
     if relation == LIKE:  # two one-sided questions; both must be answered yes, so neither needs a correction
-        both = (found, best_against_best(theirs.cells, ours.cells, lowest, False))
+        both = (found, best_against_best(theirs.cells, ours.cells, lowest, False, bounds=False))
         confidence = least([c.confidence for c in both if c.holds == holds])
     open_ = _open(ours, relation, theirs, holds) + _overturning(ours, relation, theirs, margin)
     value = round(found.difference, DECIMALS)
@@ -109,8 +109,9 @@ def relate_chosen(options: Side, theirs: Side, about: dict[str, Any], label: str
     value = round(chosen(options, theirs), DECIMALS)
     by_means = YES if value > 0 else NO
     confidence = part.confidence
-    if by_means != part.by_means and confidence is not None:
-        confidence = 1 - confidence
+    if by_means != part.by_means:
+        asked = (options.cells, theirs.cells, 0.0, True)
+        confidence = best_against_best(*asked, bounds=False, said=by_means == YES).confidence
     sentence = (
         f"{part.sentence} The option that the other seeds choose, seed by seed: {signed(value)}, so "
         f"{'it holds' if value > 0 else 'it fails'} by the means."
@@ -161,10 +162,13 @@ def _open(ours: Side, relation: str, theirs: Side, holds: bool) -> tuple[tuple[s
 def _diverged(
     ours: Side, relation: str, theirs: Side, label: str, needed: str, about: dict[str, Any]
 ) -> Part:
+    gone = theirs if ours.cells else ours
     if not (ours.cells or theirs.cells):
         return Part(label, needed, UNDECIDED, f"{label}: both diverged at every learning rate.", about)
-    gone = theirs if ours.cells else ours
-    # A setting that never converges is as far below as can be.
+    if all(setting == "pretraining" for setting, _ in gone.diverged):  # as in ④ and ⑤ (conditions.py)
+        why = "pretraining diverged at every learning rate: nothing to compare with"
+        return Part(label, needed, UNDECIDED, f"{label}: {why}.", about)
+    # A subnetwork that never converges is as far below as can be.
     holds = relation in (RISING if ours.cells else (BELOW, NOT_ABOVE))
     return Part(
         label,

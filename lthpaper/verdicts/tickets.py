@@ -59,7 +59,7 @@ from lthpaper.runs.controls import BESIDE, settings_of
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import Condition, condition, doubt, fails, first, imply
+from lthpaper.verdicts.conditions import Condition, condition, doubt, first, imply, unfulfilled
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.probabilities import Probabilities, probabilities
 
@@ -169,7 +169,7 @@ def verdict(
     conditions = (first(s, epochs, limits, sufficient_epochs, why, sure), second, third, fourth, fifth)
     assumed = f" (T = {epochs_said(epochs)} assumed sufficient)" if sufficient_epochs is None else ""
     kind = _kind([c.holds for c in conditions], NO in [c.holds for c in conditions[:4]])
-    kind_ours = _kind([c.holds_ours for c in conditions], fails(conditions, level))
+    kind_ours = _kind([c.holds_ours for c in conditions], unfulfilled(conditions[:4]) >= level)
     diverged = tuple(found for side in four for found in side.diverged)
     edges = tuple(side.edge for side in four if side.edge)
     experiment = (about["network"], about["data"], epochs, s, pruning, limits)

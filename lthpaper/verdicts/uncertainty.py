@@ -94,15 +94,16 @@ class Cell:
             return 0.0
         return n / ((n - 1) * (n - 2)) * math.fsum((a - m) ** 3 for a in self.accuracies) / self.variance**1.5
 
+    def beside(self, other: "Cell") -> "Cell":
+        """The same with the seeds that both have, in order; with as many as both have where none is common
+        (draws that share nothing may be paired in any order)."""
+        numbers = tuple(n for n in sorted(self.numbers) if n in other.by_seed)
+        numbers = numbers or self.numbers[: min(self.seeds, other.seeds)]
+        return replace(self, accuracies=tuple(self.by_seed[n] for n in numbers), numbers=numbers)
+
     def less(self, other: "Cell") -> "Cell":
-        """The differences seed by seed, of the seeds that both have; in order, where they have none in
-        common (draws that share nothing may be paired in any order)."""
-        ours, theirs = self.by_seed, other.by_seed
-        both = [n for n in ours if n in theirs]
-        if both:
-            found = tuple(ours[n] - theirs[n] for n in both)
-        else:
-            found = tuple(a - b for a, b in zip(self.accuracies, other.accuracies, strict=False))
+        """The differences, seed by seed, of two cells that are `beside` each other."""
+        found = tuple(a - b for a, b in zip(self.accuracies, other.accuracies, strict=True))
         return Cell(f"{self.setting} − {other.setting}", self.lr, found, grain=self.grain)
 
 
@@ -110,11 +111,11 @@ class Cell:
 class Comparison:
     """Best of one side against another, against a margin.
 
-    difference: of the means, points. holds: is it beyond the margin? winners: every cell that is by
-    itself. confidence: that `holds` is right, in [0, 1]; None where a side has one seed per cell.
-    low, high: bounds on the true difference, each at `level`. more_seeds: for each setting, to reach
-    `level` with a chance of 80 % if the difference is as it seems (normal approximation); 0 if it is
-    reached, None if the difference sits on the margin or there is no spread to go by.
+    difference: of the means, points. holds: is it beyond the margin, by the means, or what was `said`?
+    winners: every cell that is by itself. confidence: that `holds` is right, in [0, 1]; None where a side
+    has one seed per cell. low, high: bounds on the true difference, each at `level`. more_seeds: for each
+    setting, to reach `level` with a chance of 80 % if the difference is as it seems (normal approximation);
+    0 if it is reached, None if the difference does not favour the answer or there is no spread to go by.
     """
 
     difference: float
@@ -135,12 +136,16 @@ def best_against_best(
     strict: bool,
     level: float = 0.95,
     bounds: bool = True,
+    said: bool | None = None,
 ) -> Comparison:
-    """Is the best of `ours` more than `margin` above the best of `theirs` (`strict`), or at least that?"""
+    """Is the best of `ours` more than `margin` above the best of `theirs` (`strict`), or at least that?
+
+    said: an answer that something else than these means gave, and whose confidence is asked."""
     best, against = max(ours, key=lambda c: c.mean), max(theirs, key=lambda c: c.mean)
     difference = best.mean - against.mean
     winners = tuple(a for a in ours if beyond(a.mean - against.mean, margin, strict))
-    found = Comparison(difference, beyond(difference, margin, strict), best, against, winners)
+    holds = beyond(difference, margin, strict) if said is None else said
+    found = Comparison(difference, holds, best, against, winners)
     return _judged(found, Rivals(arrays(ours), arrays(theirs)), margin, level, bounds)
 
 
@@ -150,12 +155,15 @@ def best_pair(
     strict: bool,
     level: float = 0.95,
     bounds: bool = True,
+    said: bool | None = None,
 ) -> Comparison:
-    """Is some pair's first more than `margin` above its second (`strict`), or at least that?"""
+    """Is some pair's first more than `margin` above its second (`strict`), or at least that? The cells of a
+    pair are `beside` each other; said: as of `best_against_best`."""
     gaps = [a.mean - b.mean for a, b in pairs]
     winners = tuple(a for (a, _), gap in zip(pairs, gaps, strict=True) if beyond(gap, margin, strict))
     top = int(np.argmax(gaps))
-    found = Comparison(gaps[top], beyond(gaps[top], margin, strict), *pairs[top], winners)
+    holds = beyond(gaps[top], margin, strict) if said is None else said
+    found = Comparison(gaps[top], holds, *pairs[top], winners)
     return _judged(found, paired(pairs), margin, level, bounds)
 
 
@@ -213,7 +221,7 @@ def _bound(rising: Callable[[float], float], start: float, way: int) -> float:
 
 def _more_seeds(found: Comparison, k: int, margin: float, level: float) -> int | None:
     """By the two bests' own variances."""
-    effect = round(abs(found.difference - margin), DECIMALS)
+    effect = round((found.difference - margin) * (1 if found.holds else -1), DECIMALS)
     now = min(found.best.seeds, found.against.seeds)
     spread = max(found.best.variance, 1e-12) + max(found.against.variance, 1e-12)
 
@@ -221,6 +229,6 @@ def _more_seeds(found: Comparison, k: int, margin: float, level: float) -> int |
         lifted = effect / math.sqrt(spread / n) - special.ndtri(POWER)
         return lifted > 0 and k * special.stdtr(2 * n - 2, -lifted) <= 1 - level
 
-    if effect == 0 or not settles(MOST_SEEDS):
+    if effect <= 0 or not settles(MOST_SEEDS):
         return None
     return 1 + bisect.bisect_left(range(now + 1, MOST_SEEDS), True, key=settles)

@@ -61,7 +61,7 @@ def test_one_node_is_requeued_however_many_signals_come_and_of_an_array_its_task
     assert (tmp_path / "requeued").read_text() == f"requeue {requeued}\n"
 
 
-def test_a_signal_finds_its_trap_however_early_it_comes():
+def test_the_trap_is_set_before_the_command_starts():
     """Where a node is busy, the command can be ready before the script's next line."""
     script = (SCRIPTS / "one-node.sbatch").read_text()
     assert script.index("\ntrap ") < script.index(' run "$@" &')

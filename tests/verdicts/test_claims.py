@@ -39,7 +39,17 @@ from lthpaper.verdicts.claims.outcome import CONTRADICTED, STATUSES, SUPPORTED, 
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.observations import observations, prefer
-from lthpaper.verdicts.relations import ABOVE, BELOW, LIKE, NOT_ABOVE, NOT_BELOW, Part, chosen, relate
+from lthpaper.verdicts.relations import (
+    ABOVE,
+    BELOW,
+    LIKE,
+    NOT_ABOVE,
+    NOT_BELOW,
+    Part,
+    chosen,
+    relate,
+    relate_chosen,
+)
 from lthpaper.verdicts.uncertainty import Cell
 
 
@@ -108,6 +118,8 @@ def test_a_setting_that_diverged_at_every_learning_rate_is_below_any_other(relat
     if relation != LIKE:
         assert relate(HIGH, relation, gone, 0.5, {}).settled() == {YES: NO, NO: YES}[holds]
     assert relate(gone, relation, gone, 0.5, {}).settled() == UNDECIDED
+    dense = replace(gone, name="pretraining", diverged=(("pretraining", 0.1),))
+    assert relate(HIGH, relation, dense, 0.5, {}).by_means == UNDECIDED  # nothing to match, as in ④ and ⑤
 
 
 def test_a_missing_learning_rate_that_could_overturn_the_answer_keeps_it_open():
@@ -264,6 +276,27 @@ def test_what_the_paper_found_supports_its_patterns(number):
     outcome = claims.TESTS[number].judge(results(*TYPICAL, of=ONLY_ABOVE))
     assert outcome.status == outcome.by_means == SUPPORTED, outcome.sentence
     assert "resnet8" in outcome.tried_on or number == 9
+
+
+def test_claims_5_and_6_judge_the_scale_s_own_sparsities_and_grid():
+    """Figure 4 has a few runs at another sparsity, and Figure 1's learning rates may lie beside the grid."""
+    sparser = [row for s in ("LT-IMP", "LT-OMP") for row in rows(s, {0.01: 90.0}, 0.945, **RESIDUAL)]
+    slower = rows("LT-IMP", {0.003: 70.0}, S8, **RESIDUAL) + rows("pretraining", {0.003: 70.0}, **RESIDUAL)
+    for number, extra in ((5, sparser), (6, sparser), (5, slower), (7, slower)):
+        alone, more = (
+            claims.TESTS[number].judge(results(*TYPICAL, *parts, of=ONLY_ABOVE)) for parts in ((), (extra,))
+        )
+        assert [part.sentence for part in more.parts] == [part.sentence for part in alone.parts]
+
+
+def test_no_jackpot_needs_more_confidence_since_any_of_four_conditions_could_fail_by_luck():
+    low = AT_SMALL | {0.01: 88.5}
+    found = results(
+        experiment(low, low, minus(AT_SMALL, 3), **RESIDUAL, around=(-0.9, 0.0, 0.9)), of=ONLY_ABOVE
+    )
+    verdict, part = found.verdicts[0], claims.TESTS[5].judge(found).parts[0]
+    assert [c.holds for c in verdict.conditions] == [YES] * 4 + [NO]
+    assert part.confidence == pytest.approx(1 - 4 * (1 - verdict[5].confidence))
 
 
 def test_claim_5_is_contradicted_by_a_jackpot():
@@ -446,7 +479,8 @@ def test_claim_10_theta0_is_remembered_at_small_rates_alone():
     assert judged({0.01: 0.1, 0.1: 0.11}, CHANCE) == CONTRADICTED
     assert judged({0.01: 0.5, 0.1: 0.4}, CHANCE) == CONTRADICTED
     assert judged({0.01: 0.5, 0.1: 0.11}, {0.01: 0.4, 0.1: 0.1}) == CONTRADICTED
-    assert judged({0.01: 0.13, 0.1: 0.13}, CHANCE, around=(0.0, 0.0, 0.0)) == CONTRADICTED  # no contrast
+    # No contrast by the means; whether there is truly none, seeds that agree exactly do not say.
+    assert judged({0.01: 0.13, 0.1: 0.13}, CHANCE, around=(0.0, 0.0, 0.0)) == UNDECIDED
     assert judged({0.01: 0.13, 0.1: 0.14}, CHANCE) == CONTRADICTED  # it rises with the rate
     assert judged({0.01: 0.5, 0.1: 0.11}, CHANCE, around=(-0.3, 0.0, 0.3)) == UNDECIDED
     assert judged({0.01: math.nan}, {0.01: math.nan}) == UNDECIDED  # every small rate diverged
@@ -535,6 +569,19 @@ def test_options_that_are_all_alike_improve_by_the_means_no_more_often_than_not(
         best.append(max(c.mean for c in cells[:3]) > cells[3].mean)
     assert 0.42 < np.mean(improved) < 0.58
     assert np.mean(best) > 0.7
+
+
+def test_an_answer_that_other_seeds_choose_is_not_called_where_all_options_are_alike():
+    """Its confidence is its own: what the opposite answer lacks to certainty was up to 0.998."""
+    rng, flips, sure = np.random.default_rng(12), 0, 0.0
+    for _ in range(200):
+        cells = [Cell(f"option {i}", 0.1, tuple(rng.normal(90, 1, 3))) for i in range(13)]
+        options, other = Side("options", tuple(cells[:12]), (), ()), Side("other", (cells[12],), (), ())
+        by_bests, part = relate(options, ABOVE, other, 0.0, {}), relate_chosen(options, other, {})
+        if part.by_means != by_bests.by_means:
+            flips, sure = flips + 1, max(sure, part.confidence)
+    assert flips > 50
+    assert sure < 0.9
 
 
 def mixed(same, other):

@@ -263,6 +263,21 @@ def test_a_diverged_pretraining_is_not_easy_to_match():
     assert found.kind == "undecided"
 
 
+def test_at_one_learning_rate_the_seeds_that_both_have_are_compared():
+    """Pretraining may have more seeds than the subnetwork, and these may be lucky."""
+    results = table(**JACKPOT_TABLE, around=(-0.2, 0.0, 0.2))
+    more = rows("pretraining", {0.1: 94.0}, around=(0.0,) * 6)
+    more = [row | {"seed": row["seed"] + 3} for row in more]
+    fourth = verdict(pd.concat([results, pd.DataFrame(more)]))[4]
+    alone = verdict(results[results["lr"] == 0.1])[4]
+    assert verdict(pd.concat([results, pd.DataFrame(more)]))[5].holds == "no"
+    assert fourth.holds == alone.holds == "yes"
+    at_large = verdict(pd.concat([results, pd.DataFrame(more)]).query("lr == 0.1"))[4]
+    assert (at_large.difference, at_large.low, at_large.high) == (alone.difference, alone.low, alone.high)
+    assert at_large.difference == pytest.approx(-0.1)
+    assert at_large.low < at_large.difference < at_large.high
+
+
 def test_where_everything_diverged_the_condition_is_plain():
     results = table(**JACKPOT_TABLE)
     no_rr = diverged(diverged(results, "RR-IMP", 0.1), "RR-IMP", 0.01)

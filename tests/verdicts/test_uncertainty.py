@@ -1,11 +1,13 @@
 """How sure a few seeds make us that the best of several learning rates is better than another best."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from lthpaper.verdicts.cells import pairs_of
 from lthpaper.verdicts.luck import Paired, Rivals, contending
 from lthpaper.verdicts.scatter import Cells
 from lthpaper.verdicts.uncertainty import Cell, arrays, best_against_best, best_pair, beyond
@@ -13,7 +15,7 @@ from lthpaper.verdicts.uncertainty import Cell, arrays, best_against_best, best_
 FLAT = np.full(7, 90.0)
 PEAK = np.array([50.0, 60.0, 70.0, 80.0, 90.0, 86.0, 75.0])
 GAP = 0.5
-REPEATS = 200
+REPEATS = 600
 
 
 def cells(setting, means, spread, seeds, rng):
@@ -219,7 +221,8 @@ def test_a_cell_of_one_seed_wins_nothing_beside_cells_of_several_since_it_may_be
     beaten = best_against_best(rivals, [alone, several], -1.0, strict=True)
     assert not beaten.holds
     assert beaten.confidence < 0.5
-    paired = best_pair([(alone, rivals[1]), (several, rivals[0])], GAP, strict=True)
+    pairs = pairs_of([alone, several], [replace(rivals[1], lr=alone.lr), replace(rivals[0], lr=several.lr)])
+    paired = best_pair(pairs, GAP, strict=True)
     assert paired.holds
     assert paired.confidence < 0.5
 

@@ -92,12 +92,10 @@ def claim_6(results: Results) -> Outcome:
 
 def _all_hold(conditions: Iterable[Condition]) -> Called:
     """A conjunction: as sure as its least sure part if it holds; if not, as its surest failure, of which any
-    of ② to ④ could be one by luck (conditions.unfulfilled)."""
+    could be one by luck (conditions.unfulfilled)."""
     conditions = list(conditions)
-    failing = [c for c in conditions if c.holds == NO]
-    if failing:
-        fifth = [_sure(c) for c in failing if c.number == 5]
-        return Called(NO, max([unfulfilled(conditions), *fifth]))
+    if any(c.holds == NO for c in conditions):
+        return Called(NO, unfulfilled(conditions))
     if all(c.holds == YES for c in conditions):
         return Called(YES, min(map(_sure, conditions)))
     return Called(NOT_RUN if any(c.holds == NOT_RUN for c in conditions) else UNDECIDED, 0.0)

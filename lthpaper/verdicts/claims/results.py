@@ -45,9 +45,11 @@ class Results:
         return rows(self.checked, sparsity, **self.about(epochs))
 
     def experiment(self, network: str, data: str, sparsity: float | None = None) -> pd.DataFrame:
-        """The rows of the sanity check of a network and data set, trained with the sufficient recipe."""
+        """The rows of the sanity check of a network and data set, trained with the sufficient recipe over the
+        scale's grid: Figure 1's learning rates may lie beside it."""
         about = {"network": network, "data": data, "epochs": self.scale.recipe_for(data).epochs}
-        return rows(self.checked, sparsity, setting=settings.SETTINGS, **about)
+        grid = tuple(self.scale.grid_for(data))
+        return rows(self.checked, sparsity, setting=settings.SETTINGS, lr=grid, **about)
 
     def about(self, epochs: int, sparsity: float | None = None, **more: Any) -> dict[str, Any]:
         """What a part says about the scale's one network."""
@@ -91,13 +93,15 @@ class Results:
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """Of every experiment, non-trivial sparsity and pruning that has any results."""
+        """Of every experiment, pruning and non-trivial sparsity of the scale that has any results. Other
+        figures have a few runs at sparsities of their own, which nobody plans to complete."""
         found: list[Verdict] = []
         for network, data in self.experiments():
-            table = self.experiment(network, data)
-            if (table["setting"] != "pretraining").any():
-                found += list(verdicts(table)["verdict"])
-        return [v for v in found if v.sparsity > thresholds(v.data).sparsity]
+            for s in self.sparsities(network, data):
+                table = self.experiment(network, data, s)
+                if (table["setting"] != "pretraining").any():
+                    found += list(verdicts(table)["verdict"])
+        return found
 
     def sparsities(self, network: str, data: str) -> tuple[float, ...]:
         """The scale's non-trivial ones for an experiment (§2.2 ①)."""

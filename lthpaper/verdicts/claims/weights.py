@@ -16,6 +16,7 @@ P = MAIN
 START, REDRAWN = PAIRS
 # "R_p ≈ p": the text names no tolerance. Half of p (ours), or the band of chance where that is wider.
 ABOUT = 0.5
+LEAST_SCATTER = 5e-4  # of R_p over seeds: two may agree by chance to the digits that are shown
 
 
 def claim_10(results: Results) -> Outcome:
@@ -127,8 +128,6 @@ def _mean_within(values: np.ndarray, bounds: tuple[float, float]) -> tuple[float
     holds = YES if bounds[0] < mean < bounds[1] else NO
     if n == 1:
         return mean, holds, None
-    spread = float(values.std(ddof=1))
-    if spread == 0:
-        return mean, holds, 1.0
+    spread = max(float(values.std(ddof=1)), LEAST_SCATTER)
     distance = min(abs(mean - bound) for bound in bounds)
     return mean, holds, float(scipy.stats.t.cdf(distance / (spread / np.sqrt(n)), n - 1))
