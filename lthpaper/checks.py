@@ -36,6 +36,7 @@ from lthpaper.runs.settings import (
     Trial,
     check_once,
     check_rounds,
+    imp_sparsity,
     names,
     pretraining,
     sanity_check,
@@ -272,6 +273,12 @@ class SanityCheck:
     def notes(self) -> list[str]:
         """What the user should know before training: settings left out, networks trained one by one."""
         said = []
+        limit = self.thresholds().sparsity
+        trivial = [f"{s:.3f}" for k in self.rounds if (s := imp_sparsity(k, self.rate)) <= limit]
+        if trivial:
+            said.append(
+                f"s = {' and '.join(trivial)} is not above {limit:g}: ① fails there, whatever is trained."
+            )
         if "SDT" not in self.settings:
             said.append(
                 "The factory takes no `width`, so the small-dense network (SDT) cannot be built: condition ② "
@@ -327,7 +334,7 @@ def _thin(task: Task, root: Path) -> list[str]:
     said = []
     if task.images < FEW * classes:
         said.append(
-            f"The {task.images} training images are fewer than {FEW} for each of the {classes} classes: "
+            f"There are fewer training images ({task.images}) than {FEW} for each of the {classes} classes: "
             "accuracies will say little. Train on more."
         )
     for part, labels in (("training", images.train_labels), ("test", images.test_labels)):

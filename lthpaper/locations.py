@@ -37,15 +37,19 @@ def shipped(name: str) -> Path:
 
 
 def published_folder() -> Path | None:
-    """`results/` of the project, else the wheel's: a read-only layer under the store. None without either."""
-    return next((f for f in (home() / "results", shipped("results")) if f.is_dir()), None)
+    """`results/` of the project, else the wheel's or the installed checkout's: a read-only layer under the
+    store. None without any."""
+    return next((f for f in _places("results") if f.is_dir()), None)
 
 
 def notebook_folder() -> Path:
-    """`notebooks/` of the project, else the wheel's, else the installed checkout's."""
-    checkout = Path(__file__).parents[1] / "notebooks"
-    there = (home() / "notebooks", shipped("notebooks"), checkout)
+    """`notebooks/` of the project, else the wheel's or the installed checkout's."""
+    there = _places("notebooks")
     return next((f for f in there if f.is_dir()), there[0])
+
+
+def _places(name: str) -> tuple[Path, ...]:
+    return home() / name, shipped(name), Path(__file__).parents[1] / name
 
 
 def data_folder(option: str | Path | None = None) -> Path:
@@ -80,8 +84,8 @@ def figures_folder(
     return folder
 
 
-def check_out(what: str, folder: Path) -> None:
-    """Raise InputError for an `--out` that cannot be written, before any work. what: would be put there.
+def check_out(what: str, folder: Path, option: str = "--out") -> None:
+    """Raise InputError for a folder that cannot be written, before any work. what: would be put there.
 
     A file is written for it: os.access tells root that /proc, or a network's disk, can be written too.
     """
@@ -92,7 +96,7 @@ def check_out(what: str, folder: Path) -> None:
     except OSError as error:
         wrong = "cannot be written" if there.is_dir() else "is not a folder"
         raise InputError(
-            f"{what} cannot be put into {folder}: {there} {wrong}. Name another place (--out)."
+            f"{what} cannot be put into {folder}: {there} {wrong}. Name another place ({option})."
         ) from error
 
 

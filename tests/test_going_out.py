@@ -211,6 +211,19 @@ def test_the_command_writes_a_ticket_and_never_over_another(results, tmp_path, m
     assert isinstance(again.exception, InputError)
 
 
+def test_the_command_trains_a_run_without_weights_again_on_request(results, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy = Store(shutil.copytree(results.folder, tmp_path / "copy"))
+    store_tools.remove(copy, store_tools.removals(copy, weights=True))
+    words = ["ticket", "export", LT.digest, "--store", str(copy.folder), "--to", "mine"]
+    refused = CliRunner().invoke(app, words)
+    assert f"`lthpaper ticket cost {LT.name} --train` does" in str(refused.exception)
+    done = CliRunner().invoke(app, [*words, "--train"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "mine" / "weights.safetensors").is_file()
+    assert copy.get(LT).files["weights.safetensors"] == results.get(LT).files["weights.safetensors"]
+
+
 # --- the table ---
 
 

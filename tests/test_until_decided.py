@@ -158,6 +158,9 @@ def test_a_signal_ends_the_command_and_what_was_trained_is_counted(places, tmp_p
         (["check", "mlp", "--max-seeds", "-1"], "--max-seeds belongs to --until-decided"),
         (["run", "fig1", "--max-seeds", "3"], "--max-seeds belongs to --until-decided"),
         (["plan", "fig1", "--max-seeds", "3"], "--max-seeds belongs to --until-decided"),
+        (["plan", "fig3", "--until-decided", "--set", "seeds=5"], "--max-seeds limits them"),
+        (["check", "mlp", "--until-decided", "--seeds", "3", "--plan"], "--max-seeds limits them"),
+        (["check", "mlp", "--until-decided", "--max-seeds", "1"], "The most seeds is 1"),
     ],
 )
 def test_options_that_do_not_go_together_end_in_a_sentence(arguments, said, capsys, monkeypatch):

@@ -121,7 +121,8 @@ def check(
 
     for limit in (time_limit, budget):
         time_left(limit)  # refused before anything else
-    check_deciding(until_decided, max_seeds, budget)
+    source = context.get_parameter_source("seeds")
+    check_deciding(until_decided, max_seeds, budget, source is not None and source.name != "DEFAULT")
     given = {"epochs": epochs, "batch_size": batch_size, "momentum": momentum, "precision": precision}
     given |= {"weight_decay": weight_decay, "schedule": schedule, "optimizer": optimizer}
     given |= {"clip": clip, "decay_norms": decay_norms, "warmup_epochs": warmup_epochs}

@@ -116,8 +116,14 @@ Budget = Annotated[
 ]
 
 
-def check_deciding(until_decided: bool, max_seeds: int | None, budget: str = "") -> None:
-    """Raise InputError for options that have no effect without --until-decided."""
+def check_deciding(until_decided: bool, max_seeds: int | None, budget: str = "", seeds: bool = False) -> None:
+    """Raise InputError for options that have no effect without --until-decided, or with it. seeds: whether a
+    number of seeds was given."""
+    require(
+        not (until_decided and seeds),
+        "A number of seeds has no effect with --until-decided, which adds them where a verdict is open; "
+        "--max-seeds limits them.",
+    )
     require(
         until_decided or not budget,
         "--budget belongs to --until-decided; give that too, or --time-limit instead.",
@@ -126,6 +132,10 @@ def check_deciding(until_decided: bool, max_seeds: int | None, budget: str = "")
         until_decided or max_seeds is None,
         "--max-seeds belongs to --until-decided; give that too, or a number of seeds instead.",
     )
+    if max_seeds is not None:
+        from lthpaper.verdicts.deciding import looks
+
+        looks(max_seeds)
 
 
 def decide(

@@ -33,6 +33,7 @@ def _published(folder: str, scale: str) -> "tuple[Path, Published]":
     """The folder and what is published in it, of one scale if it is named. Raises InputError if the scale is
     not published, or there is no such folder."""
     from lthpaper import locations
+    from lthpaper.runs.scales import scale as scale_of
     from lthpaper.store import published
 
     place = locations.home() / folder if folder else locations.published_folder()
@@ -41,6 +42,8 @@ def _published(folder: str, scale: str) -> "tuple[Path, Published]":
         place.is_dir() or not folder, f"There is no folder {place}; --results names one of published results."
     )
     found = published.of(place)
+    if scale and scale not in found.scales:
+        scale_of(scale)  # says that there is no such scale, where there is none
     require(
         not scale or scale in found.scales,
         f"Nothing of the scale {scale!r} is published in {place}; there is "

@@ -77,7 +77,7 @@ def plan(
 
     require(not (on and until_decided), "--until-decided trains on this machine: leave --on out.")
     require(not (as_json and until_decided), "--json has no form for --until-decided: leave one of them out.")
-    check_deciding(until_decided, max_seeds)
+    check_deciding(until_decided, max_seeds, seeds="seeds" in fields(changes))
     studies = studies_of(figures, scale, fields(changes), store, data, device, workers)
     if until_decided:
         _expected(studies, figures, max_seeds)
@@ -130,7 +130,7 @@ def run(
     """
     for limit in (time_limit, budget):
         time_left(limit)  # refused before torch is imported
-    check_deciding(until_decided, max_seeds, budget)
+    check_deciding(until_decided, max_seeds, budget, "seeds" in fields(changes))
     require(not (on and until_decided), "--until-decided trains on this machine: leave --on out.")
     from lthpaper.sweep.execute import execute
 
@@ -181,8 +181,9 @@ def status(
     from lthpaper.sweep.status import status as of_store
 
     at = store_at(store)
-    existing(at.folder)
     runs = union(studies_of(figures, scale, fields(changes), store, "", "cpu", 0))[0] if figures else []
+    if store or not runs:  # the published results answer for figures, where nothing was trained yet
+        existing(at.folder)
     while True:
         found = of_store(at, runs)
         if watch and not as_json:

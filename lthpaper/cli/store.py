@@ -49,7 +49,7 @@ def verify(
             table.add_row(printable(checked.name), checked.status, printable(checked.what))
     if table.row_count:
         console.print(table)
-    console.print(f"{_counted(counts) or 'nothing'} in {folder}")
+    console.print(f"{_counted(counts) or 'no results, so nothing to check,'} in {folder}")
     if counts[check.DAMAGED] or counts[check.FOREIGN]:
         console.print(f"`{repairing(folder)}` sets damaged entries aside; --foreign those of other versions.")
     if counts[check.UNREADABLE]:

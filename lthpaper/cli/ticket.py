@@ -1,13 +1,16 @@
 """`lthpaper ticket …`: a trained subnetwork for other programs, and what it costs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lthpaper.cli import terminal
 from lthpaper.cli.command import Commands
 from lthpaper.cli.options import DataFolder, StoreFolder, existing
+
+if TYPE_CHECKING:
+    from lthpaper.store.ticket import Ticket
 
 console = terminal.console()
 ticket_app = Commands(help="A trained subnetwork: export it, or measure what it costs.")
@@ -21,9 +24,27 @@ RunName = Annotated[
 ]
 
 
+Train = Annotated[
+    bool, typer.Option("--train", help="Train the run again first, if the store lacks its weights.")
+]
+
+
+def _ticket(name: str, store: str, data: str, train: bool) -> "Ticket":
+    """The ticket of the one run whose name or digest begins so."""
+    from lthpaper.store import ticket as tickets
+    from lthpaper.studies import train as trained
+
+    results = existing(store)
+    run = tickets.find(results, name)
+    if train:
+        trained(run, results, data or None, weights=True)
+    return tickets.ticket(run, results)
+
+
 @ticket_app.command(epilog="Example: lthpaper ticket export resnet8-digits-1a2b --to my-ticket")
 def export(
     run: RunName,
+    train: Train = False,
     to: Annotated[str, typer.Option("--to", help="Folder to write. Default: runs/tickets/RUN.")] = "",
     store: StoreFolder = "",
     data: DataFolder = "",
@@ -33,10 +54,8 @@ def export(
     Published runs have no weights: where their masks are published, start and mask are written.
     """
     from lthpaper import locations
-    from lthpaper.store import ticket as ticket_export
 
-    results = existing(store)
-    found = ticket_export.ticket(ticket_export.find(results, run), results)
+    found = _ticket(run, store, data, train)
     folder = found.save(locations.home() / (Path(to) if to else Path("runs/tickets") / found.run.name))
     kept = found.about()
     console.print(
@@ -44,13 +63,17 @@ def export(
         f"prunable weights kept, test accuracy {kept['test_accuracy']:.2f} %"
     )
     if not found.weights:
-        console.print("The run is published without its trained weights: here are its start and its mask.")
+        console.print(
+            "The run is published without its trained weights: here are its start and its mask."
+            " --train makes the weights."
+        )
     console.print(f"Written to {folder}; its README.md says how to load it.")
 
 
 @ticket_app.command(epilog="Example: lthpaper ticket cost resnet8-digits-1a2b --images 256")
 def cost(
     run: RunName,
+    train: Train = False,
     images: Annotated[int, typer.Option("--images", min=1, help="Images in a timed forward pass.")] = 128,
     repeats: Annotated[int, typer.Option("--repeats", min=0, help="Timed rounds; 0: count only.")] = 20,
     store: StoreFolder = "",
@@ -59,10 +82,8 @@ def cost(
     """Parameters, operations and bytes of a ticket in each form, and its speed on this processor."""
     from lthpaper.measures.cost import cost as counted
     from lthpaper.measures.speed import speeds, unmeasured
-    from lthpaper.store import ticket as tickets
 
-    results = existing(store)
-    found = tickets.ticket(tickets.find(results, run), results)
+    found = _ticket(run, store, data, train)
     about, rows = found.about(), counted(found).to_dict("records")
     console.print(f"{about['setting']}, {about['run']}, sparsity {about['sparsity']:.4f}")
     _row("", "parameters", "FLOPs an image", "bytes")

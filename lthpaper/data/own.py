@@ -140,6 +140,8 @@ def _made(name: str, make: Callable[..., Images | Files], root: Path) -> Images 
             said += (
                 f" A function that takes an argument is given the data folder, {root} (--data, data_root)."
             )
+        if isinstance(error, TypeError):
+            said += " A data function takes no argument, or one, the data folder."
         raise InputError(said) from error
     if not isinstance(images, Images | Files):
         raise InputError(

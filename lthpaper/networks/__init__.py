@@ -55,7 +55,7 @@ def factory(name: str) -> Callable[..., nn.Module]:
     found = imported(name, "Network", "function")
     require(
         callable(found) and not isinstance(found, nn.Module),
-        f"Network {name!r} is a {type(found).__name__}; name a function that builds an nn.Module.",
+        f"Network {name!r} is of type {type(found).__name__}; name a function that builds an nn.Module.",
     )
     return found
 

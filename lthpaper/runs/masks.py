@@ -57,7 +57,8 @@ def prunable(network: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str, .
         require(
             bool(chosen),
             f"The network has {len(there)} convolution or linear layer{'s' * (len(there) != 1)}; without the "
-            "first and the last nothing is left to prune. Name the prunable weights by patterns.",
+            "first and the last nothing is left to prune. Name the prunable weights by patterns (--prunable, "
+            "prunable=).",
         )
     computed = [n for n in chosen if n not in named]
     require(

@@ -210,7 +210,12 @@ class Store:
             sync_names(final)
         elif files:
             self.set_aside(final, "replaced")
-            draft.rename(final)
+            try:
+                draft.rename(final)
+            except OSError:
+                if not final.is_dir():
+                    raise
+                self.complete(final, draft)  # another process has put its own there meanwhile
         else:
             self.set_aside(draft, "replaced")
 

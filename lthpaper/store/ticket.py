@@ -134,8 +134,8 @@ def ticket(run: Run, store: Store) -> Ticket:
         began = under(run, _first_mask(run, store) if run.topology else mask, store.weights)
     except KeyError as error:
         raise InputError(
-            f"The store lacks weights that the ticket {run} is made of ({error.args[0]}). Train it again, or "
-            "merge a store that has them."
+            f"The store lacks weights that the ticket {run.name} is made of: {error.args[0]}. From a shell, "
+            f"`lthpaper ticket cost {run.name} --train` does; or merge a store that has them."
         ) from error
     masks = {name: kept.bool() for name, kept in (mask or {}).items()}
     return Ticket(store.get(run), dict(weights), {n: t.clone() for n, t in began.weights.items()}, masks)

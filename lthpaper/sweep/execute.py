@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lthpaper import data
+from lthpaper import data, locations
 from lthpaper.errors import Stopped, require
 from lthpaper.provenance import provenance
 from lthpaper.runs.masks import unpacked
@@ -30,7 +30,7 @@ from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
 from lthpaper.sweep.stopping import Stopping, Unfinished
 from lthpaper.sweep.throughput import Throughput
 from lthpaper.training.autotune import pack_limits
-from lthpaper.training.loop import train
+from lthpaper.training.loop import seconds_between_checkpoints, train
 from lthpaper.training.process_group import ALONE, Alone
 from lthpaper.training.result import Progress
 
@@ -149,6 +149,8 @@ def execute(
         if not on:
             workers = process_count(todo, device, workers)
         torchrun.check(todo.todo, device)
+        seconds_between_checkpoints()  # refused before any run fails of it
+        locations.check_out("Results", store.folder, "--store")
         with Bar(todo, quiet) as bar:
             how = (workers, bar, stopping, on, curve_points, copies)
             done = _Execution(todo, store, data_root, device, *how).finish()

@@ -181,11 +181,11 @@ def table(predictions: list[Prediction], price: float = 0.0) -> dict[str, str]:
         "time": span(lambda p: p.makespan, duration),
         "device-hours": span(lambda p: p.device_hours, lambda v: f"{v:,.2f}"),
         "utilisation": span(lambda p: p.utilisation, lambda v: f"{v:.0%}"),
-        "time on any number of devices": span(lambda p: p.critical_path, lambda s: f"at least {duration(s)}"),
+        "shortest time, on any number": span(lambda p: p.critical_path, duration),
         "packs": span(lambda p: f"{p.packs}, {p.filled:.0%} full"),
     }
     if price:
-        rows["cost"] = span(lambda p: p.device_hours * price, lambda v: f"${v:,.2f}")
+        rows["cost"] = span(lambda p: p.device_hours * price, lambda v: f"${v:,.{0 if v >= 100 else 2}f}")
     sources = {source for p in predictions for source in p.sources}
     if sources:
         rows["speeds"] = where_from(sources)

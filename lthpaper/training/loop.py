@@ -117,7 +117,7 @@ class _Training:
         self.pack.loss.copy_(torch.tensor([s.loss for s in states], dtype=torch.float64))
         self.kept_at = (self.pack.epoch, self.pack.step)
         self.began = time.perf_counter()
-        self.pause = _seconds_between_checkpoints()
+        self.pause = seconds_between_checkpoints()
         self.next_checkpoint = self.began + self.pause
 
     def finish(self) -> None:
@@ -210,7 +210,8 @@ def where(device: torch.device) -> str:
     return f"{device}, torch {torch.__version__}" + (f", revision {revision}" if revision else "")
 
 
-def _seconds_between_checkpoints() -> float:
+def seconds_between_checkpoints() -> float:
+    """LTHPAPER_CHECKPOINT_SECONDS, else two minutes. Raises InputError if it is no number of seconds."""
     text = os.environ.get("LTHPAPER_CHECKPOINT_SECONDS") or str(SECONDS_BETWEEN_CHECKPOINTS)
     try:
         seconds = float(text)

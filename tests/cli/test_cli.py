@@ -111,6 +111,7 @@ def test_plan_run_list_and_claims_agree_on_what_there_is_and_nothing_is_trained_
     command, project, monkeypatch
 ):
     store = ["--store", "kept"]
+    (project / "results").mkdir()  # the checkout's are not listed
     status, out, _ = command("plan", "fig1", *TINY, *store)
     assert status == 0
     assert "to train" in out
@@ -189,6 +190,28 @@ def test_the_status_is_json_for_a_script(command, project):
     found = json.loads(out)
     assert (status, found["done"], found["waiting"], found["network_epochs"]) == (0, 0, 3, 3)
     assert found["folder"] == str(project / "kept")
+
+
+def test_the_status_of_figures_needs_no_store_where_nothing_was_trained_yet(command, project):
+    status, out, _ = command("status", "fig1", *TINY, "--json")
+    assert (status, json.loads(out)["waiting"]) == (0, 3)
+    status, _, err = command("status", "fig9")
+    assert (status, said(err).startswith("lthpaper: Unknown figure 'fig9'")) == (2, True)
+    status, _, err = command("status")
+    assert (status, "There is no store" in said(err)) == (2, True)
+
+
+def test_what_no_run_could_do_is_said_before_any_run_fails_of_it(command, project, monkeypatch):
+    (project / "a-file").touch()
+    status, _, err = command("run", "fig1", *TINY, "--store", "a-file/store", "--quiet")
+    assert status == 2
+    assert said(err).endswith("a-file is not a folder. Name another place (--store).")
+    monkeypatch.setenv("LTHPAPER_CHECKPOINT_SECONDS", "often")
+    status, _, err = command("run", "fig1", *TINY, "--store", "kept", "--quiet")
+    assert status == 2
+    assert "LTHPAPER_CHECKPOINT_SECONDS is 'often'; it must be a number of seconds." in said(err)
+    assert "failed" not in err
+    assert not (project / "kept").exists()
 
 
 def test_a_plan_is_json_for_a_script(command, project):

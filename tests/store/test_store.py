@@ -210,6 +210,26 @@ def test_a_training_of_other_bits_that_brings_nothing_new_is_kept_aside(store):
     assert list(store) == [first]
 
 
+def test_an_entry_that_another_process_puts_between_two_steps_loses_no_training(store, monkeypatch):
+    """Where the file system has no locks, two processes may train a run to other bits and put it together."""
+    store.put(result_of(SUB, snapshots=(0,)), "first", {})
+    aside, raced = Store.set_aside, []
+
+    def another_puts_its_own(self, path, where):
+        kept = aside(self, path, where)
+        if not raced:
+            raced.append(path)
+            Store(store.folder).put(result_of(SUB, snapshots=(0,)), "third", {})
+        return kept
+
+    monkeypatch.setattr(Store, "set_aside", another_puts_its_own)
+    trained = of_other_bits(SUB, snapshots=(1,))
+    second = store.put(trained, "second", {})
+    assert (raced, second.fingerprint, store.snapshots(SUB)) == ([store.path(SUB)], "second", {1})
+    assert_same(store.weights(SUB)[0], trained.weights)
+    assert len(set_aside(store)) == 2
+
+
 def test_an_epoch_has_one_snapshot(store):
     first = result_of(SUB, snapshots=(1,))
     store.put(first, "", {})
