@@ -29,7 +29,7 @@ from lthpaper.store.ticket import ticket
 from lthpaper.sweep.audit import audit, cost_of, needed
 from lthpaper.sweep.execute import execute, perform
 from lthpaper.sweep.executor import Job
-from lthpaper.sweep.plan import plan
+from lthpaper.sweep.plan import again, plan
 
 TINY = scale(
     "smoke",
@@ -98,6 +98,19 @@ def test_a_published_ticket_is_exported_with_its_start_and_mask_without_trained_
         found.module()
     with pytest.raises(InputError, match="published without its weights"):
         ticket(DENSE, layer)  # which has no mask to export
+
+
+def test_who_trains_a_published_run_again_learns_that_other_instructions_may_give_other_bits(
+    layer, monkeypatch
+):
+    todo = plan([TWO], layer, {TWO: frozenset({TWO.recipe.epochs})})
+    said = again(todo, layer, "cpu")
+    assert said == "1 of these is trained again, for weights that the results lack"
+    monkeypatch.setattr("lthpaper.sweep.plan.device_name", lambda device: "another processor")
+    theirs = layer.get(TWO).provenance["device"]
+    both = f"The published bits are from {theirs}; another processor may give others, and then"
+    assert both in again(todo, layer, "cpu")
+    assert again(plan([random_reinit(TWO)], layer), layer, "cpu") == ""  # its mask is published
 
 
 def test_a_node_without_the_folder_gets_the_mask_with_the_job_and_no_entries(layer):

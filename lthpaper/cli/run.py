@@ -69,6 +69,7 @@ def plan(
     """
     from lthpaper.sweep import simulate
     from lthpaper.sweep.costs import costs, missing_data, numbers, trainings
+    from lthpaper.sweep.plan import again
     from lthpaper.sweep.plan import plan as plan_runs
 
     require(bool(on) or not (price or speed), "--price and --speed belong to --on, as in --on 8xh100.")
@@ -100,9 +101,8 @@ def plan(
     console.print(table)
     for line in trainings(todo):
         console.print(f"  {line}")
-    if again := sum(run in studies[0].store for run in todo.todo):
-        verb = "is" if again == 1 else "are"
-        console.print(f"  {again:,} of these {verb} trained again, for weights that the results lack")
+    if said := again(todo, studies[0].store, studies[0].device):
+        console.print(f"  {said}")
     console.print(f"store: {studies[0].store.folder}")
     for sentence in missing_data(todo, studies[0].data_root):
         console.print(f"data: {sentence}")

@@ -23,7 +23,7 @@ from lthpaper.store.logs import Logged, log_of, note
 from lthpaper.store.store import PUBLISHED, Store
 from lthpaper.sweep import ray_address, torchrun
 from lthpaper.sweep.executor import Executor, GpuLost, Job, WorkerDied, WorkFailed
-from lthpaper.sweep.plan import Keep, Plan, plan, process_count, worker_count
+from lthpaper.sweep.plan import Keep, Plan, again, plan, process_count, worker_count
 from lthpaper.sweep.processes import InThisProcess, Workers
 from lthpaper.sweep.progress import Bar
 from lthpaper.sweep.scheduler import ELSEWHERE, OURS, THERE, Scheduler
@@ -152,6 +152,8 @@ def execute(
         seconds_between_checkpoints()  # refused before any run fails of it
         locations.check_out("Results", store.folder, "--store")
         with Bar(todo, quiet) as bar:
+            if not on and (repeated := again(todo, store, device)):
+                bar.say(repeated)
             how = (workers, bar, stopping, on, curve_points, copies)
             done = _Execution(todo, store, data_root, device, *how).finish()
     return replace(todo, todo=tuple(run for run in todo.todo if run in done))

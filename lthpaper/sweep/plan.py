@@ -7,6 +7,7 @@ import torch
 
 from lthpaper import locations
 from lthpaper.errors import require, require_whole
+from lthpaper.provenance import device_name
 from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors, runs_in
 from lthpaper.runs.shape import check_trainable, shape_key
@@ -101,6 +102,27 @@ def _stored(run: Run, epochs: set[int], store: Store) -> bool:
         f"epoch {run.first_epoch} to {run.recipe.epochs}.",
     )
     return store.holds(run, epochs)
+
+
+def again(todo: Plan, store: Store, device: torch.device | str) -> str:
+    """What is published and has to be trained again for its weights, in a sentence; "" if nothing is.
+
+    Other vector instructions add in another order, so the bits may differ from the published ones, and
+    trainings of different bits are not published together.
+    """
+    runs = [run for run in todo.todo if run in store]
+    if not runs:
+        return ""
+    verb = "is" if len(runs) == 1 else "are"
+    said = f"{len(runs):,} of these {verb} trained again, for weights that the results lack"
+    here = device_name(device)
+    there = sorted({str(store.get(run).provenance.get("device", "")) for run in runs} - {here, ""})
+    if not there:
+        return said
+    return (
+        f"{said}. The published bits are from {' and '.join(there)}; {here} may give others, and then `lthpaper "
+        "results export` refuses what is made from them."
+    )
 
 
 def process_count(todo: Plan, device: torch.device | str, workers: int | None = None) -> int:
