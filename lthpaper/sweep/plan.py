@@ -120,8 +120,8 @@ def again(todo: Plan, store: Store, device: torch.device | str) -> str:
     if not there:
         return said
     return (
-        f"{said}. The published bits are from {' and '.join(there)}; {here} may give others, and then `lthpaper "
-        "results export` refuses what is made from them."
+        f"{said}. The published bits are from {' and '.join(there)}; {here} may give others, and then "
+        "`lthpaper results export` refuses what is made from them."
     )
 
 

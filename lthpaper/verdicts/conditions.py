@@ -145,33 +145,42 @@ def condition(
         return _bare(number, YES, threshold, every, (lt, other), other.missing, rates)
     if not other.cells:
         return _bare(number, UNDECIDED, threshold, "pretraining diverged everywhere: nothing to match")
+    pairs = pairs_of(lt.cells, other.cells)
+    if number == 4 and not pairs:
+        return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
     validated = bool(lt.validation and other.validation)
-    ask: Callable[..., Comparison]
-    among: list[Any]
-    at_chosen: list[Any]
-    if number == 4:
-        pairs = pairs_of(lt.cells, other.cells)
-        if not pairs:
-            return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
-        ask, among, at_chosen = best_pair, [pairs], [_nearest(pairs, lt, other)] if validated else []
-    else:
-        ask, among, at_chosen = best_against_best, [lt.cells, other.cells], [[lt.best], [other.best]]
+    ask: Callable[..., Comparison] = best_pair if number == 4 else best_against_best
     ask = partial(ask, margin=threshold, strict=strict, level=level, bounds=bounds)
+    among: list[Any] = [pairs] if number == 4 else [lt.cells, other.cells]
     if validated:
-        at = ask(*at_chosen)
+        at = ask(*([_nearest(pairs, lt, other)] if number == 4 else [[lt.best], [other.best]]))
         found = _chosen(at, ask(*among, said=at.holds), level)
     else:
         found = ask(*among)
+    where = _where(number, found, (*lt.cells, *other.cells)) + " on validation images" * validated
+    open_, torn = _overturning(number, found, lt, other, threshold)
+    return _judged(number, found, threshold, open_, level, where, torn)
+
+
+def _where(number: int, found: Comparison, cells: Sequence[Cell]) -> str:
+    """The other side's learning rate, in words; and its seeds, if ④ compares some of them."""
+    if number != 4:
+        return f"at its best, {found.against.lr:g}"
+    places, n = (found.best.place, found.against.place), found.best.seeds
+    fewer = max(cell.seeds for cell in cells if cell.place in places) > n
+    return "at the same learning rate" + f" over the {n} seeds that both have" * fewer
+
+
+def _overturning(
+    number: int, found: Comparison, lt: Side, other: Side, threshold: float
+) -> tuple[tuple[tuple[str, float], ...], list[Cell]]:
+    """Missing runs that could overturn the answer, and torn cells that would."""
     if number == 4:
-        open_ = () if found.holds else lt.missing + other.missing
-        torn = [] if found.holds else _torn_pairs(lt, other, threshold)
-    elif found.holds:
-        open_ = other.missing
-        torn = [c for c in other.torn if not beyond(found.best.mean - c.mean, threshold, strict)]
-    else:
-        open_ = lt.missing
-        torn = [c for c in lt.torn if beyond(c.mean - found.against.mean, threshold, strict)]
-    return _judged(number, found, threshold, open_, level, validated, torn)
+        return ((), []) if found.holds else (lt.missing + other.missing, _torn_pairs(lt, other, threshold))
+    strict, best, against = number in (2, 3), found.best.mean, found.against.mean
+    if found.holds:
+        return other.missing, [c for c in other.torn if not beyond(best - c.mean, threshold, strict)]
+    return lt.missing, [c for c in lt.torn if beyond(c.mean - against, threshold, strict)]
 
 
 def _nearest(pairs: Sequence[tuple[Cell, Cell]], lt: Side, dense: Side) -> list[tuple[Cell, Cell]]:
@@ -265,15 +274,14 @@ def _judged(
     threshold: float,
     open_: Sequence[tuple[str, float]],
     level: float,
-    validated: bool = False,
+    where: str,
     torn: Sequence[Cell] = (),
 ) -> Condition:
-    """torn: cells that would overturn the answer if the seeds that diverged were left out."""
+    """where: the other side's learning rate, in words. torn: cells that would overturn the answer if seeds
+    that diverged were left out."""
     holds = YES if found.holds else NO
     a, b = found.best, found.against
     needed = f"{'more than' if number in (2, 3) else 'at least'} {always_signed(threshold)}"
-    where = "at the same learning rate" if number == 4 else f"at its best, {b.lr:g}"
-    where += " on validation images" * validated
     sentence = (
         f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) minus {b.setting} "
         f"{where} ({b.mean:.2f}): {always_signed(found.difference)}, needed {needed}: "

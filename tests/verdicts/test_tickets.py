@@ -275,6 +275,10 @@ def test_at_one_learning_rate_the_seeds_that_both_have_are_compared():
     at_large = verdict(pd.concat([results, pd.DataFrame(more)]).query("lr == 0.1"))[4]
     assert (at_large.difference, at_large.low, at_large.high) == (alone.difference, alone.low, alone.high)
     assert at_large.difference == pytest.approx(-0.1)
+    assert (
+        "pretraining at the same learning rate over the 3 seeds that both have (93.00)" in at_large.sentence
+    )
+    assert "that both have" not in alone.sentence
     assert at_large.low < at_large.difference < at_large.high
 
 
