@@ -107,6 +107,13 @@ def test_claim_5_names_the_one_verdict_that_is_certain_among_those_judged():
     assert f"(confidence {sure['confidence']:.4f}, needed {1 - 0.05 / 8:.4f})" in said
 
 
+def test_the_page_counts_the_verdicts_that_rest_on_a_best_rate_at_the_grids_edge():
+    found = claims.gather(LAPTOP, PUBLISHED).verdicts
+    at_edge = [any(name != f"LT-{v.pruning}" for name, _ in v.edges) for v in found]
+    assert (sum(at_edge), len(at_edge)) == (5, 8)
+    assert "In five of the eight verdicts behind claim 5 a setting that LT is compared with" in TEXT
+
+
 def test_the_summary_says_what_the_tables_say():
     states = [line.split("|")[-2].strip() for line in re.findall(r"^\| \d+\. .*$", ON_DIGITS, re.MULTILINE)]
     counts = [
