@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lthpaper.errors import InputError
 
+CHECKOUT = Path(__file__).parents[1]  # if this is one, and not an installed wheel
 LONGEST = 80  # characters of a folder's name
 CUSTOM_DATA: dict[str, str] = {}  # a custom data set's dotted path -> its folder, where `check` got one
 
@@ -49,7 +50,7 @@ def notebook_folder() -> Path:
 
 
 def _places(name: str) -> tuple[Path, ...]:
-    return home() / name, shipped(name), Path(__file__).parents[1] / name
+    return home() / name, shipped(name), CHECKOUT / name
 
 
 def data_folder(option: str | Path | None = None) -> Path:

@@ -245,6 +245,7 @@ def test_the_table_of_an_empty_store_is_empty(store):
 
 def test_csv_and_parquet_hold_the_same(results, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()  # without the published ones
     words = [
         "store",
         "table",

@@ -717,8 +717,11 @@ def test_a_run_trained_for_its_weights_gives_its_descendants_a_mask(store, tmp_p
     assert all(torch.equal(w, trained.weights[n]) for n, w in layered.weights(dense)[0].items())
 
 
-def test_a_page_reads_results_of_the_project(store, tmp_path):
+def test_a_page_reads_results_of_the_project_else_of_the_installed_checkout(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("lthpaper.locations.CHECKOUT", tmp_path / "checkout")
     assert study("fig1", "smoke", store="store").store.published is None
+    (tmp_path / "checkout" / "results").mkdir(parents=True)
+    assert study("fig1", "smoke", store="store").store.published == tmp_path / "checkout" / "results"
     (tmp_path / "results").mkdir()
     assert study("fig1", "smoke", store="store").store.published == tmp_path / "results"
 
