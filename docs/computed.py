@@ -142,6 +142,29 @@ def by_leads(store: Store, of: Scale) -> str:
     )
 
 
+def by_mixed_rates(store: Store, of: Scale) -> str:
+    """Photographs, desktop: IMP's last masks of two learning rates trained at all (Table 4), seed by seed."""
+    there = scale("desktop", experiments="resnet20/cifar10-16")
+    mixed = table(FIGURES["table4"].trials(there), store)
+    seeds = sorted(mixed.loc[mixed["accuracy"].notna() & (mixed["sparsity"] > 0), "seed"].unique())
+    dense = table([t for t in FIGURES["fig3"].trials(there) if t.setting == "pretraining"], store)
+    rates = sorted(dense["lr"].unique())
+    lines = []
+    for source, rows in [("dense", dense), *mixed[mixed["sparsity"] > 0].groupby("pretraining_lr")]:
+        for setting_of, cells in rows.groupby("setting", sort=False):
+            name = "dense" if source == "dense" else f"{setting_of[:2]}, mask from {source:g}"
+            found = cells.dropna(subset="accuracy").set_index(["lr", "seed"])["accuracy"]
+            lines.append([name, *(_each_seed(found, lr, seeds) for lr in rates)])
+    said = f"\nPercent, seeds {' and '.join(map(str, seeds))}.\n"
+    return _table(["", *(f"{lr:g}" for lr in rates)], lines) + said if seeds else NOTHING
+
+
+def _each_seed(found: pd.Series, lr: float, seeds: list[int]) -> str:
+    """ "66.4, 65.8"; a dash for a seed that has not run, one for all."""
+    said = [f"{found[lr, n] + 1e-9:.1f}" if (lr, n) in found.index else "–" for n in seeds]
+    return ", ".join(said) if set(said) != {"–"} else "–"
+
+
 def by_epochs(store: Store, of: Scale) -> str:
     """The mean barrier of the test error by learning rate and epoch."""
     found = stability.intervals(stability.barriers(siblings.of_scale(of), store))
@@ -183,6 +206,7 @@ PARTS: dict[str, Callable[[Store, Scale], str]] = {
     "photographs": by_photographs,
     "rounds": by_rounds,
     "leads": by_leads,
+    "mixed": by_mixed_rates,
     "claims-on-photographs": by_claims_on_photographs,
     "controls": by_controls,
     "rates": by_rates,

@@ -2,13 +2,16 @@
 
 import os
 import platform
+import re
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+AS_AVX2 = "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2"  # limits of torch's kernels and of oneDNN
 PACKAGES = ("lthpaper", "torch", "numpy", "scipy", "scikit-learn", "matplotlib")
 
 
@@ -64,6 +67,20 @@ def instructions() -> str:
         return f"{kernels}, oneDNN any" if limited else kernels
     same = limit == kernels or (kernels == "AVX512" and limit.startswith("AVX512_CORE"))
     return kernels if same else f"{kernels}, oneDNN {limit}"
+
+
+def as_elsewhere(here: str, there: Iterable[str]) -> str:
+    """How to get another device's bits on this one, in a sentence; "" where nothing is known that would.
+
+    here, there: of `device_name`. Published results before November 2026 name no instructions: AVX2's.
+    """
+    as_avx2 = [name for name in there if "(AVX2)" in name or not re.search(r"NVIDIA|\((AVX|NEON|DEF)", name)]
+    if "(AVX512)" not in here or not as_avx2:
+        return ""
+    return (
+        "torch uses AVX512 here; with AVX2 it adds in another order. What was published from an AVX2 "
+        f"processor has its bits here, too, with these words before the command: {AS_AVX2}"
+    )
 
 
 def _processor() -> str:

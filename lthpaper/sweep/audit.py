@@ -9,7 +9,6 @@ five, where one of a few cells scatters ten times as much as the others).
 
 import math
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import scipy
 
 from lthpaper import data
 from lthpaper.errors import require
-from lthpaper.provenance import device_name, versions
+from lthpaper.provenance import as_elsewhere, device_name, versions
 from lthpaper.runs import digest as canonical
 from lthpaper.runs.run import Run, ancestors, setting
 from lthpaper.store.entry import WEIGHTS
@@ -32,7 +31,6 @@ from lthpaper.sweep.plan import plan
 
 NOWHERE = Path(os.devnull) / "store"  # a store that has nothing
 LEVEL = 0.001  # of each of the two tests
-AS_AVX2 = "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2"  # limits of torch's kernels and of oneDNN
 
 
 @dataclass(frozen=True)
@@ -222,15 +220,7 @@ def verdict(report: Report) -> Verdict:
 
 def advice(report: Report) -> str:
     """What may give the published bits on this processor; "" where nothing is known that would."""
-    as_avx2 = [
-        w for w in report.published_on if "(AVX2)" in w or not re.search(r"NVIDIA|\((AVX|NEON|DEF)", w)
-    ]
-    if "(AVX512)" not in report.here_on or not as_avx2 or all(a.equal for a in report.audited):
-        return ""
-    return (
-        "torch uses AVX512 here; with AVX2 it adds in another order. What was published from an AVX2 "
-        f"processor has its bits here, too, with these words before the command: {AS_AVX2}"
-    )
+    return "" if all(a.equal for a in report.audited) else as_elsewhere(report.here_on, report.published_on)
 
 
 def _scale(audited: Audited) -> float:

@@ -7,7 +7,7 @@ import torch
 
 from lthpaper import locations
 from lthpaper.errors import require, require_whole
-from lthpaper.provenance import device_name
+from lthpaper.provenance import as_elsewhere, device_name
 from lthpaper.runs.masks import Packed
 from lthpaper.runs.run import Run, ancestors, runs_in
 from lthpaper.runs.shape import check_trainable, shape_key
@@ -121,7 +121,7 @@ def again(todo: Plan, store: Store, device: torch.device | str) -> str:
         return said
     return (
         f"{said}. The published bits are from {' and '.join(there)}; {here} may give others, and then "
-        "`lthpaper results export` refuses what is made from them."
+        f"`lthpaper results export` refuses what is made from them. {as_elsewhere(here, there)}".strip()
     )
 
 
