@@ -395,7 +395,10 @@ FAILING = {  # a file of the user's own -> what is said
         "from torch import nn\ndef make(): return nn.Linear(3.5, 2)",
         "TypeError.*, half_file.py line 2",
     ),
-    "built": ("from torch import nn\nmake = nn.Linear(3, 2)", "is of type Linear; name a function that builds"),
+    "built": (
+        "from torch import nn\nmake = nn.Linear(3, 2)",
+        "is of type Linear; name a function that builds",
+    ),
 }
 
 
