@@ -69,7 +69,7 @@ endif
 
 figures: $(READY)
 	@$(BIN)/lthpaper figures $(if $(SCALE),--scale $(SCALE),--scale laptop --no-train)
-	@$(if $(SCALE),true,$(BIN)/lthpaper figures fig1 appendix-a fig6 --scale desktop --no-train --out $(PHOTOGRAPHS))
+	@$(if $(SCALE),true,$(BIN)/lthpaper figures fig1 appendix-a fig6 table4 --scale desktop --no-train --out $(PHOTOGRAPHS))
 	@$(if $(SCALE),true,$(BIN)/lthpaper figures fig3 --scale desktop --set experiments=resnet20/cifar10-16 \
 		--no-train --out $(PHOTOGRAPHS))
 
