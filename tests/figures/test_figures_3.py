@@ -367,9 +367,9 @@ def test_an_interval_that_goes_on_beyond_its_panel_ends_in_an_arrow():
 def test_one_seed_has_no_bounds_and_no_room_is_left_for_them():
     table = tidy({s: SECONDARY[s] for s in fig1.SETTINGS})
     said = fig1.plot(table, SMOKE).get_suptitle()
-    assert "LT − RR with one-sided bounds at 95 %" in said
+    assert "LT − RR, seed by seed, with 95 % intervals" in said
     fig = fig1.plot(table[table["seed"] == 0], SMOKE)
-    assert "bounds" not in fig.get_suptitle()
+    assert "interval" not in fig.get_suptitle()
     foot, head = fig.axes[1].get_ylim()  # differences are 1.9 to 4.2
     assert -1 < foot < 0
     assert 4.2 < head < 5
@@ -426,7 +426,7 @@ def test_lt_less_rr_is_of_the_seeds_that_both_have():
     assert list(found["difference"]) == pytest.approx(list(first["LT-IMP"] - first["RR-IMP"]))
     assert found["low"].isna().all()
     said = fig1.plot(table[table["setting"].isin(fig1.SETTINGS)], SMOKE).get_suptitle()
-    assert "LT − RR of the seeds that both have" in said
+    assert "LT − RR over the seeds that both have" in said
 
 
 def test_what_the_paper_states_is_a_star_for_its_own_network_and_data_alone():

@@ -169,14 +169,15 @@ def rows_of(lr, means, spread=0.5):
 def test_the_sentences_say_from_which_epoch_on_a_training_is_stable_and_how_sure_that_is():
     tried = rows_of(0.01, {0: 0.6, 8: 0.5}) + rows_of(0.1, {0: 30, 8: 1.9, 32: 0.5})
     tried += rows_of(0.2, {0: 1.0, 8: 31})
-    said = stability.seen(pd.DataFrame(tried, columns=["lr", "seed", "k", "test"])).splitlines()
+    columns = ["lr", "seed", "k", "test"]
+    said = stability.seen(pd.DataFrame(tried, columns=columns).assign(data="digits")).splitlines()
     assert "is stable from epoch 0 on, with 95 % confidence from 0 on" in said[0]
     assert (
         "in points (and its 95 % interval): k = 0: 0.6 (0.0 … 1.8), n = 3" in said[0]
     )  # 0.6 ± 4.303 · 0.5 / √3, and no barrier is below 0
     assert "is stable from epoch 8 on, with 95 % confidence from 32 on" in said[1]
     assert "is stable at no k tried" in said[2]
-    one = stability.seen(pd.DataFrame([(0.1, 0, 0, 1.0)], columns=["lr", "seed", "k", "test"]))
+    one = stability.seen(pd.DataFrame([(0.1, 0, 0, 1.0)], columns=columns).assign(data="digits"))
     assert one.endswith(
         "training is stable from epoch 0 on; mean barrier of the test error in points: k = 0: 1.0, n = 1."
     )
