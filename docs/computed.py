@@ -156,7 +156,7 @@ def by_mixed_rates(store: Store, of: Scale) -> str:
             found = cells.dropna(subset="accuracy").set_index(["lr", "seed"])["accuracy"]
             lines.append([name, *(_each_seed(found, lr, seeds) for lr in rates)])
     said = f"\nPercent, seeds {' and '.join(map(str, seeds))}.\n"
-    return _table(["", *(f"{lr:g}" for lr in rates)], lines) + said if seeds else NOTHING
+    return _table(["trained at", *(f"{lr:g}" for lr in rates)], lines) + said if seeds else NOTHING
 
 
 def _each_seed(found: pd.Series, lr: float, seeds: list[int]) -> str:

@@ -97,7 +97,7 @@ def costs(todo: Plan, device: str, workers: int | None = None) -> pd.DataFrame:
     """A plan in numbers, one column; results in the store cost nothing. device "": without the time."""
     rows = {
         "runs": f"{len(todo.runs):,}",
-        "need no training": f"{len(todo.runs) - len(todo.todo)}",
+        "need no training": f"{len(todo.runs) - len(todo.todo):,}",
         "to train": f"{len(todo.todo):,}",
         "network-epochs": f"{todo.network_epochs:,}",
         "disk": amount(todo.disk),

@@ -181,7 +181,7 @@ def table(predictions: list[Prediction], price: float = 0.0) -> dict[str, str]:
         "time": span(lambda p: p.makespan, duration),
         "device-hours": span(lambda p: p.device_hours, lambda v: f"{v:,.2f}"),
         "utilisation": span(lambda p: p.utilisation, lambda v: f"{v:.0%}"),
-        "shortest time, on any number": span(lambda p: p.critical_path, duration),
+        "shortest time, on any number of devices": span(lambda p: p.critical_path, duration),
         "packs": span(lambda p: f"{p.packs}, {p.filled:.0%} full"),
     }
     if price:

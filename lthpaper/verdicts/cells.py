@@ -165,7 +165,7 @@ def side(table: pd.DataFrame, *settings: str, lrs: Sequence[float] | None = None
 
 def pairs_of(ours: Sequence[Cell], theirs: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     """The cells of both sides at the same learning rate, as pairs, with the seeds that both have."""
-    return [(a.beside(b), b.beside(a)) for a in ours for b in theirs if a.lr == b.lr]
+    return [(a.common_with(b), b.common_with(a)) for a in ours for b in theirs if a.lr == b.lr]
 
 
 def _by_setting(table: pd.DataFrame) -> dict[str, dict[float, dict[int, tuple[float, float]]]]:

@@ -94,7 +94,7 @@ class Cell:
             return 0.0
         return n / ((n - 1) * (n - 2)) * math.fsum((a - m) ** 3 for a in self.accuracies) / self.variance**1.5
 
-    def beside(self, other: "Cell") -> "Cell":
+    def common_with(self, other: "Cell") -> "Cell":
         """The same with the seeds that both have, in order; with as many as both have where none is common
         (draws that share nothing may be paired in any order)."""
         numbers = tuple(n for n in sorted(self.numbers) if n in other.by_seed)
@@ -102,7 +102,7 @@ class Cell:
         return replace(self, accuracies=tuple(self.by_seed[n] for n in numbers), numbers=numbers)
 
     def less(self, other: "Cell") -> "Cell":
-        """The differences, seed by seed, of two cells that are `beside` each other."""
+        """The differences, seed by seed, of two cells with the same seeds (`common_with`)."""
         found = tuple(a - b for a, b in zip(self.accuracies, other.accuracies, strict=True))
         return Cell(f"{self.setting} − {other.setting}", self.lr, found, grain=self.grain)
 
@@ -158,7 +158,7 @@ def best_pair(
     said: bool | None = None,
 ) -> Comparison:
     """Is some pair's first more than `margin` above its second (`strict`), or at least that? The cells of a
-    pair are `beside` each other; said: as of `best_against_best`."""
+    pair have the same seeds; said: as of `best_against_best`."""
     gaps = [a.mean - b.mean for a, b in pairs]
     winners = tuple(a for (a, _), gap in zip(pairs, gaps, strict=True) if beyond(gap, margin, strict))
     top = int(np.argmax(gaps))
