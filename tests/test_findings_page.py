@@ -446,6 +446,17 @@ def test_on_photographs_a_mask_from_0_1_does_not_serve_0_01():
     assert said.format(*behind) in IMP
 
 
+def test_on_digits_the_mask_from_0_1_is_the_better_one():
+    mixed = table(FIGURES["table4"].trials(LAPTOP), PUBLISHED)
+    mixed = mixed[mixed["sparsity"] > 0].groupby(["setting", "pretraining_lr", "lr"])["accuracy"].mean()
+    better = mixed["LT-IMP"][0.1] - mixed["LT-IMP"][0.01]
+    assert (better > 0).all()
+    assert f"at every rate, by {better[0.01]:.1f} points at 0.01 and {better[0.1]:.1f} at 0.1" in IMP
+    lead = mixed["LT-IMP"] - mixed["RR-IMP"]
+    at = (f"by {lead[0.1, lr]:.1f} against {lead[0.01, lr]:.1f} at {lr:g}" for lr in (0.01, 0.1))
+    assert f"LT leads RR by more under it: {', '.join(at)}." in IMP
+
+
 def after(epochs, seed):
     """At 0.005: the dense network, and how far LT and RR end above it, by sparsity."""
     (dense,) = of_photographs("pretraining", 0.005, seed, epochs)
