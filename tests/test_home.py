@@ -289,7 +289,8 @@ def test_what_only_shows_results_shows_those_that_are_published():
 def test_version_says_what_a_report_needs(said):
     status, text = said("--version")
     assert status == 0
-    assert re.match(r"lthpaper [\d.]+ \(Python 3\.\d+\.\d+, torch ", text)
+    assert re.match(r"lthpaper [\d.]+ \(Python 3\.\d+\.\d+\)\ntorch ", text)
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_every_commands_help_has_examples_that_are_commands(said, monkeypatch):

@@ -67,7 +67,7 @@ def _version(asked: bool) -> None:
     """Print the versions that a bug report needs, without importing torch, and exit."""
     if asked:
         others = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "numpy"))
-        print(f"lthpaper {metadata.version('lthpaper')} (Python {sys.version.split()[0]}, {others})")
+        print(f"lthpaper {metadata.version('lthpaper')} (Python {sys.version.split()[0]})\n{others}")
         raise typer.Exit()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lthpaper import data
+from lthpaper import data, locations
 from lthpaper.errors import InputError, Stopped
 from lthpaper.runs.run import Run, from_json
 from lthpaper.runs.task import Task
@@ -104,6 +104,7 @@ def work(
         return Unfit(
             runs[0].task.data, f"{why} On a cluster, --data or LTHPAPER_DATA must be valid on each node."
         ), {}
+    locations.look_for_custom_data(runs[0].task.data, job.data_root)
     if torch.device(job.device).type == "cuda":
         job = replace(job, device="cuda")  # the one that Ray has given
     same_layer = job.published is None or Path(job.published).is_dir()

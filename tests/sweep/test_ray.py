@@ -19,6 +19,7 @@ import yaml
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 from ray.cluster_utils import Cluster  # noqa: E402
 
+from lthpaper import locations  # noqa: E402
 from lthpaper.errors import InputError, Stopped, require  # noqa: E402
 from lthpaper.runs.recipe import Recipe  # noqa: E402
 from lthpaper.runs.run import Run, to_json  # noqa: E402
@@ -233,6 +234,16 @@ def test_images_that_no_node_has_cost_the_runs_on_them_and_no_others(nodes, stor
         on(store, *lost, DENSE)
     assert DENSE in store
     assert not any(run in store for run in lost)
+
+
+def test_a_node_looks_for_custom_images_where_the_check_was_told_to(nodes, store, tmp_path, monkeypatch):
+    name = "far_images:in_folder"
+    (tmp_path / "digits").touch()
+    monkeypatch.setattr(locations, "CUSTOM_DATA", {})
+    locations.look_for_custom_data(name, tmp_path)  # as `check` does
+    theirs = pretraining(Task("resnet8", name, width=0.25), RECIPE)
+    on(store, theirs, data_root=tmp_path)
+    assert theirs in store
 
 
 def test_a_node_reads_its_own_images_where_the_commands_folder_has_none_or_another_copy(
