@@ -1,5 +1,6 @@
 """The command figures: train, then execute notebooks."""
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -145,7 +146,8 @@ def draw(
             for outcome in batch.execute_all(chosen, values, executed, jobs or worker_count("cpu")):
                 outcomes.append(outcome)
                 how = "FAILED" if outcome.error else "drawn"
-                console.print(f"{outcome.name}: {how} in {outcome.seconds:.0f} s")
+                there = "" if outcome.error else _drawn_from(folder / f"{outcome.name}.json")
+                console.print(f"{outcome.name}: {how} in {outcome.seconds:.0f} s{there}")
         except KeyboardInterrupt:
             done = f"{len(outcomes)} of {len(chosen)} notebooks are executed"
             raise Unfinished(f"Stopped, since SIGINT asked for it: {done}.") from None
@@ -158,6 +160,14 @@ def draw(
         _report(outcomes, again, options)
         order = list(chosen)
         yield Batch(sorted(outcomes, key=lambda o: order.index(o.name)), folder, changes_of_scale)
+
+
+def _drawn_from(provenance: Path) -> str:
+    """ ", from 72 of 90 runs", of a figure that was drawn just now; "" if it shows none."""
+    if not provenance.is_file():
+        return ""
+    about = json.loads(provenance.read_text())
+    return f", from {about['results']:,} of {about['runs']:,} runs" if about["runs"] else ""
 
 
 def parted(scale: str, given: dict[str, str]) -> tuple[dict[str, str], dict[str, Any]]:

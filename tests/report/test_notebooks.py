@@ -154,6 +154,35 @@ def test_a_failing_notebook_gives_cell_exception_path_and_a_command_that_can_be_
     assert "has no parameter 'wrong'" in err
 
 
+def test_a_drawn_figure_says_how_many_of_its_runs_it_shows(tmp_path, monkeypatch, capsys):
+    source = "import json; from pathlib import Path; Path(out).mkdir(parents=True, exist_ok=True)"
+    of_runs = "; (Path(out) / f'{words}.json').write_text(json.dumps({'results': 72, 'runs': 1090}))"
+    write(tmp_path / "sheets", "01_tiny.ipynb", "out: str\n" + source + of_runs)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for words, says in (("other", r"tiny: drawn in \d+ s\n"), ("tiny", "s, from 72 of 1,090 runs\n")):
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            [
+                "lthpaper",
+                "figures",
+                "tiny",
+                "--set",
+                f"words={words}",
+                "--notebooks",
+                "sheets",
+                "--out",
+                "drawn",
+            ],
+        )
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code in (0, None)
+        assert re.search(says, capsys.readouterr().out)
+
+
 def test_braces_in_a_folders_name_are_no_parameters(tmp_path):
     from papermill import parameterize
 
