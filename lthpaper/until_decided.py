@@ -121,7 +121,8 @@ def decide(
             break
         if trials:
             open_ = len({_place(t) for t in more})
-            told(f"{open_} cells are still open: up to {seeds} seeds for {'it' if open_ == 1 else 'them'}.")
+            cells_are, them = ("cell is", "it") if open_ == 1 else ("cells are", "them")
+            told(f"{open_} {cells_are} still open: up to {seeds} seeds for {them}.")
         trials, reached = [*trials, *more], seeds
         how["time_limit"] = None if math.isinf(min(ends)) else max(0.0, min(ends) - time.monotonic())
         try:

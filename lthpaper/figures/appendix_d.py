@@ -60,7 +60,8 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     by_start = {(s, p): rows for p in MASKS for s, _, rows in _starts(table, p)}
     for start, pruning, v in verdicts(table):
         best = _best(by_start[start, pruning])
-        above = "" if start == "θ0" else always_signed(best - best_lt[pruning])
+        gain = best - best_lt[pruning]
+        above = "" if start == "θ0" or gain != gain else always_signed(gain)
         rows.append(
             {
                 "starts from": start,

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lthpaper.figures.marks import marks
+from lthpaper.figures.marks import PLACE, marks
+from lthpaper.figures.means import converged
 from lthpaper.provenance import git_revision, versions
 from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
@@ -73,7 +74,7 @@ def _subject(table: pd.DataFrame) -> str:
 
 def _bests(table: pd.DataFrame) -> str:
     """The best mean accuracy of each setting, at the highest sparsity and the most epochs of a network."""
-    rows = table[table["accuracy"].notna()]
+    rows = converged(table)
     if rows.empty:
         return "Nothing has run yet." * (not table.empty)
     where = ""
@@ -84,9 +85,9 @@ def _bests(table: pd.DataFrame) -> str:
         rows = rows[rows["epochs"] == rows["epochs"].max()]
     s = rows["sparsity"].max()
     rows = rows[rows["sparsity"].isin((0.0, s))]
-    means = rows.groupby(["setting", "lr"])["accuracy"].mean()
-    best = means.groupby("setting").max().sort_values(ascending=False)
-    said = [f"{name} {best[name]:.1f} % (learning rate {means[name].idxmax():g})" for name in best.index[:4]]
+    cells = rows.groupby([c for c in PLACE if c in rows], dropna=False)["accuracy"].mean().reset_index()
+    best = cells.sort_values("accuracy", ascending=False).drop_duplicates("setting").head(4)
+    said = [f"{cell.setting} {cell.accuracy:.1f} % (learning rate {cell.lr:g})" for cell in best.itertuples()]
     return f"Best mean accuracies{where} at sparsity {s:.3g}: {', '.join(said)}."
 
 

@@ -94,7 +94,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Rows: learning rates; columns: epochs k. Barrier of the test error, mean ± standard deviation."""
     if table.empty:
         return pd.DataFrame()
-    cells = table.groupby(["lr", "k"])["test"].agg(["mean", "std"]).reset_index()
+    cells = table.groupby(["lr", "k"])["test"].agg(["mean", "std"]).dropna(subset="mean").reset_index()
     cells["written"] = [f"{m:.1f}{plus_minus(s)}" for m, s in zip(cells["mean"], cells["std"], strict=True)]
     wide = cells.pivot_table(index="lr", columns="k", values="written", aggfunc="first")
     return wide.rename(index=lambda lr: f"{lr:g}", columns=lambda k: f"k = {k}").fillna("–")

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from lthpaper.runs.run import Run, ancestors
 from lthpaper.store import checkpoints, locks, logs
+from lthpaper.store.check import names
+from lthpaper.store.entry import RESULT
 from lthpaper.store.store import Store
 
 LINE = re.compile(r"(\S+) (\S+) (\S+): (?:(\d+) of (\d+) epochs|(begins|failed))")
@@ -99,7 +101,7 @@ def status(store: Store, runs: Iterable[Run] = ()) -> Status:
     Without runs, everything in the store counts as done; with runs, only these and their ancestors do.
     """
     asked = {run.name: run for run in ancestors(runs)}
-    there = {path.parent.name for path in store.folder.glob("*/result.json")}
+    there = {name for name in names(store.folder) if (store.folder / name / RESULT).exists()}
     if store.published is not None and asked:
         there |= {name for name, run in asked.items() if run in store}
     held = {path.stem for path in (store.folder / locks.FOLDER).glob("*.lock") if locks.is_held(path)}

@@ -10,6 +10,7 @@ from lthpaper.runs.recipe import epochs_said
 from lthpaper.verdicts.cells import Side, pairs_of
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, Evidence, always_signed, as_chance
 from lthpaper.verdicts.luck import contending
+from lthpaper.verdicts.relations import ABOVE, NOT_BELOW, WORDS, overturning
 from lthpaper.verdicts.uncertainty import (
     DECIMALS,
     Cell,
@@ -22,6 +23,7 @@ from lthpaper.verdicts.uncertainty import (
 )
 
 SYMBOLS = "①②③④⑤"
+RELATIONS = {2: ABOVE, 3: ABOVE, 4: NOT_BELOW, 5: NOT_BELOW}  # of LT's best to the other side's
 
 
 @dataclass(frozen=True)
@@ -132,25 +134,22 @@ def condition(
 ) -> Condition:
     """② to ⑤: the best of `lt` against the best of `other`; ④: at the same learning rate. Where both sides
     have validation images, these say which is best (`_chosen`). bounds: whether to find `low` and `high`."""
-    strict = number in (2, 3)
+    relation = RELATIONS[number]
     absent = [side.name for side in (lt, other) if not side.ran]
     if absent:
         return _bare(number, NOT_RUN, threshold, f"{' and '.join(absent)} not in the table")
-    if not lt.cells:
-        every = f"{lt.name} diverged at every learning rate"
-        return _bare(number, NO, threshold, every, (lt, other), lt.missing)
-    if not other.cells and strict:
-        every = f"{other.name} diverged at every learning rate"
-        rates = [c.lr for c in lt.cells]
-        return _bare(number, YES, threshold, every, (lt, other), other.missing, rates)
-    if not other.cells:
+    if lt.cells and not other.cells and relation == NOT_BELOW:
         return _bare(number, UNDECIDED, threshold, "pretraining diverged everywhere: nothing to match")
+    if gone := [side for side in (lt, other) if not side.cells]:
+        holds, every = NO if lt in gone else YES, f"{gone[0].name} diverged at every learning rate"
+        rates = [c.lr for c in lt.cells]
+        return _bare(number, holds, threshold, every, (lt, other), gone[0].missing, rates)
     pairs = pairs_of(lt.cells, other.cells)
     if number == 4 and not pairs:
         return _bare(4, NOT_RUN, threshold, f"{lt.name} and pretraining share no learning rate")
     validated = bool(lt.validation and other.validation)
     ask: Callable[..., Comparison] = best_pair if number == 4 else best_against_best
-    ask = partial(ask, margin=threshold, strict=strict, level=level, bounds=bounds)
+    ask = partial(ask, margin=threshold, strict=relation == ABOVE, level=level, bounds=bounds)
     among: list[Any] = [pairs] if number == 4 else [lt.cells, other.cells]
     if validated:
         at = ask(*([_nearest(pairs, lt, other)] if number == 4 else [[lt.best], [other.best]]))
@@ -158,7 +157,13 @@ def condition(
     else:
         found = ask(*among)
     where = _where(number, found, (*lt.cells, *other.cells)) + " on validation images" * validated
-    open_, torn = _overturning(number, found, lt, other, threshold)
+    if number != 4:
+        means = found.best.mean, found.against.mean
+        open_, torn = overturning(lt, relation, other, threshold, found.holds, means)
+    elif found.holds:
+        open_, torn = (), []
+    else:
+        open_, torn = lt.missing + other.missing, _torn_pairs(lt, other, threshold)
     return _judged(number, found, threshold, open_, level, where, torn)
 
 
@@ -169,18 +174,6 @@ def _where(number: int, found: Comparison, cells: Sequence[Cell]) -> str:
     places, n = (found.best.place, found.against.place), found.best.seeds
     fewer = max(cell.seeds for cell in cells if cell.place in places) > n
     return "at the same learning rate" + f" over the {n} seeds that both have" * fewer
-
-
-def _overturning(
-    number: int, found: Comparison, lt: Side, other: Side, threshold: float
-) -> tuple[tuple[tuple[str, float], ...], list[Cell]]:
-    """Missing runs that could overturn the answer, and torn cells that would."""
-    if number == 4:
-        return ((), []) if found.holds else (lt.missing + other.missing, _torn_pairs(lt, other, threshold))
-    strict, best, against = number in (2, 3), found.best.mean, found.against.mean
-    if found.holds:
-        return other.missing, [c for c in other.torn if not beyond(best - c.mean, threshold, strict)]
-    return lt.missing, [c for c in lt.torn if beyond(c.mean - against, threshold, strict)]
 
 
 def _nearest(pairs: Sequence[tuple[Cell, Cell]], lt: Side, dense: Side) -> list[tuple[Cell, Cell]]:
@@ -281,7 +274,7 @@ def _judged(
     that diverged were left out."""
     holds = YES if found.holds else NO
     a, b = found.best, found.against
-    needed = f"{'more than' if number in (2, 3) else 'at least'} {always_signed(threshold)}"
+    needed = WORDS[RELATIONS[number]].format(always_signed(threshold))
     sentence = (
         f"{SYMBOLS[number - 1]} {a.setting} at learning rate {a.lr:g} ({a.mean:.2f}) minus {b.setting} "
         f"{where} ({b.mean:.2f}): {always_signed(found.difference)}, needed {needed}: "

@@ -88,7 +88,7 @@ class Contest:
     """One of ② to ⑤ while seeds are added: is the best of ours `margin` above the best of theirs?
 
     holds: by the means. level: at which it is called; failing: the same for its failing alone, where it takes
-    more (`conditions.fails`). Arrays are of one table, (cells,).
+    more (`conditions.unfulfilled`). Arrays are of one table, (cells,).
     """
 
     test: Rivals | Paired

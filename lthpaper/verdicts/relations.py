@@ -9,7 +9,7 @@ import pandas as pd
 
 from lthpaper.verdicts.cells import SAME_DENSITY, Side
 from lthpaper.verdicts.evidence import LEVEL, NO, NOT_RUN, UNDECIDED, YES, Evidence, as_chance, least, signed
-from lthpaper.verdicts.uncertainty import DECIMALS, best_against_best, beyond
+from lthpaper.verdicts.uncertainty import DECIMALS, Cell, best_against_best, beyond
 
 ABOVE, NOT_BELOW, BELOW, NOT_ABOVE, LIKE = ">", "≥", "<", "≤", "≈"
 WORDS = {
@@ -73,9 +73,10 @@ def relate(
     if relation == LIKE:  # two one-sided questions; both must be answered yes, so neither needs a correction
         both = (found, best_against_best(theirs.cells, ours.cells, lowest, False, bounds=False))
         confidence = least([c.confidence for c in both if c.holds == holds])
-    open_ = _open(ours, relation, theirs, holds) + _overturning(ours, relation, theirs, margin)
     value = round(found.difference, DECIMALS)
     a, b = found.best, found.against
+    missing, torn = overturning(ours, relation, theirs, margin, holds, (a.mean, b.mean))
+    open_ = missing + tuple(cell.place for cell in torn)
     doubt = "one seed, no spread" if confidence is None else f"confidence {as_chance(confidence)}"
     unfinished = f", {len(open_)} missing or diverged cells could overturn it" if open_ else ""
     return Part(
@@ -144,12 +145,15 @@ def _holds(difference: float, relation: str, margin: float) -> bool:
     return beyond(difference, margin, relation in (ABOVE, NOT_ABOVE)) == (relation in RISING)
 
 
-def _overturning(ours: Side, relation: str, theirs: Side, margin: float) -> tuple[tuple[str, float], ...]:
-    """Where some seeds diverged and the mean of the others would change the answer; both sides have cells."""
-    a, b = (max(c.mean for c in side.cells) for side in (ours, theirs))
+def overturning(
+    ours: Side, relation: str, theirs: Side, margin: float, holds: bool, means: tuple[float, float]
+) -> tuple[tuple[tuple[str, float], ...], list[Cell]]:
+    """What could overturn the answer: missing runs, and cells of which some seeds diverged and the others
+    would. means: of the two cells compared."""
+    a, b = means
     torn = [(c, max(a, c.mean) - b) for c in ours.torn] + [(c, a - max(b, c.mean)) for c in theirs.torn]
-    now = _holds(a - b, relation, margin)
-    return tuple(c.place for c, difference in torn if _holds(difference, relation, margin) != now)
+    found = [c for c, difference in torn if _holds(difference, relation, margin) != holds]
+    return _open(ours, relation, theirs, holds), found
 
 
 def _open(ours: Side, relation: str, theirs: Side, holds: bool) -> tuple[tuple[str, float], ...]:

@@ -302,7 +302,7 @@ def _reason(
         JACKPOT: "Jackpot: ① to ⑤ hold",
     }
     text = f"By the means {words[kind]}{assumed if kind in (SECONDARY, EITHER, JACKPOT) else ''}."
-    if seeds == 1:
+    if seeds == 1 and kind_ours != NONE:  # ① alone may fail for sure
         return f"{text} One seed cannot support a verdict."
     failing = named(NO, ours=True)
     if kind_ours == kind == NONE and failing != named(NO):
