@@ -48,10 +48,8 @@ class Registry(Mapping[str, T], Generic[T]):
                     before = dict(self._things)
                     importlib.import_module(f"{self.package}.{module.name}")
             except BaseException:
-                self._complete, self._things = (
-                    False,
-                    before,
-                )  # so the next call fails alike, not with "Unknown"
+                # so the next call fails alike, not with "Unknown"
+                self._complete, self._things = False, before
                 raise
         return self._things
 

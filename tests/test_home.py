@@ -187,9 +187,9 @@ def test_a_pattern_that_matches_nothing_is_named_even_beside_one_that_does(patte
 # --- what the verdict says ---
 
 
-def judged(seeds):
+def judged(seeds, needed=1):
     table = pd.DataFrame(experiment(minus(DENSE, 0), minus(DENSE, 1), minus(DENSE, 6), sparsities=(S8,)))
-    return tickets.verdict(table[table["seed"].isin(seeds)], pruning="IMP", sufficient_epochs=1)
+    return tickets.verdict(table[table["seed"].isin(seeds)], pruning="IMP", sufficient_epochs=needed)
 
 
 def test_a_verdict_prints_as_a_sentence_with_its_evidence_and_shows_itself_in_a_notebook():
@@ -210,6 +210,12 @@ def test_with_one_seed_nothing_is_borne_out():
     assert verdict.kind_ours == tickets.UNDECIDED
     assert "One seed cannot support a verdict." in verdict.sentence
     assert "support it" not in verdict.sentence
+
+
+def test_one_seed_is_enough_where_the_training_is_too_short():
+    found = judged((0,), needed=10_000)
+    assert found.kind_ours == tickets.NONE
+    assert "One seed cannot support a verdict." not in found.sentence
 
 
 # --- what the command says ---

@@ -1,6 +1,7 @@
 """A page draws only what its scale says, and every file that it writes tells where it came from."""
 
 import json
+import math
 import shutil
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from hand_made import S11, results, rows
 from matplotlib import pyplot
 from PIL import Image
 from torch import nn
@@ -17,6 +19,7 @@ from lthpaper.checks import check
 from lthpaper.cli.options import union
 from lthpaper.errors import InputError
 from lthpaper.figures.publish import alternative, fingerprint_warning, laid_out, publish
+from lthpaper.report.accuracies import accuracies
 from lthpaper.report.notebooks import BATCH
 from lthpaper.runs.scales import scale
 from lthpaper.store.store import Store
@@ -187,6 +190,27 @@ def test_the_alternative_text_says_what_the_table_says(drawn):
     assert f"pretraining {best:.1f} % (learning rate 0.1)" in said
     assert alternative("Mine", drawn.table.assign(accuracy=float("nan"))).endswith("Nothing has run yet.")
     assert alternative("Sketches", drawn.table[:0]) == "Sketches."  # there is nothing to run
+
+
+def test_the_alternative_text_tells_masks_of_different_rates_apart_and_leaves_diverged_cells_out(drawn):
+    one = drawn.table[drawn.table["setting"] == "pretraining"].assign(setting="LT-IMP", sparsity=0.9)
+    cells = ((0.005, 0.1, 95.0), (0.05, 0.1, 97.0), (0.005, 0.2, 99.0), (0.005, 0.2, float("nan")))
+    table = pd.concat([one.assign(pretraining_lr=p, lr=lr, accuracy=a) for p, lr, a in cells])
+    assert alternative("Mine", table).endswith("at sparsity 0.9: LT-IMP 97.0 % (learning rate 0.1).")
+
+
+def test_accuracies_of_masks_from_different_rates_stand_apart():
+    means = {0.005: (95.0, 96.0), 0.1: (97.0, 98.0)}
+    parts = [rows("pretraining", {0.005: 94.0, 0.1: 96.5})]
+    for before, (low, high) in means.items():
+        parts.append(rows("LT-IMP", {0.005: low, 0.1: high}, S11, pretraining_lr=before))
+    parts.append(rows("SDT", {0.005: 80.0, 0.1: 81.0}, S11, pretraining_lr=math.nan))
+    found = accuracies(results(*parts).table)
+    assert found["LT-IMP"].tolist() == ["95.0 ± 0.0", "96.0 ± 0.0", "97.0 ± 0.0", "98.0 ± 0.0"]
+    assert found["pretraining"].tolist() == ["94.0 ± 0.0", "96.5 ± 0.0"] * 2
+    parts = [rows("LT-IMP", {0.005: 95.0}, S11), rows("SDT", {0.005: 80.0}, S11, pretraining_lr=math.nan)]
+    (line,) = accuracies(results(*parts).table).to_numpy().tolist()  # as everywhere but in Table 4
+    assert line == ["95.0 ± 0.0", "80.0 ± 0.0"]
 
 
 def test_the_hash_of_the_runs_changes_with_any_of_them(drawn, tmp_path):

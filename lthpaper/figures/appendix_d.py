@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.curves import crosses, level
 from lthpaper.figures.means import diverged_note, listed, seeds_note, spread
-from lthpaper.figures.style import COLOURS, MARKERS, PAGE, paper_style, percent, symbols
+from lthpaper.figures.style import COLOURS, MARKERS, PAGE, as_written, paper_style, symbols
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import MASKS
@@ -101,7 +101,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         named = there.assign(setting=there["setting"] + there["rewind"].astype(str))  # each t by itself
         about = table.iloc[0]
         fig.suptitle(
-            f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
+            f"{about['network']} on {about['data']}, sparsity {as_written(table['sparsity'].max())}, "
             f"{about['epochs']} epochs\n{listed(seeds_note(named), diverged_note(table))}",
             fontsize=6.5,
         )

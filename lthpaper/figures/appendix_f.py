@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, register, sanity_panels
-from lthpaper.figures.style import paper_style, percent
+from lthpaper.figures.style import as_written, paper_style
 from lthpaper.paper import Thresholds
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -28,7 +28,9 @@ def plot(table: pd.DataFrame, scale: Scale, thresholds: Thresholds | None = None
         for line, (network, data, rows) in zip(panels, parts, strict=True):
             limits = sanity_panels.accuracies(rows)
             for i, ((ax, strip), (s, of_one)) in enumerate(zip(line, by_sparsity(rows), strict=False)):
-                title = f"{network} · {data}, $s$ = {percent(s)}" if across < 3 else f"$s$ = {percent(s)}"
+                title = (
+                    f"{network} · {data}, $s$ = {as_written(s)}" if across < 3 else f"$s$ = {as_written(s)}"
+                )
                 if across >= 3 and i == 0:
                     title = f"{network} · {data}\n{title}"
                 sanity_panels.panel(ax, strip, of_one, title, thresholds, limits, among)

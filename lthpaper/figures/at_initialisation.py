@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.curves import Case, level, offsets, points
-from lthpaper.figures.means import diverged_note, listed, plus_minus, seeds_note, spread, unfinished_note
+from lthpaper.figures.means import accuracy_said, diverged_note, listed, seeds_note, spread, unfinished_note
 from lthpaper.figures.sanity_panels import accuracies
-from lthpaper.figures.style import PAGE, PALE, SHUFFLED, paper_style, percent, swatch
+from lthpaper.figures.style import PAGE, PALE, SHUFFLED, as_written, paper_style, swatch
 from lthpaper.runs import at_initialisation as runs_of
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
@@ -22,10 +22,11 @@ from lthpaper.runs.settings import Trial
 from lthpaper.store.store import Store
 from lthpaper.store.table import table as store_table
 from lthpaper.verdicts import at_initialisation
+from lthpaper.verdicts.cells import trained
 
 RULES = (
     *("LT-IMP", "LT-OMP", "LT-early"),  # trained for, then the weights rewound
-    *("LT-magnitude", "LT-SNIP", "LT-GraSP", "LT-SynFlow"),  # at initialisation
+    *(f"LT-{name}" for name in runs_of.AT_THETA0),
     "random-erk",
 )
 trials = runs_of.of_scale
@@ -91,7 +92,7 @@ def panel(ax: Axes, table: pd.DataFrame) -> Axes:
     emptied = spread(masked[masked["collapsed"] > 0], ["sparsity", "setting"]).dropna(subset="mean")
     for cell in emptied.itertuples():
         ax.plot(sparsities.index(cell.sparsity) + places[cell.setting], cell.mean, **RING)
-    ax.set_xticks(range(len(sparsities)), [percent(s) for s in sparsities])
+    ax.set_xticks(range(len(sparsities)), [as_written(s) for s in sparsities])
     ax.set(xlim=(-0.5, len(sparsities) - 0.5), xlabel="", ylabel="")
     ax.tick_params(axis="x", length=0)
     return ax
@@ -123,15 +124,16 @@ def _legend(table: pd.DataFrame) -> list[Line2D]:
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Rows: learning rates and settings; columns: sparsities. Mean ± standard deviation, emptied layers."""
-    found = table[table["accuracy"].notna()]
+    found = table[trained(table)]
     if found.empty:
         return pd.DataFrame()
+    cells = found.groupby(["lr", "setting", "sparsity"], sort=False)
     rows: dict[tuple[str, str], dict[str, str]] = {}
-    for (lr, setting, s), cell in found.groupby(["lr", "setting", "sparsity"], sort=False):
-        text = f"{cell['accuracy'].mean():.1f}{plus_minus(cell['accuracy'].std(ddof=1))}"
+    for (lr, setting, s), cell in cells:
+        text = accuracy_said(cell["accuracy"], cells.size().max())
         if cell["collapsed"].max() > 0:
             text += f" ({cell['collapsed'].max():.0f} empty)"
-        rows.setdefault((f"{lr:g}", setting), {})[percent(s) if s else "0"] = text
+        rows.setdefault((f"{lr:g}", setting), {})[as_written(s) if s else "0"] = text
     names = pd.MultiIndex.from_tuples(rows, names=["lr", "setting"])
     return pd.DataFrame(list(rows.values()), index=names).fillna("–")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lthpaper.figures.style import percent
+from lthpaper.figures.style import as_written
 
 ACCURACY = "test accuracy\n(%, log error)"  # the label of an axis as `accuracy_axis` makes it
 ACCURACIES = (
@@ -116,5 +116,5 @@ def sparsity_axis(ax: Axes, sparsities: pd.Series) -> None:
     shown = sorted(s for s in sparsities.unique() if s > 0)
     ticks = shown[:: -max(1, -(-len(shown) // 5))][::-1]
     ax.set_xscale("log")
-    ax.set_xticks([1 / (1 - s) for s in ticks], [percent(s) for s in ticks])
+    ax.set_xticks([1 / (1 - s) for s in ticks], [as_written(s) for s in ticks])
     ax.minorticks_off()

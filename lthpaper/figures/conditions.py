@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, beyond, forest, register
 from lthpaper.figures.means import in_lines, listed, seeds, unfinished_note
-from lthpaper.figures.style import MARKERS, PAGE, PALE, TICKETS, paper_style, percent
+from lthpaper.figures.style import MARKERS, PAGE, PALE, TICKETS, as_written, paper_style
 from lthpaper.figures.verdict_marks import SHORT, no_ticket, said_of, ticket_box
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -60,7 +60,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     for (network, data, s, pruning), of_one in found.groupby(
         ["network", "data", "sparsity", "pruning"], sort=False
     ):
-        row = {"experiment": f"{network} on {data}", "s": percent(s), "mask": pruning}
+        row = {"experiment": f"{network} on {data}", "s": as_written(s), "mask": pruning}
         row |= {c.condition: _said(c) for c in of_one.itertuples()}
         kind, ours = of_one["kind"].iloc[0], of_one["kind_ours"].iloc[0]
         rows.append(row | {"by the means": kind, "by the seeds": ours})
@@ -111,7 +111,7 @@ def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str]
             _without_a_mark(ax, rows)
             ax.set_title(f"{symbol} {words}", fontsize=6.5)
             ax.set_xlabel("points")
-        labels = [f"{percent(key.sparsity)} {key.pruning}" for key in keys.itertuples()]
+        labels = [f"{as_written(key.sparsity)} {key.pruning}" for key in keys.itertuples()]
         forest.rows_axis(axes[0], labels)
         for ax in axes:
             for y in first[1:]:

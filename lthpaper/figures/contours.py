@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec
 from lthpaper.figures.means import plus_minus
-from lthpaper.figures.style import MASKED, PAGE, PALE, THETA0, THETA_T, paper_style, percent
+from lthpaper.figures.style import MASKED, PAGE, PALE, THETA0, THETA_T, as_written, paper_style
 from lthpaper.measures.contours import HALF, MEASUREMENT, WITHIN, grids, is_measured, measure, numbers
 from lthpaper.runs import experiments
 from lthpaper.runs.experiments import PANELS
@@ -192,7 +192,7 @@ def _describe(fig: Figure, measured: pd.DataFrame, summary: pd.DataFrame, scale:
     spread = f"numbers: mean ± standard deviation of {seeds} seeds, contours: the first of them"
     between = f", in part interpolated (error {scale.surface_error:g})" if scale.surface_error else ""
     fig.suptitle(
-        f"{row['network']} on {row['data']}, $s$ = {percent(row['sparsity'])}, loss on "
+        f"{row['network']} on {row['data']}, $s$ = {as_written(row['sparsity'])}, loss on "
         f"{row['images']:.0f} training images{between}; lengths in ‖{THETA_T}‖"
         + (f"\n{spread}" if seeds > 1 else "")
         + f"\nbasin: area within {WITHIN:g} nats of the minimum, in {_basin(summary)[1]}"
@@ -274,7 +274,7 @@ def still(measured: pd.DataFrame) -> Figure:
         if len(row):
             about = row.iloc[0]
             fig.suptitle(
-                f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}, "
+                f"{about['network']} on {about['data']}, $s$ = {as_written(about['sparsity'])}, "
                 f"seed {about['seed']}; lengths in ‖{THETA_T}‖, the loss below {RIM:g} nats",
                 fontsize=6.5,
             )

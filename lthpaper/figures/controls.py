@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, beyond, register
 from lthpaper.figures.means import CROSS, NOTHING, in_lines, plus_minus, unfinished_note
-from lthpaper.figures.style import PAGE, PALE, paper_style, percent, rate_colours, symbols
+from lthpaper.figures.style import PAGE, PALE, as_written, paper_style, rate_colours, symbols
 from lthpaper.runs import controls as runs_of
 from lthpaper.runs.scales import Scale
 from lthpaper.verdicts import controls
@@ -20,7 +20,6 @@ from lthpaper.verdicts.evidence import always_signed, span
 
 trials = runs_of.of_scale
 HEIGHT = 0.46  # inches a comparison
-INTERVAL = 0.95
 NOT_RUN: dict[str, Any] = {"ha": "center", "va": "center", "color": PALE, "fontsize": 6}
 LINEAR = 3  # points; the smallest rates differ by tens of points, the others by tenths
 TICKS, BETWEEN = (-10, -3, 0, 3, 10), (-30, -1, 1, 30)  # points, with and without a label
@@ -28,7 +27,7 @@ TICKS, BETWEEN = (-10, -3, 0, 3, 10), (-30, -1, 1, 30)  # points, with and witho
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """A forest plot: one group per comparison, in it one line per learning rate, small rates at the top."""
-    found = controls.differences(table, INTERVAL)
+    found = controls.differences(table)
     rates = sorted(table["lr"].unique())
     colours = rate_colours(rates)
     questions = [question for *_, question in controls.COMPARED]
@@ -102,7 +101,7 @@ def _limits(ax: Axes, found: pd.DataFrame) -> None:
 def _note(table: pd.DataFrame, found: pd.DataFrame, arrows: str) -> str:
     """arrows: `beyond.note`."""
     ran = trained(table)
-    sparsity = percent(table["sparsity"].max())
+    sparsity = as_written(table["sparsity"].max())
     about = f"{table['network'].iloc[0]} on {table['data'].iloc[0]}, $s$ = {sparsity}, "
     about += f"{table['epochs'].iloc[0]} epochs"
     if not ran.any():
@@ -118,7 +117,7 @@ def _note(table: pd.DataFrame, found: pd.DataFrame, arrows: str) -> str:
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Rows: comparisons and masks; columns: learning rates. "+2.3 ± 0.6" (half the 95 % interval)."""
-    found = controls.differences(table, INTERVAL)
+    found = controls.differences(table)
     if found.empty:
         return pd.DataFrame()
     written = [

@@ -14,7 +14,7 @@ from lthpaper.figures import FigureSpec, beyond, differences, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis, places_axis
 from lthpaper.figures.curves import Case, epochs_fill, offsets, points
 from lthpaper.figures.means import diverged_note, in_lines, listed, seeds, seeds_note, spread, unfinished_note
-from lthpaper.figures.style import COLOURS, PAGE, PALE, paper_style, percent
+from lthpaper.figures.style import COLOURS, PAGE, PALE, as_written, paper_style
 from lthpaper.paper import thresholds
 from lthpaper.paper.quotes import QUOTES, Quote
 from lthpaper.runs import experiments
@@ -52,7 +52,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             stated(top, rows, cases)
             differences.frame(below, thresholds(rows["data"].iloc[0]).gap, found)  # one range for all panels
             gaps(below, rows, found[found["sparsity"] == s])
-            top.set(title=f"({letter}) sparsity {percent(s)}", xlabel="", ylabel="")
+            top.set(title=f"({letter}) sparsity {as_written(s)}", xlabel="", ylabel="")
             below.set_xlabel("initial learning rate")
         if limits:
             accuracy_axis(axes[0][0], *limits)

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, register, sanity_panels
-from lthpaper.figures.style import paper_style, percent
+from lthpaper.figures.style import as_written, paper_style
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 
@@ -20,7 +20,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         for (ax, strip), (network, data, rows) in zip(panels.reshape(-1, 2), parts, strict=False):
             s = rows["sparsity"].max()
             shown = rows[rows["sparsity"].isin((0.0, s))]  # pretraining is dense
-            sanity_panels.panel(ax, strip, shown, f"{network} · {data}, $s$ = {percent(s)}")
+            sanity_panels.panel(ax, strip, shown, f"{network} · {data}, $s$ = {as_written(s)}")
         sanity_panels.finish(fig, panels, table)
     return fig
 

@@ -29,8 +29,8 @@ from lthpaper.figures.style import (
     THETA0,
     THETA0_NEW,
     THETA_T,
+    as_written,
     paper_style,
-    percent,
 )
 from lthpaper.measures.overlaps import MAIN, MEASUREMENT, PAIRS, SHARES, WITHIN, is_measured, measure
 from lthpaper.runs import experiments
@@ -88,7 +88,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
         )
         fig.suptitle(
             f"Do {THETA0} {MASKED} and the pretrained {THETA_T} {MASKED} agree which weights of a layer are "
-            f"large? {measured['data'].iloc[0]}, $s$ = {percent(measured['sparsity'].iloc[0])}\n{note}",
+            f"large? {measured['data'].iloc[0]}, $s$ = {as_written(measured['sparsity'].iloc[0])}\n{note}",
             fontsize=6.5,
         )
     return fig

@@ -28,8 +28,8 @@ from lthpaper.figures.style import (
     PALE,
     THETA0,
     THETA0_NEW,
+    as_written,
     paper_style,
-    percent,
 )
 from lthpaper.runs.masks import Mask
 from lthpaper.runs.run import Run
@@ -159,7 +159,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
 def _note(measured: pd.DataFrame, layers: pd.DataFrame) -> str:
     """Network, data, sparsity; n, also of the norms if they have fewer; how many runs are missing."""
     about, shares, norms = measured.iloc[0], _seeds(layers), _seeds(layers.dropna(subset=["norm_ratio"]))
-    note = f"{about['network']} on {about['data']}, $s$ = {percent(about['sparsity'])}"
+    note = f"{about['network']} on {about['data']}, $s$ = {as_written(about['sparsity'])}"
     if layers.empty:
         return f"{note}, {NOTHING}"
     if missing := (measured["kind"] == "missing").sum():

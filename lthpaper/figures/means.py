@@ -9,6 +9,7 @@ from lthpaper.figures.marks import PLACE
 from lthpaper.verdicts.cells import trained
 
 CROSS = "×: a seed diverged"
+WIDE = 95
 NOTHING = "nothing has run yet"
 
 
@@ -44,6 +45,17 @@ def plus_minus(deviation: float, digits: int = 1) -> str:
     return f" ± {deviation:.{digits}f}" if math.isfinite(deviation) else ""
 
 
+def accuracy_said(values: pd.Series, most: int) -> str:
+    """A table's cell: "93.6 ± 0.4", or "93.6 ± 0.4 (1 of 3 diverged)". values: one per seed, percent,
+    NaN where it diverged; most: seeds of the fullest cell."""
+    n, there = len(values), values.dropna()
+    lost = f"{n - len(there)} of {n} diverged" if len(there) < n else ""
+    if there.empty:
+        return lost
+    note = lost or (f"n = {n}" if n < most else "")
+    return f"{there.mean():.1f}{plus_minus(there.std(ddof=1))}" + (f" ({note})" if note else "")
+
+
 def seeds(table: pd.DataFrame) -> str:
     """n in words, over the cells (`counted`)."""
     return counted(_seeds_per_cell(table))
@@ -76,8 +88,11 @@ def spread_note(n: pd.Series) -> str:
 
 def caption(table: pd.DataFrame) -> str:
     """What the error bars are, the epochs, what × means, and how many runs are missing."""
-    bars, epochs = seeds_note(table[table["accuracy"].notna()]), f"{table['epochs'].max()} epochs"
-    return listed(bars, epochs, diverged_note(table), unfinished_note(table))
+    bars = seeds_note(table[table["accuracy"].notna()])
+    lengths = sorted(table["epochs"].unique(), reverse=True)  # ImageNet's are fewer
+    return listed(
+        bars, f"{' or '.join(map(str, lengths))} epochs", diverged_note(table), unfinished_note(table)
+    )
 
 
 def diverged_note(table: pd.DataFrame) -> str:
@@ -96,11 +111,11 @@ def listed(*notes: str) -> str:
     return "; ".join(filter(None, notes))
 
 
-def in_lines(parts: Iterable[str], wide: int = 95) -> str:
-    """What a caption says, part after part, in as few lines of at most so many characters as that takes."""
+def in_lines(parts: Iterable[str]) -> str:
+    """What a caption says, part after part, in as few lines of at most WIDE characters as that takes."""
     lines: list[str] = []
     for part in filter(None, parts):
-        if lines and len(lines[-1]) + 2 + len(part) <= wide:
+        if lines and len(lines[-1]) + 2 + len(part) <= WIDE:
             lines[-1] += f"; {part}"
         else:
             lines.append(part)

@@ -202,6 +202,6 @@ def symbols(text: str) -> str:
     return re.sub(r"θ(\d+|T|t)", r"$\\theta_{\1}$", text).replace("R_p", R_P)
 
 
-def percent(sparsity: float) -> str:
+def as_written(sparsity: float) -> str:
     """s as the text writes it: 0.59, 0.832, 0.914."""
     return f"{sparsity:.3f}".rstrip("0")

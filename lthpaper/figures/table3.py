@@ -11,7 +11,7 @@ from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.drawn_table import draw_table
 from lthpaper.figures.means import unfinished_note
 from lthpaper.figures.sanity_panels import experiments as experiments_of
-from lthpaper.figures.style import percent
+from lthpaper.figures.style import as_written
 from lthpaper.figures.verdict_marks import neighbours
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -53,7 +53,7 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
         for label, classes in CLASSES.items():
             for reading, suffix in READINGS.items():
                 column[f"{label}, {reading}"] = _up_to(found, classes, suffix)
-        column["compared at s"] = percent(at["sparsity"])
+        column["compared at s"] = as_written(at["sparsity"])
         for question, label in ROWS.items():
             for reading, suffix in READINGS.items():
                 column[f"{label}, {reading}"] = _answer(at, question, suffix)
@@ -83,7 +83,7 @@ def _one_mask(found: pd.DataFrame, column: str, classes: dict[str, bool | None])
     sure = max((s for s, is_one in states if is_one), default=0.0)
     above = [s for s, is_one in states if is_one is None and s > sure]
     if sure:
-        return f"{percent(sure)}{' or more' if above else ''}"
+        return f"{as_written(sure)}{' or more' if above else ''}"
     if above:
         return NOT_RUN if NOT_RUN in set(found[column]) else UNDECIDED
     return "none"

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.means import diverged_note, listed, spread, spread_note
-from lthpaper.figures.style import PAGE, paper_style, percent
+from lthpaper.figures.style import PAGE, as_written, paper_style
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 
@@ -132,7 +132,7 @@ def _title(table: pd.DataFrame) -> str:
     dense_note = f"pretraining {said}" if said else ""
     marks = ("frame: equal rates", "bold: the highest mean of its row")
     return (
-        f"{about['network']} on {about['data']}, sparsity {percent(table['sparsity'].max())}, "
+        f"{about['network']} on {about['data']}, sparsity {as_written(table['sparsity'].max())}, "
         f"{spread_note(n[n > 0])}\n{listed(*marks, small, dense_note, diverged_note(table))}"
     )
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.means import NOTHING, counted
-from lthpaper.figures.style import PAGE, PALE, paper_style, percent
+from lthpaper.figures.style import PAGE, PALE, as_written, paper_style
 from lthpaper.runs import convergence, experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
@@ -97,7 +97,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
 
 def _title(table: pd.DataFrame, there: pd.DataFrame) -> str:
     about = table.iloc[0]
-    words = f"{about['network']} on {about['data']}, $s$ = {percent(table['sparsity'].max())}, "
+    words = f"{about['network']} on {about['data']}, $s$ = {as_written(table['sparsity'].max())}, "
     n = counted(there.groupby(["setting", "lr"])["seed"].nunique())
     if n in ("one seed", NOTHING):
         return words + n

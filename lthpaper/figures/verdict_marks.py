@@ -63,9 +63,7 @@ def said_of(v: Verdict, rows: pd.DataFrame) -> str:
         return f"{SHORT.get(v.kind, v.kind)}{'?' * (v.kind_ours != v.kind)}"
     if v.kind_ours == NONE:
         return no_ticket(v[1].holds_ours)
-    begun = rows["seed"].isin(
-        rows.loc[trained(rows), "seed"]
-    )  # seeds of which there is nothing are planned ones
+    begun = rows["seed"].isin(rows.loc[trained(rows), "seed"])  # others are planned
     rows = rows[begun] if begun.any() else rows
     others = set(prunings_of(rows)) - {v.pruning}
     mine = trained(rows)[~rows["setting"].map(mask_of).isin(others)]

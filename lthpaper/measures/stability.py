@@ -170,9 +170,10 @@ def seen(table: pd.DataFrame) -> str:
         cells = ", ".join(_cell(row) for row in rows.itertuples())
         bars = " (and its 95 % interval)" if rows["high"].notna().any() else ""
         lost = int(rows["diverged"].sum())
+        gone = f"; {lost} pair{'s' * (lost > 1)} diverged" if lost else ""
         lines.append(
             f"Learning rate {lr:g}: training {said}; mean barrier of the test error in points{bars}: {cells}"
-            f"{f'; {lost} pairs diverged' if lost else ''}."
+            f"{gone}."
         )
     return "\n".join(lines) or "Nothing has run yet."
 
@@ -185,5 +186,7 @@ def _onwards(epochs: pd.Series, below: pd.Series) -> int | None:
 
 def _cell(row: Any) -> str:
     """ "k = 8: 1.2 (0.9 … 1.5), n = 10" """
+    if not row.n:
+        return f"k = {row.k}: every pair diverged"
     interval = f" ({row.low:.1f} … {row.high:.1f})" if math.isfinite(row.high) else ""
     return f"k = {row.k}: {row.mean:.1f}{interval}, n = {row.n}"

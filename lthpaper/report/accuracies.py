@@ -2,12 +2,13 @@
 
 import pandas as pd
 
-from lthpaper.figures.means import plus_minus
+from lthpaper.figures.means import accuracy_said
 from lthpaper.report.readable import readable
 from lthpaper.runs.settings import SETTINGS
 from lthpaper.verdicts.cells import trained
 
-PLACE = ("network", "data", "epochs", "rewind", "lr", "sparsity")
+PLACE = ("network", "data", "epochs", "rewind", "pretraining_lr", "lr", "sparsity")
+OF_SUBNETWORKS = ("pretraining_lr", "sparsity")  # pretraining stands beside any of these
 
 
 def accuracies(results: pd.DataFrame) -> pd.DataFrame:
@@ -17,9 +18,12 @@ def accuracies(results: pd.DataFrame) -> pd.DataFrame:
     part of them diverged, or have their masks from runs that did: mean and deviation are of the others.
     """
     ran = results[trained(results)]
-    place = [name for name in PLACE if ran[name].nunique(dropna=False) > 1 or name in ("lr", "sparsity")]
-    without = [name for name in place if name != "sparsity"]
-    dense = ran[ran["setting"] == "pretraining"].drop(columns="sparsity")
+    ran = ran.assign(pretraining_lr=ran["pretraining_lr"].fillna(ran["lr"]))
+    varies = {name: ran[name].nunique(dropna=False) > 1 for name in PLACE} | {"lr": True, "sparsity": True}
+    varies["pretraining_lr"] = (ran["pretraining_lr"] != ran["lr"]).any()  # as in Table 4
+    place = [name for name in PLACE if varies[name]]
+    without = [name for name in place if name not in OF_SUBNETWORKS]
+    dense = ran[ran["setting"] == "pretraining"].drop(columns=list(OF_SUBNETWORKS))
     others = ran[ran["setting"] != "pretraining"]
     beside = others[place].drop_duplicates().merge(dense, on=without, suffixes=("", " of pretraining"))
     rows = pd.concat([others, beside]) if len(others) else ran
@@ -27,16 +31,6 @@ def accuracies(results: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     groups = rows.groupby([*place, "setting"], dropna=False)["accuracy"]
     most = groups.size().max()
-    cells = groups.agg(lambda values: _said(values, most)).unstack("setting")
+    cells = groups.agg(lambda values: accuracy_said(values, most)).unstack("setting")
     order = [name for name in SETTINGS if name in cells] + [name for name in cells if name not in SETTINGS]
     return readable(cells[order])
-
-
-def _said(values: pd.Series, most: int) -> str:
-    """A cell: "93.6 ± 0.4", or "93.6 ± 0.4 (1 of 3 diverged)". most: seeds of the fullest cell."""
-    n, there = len(values), values.dropna()
-    lost = f"{n - len(there)} of {n} diverged" if len(there) < n else ""
-    if there.empty:
-        return lost
-    note = lost or (f"n = {n}" if n < most else "")
-    return f"{there.mean():.1f}{plus_minus(there.std(ddof=1))}" + (f" ({note})" if note else "")

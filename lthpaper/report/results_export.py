@@ -74,7 +74,7 @@ def export(
 ) -> Exported:
     """Publish what a store has of these figures at a scale, in `out`/<scale>, beside what is there already.
 
-    Measurements that lack are worked out where the weights are. So are masks, also of runs that are still to
+    Missing measurements are worked out where the weights are. So are masks, also of runs that are still to
     be trained: anyone goes on from here without training an ancestor again. Raises InputError where there is
     nothing to publish or a run is published with other bits, Damaged where a file is not what was written
     or cannot be read now.

@@ -74,7 +74,8 @@ def checked(task: Task, scale: Scale, rounds: Sequence[int]) -> Iterator[Trial]:
     """Every setting of an experiment, with its data's recipe and grid, and the scale's controls."""
     sizes = (task, scale.recipe_for(task.data), scale.grid_for(task.data), rounds, scale.seeds)
     yield from sanity_check(*sizes)
-    yield from controls.controls(*sizes, controls.named(scale.controls))
+    if scale.controls:
+        yield from controls.controls(*sizes, controls.named(scale.controls))
 
 
 def shown_rounds(task: Task, scale: Scale) -> int:

@@ -61,7 +61,7 @@ def curves(at: dict[str, Any]) -> dict[str, list[float]]:
     found = {"train_loss": at["train_loss"]} if len(at["train_loss"]) else {}
     validated = (VALIDATION,) if len(at.get(VALIDATION, ())) else ()
     for name in ("test_loss", "test_accuracy", *validated):
-        if len(at[name]) == len(tested):  # else the run diverged at once and has none
+        if len(at[name]) == len(tested):  # a result without test losses has none
             curve = [math.nan] * epochs
             for place, value in zip(tested, at[name], strict=True):
                 curve[place] = value

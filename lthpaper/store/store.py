@@ -252,7 +252,7 @@ class Store:
             "provenance": {
                 **provenance,
                 "pack": trained.pack,
-                "not_stacked": trained.packed,
+                "not_stacked": trained.not_stacked,
                 "form": trained.form,
                 "images": trained.images,
                 "resumed": list(trained.resumed),

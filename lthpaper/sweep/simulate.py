@@ -28,9 +28,8 @@ class Prediction:
     devices: int
     makespan: float = 0.0
     busy: float = 0.0  # of all devices together
-    critical_path: float = (
-        0.0  # the longest chain of runs, each in the smallest pack: more devices are no help
-    )
+    # the longest chain of runs, each in the smallest pack: more devices are no help
+    critical_path: float = 0.0
     packs: int = 0
     sources: frozenset[str] = frozenset()
     filled: float = 1.0  # of the slots of the packs, if each were as large as can be, what runs take

@@ -78,7 +78,7 @@ class Status:
 
     @property
     def sentence(self) -> str:
-        parts = [f"{self.done:,} runs done", f"{len(self.under_way)} under way"]
+        parts = [f"{self.done:,} run{'s' * (self.done != 1)} done", f"{len(self.under_way)} under way"]
         parts += [f"{self.waiting:,} waiting"] if self.waiting is not None else []
         parts += [f"{len(self.failed)} failed"] if self.failed else []
         parts += [f"{self.checkpoints} checkpoint{'s' * (self.checkpoints > 1)}"] if self.checkpoints else []

@@ -90,7 +90,7 @@ class Trained:
     snapshots: dict[int, Weights]
     seconds: float  # of the pack, shared by its runs
     pack: int  # how many runs shared it
-    packed: str  # "" or why the network was not stacked
+    not_stacked: str  # why not, "" if it was
     form: str = ""  # how the pack computed
     images: str = ""  # where the images were: on the device, in the host's memory, in files; and why
     resumed: tuple[str, ...] = ()  # devices and code of the trainings that this one went on from

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from lthpaper import data, networks
 from lthpaper.errors import InputError
@@ -65,7 +66,6 @@ class Characteristics:
         return self.redundancy >= REDUNDANT_FROM
 
 
-@lru_cache(maxsize=256)
 def characteristics(network: str, data_set: str, train_images: int = 0) -> Characteristics:
     """Of a network with a head for the data set. train_images: 0 means all of them.
 
@@ -83,13 +83,21 @@ def characteristics(network: str, data_set: str, train_images: int = 0) -> Chara
     )
 
 
-@lru_cache(maxsize=256)
 def residual_count(
     name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3, size: int = 32
 ) -> int:
     """Residual connections of a network described as for `networks.build`. Raises InputError if its forward
     pass fails."""
-    how, image = (name, num_classes, width, in_channels, size), (in_channels, size, size)
+    shape = {"num_classes": num_classes, "width": width, "in_channels": in_channels, "size": size}
+    how = (name, num_classes, width, in_channels, size)
+    return _residual_count(how, networks.architecture(name, **shape))
+
+
+@lru_cache(maxsize=256)
+def _residual_count(how: tuple[Any, ...], architecture: str) -> int:
+    """architecture: of a function that is given again, another one."""
+    *_, channels, size = how
+    image = (channels, size, size)
     try:
         return residual_connections(networks.skeleton(*how), image)
     except InputError:  # a forward pass that reads values needs some

@@ -49,8 +49,9 @@ def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
     for quote in QUOTES:
         if quote.accuracy is not None and place in quote.place:
             ours = _cell(quote, quote.setting, table, scale)["accuracy"]
+            mean = ours.mean(skipna=False)  # NaN if a seed diverged, as in `_best`
             about = _about(quote, table, scale)
-            difference = ours.mean() - quote.accuracy if about["same"] and len(ours) else float("nan")
+            difference = mean - quote.accuracy if about["same"] and len(ours) else float("nan")
             rows.append(
                 {
                     "place": quote.place,
@@ -61,9 +62,9 @@ def beside(table: pd.DataFrame, scale: Scale, place: str = "") -> pd.DataFrame:
                     "sparsity": quote.sparsity,
                     "epochs": about["epochs"],
                     "paper": quote.accuracy,
-                    "ours": ours.mean(),
-                    "std": ours.std(ddof=1),
-                    "n": int(ours.count()),
+                    "ours": mean,
+                    "std": ours.std(ddof=1, skipna=False),
+                    "n": len(ours),
                     "difference": difference,
                     "same": about["same"] and bool(len(ours)),
                 }

@@ -14,7 +14,18 @@ from hand_made import DENSE, S8, S11, SMALL, minus, rows
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.text import Text
 
-from lthpaper.figures import claims_picture, conditions, fig3, forest, masks, sparsity, style, training
+from lthpaper.figures import (
+    at_initialisation,
+    claims_picture,
+    conditions,
+    fig3,
+    forest,
+    masks,
+    means,
+    sparsity,
+    style,
+    training,
+)
 from lthpaper.report.results_export import export
 from lthpaper.runs.run import Fresh
 from lthpaper.runs.scales import scale
@@ -46,10 +57,12 @@ def trained(tmp_path_factory):
     return store
 
 
-def sanity():
+def sanity(**about):
     below = {"LT-IMP": 0.3, "LT-OMP": 1.2, "RR-IMP": 2.0, "RR-OMP": 2.5, "SDT": 4.0}
-    parts = [rows("pretraining", DENSE)]
-    parts += [rows(name, minus(DENSE, points), s) for s in (S8, S11) for name, points in below.items()]
+    parts = [rows("pretraining", DENSE, **about)]
+    parts += [
+        rows(name, minus(DENSE, points), s, **about) for s in (S8, S11) for name, points in below.items()
+    ]
     return pd.DataFrame([row for part in parts for row in part], columns=tidy.COLUMNS)
 
 
@@ -102,6 +115,21 @@ def test_shuffled_masks_have_a_column_and_a_row_of_the_strips_where_they_were_tr
     strip = fig3.plot(table, SMALL).axes[1]
     assert [t.get_text() for t in strip.get_yticklabels()] == ["⑤", "④", "③m", "③"]
     assert [t.get_text() for t in fig3.plot(sanity(), SMALL).axes[1].get_yticklabels()] == ["⑤", "④", "③"]
+
+
+def test_a_data_set_that_trains_for_fewer_epochs_has_its_row():
+    table = pd.concat([sanity(), sanity(network="resnet18", data="imagenet", epochs=90)])
+    found = conditions.tabulate(table, SMALL).reset_index()["experiment"]
+    assert set(found) == {"resnet8 on digits", "resnet18 on imagenet"}
+    assert "160 or 90 epochs" in means.caption(table)
+
+
+def test_the_table_of_masks_at_initialisation_counts_the_seeds_that_diverged():
+    made = pd.DataFrame(rows("LT-SNIP", {0.1: 90.0}, S11) + rows("LT-GraSP", {0.1: 80.0}, S11))
+    made.loc[[1, 3, 4, 5], "accuracy"] = math.nan  # one seed of SNIP's, all of GraSP's
+    text = at_initialisation.tabulate(made.assign(collapsed=0.0), SMALL)["0.914"]
+    assert text["0.1", "LT-SNIP"].endswith("(1 of 3 diverged)")
+    assert text["0.1", "LT-GraSP"] == "3 of 3 diverged"
 
 
 def test_what_has_not_run_has_a_row_without_a_mark():

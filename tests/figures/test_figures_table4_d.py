@@ -169,6 +169,13 @@ def test_the_table_says_how_far_each_start_is_above_theta0():
     assert list(text["by the seeds"]) == list(text["ticket by the means"])
 
 
+def test_a_start_that_is_not_trained_is_above_nothing():
+    table = rewinding()
+    lacking = table["setting"].str.startswith("WR-") & (table["rewind"] == 2.0)
+    table.loc[lacking, ["accuracy", "fingerprint"]] = np.nan, ""
+    assert list(appendix_d.tabulate(table, SMALL)["above θ0"]) == ["", "", "+1.90", "+1.90"] * 2
+
+
 def test_appendix_d_crosses_a_start_at_which_a_seed_diverged():
     table = rewinding()
     gone = (table["setting"] == "LT-IMP") | (table["setting"] == "pretraining")

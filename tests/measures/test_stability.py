@@ -151,7 +151,7 @@ def test_siblings_of_which_one_lacks_or_diverged_have_no_barrier(trained, tmp_pa
     found = measured(halved)
     assert found[["train", "test"]].isna().all(axis=None)
     assert FIGURES["stability"].lacking(TINY, halved) == {}
-    assert stability.seen(found).endswith("k = 0: nan, n = 0; 1 pairs diverged.")
+    assert stability.seen(found).endswith("k = 0: every pair diverged; 1 pair diverged.")
 
 
 def test_a_pair_is_both_siblings_whichever_is_asked_for():
@@ -198,3 +198,12 @@ def test_the_figure_draws_barriers_and_nothing():
     table = pd.DataFrame(rows, columns=list(stability.BARRIERS))
     assert "of 2 seeds" in spec.plot(table, of).get_suptitle()
     assert spec.tabulate(table, of).loc["0.1", "k = 8"] == "9.5 ± 0.7"
+
+
+def test_pairs_that_diverged_are_no_number():
+    about = {"network": "resnet8", "data": "digits", "epochs": 4, "lr": 0.1, "train": 1.0}
+    tests = {0: (float("nan"), float("nan")), 2: (3.0, float("nan"))}
+    rows = [about | {"seed": i, "k": k, "test": test} for k, of in tests.items() for i, test in enumerate(of)]
+    table = pd.DataFrame(rows)
+    assert stability.seen(table).endswith("k = 0: every pair diverged, k = 2: 3.0, n = 1; 3 pairs diverged.")
+    assert FIGURES["stability"].tabulate(table, TINY).loc["0.1"].tolist() == ["3.0"]

@@ -48,7 +48,7 @@ def result_of(run: Run, snapshots: tuple[int, ...] = (), accuracy: float = 71.5)
         mask = global_magnitude(weights, whole, round(0.6 * sum(TASK.prunable_weights.values())))
     curves = {"train_loss": [2.0, 1.0], "test_loss": [2.1, 1.2], "test_accuracy": [30.0, accuracy]}
     kept = {epoch: {n: w * epoch for n, w in weights.items()} for epoch in snapshots}
-    return Trained(run, weights, mask, curves, kept, seconds=8.0, pack=4, packed="")
+    return Trained(run, weights, mask, curves, kept, seconds=8.0, pack=4, not_stacked="")
 
 
 def everything_in(store: Store) -> dict[str, bytes]:

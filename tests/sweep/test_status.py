@@ -73,6 +73,13 @@ def test_a_lock_that_nobody_holds_is_no_training(store):
         assert [u.name for u in status(store).under_way] == [dense(0).name]
 
 
+def test_what_a_killed_process_left_half_written_is_no_result(store):
+    draft = store.folder / f".draft-{dense(0).name}"
+    draft.mkdir(parents=True)
+    (draft / "result.json").touch()
+    assert status(store).done == 0
+
+
 def test_a_store_that_is_not_there_has_nothing_and_an_old_log_no_speed(store):
     assert status(store).sentence == f"{store.folder}: 0 runs done, 0 under way."
     write(store, dense(0), (7200, "cpu: 20 of 20 epochs, train loss 0.1"))

@@ -142,7 +142,7 @@ def test_a_network_that_counts_its_batches_counts_steps_and_not_their_parts():
     run = pretraining(Task(f"{__name__}:cumulative", "digits", prunable=("0.weight",)), EXACT, 1)
     (result,) = trained(run)
     means, weights = plain(run)
-    assert result.packed != ""
+    assert result.not_stacked != ""
     assert result.curves["train_loss"] == pytest.approx(means, rel=1e-11)
     assert int(result.weights["1.num_batches_tracked"]) == 4 * 3
     torch.testing.assert_close(result.weights["1.running_var"], weights["1.running_var"])

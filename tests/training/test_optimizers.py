@@ -181,7 +181,7 @@ def test_bits_do_not_depend_on_the_size_of_the_pack_or_the_slot(name, width):
     for size in (2, 3, 5, 8):
         first = next(train(runs[:size], FEW))
         last = list(train([*runs[1:size], runs[0]], FEW))[-1]
-        assert (first.packed, first.pack) == ("", size)
+        assert (first.not_stacked, first.pack) == ("", size)
         assert same_bits(first, alone)
         assert same_bits(last, alone)
 

@@ -219,7 +219,7 @@ def test_a_vision_transformers_bits_are_its_own_in_any_company(width):
     alone = next(train(runs[:1], FEW))
     for size in (3, 4):
         last = list(train([*runs[1:size], runs[0]], FEW))[-1]
-        assert (last.packed, last.pack) == ("", size)
+        assert (last.not_stacked, last.pack) == ("", size)
         assert same_bits(last, alone)
     assert bits(alone.weights) != bits(next(train(runs[1:2], FEW)).weights)
 

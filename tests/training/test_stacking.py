@@ -338,8 +338,8 @@ def test_networks_of_ones_own_train_as_their_plain_loop_stacked_or_not(kind):
     runs = [pretraining(own(kind), RECIPE.with_(precision="fp64", lr=lr), 4) for lr in (0.05, 0.02)]
     results = list(train(runs, FEW))
     for run, result in zip(runs, results, strict=True):
-        assert (STACKED | ONE_BY_ONE)[kind] in result.packed
-        assert bool(result.packed) == (kind in ONE_BY_ONE)
+        assert (STACKED | ONE_BY_ONE)[kind] in result.not_stacked
+        assert bool(result.not_stacked) == (kind in ONE_BY_ONE)
         assert math.isfinite(result.curves["train_loss"][-1])
         if kind in (Dropping, Noisy, Skipping):  # the plain loop would draw from the global generator
             continue

@@ -186,7 +186,7 @@ def test_nor_where_channels_do_not_fill_a_vector_of_the_processor(network, width
     for size in (3, 4, 7, 8):
         first = next(train(runs[:size], FEW))
         last = list(train([*runs[1:size], runs[0]], FEW))[-1]
-        assert (first.packed, first.pack) == ("", size)
+        assert (first.not_stacked, first.pack) == ("", size)
         assert same_bits(first, alone)
         assert same_bits(last, alone)
 

@@ -224,6 +224,14 @@ def test_claim_1_small_rates_lt_above_rr_and_close_to_pretraining():
     assert status(1, results(panels(90.0, 85.0, 90.5, (0.005,)))) == UNDECIDED  # 0.01 is not run
 
 
+def test_what_a_small_rate_is_follows_the_data_sets_recipe():
+    grid = (0.2048, 0.4, 1.024)  # ImageNet's: batches of 1,024
+    for number, rates in ((1, grid[:2]), (2, grid[2:])):
+        of = scale("laptop", data="imagenet", network="resnet18", learning_rates=grid)
+        parts = claims.TESTS[number].judge(results(of=of)).parts
+        assert {part.about["lr"] for part in parts} == set(rates)
+
+
 def test_claim_2_large_rates_lt_like_rr_and_not_close_to_pretraining():
     assert status(2, results(panels(90.0, 90.1, 92.5, (0.1,)))) == SUPPORTED
     assert status(2, results(panels(90.0, 88.0, 92.5, (0.1,)))) == CONTRADICTED
@@ -738,6 +746,19 @@ def test_the_text_s_numbers_stand_beside_ours_with_the_difference_where_all_is_t
     assert ours.loc[("LT − pretraining", "0.005"), "holds"] == "yes"
     assert ours.loc[("LT − RR", "best"), "ours"] == pytest.approx(1.0)
     assert set(related.loc[related["network"] == "vgg16", "holds"]) == {"not run"}
+
+
+def test_a_number_of_the_text_is_compared_with_no_mean_of_survivors():
+    about = {"network": "resnet20", "data": "cifar10", "epochs": 160}
+    of, made = scale("paper"), rows("LT-IMP", {0.005: 90.0}, S11, **about)
+    made[1]["accuracy"] = math.nan
+    found = paper_beside_ours.beside(results(made, of=of).table, of, "§2.1").set_index(
+        ["setting", "lr", "epochs"]
+    )
+    cell = found.loc[("LT-IMP", 0.005, "160")]
+    assert math.isnan(cell["ours"])
+    assert math.isnan(cell["difference"])
+    assert cell["n"] == 3
 
 
 def test_a_smaller_experiment_stands_in_by_its_residual_connections_and_has_no_difference():

@@ -6,6 +6,7 @@ import pytest
 from hand_made import AT_LARGE, AT_SMALL, experiment, minus, results
 from torch import Tensor, nn
 
+from lthpaper import networks
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
 from lthpaper.figures.guideline import _body as body
@@ -82,6 +83,33 @@ class Looping(nn.Module):
 
 def test_a_network_of_one_s_own_may_read_values_in_its_forward_pass():
     assert characteristics.characteristics(f"{__name__}:Looping", "digits").residual_connections == 2
+
+
+class Straight(nn.Module):
+    def __init__(self, num_classes: int, in_channels: int):
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(in_channels, in_channels, 1), nn.Linear(in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x).mean((2, 3)))
+
+
+class Around(Straight):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((x + self.layer(x)).mean((2, 3)))
+
+
+def test_a_function_that_is_given_again_is_looked_into_again():
+    def around(num_classes, in_channels):
+        return Around(num_classes, in_channels)
+
+    def straight(num_classes, in_channels):
+        return Straight(num_classes, in_channels)
+
+    around.__qualname__ = straight.__qualname__ = "make"  # as in a notebook's cell that was edited
+    for make, count in ((around, 1), (straight, 0)):
+        name = networks.local(make)
+        assert characteristics.characteristics(name, "digits").residual_connections == count
 
 
 def test_every_advice_has_its_place_and_our_results_where_there_are_any():

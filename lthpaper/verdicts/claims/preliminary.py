@@ -6,7 +6,7 @@ from lthpaper.paper import CLAIMS, SPARSITIES, Claim
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.runs.settings import imp_sparsity
 from lthpaper.verdicts.cells import side
-from lthpaper.verdicts.characteristics import large_rates, small_rates
+from lthpaper.verdicts.characteristics import border, large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
 from lthpaper.verdicts.evidence import NOT_RUN, signed
@@ -28,15 +28,15 @@ def claim_1(results: Results) -> Outcome:
     gaps = f"LT-IMP − RR-IMP {signed(lt - rr, 1)}; LT-IMP − pretraining {signed(lt - dense, 1)}"
     paper = f"no numbers for (a) and (b); in (c), s = 0.914, at 0.005: {gaps}"
     asked = ((ABOVE, "RR-IMP", results.limits.gap), (NOT_BELOW, "pretraining", -_close(results)))
-    rates = small_rates(results.scale.learning_rates)
-    return _in_panels_a_b(results, CLAIMS[0], asked, rates, "up to 0.03", paper)
+    rates = small_rates(results.scale.learning_rates, results.scale.data)
+    return _in_panels_a_b(results, CLAIMS[0], asked, rates, "below {:.2g}", paper)
 
 
 def claim_2(results: Results) -> Outcome:
     """Large learning rates, either recipe: LT-IMP like RR-IMP, and not close to pretraining."""
     asked = ((LIKE, "RR-IMP", results.limits.similar), (BELOW, "pretraining", -_close(results)))
-    rates = large_rates(results.scale.learning_rates)
-    return _in_panels_a_b(results, CLAIMS[1], asked, rates, "from 0.03 on", "")
+    rates = large_rates(results.scale.learning_rates, results.scale.data)
+    return _in_panels_a_b(results, CLAIMS[1], asked, rates, "from {:.2g} on", "")
 
 
 def _in_panels_a_b(
@@ -58,7 +58,7 @@ def _in_panels_a_b(
         for relation, other, margin in asked
     ]
     note = "" if sparsities else f"The scale shows no sparsity from {low} to {high}."
-    note = note if rates else f"The scale has no learning rate {which}."
+    note = note if rates else f"The scale has no learning rate {which.format(border(scale.data))}."
     return Outcome(claim, tuple(parts), ranges(parts), paper, note)
 
 

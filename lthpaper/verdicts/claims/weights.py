@@ -41,8 +41,8 @@ def claim_10(results: Results) -> Outcome:
         diverged += [f"{network} at {lr:g}" for lr in sorted(lost)]
         about = {"network": network, "data": data, "sparsity": s}
         for pair, lrs, above in (
-            (START, small_rates(planned), True),
-            (START, large_rates(planned), False),
+            (START, small_rates(planned, data), True),
+            (START, large_rates(planned, data), False),
             (REDRAWN, tuple(sorted(planned)), False),
         ):
             if set(lrs) <= lost:
@@ -67,7 +67,7 @@ def _contrast(cells: pd.DataFrame, rates: set[float], about: dict[str, object]) 
     both = cells[(cells["pair"] == START) & cells["lr"].isin(rates)].dropna(subset="overlap")
     small, large = (
         both[both["lr"].isin(some)].groupby("seed")["overlap"].mean()
-        for some in (small_rates(rates), large_rates(rates))
+        for some in (small_rates(rates, str(about["data"])), large_rates(rates, str(about["data"])))
     )
     differences = (small - large).dropna().to_numpy(float)
     if not len(differences):
