@@ -6,9 +6,11 @@ it answers with the times at which it began and ended. The processes of a conten
 
 import multiprocessing
 import resource
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -123,6 +125,16 @@ def _timed(action: Callable[[], Any], times: int, device: torch.device) -> tuple
     return began, time.monotonic()
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that start within ignore Ctrl-C, from their first import on."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Running:
     """A contender's processes, alive for a with block; `train` and `evaluate` time them."""
 
@@ -136,7 +148,8 @@ class Running:
         for _ in range(contender.processes):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(contender, theirs, self.together))
-            process.start()
+            with _uninterrupted():  # Ctrl-C reaches every process; the bench itself ends these
+                process.start()
             theirs.close()
             self.pipes.append(ours)
             self.processes.append(process)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,16 +37,19 @@ from lthpaper.runs.settings import (
     check_once,
     check_rounds,
     imp_sparsity,
+    lt_omp,
     names,
+    nonzeros,
     pretraining,
     sanity_check,
 )
 from lthpaper.runs.task import Task
 from lthpaper.studies import Study, changes
-from lthpaper.training.forms import unreached, why_not_stacked
+from lthpaper.training.forms import gives_probabilities, unreached, why_not_stacked
 
 MAGNITUDE = ("imp", "omp")  # the paper's pruning rules
 FEW = 5  # with fewer training images a class, accuracies say little
+FAR = 0.05  # by so much more of its parameters SDT is another network than the paper means
 MANY = 50  # with so many training images a class, a random choice leaves no class out
 
 
@@ -270,6 +273,13 @@ class SanityCheck:
         rows = [(n, tuple(p.shape), p.numel(), n in chosen) for n, p in network.named_parameters()]
         return pd.DataFrame(rows, columns=["parameter", "shape", "weights", "prunable"])
 
+    def small_dense(self) -> Iterator[tuple[float, Task, int]]:
+        """(sparsity, SDT's task, the subnetwork's number of non-zeros) of every sparsity."""
+        dense = next(trial.run for trial in self.trials if trial.setting == "pretraining")
+        small = {trial.sparsity: trial.run.task for trial in self.trials if trial.setting == "SDT"}
+        for s, task in small.items():
+            yield s, task, nonzeros(lt_omp(dense, s))
+
     def notes(self) -> list[str]:
         """What the user should know before training: settings left out, networks trained one by one."""
         said = []
@@ -284,8 +294,21 @@ class SanityCheck:
                 "The factory takes no `width`, so the small-dense network (SDT) cannot be built: condition ② "
                 "stays open. Give the factory an argument `width` that scales its channels."
             )
+        for s, small, wanted in self.small_dense():
+            if abs(more := small.parameters / wanted - 1) > FAR:
+                many, hard = ("more", "harder") if more > 0 else ("fewer", "easier")
+                said.append(
+                    f"SDT at s = {s:.3f} has {100 * abs(more):.0f} % {many} parameters than the subnetwork "
+                    f"has non-zeros, since `width` moves in coarse steps: ② is {hard} to fulfil there than "
+                    "the paper means."
+                )
         if why := why_not_stacked(self.task):
             said.append(f"Networks are trained one by one, not as packs: {why}.")
+        if gives_probabilities(self.task):
+            said.append(
+                "The outputs are probabilities: each is from 0 to 1, and they sum to 1. The training takes "
+                "logits and applies softmax itself; leave the last Softmax out."
+            )
         about = card(self.task.data)
         if ":" in self.task.data and about.flip and not about.streams:
             shift = f"{about.pad} pixel{'s' * (about.pad != 1)}"
@@ -337,13 +360,19 @@ def _thin(task: Task, root: Path) -> list[str]:
             f"There are fewer training images ({task.images}) than {FEW} for each of the {classes} classes: "
             "accuracies will say little. Train on more."
         )
+    if 0 < task.validation_images < FEW * classes:
+        said.append(
+            f"There are fewer validation images ({task.validation_images}) than {FEW} for each of the "
+            f"{classes} classes: the learning rates that they choose will say little. Hold more out."
+        )
     for part, labels in (("training", images.train_labels), ("test", images.test_labels)):
         counts = labels.bincount(minlength=classes).tolist()
         none = [name for name, n in zip(images.classes, counts, strict=True) if not n]
         if none:
             named = f"{', '.join(none[:3])}{', …' * (len(none) > 3)}"
             lacks = f"{len(none)} of {classes} classes have" if len(none) > 1 else "One class has"
-            what = "cannot be learned" if part == "training" else "count in no accuracy"
+            count = "count" if len(none) > 1 else "counts"
+            what = "cannot be learned" if part == "training" else f"{count} in no accuracy"
             said.append(f"{lacks} no {part} image and {what}: {named}.")
     return said
 
@@ -352,7 +381,8 @@ def _check_recipe(recipe: object, fields: Mapping[str, Any]) -> None:
     """Raise InputError for what is no Recipe, and for fields of the scale that a recipe overrides."""
     require(
         recipe is None or isinstance(recipe, Recipe),
-        f"recipe is {recipe!r}; give a Recipe, such as lth.Recipe(epochs=60), or only its values: epochs=60.",
+        f"recipe is {recipe!r}; give a Recipe, such as lth.Recipe(epochs=60, batch_size=50, "
+        "milestones=(30, 45)), or only some values: epochs=60.",
     )
     own = {field.name for field in dataclasses.fields(Recipe)} if recipe else set()
     ignored = [name for name, value in fields.items() if name in own and value is not None]

@@ -1,5 +1,6 @@
 """The sanity check takes any network: from a notebook, by dotted path, from torchvision, stackable or not."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -314,7 +315,7 @@ def test_notes_say_where_images_are_too_few_to_learn_from_or_to_judge_by(store):
     _, few, left_out = notes("digits", train_images=40)
     assert few.startswith("There are fewer training images (40) than 5 for each of the 10 classes")
     assert left_out == "One class has no training image and cannot be learned: 6."
-    _, held_out = notes("digits", train_images=60, validation_images=11)
+    _, held_out, _ = notes("digits", train_images=60, validation_images=11)
     assert held_out.startswith("There are fewer training images (49) than 5")
     pixels = torch.rand(40, 1, 8, 8)
     of_four, of_one = (
@@ -322,6 +323,29 @@ def test_notes_say_where_images_are_too_few_to_learn_from_or_to_judge_by(store):
     )
     _, _, untested = notes(Images.of(of_four, of_one), train_images=None)
     assert untested == "3 of 4 classes have no test image and count in no accuracy: 1, 2, 3."
+
+
+def test_a_note_says_where_few_images_choose_the_learning_rates(store):
+    held_out = {"train_images": 200, "validation_images": 20}
+    said = check(perceptron, "digits", recipe=RECIPE, store=store.folder, **ONE | held_out).notes[-1]
+    assert said.startswith("There are fewer validation images (20) than 5 for each of the 10 classes")
+
+
+def test_a_note_says_where_the_small_dense_network_has_another_size(store):
+    def coarse(num_classes: int, in_channels: int, size: int, width: float = 1.0) -> nn.Module:
+        return perceptron(num_classes, in_channels, size, round(4 * width) / 4 or 0.25)
+
+    _, said = check(coarse, "digits", recipe=RECIPE, store=store.folder, **ONE).notes
+    assert re.match(r"SDT at s = 0\.200 has \d+ % (more|fewer) parameters than the subnetwork", said)
+    assert "② is easier" in said if "fewer" in said else "② is harder" in said
+
+
+def test_a_note_says_where_outputs_are_probabilities(store):
+    def soft(num_classes: int, in_channels: int, size: int, width: float = 1.0) -> nn.Module:
+        return nn.Sequential(perceptron(num_classes, in_channels, size, width), nn.Softmax(1))
+
+    _, said = check(soft, "digits", recipe=RECIPE, store=store.folder, **ONE).notes
+    assert said.endswith("leave the last Softmax out.")
 
 
 def test_who_brings_images_learns_that_training_flips_and_shifts_them():

@@ -148,12 +148,14 @@ class Tied(nn.Module):
         return self.last(self.third(self.second(self.first(x.flatten(1)).relu()).relu()))
 
 
-def test_a_weight_that_layers_share_stays_pruned_in_all_of_them(store):
+def test_a_weight_that_layers_share_stays_pruned_in_all_of_them(store, tmp_path):
     dense = pretraining(Task(networks.local(Tied), "digits"), Recipe(epochs=1, batch_size=20, milestones=()))
     for run in (dense, lt_omp(dense, 0.5)):
         for done in train([run], few_digits(train=20, test=20), store.weights):
             store.put(done, "", {})
     found = ticket_export.ticket(run, store)
+    weights = load_file(found.save(tmp_path / "tied") / "weights.safetensors")
+    assert Tied().load_state_dict(weights)  # which asks for the shared weight by both of its names
     module = found.module().train()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     module(torch.randn(4, 1, 8, 8)).square().sum().backward()
@@ -189,6 +191,8 @@ def test_a_run_without_weights_or_not_trained_is_told(results, tmp_path):
         ticket_export.ticket(LT, copy)
     with pytest.raises(InputError, match="train it first"):
         ticket_export.ticket(lt_imp(DENSE, 7), results)
+    with pytest.raises(InputError, match=f"'{LT.name}' is no Run"):
+        ticket_export.ticket(LT.name, results)
 
 
 def test_the_command_writes_a_ticket_and_never_over_another(results, tmp_path, monkeypatch):

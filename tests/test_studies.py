@@ -287,6 +287,8 @@ def test_without_training_nothing_is_trained_or_timed_and_the_figure_shows_what_
     pyplot.close(page.draw())
     assert not page.store.folder.exists()
     assert "nothing to see yet" in str(page.findings())
+    alone = check("mlp", "digits", train_images=60, store=tmp_path / "none", epochs=1, rounds=(2,), seeds=1)
+    assert "By the means" not in str(alone.findings())  # there are none
     assert "lthpaper plan" not in str(page.findings())  # it would need these changes, too
     whole = study("fig1", "smoke", **places, train=False)
     assert "`lthpaper plan fig1 --scale smoke` says what the others take" in str(whole.findings())

@@ -184,13 +184,8 @@ def check(
 
 def _small_dense(checked: Any) -> list[str]:
     """One line per sparsity: SDT's number of parameters beside the subnetwork's non-zeros."""
-    from lthpaper.runs.settings import lt_omp, nonzeros
-
-    dense = next(trial.run for trial in checked.trials if trial.setting == "pretraining")
-    small = {trial.sparsity: trial.run.task for trial in checked.trials if trial.setting == "SDT"}
     return [
         f"SDT at s = {s:.3f}: width {task.width:.4g}, {task.parameters:,} parameters for the subnetwork's "
         f"{wanted:,} non-zeros ({task.parameters / wanted - 1:+.1%})"
-        for s, task in small.items()
-        for wanted in (nonzeros(lt_omp(dense, s)),)
+        for s, task, wanted in checked.scale.small_dense()
     ]

@@ -95,15 +95,16 @@ def cost(
     console.print("In brackets: of the dense network. FLOPs of bitmask, CSR and 2:4: with kept weights only.")
     if repeats:
         timed = speeds(found, images, repeats)
-        first = timed.iloc[0]
+        first, rounds = timed.iloc[0], f"{repeats} round{'s' * (repeats != 1)}"
         console.print(
-            f"\nA forward pass over {images} images, n = {repeats} rounds, {first['threads']} "
+            f"\nA forward pass over {images} images, n = {rounds}, {first['threads']} "
             f"thread{'' if first['threads'] == 1 else 's'}, {first['machine']}"
         )
         for row in timed.to_dict("records"):
+            quartiles = f" (quartiles {row['low']:.2f} to {row['high']:.2f})" * (repeats > 3)
             console.print(
-                f"{row['form']:{FORMS}}{row['milliseconds']:>10.2f} ms, {row['of dense']:.2f} of dense "
-                f"(quartiles {row['low']:.2f} to {row['high']:.2f})"
+                f"{row['form']:{FORMS}}{row['milliseconds']:>10.2f} ms, {row['of dense']:.2f} of dense"
+                f"{quartiles}"
             )
     for sentence in unmeasured(found):
         console.print(sentence)

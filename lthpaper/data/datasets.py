@@ -14,6 +14,11 @@ from torch import Tensor
 from lthpaper.data import Images
 from lthpaper.errors import InputError, require
 
+NUMBERED = (
+    "Labels count the classes from 0, and a class without training images cannot be learned: "
+    "torch.unique(labels, return_inverse=True)[1] numbers those that there are."
+)
+
 
 def images(train: Sequence[tuple[Any, Any]], test: Sequence[tuple[Any, Any]]) -> Images:
     """Both parts, decoded. An image is a tensor (C, H, W) or (H, W), an array (H, W, C) or (H, W), or a PIL
@@ -25,14 +30,15 @@ def images(train: Sequence[tuple[Any, Any]], test: Sequence[tuple[Any, Any]]) ->
     pixels, labels = _read("training", train)
     tests, test_labels = _read("test", test)
     named = getattr(train, "classes", None)
-    count = 1 + int(max(labels.max(), test_labels.max()))
+    every = torch.cat([labels, test_labels])
+    require(int(every.min()) >= 0, f"A label is {int(every.min())}. {NUMBERED}")
+    count = 1 + int(every.max())
     classes = tuple(map(str, named if named is not None else range(count)))
     unseen = sorted(set(range(len(classes))) - set(labels.tolist()))
     require(
         not unseen,
         f"No training image has the label {', '.join(map(str, unseen[:3]))}{', …' * (len(unseen) > 3)}. "
-        "Labels count the classes from 0, and a class without training images cannot be learned: "
-        "torch.unique(labels, return_inverse=True)[1] numbers those that there are.",
+        + NUMBERED,
     )
     return Images(pixels, labels, tests, test_labels, classes, f"a {type(train).__name__}")
 

@@ -77,6 +77,11 @@ def card_of(images: Images | Files) -> Card:
         return replace(PHOTOGRAPHS, num_classes=classes, train=count, test=test)
     train = images.train
     require(
+        train.ndim != 4 or train.shape[1] == train.shape[2] or train.shape[3] not in (1, 3),
+        f"The images are {' × '.join(map(str, train.shape[1:3]))} pixels (height × width); they must be "
+        "square: crop or pad them.",
+    )
+    require(
         train.ndim == 4
         and train.dtype == torch.uint8
         and train.shape[1] == train.shape[2]

@@ -73,7 +73,7 @@ def findings(
         found += [ALONE, *spoken] if spoken else []
     planned = set(results["setting"])
     judges = name == "own-network" or {"LT-OMP", "RR-OMP"} <= planned
-    if judges:  # elsewhere too little is run for a verdict
+    if judges and trained(results).any():  # elsewhere too little is run for a verdict
         tickets = [v for v in judged["verdict"] if {f"LT-{v.pruning}", f"RR-{v.pruning}"} <= planned]
         found += _verdicts(tickets)  # a control's mask has LT or RR alone, so it is no ticket
     return Findings(found)

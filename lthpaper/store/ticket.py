@@ -81,6 +81,14 @@ class Ticket:
                     prune.custom_from_mask(owner, own, mask)
         return network.eval()
 
+    def _by_every_name(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """With the other names of tensors that layers share, which load_state_dict asks for, too."""
+        try:
+            network = networks.loaded(tensors, **self.run.task.shape)
+        except InputError:  # its factory is not importable here
+            return tensors
+        return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
     def about(self) -> dict[str, Any]:
         """What another program needs to build the network, feed it and check it."""
         task, result = self.run.task, self.result
@@ -110,8 +118,9 @@ class Ticket:
         )
         folder.mkdir(parents=True, exist_ok=True)
         files = {WEIGHTS: self.weights} if self.weights else {}
-        for name, tensors in (files | {START: self.start, MASK: self.mask}).items():
-            save_tensors(tensors, folder / name)
+        for name, tensors in (files | {START: self.start}).items():
+            save_tensors(self._by_every_name(tensors), folder / name)
+        save_tensors(self.mask, folder / MASK)
         (folder / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
         said = {"name": about["run"], "network": self.run.task.network, "data": self.run.task.data}
         said |= {"setting": about["setting"], "sparsity": about["sparsity"]}
@@ -124,6 +133,9 @@ class Ticket:
 def ticket(run: Run, store: Store) -> Ticket:
     """A run's ticket; of a run that is published with its mask, without θT. Raises InputError if the store
     lacks the run, its mask, or weights that its start is made of."""
+    require(
+        isinstance(run, Run), f"{run!r} is no Run; [result.run for result in store] are those of a store."
+    )
     require(run in store, f"{run} is not in {store.folder}: train it first.")
     try:
         weights: Weights = {}

@@ -103,7 +103,14 @@ class Bar:
         resumed = f" ({self._skipped:,} resumed)" if self._skipped else ""
         speed = f"{self.per_hour:,.0f} an hour" if self.per_hour else ""
         full = f"packs {self._filled:.0%} full" if self._filled < 1 else ""
-        parts = (self.left, f"{self.runs} runs: {done}", *rest, epochs + resumed, speed, full)
+        parts = (
+            self.left,
+            f"{self.runs} run{'s' * (self.runs != 1)}: {done}",
+            *rest,
+            epochs + resumed,
+            speed,
+            full,
+        )
         return [part for part in parts if part]
 
     def __str__(self) -> str:

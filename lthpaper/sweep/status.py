@@ -25,6 +25,7 @@ from lthpaper.store.store import Store
 LINE = re.compile(r"(\S+) (\S+) (\S+): (?:(\d+) of (\d+) epochs|(begins|failed))")
 TAIL = 20_000  # bytes of a log that are read
 WINDOW = 600.0  # seconds in which the speed is measured
+SHORTEST = 5.0  # seconds: nothing is measured in fewer
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def status(store: Store, runs: Iterable[Run] = ()) -> Status:
         under_way=under_way,
         failed=tuple(failure for failure in failed if failure),
         checkpoints=len(list((store.folder / checkpoints.FOLDER).glob("*.safetensors"))),
-        per_hour=_per_hour(tails.values()),
+        per_hour=_per_hour(tails.values()) if under_way else 0.0,
         waiting=len(set(left) - held) if asked else None,
         network_epochs=max(0, sum(left.values()) - sum(trained)) if asked else None,
     )
@@ -151,15 +152,17 @@ def _failure(store: Store, name: str, text: str) -> Failure | None:
 
 def _per_hour(texts: Iterable[str]) -> float:
     """Network-epochs an hour that the logs report within WINDOW, of all runs together."""
-    now, epochs = time.time(), 0
+    now, epochs, span = time.time(), 0, 0.0
     for text in texts:
+        span = max([span, *(_age(match[1], now) for match in _lines(text))])
         seen = [(_age(match[1], now), int(match[4])) for match in _lines(text) if match[4]]
         recent = [epoch for age, epoch in seen if age <= WINDOW]
         before = [epoch for age, epoch in seen if age > WINDOW]
         if recent:
             # a log's first line comes after one epoch, which in a rewound run is a later one
             epochs += max(0, recent[-1] - (before[-1] if before else recent[0] - 1))
-    return 3600 * epochs / WINDOW
+    span = min(span, WINDOW)  # less where the first training began within it
+    return 3600 * epochs / span if span >= SHORTEST else 0.0
 
 
 def _age(stamp: str, now: float) -> float:

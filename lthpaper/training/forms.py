@@ -160,6 +160,14 @@ def why_not_stacked(task: Task) -> str:
     return pack_form(task, True)[1]
 
 
+def gives_probabilities(task: Task) -> bool:
+    """Whether the outputs of four images are probabilities, so that a softmax has been applied to logits."""
+    network = networks.build_seeded(0, **task.shape)
+    state = stack([networks.tensors(network)])
+    out = OneByOne(network)(state, _example(task)[None], False)[0].detach()
+    return bool((out >= 0).all()) and torch.allclose(out.sum(1), torch.ones(len(out)), atol=1e-4)
+
+
 def unreached(task: Task) -> list[str]:
     """Trainable parameters that got no gradient from four images, neither in training nor in evaluation."""
     network = networks.build_seeded(0, **task.shape)

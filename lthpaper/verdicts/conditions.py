@@ -64,7 +64,7 @@ def first(
     """①: sparsity and length. sufficient: epochs asked of T; None: nobody stated them. doubt: why pretraining
     has not converged, in words; T is then not sufficient, whatever was stated. sure: whether that is so
     wherever the truly best learning rate may lie."""
-    trivial = not beyond(s, limits.sparsity, strict=True)
+    trivial = is_trivial(s, limits)
     short = trivial or not (sufficient is None or epochs >= sufficient)
     holds = NO if short or doubt else YES
     ours = UNDECIDED if doubt and not (short or sure) else holds
@@ -73,13 +73,24 @@ def first(
         if sufficient is None and not doubt
         else f"{epochs_said(epochs)} (needed: {sufficient or 'convergence'})"
     )
+    joined = "and" if trivial else "but"
     sentence = (
         f"① sparsity {s:.3f} (needed: above {limits.sparsity:g}) after {length}"
-        f"{f', but {doubt}' * bool(doubt)}: {'holds' if holds == YES else 'fails'}"
+        f"{f', {joined} {doubt}' * bool(doubt)}: {'holds' if holds == YES else 'fails'}"
         f"{', which is undecided by the seeds: another rate may truly serve' * (ours != holds)}."
     )
     confidence = None if ours == UNDECIDED else 1.0
     return Condition(1, holds, ours, limits.sparsity, sentence, s, confidence=confidence)
+
+
+def is_trivial(s: float, limits: Thresholds) -> bool:
+    """Whether a sparsity is too small for ①, whatever is trained."""
+    return not beyond(s, limits.sparsity, strict=True)
+
+
+def unknown(limits: Thresholds) -> Condition:
+    """① where pretraining diverged at every learning rate: nothing says whether T is sufficient."""
+    return _bare(1, UNDECIDED, limits.sparsity, "pretraining diverged at every learning rate")
 
 
 def doubt(
@@ -138,7 +149,10 @@ def condition(
     absent = [side.name for side in (lt, other) if not side.ran]
     if absent:
         return _bare(number, NOT_RUN, threshold, f"{' and '.join(absent)} not in the table")
-    if lt.cells and not other.cells and relation == NOT_BELOW:
+    if not (lt.cells or other.cells):
+        both = f"{lt.name} and {other.name} diverged at every learning rate: nothing to compare"
+        return _bare(number, UNDECIDED, threshold, both)
+    if not other.cells and relation == NOT_BELOW:
         return _bare(number, UNDECIDED, threshold, "pretraining diverged everywhere: nothing to match")
     if gone := [side for side in (lt, other) if not side.cells]:
         holds, every = NO if lt in gone else YES, f"{gone[0].name} diverged at every learning rate"

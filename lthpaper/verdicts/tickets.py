@@ -59,7 +59,16 @@ from lthpaper.runs.controls import BESIDE, settings_of
 from lthpaper.runs.recipe import epochs_said
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.cells import Side
-from lthpaper.verdicts.conditions import Condition, condition, doubt, first, imply, unfulfilled
+from lthpaper.verdicts.conditions import (
+    Condition,
+    condition,
+    doubt,
+    first,
+    imply,
+    is_trivial,
+    unfulfilled,
+    unknown,
+)
 from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
 from lthpaper.verdicts.probabilities import Probabilities, probabilities
 
@@ -166,7 +175,10 @@ def verdict(
     four = sides(table, pruning, subnetwork)
     second, third, fourth, fifth = comparisons(four, limits, level, bounds=not quick)
     why, sure = doubt(cells.unconverged(table), four[0], four[3], fourth, level)
-    conditions = (first(s, epochs, limits, sufficient_epochs, why, sure), second, third, fourth, fifth)
+    enough = first(s, epochs, limits, sufficient_epochs, why, sure)
+    if enough.holds == YES and four[3].ran and not four[3].cells:
+        enough = unknown(limits)
+    conditions = (enough, second, third, fourth, fifth)
     assumed = f" (T = {epochs_said(epochs)} assumed sufficient)" if sufficient_epochs is None else ""
     kind = _kind([c.holds for c in conditions], NO in [c.holds for c in conditions[:4]])
     kind_ours = _kind([c.holds_ours for c in conditions], unfulfilled(conditions[:4]) >= level)
@@ -174,6 +186,8 @@ def verdict(
     edges = tuple(side.edge for side in four if side.edge)
     experiment = (about["network"], about["data"], epochs, s, pruning, limits)
     likely = None if quick else probabilities(*four, limits, conditions[0].holds == YES)
+    trivial = f"s = {s:.3f} is not above {limits.sparsity:g}" * is_trivial(s, limits)
+    why = ", and ".join(filter(None, (trivial, why)))
     reason = _reason(conditions, kind, kind_ours, assumed, why, table["seed"].nunique())
     torn = [cell.place for side in four for cell in side.torn]
     reason += _caveats(conditions, kind, edges, torn) + (f" {likely}." if likely else "")

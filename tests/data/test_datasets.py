@@ -12,6 +12,7 @@ from lthpaper.errors import InputError
 
 PIXELS = torch.randint(0, 256, (6, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+WIDE = PIXELS.permute(0, 2, 3, 1)[:, :3]
 
 
 def listed(images) -> list[tuple[object, int]]:
@@ -78,6 +79,7 @@ class Augmented:
         (PIXELS, "Number 0 of the training data is no pair"),
         (TensorDataset(PIXELS, LABELS + 0.5), "no whole number"),
         (TensorDataset(PIXELS, LABELS + 1), r"No training image has the label 0\. .* from 0"),
+        (TensorDataset(PIXELS, LABELS - 1), r"A label is -1\. .*return_inverse=True"),
         (TensorDataset(PIXELS, 2 * LABELS), r"label 1, 3\. .*return_inverse=True"),
         (TensorDataset(PIXELS, LABELS % 2), r"label 2\. .* cannot be learned"),
         (
@@ -125,6 +127,7 @@ def test_data_of_this_process_are_named_by_their_content():
             "has 1 class; a network needs images of two or more",
         ),
         (Images(PIXELS, LABELS, PIXELS, LABELS, ("a", "b", "c"), "here"), r"channels last.* Images\.of"),
+        (Images(WIDE, LABELS, WIDE, LABELS, ("a", "b", "c"), "here"), r"images are 3 × 4 pixels .* square"),
     ],
 )
 def test_other_data_are_refused_with_the_way_to_make_images(given, sentence):

@@ -73,6 +73,16 @@ def test_a_lock_that_nobody_holds_is_no_training(store):
         assert [u.name for u in status(store).under_way] == [dense(0).name]
 
 
+def test_the_speed_is_that_of_the_time_since_the_first_training_began(store):
+    epochs = [(20 - k, f"cpu: {k} of 20 epochs, train loss 0.1") for k in range(1, 19)]
+    write(store, dense(0), (20, "cpu: begins"), *epochs)
+    with Locks(store.folder) as locks:
+        assert locks.take(dense(0))
+        assert status(store).per_hour == pytest.approx(3600 * 18 / 20, rel=0.1)
+    assert status(store).per_hour == 0  # nothing trains any more
+    assert status(store, [dense(0)]).hours_left is None
+
+
 def test_what_a_killed_process_left_half_written_is_no_result(store):
     draft = store.folder / f".draft-{dense(0).name}"
     draft.mkdir(parents=True)
@@ -108,4 +118,6 @@ def test_the_speed_of_a_rewound_run_counts_none_of_the_epochs_before_it_began(st
     write(
         store, late, (60, "cpu: 9 of 20 epochs, train loss 0.4"), (30, "cpu: 14 of 20 epochs, train loss 0.3")
     )
-    assert status(store).per_hour == pytest.approx(6 * 6)
+    with Locks(store.folder) as locks:
+        assert locks.take(late)
+        assert status(store).per_hour == pytest.approx(3600 * 6 / 60, rel=0.1)

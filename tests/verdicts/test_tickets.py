@@ -291,6 +291,23 @@ def test_where_everything_diverged_the_condition_is_plain():
     assert [verdict(no_lt)[n].holds for n in (2, 3, 4, 5)] == ["no"] * 4
 
 
+def test_where_nothing_converged_there_is_nothing_to_compare():
+    results = table(**JACKPOT_TABLE)
+    results["accuracy"] = np.nan
+    found = verdict(results)
+    assert {c.holds for c in found.conditions} == {c.holds_ours for c in found.conditions} == {"undecided"}
+    assert found.kind == found.kind_ours == "undecided"
+    assert "LT-IMP and RR-IMP diverged at every learning rate: nothing to compare" in found[3].sentence
+    assert found[1].sentence == "① undecided: pretraining diverged at every learning rate."
+
+
+def test_a_sparsity_too_small_is_named_before_a_training_too_short():
+    losses = {"loss_left": 0.5, "loss_falling": True}
+    found = verdict(table(**JACKPOT_TABLE, sparsity=0.36).assign(**losses))
+    assert "① fails (s = 0.360 is not above 0.6, and pretraining has not converged" in found.reason
+    assert "and pretraining has not converged" in found[1].sentence
+
+
 def test_a_diverged_seed_does_not_decide_against_those_that_converged():
     results = with_(JACKPOT_TABLE, rr={0.01: 85.0, 0.1: 92.8})
     found = verdict(diverged(results, "RR-IMP", 0.1, (2,)))
