@@ -20,7 +20,7 @@ from lthpaper.runs.run import ancestors, setting
 from lthpaper.runs.scales import Scale, scale
 from lthpaper.store.store import Store
 from lthpaper.store.table import table
-from lthpaper.verdicts import at_initialisation, claims, controls
+from lthpaper.verdicts import at_initialisation, claims, controls, tickets
 from lthpaper.verdicts.claims.outcome import Outcome
 from lthpaper.verdicts.evidence import NOT_RUN
 
@@ -159,6 +159,29 @@ def by_mixed_rates(store: Store, of: Scale) -> str:
     return _table(["trained at", *(f"{lr:g}" for lr in rates)], lines) + said if seeds else NOTHING
 
 
+def by_verdict_of_mixed_rates(store: Store, of: Scale) -> str:
+    """Photographs, desktop: conditions ① to ⑤ with the mask of one rate at every rate of training."""
+    there = scale("desktop", experiments="resnet20/cifar10-16")
+    mixed = table(FIGURES["table4"].trials(there), store)
+    others = table([t for t in FIGURES["fig3"].trials(there) if t.setting in ("pretraining", "SDT")], store)
+    lines = []
+    for source, subnetworks in mixed[mixed["sparsity"] > 0].groupby("pretraining_lr"):
+        ran = subnetworks.dropna(subset="accuracy")
+        seeds = [set(cells["seed"]) for _, cells in ran.groupby(["setting", "lr"])]
+        if len(seeds) < 2 * len(there.grid):
+            continue  # LT or RR lacks a rate
+        both = pd.concat([ran, others]).query(
+            "seed in @common", local_dict={"common": set.intersection(*seeds)}
+        )
+        # each run as one of its own rate: `verdict` leaves runs under the mask of another rate out
+        judged = tickets.verdict(both.assign(pretraining_lr=both["lr"]), sufficient_epochs=there.epochs)
+        lines += [
+            f"Masks from {source:g}: {judged.reason}\n",
+            *(f"- {c.sentence}" for c in judged.conditions),
+        ]
+    return "\n".join(lines) + "\n" if lines else NOTHING
+
+
 def _each_seed(found: pd.Series, lr: float, seeds: list[int]) -> str:
     """ "66.4, 65.8"; a dash for a seed that has not run, one for all."""
     said = [f"{found[lr, n] + 1e-9:.1f}" if (lr, n) in found.index else "–" for n in seeds]
@@ -207,6 +230,7 @@ PARTS: dict[str, Callable[[Store, Scale], str]] = {
     "rounds": by_rounds,
     "leads": by_leads,
     "mixed": by_mixed_rates,
+    "mixed-verdict": by_verdict_of_mixed_rates,
     "claims-on-photographs": by_claims_on_photographs,
     "controls": by_controls,
     "rates": by_rates,
