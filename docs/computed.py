@@ -164,7 +164,7 @@ def by_verdict_of_mixed_rates(store: Store, of: Scale) -> str:
     there = scale("desktop", experiments="resnet20/cifar10-16")
     mixed = table(FIGURES["table4"].trials(there), store)
     others = table([t for t in FIGURES["fig3"].trials(there) if t.setting in ("pretraining", "SDT")], store)
-    lines = []
+    parts = []
     for source, subnetworks in mixed[mixed["sparsity"] > 0].groupby("pretraining_lr"):
         ran = subnetworks.dropna(subset="accuracy")
         seeds = [set(cells["seed"]) for _, cells in ran.groupby(["setting", "lr"])]
@@ -175,11 +175,9 @@ def by_verdict_of_mixed_rates(store: Store, of: Scale) -> str:
         )
         # each run as one of its own rate: `verdict` leaves runs under the mask of another rate out
         judged = tickets.verdict(both.assign(pretraining_lr=both["lr"]), sufficient_epochs=there.epochs)
-        lines += [
-            f"Masks from {source:g}: {judged.reason}\n",
-            *(f"- {c.sentence}" for c in judged.conditions),
-        ]
-    return "\n".join(lines) + "\n" if lines else NOTHING
+        conditions = "\n".join(f"- {c.sentence}" for c in judged.conditions)
+        parts.append(f"Masks from {source:g}: {judged.reason}\n\n{conditions}\n")
+    return "\n".join(parts) or NOTHING
 
 
 def _each_seed(found: pd.Series, lr: float, seeds: list[int]) -> str:
