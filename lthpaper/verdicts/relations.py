@@ -113,8 +113,9 @@ def relate_chosen(options: Side, theirs: Side, about: dict[str, Any], label: str
     if by_means != part.by_means:
         asked = (options.cells, theirs.cells, 0.0, True)
         confidence = best_against_best(*asked, bounds=False, said=by_means == YES).confidence
+    of_the_bests = part.sentence.replace(" by the means (", " for the bests (")
     sentence = (
-        f"{part.sentence} The option that the other seeds choose, seed by seed: {signed(value)}, so "
+        f"{of_the_bests} The option that the other seeds choose, seed by seed: {signed(value)}, so "
         f"{'it holds' if value > 0 else 'it fails'} by the means."
     )
     open_ = part.open

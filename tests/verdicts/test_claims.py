@@ -588,6 +588,7 @@ def test_an_answer_that_other_seeds_choose_is_not_called_where_all_options_are_a
         by_bests, part = relate(options, ABOVE, other, 0.0, {}), relate_chosen(options, other, {})
         if part.by_means != by_bests.by_means:
             flips, sure = flips + 1, max(sure, part.confidence)
+            assert part.sentence.count("by the means") == 1  # of the two answers one is called so
     assert flips > 50
     assert sure < 0.9
 
