@@ -507,9 +507,10 @@ def test_on_photographs_more_epochs_unmake_a_lead_of_the_random_draw():
     assert f"After 160 it ends {min(below):.1f} to {max(below):.1f} below" in IMP
 
 
-def test_on_photographs_imp_leads_at_equal_norms_at_0_01_and_not_at_0_1():
+def test_on_photographs_imp_leads_at_equal_norms_at_small_rates_and_not_at_0_1():
     for lr, words in (
         (0.01, "{:.1f} and {:.1f} % in seeds 1 and 2, {:.1f} and {:.1f} points above RR"),
+        (0.005, "{:.1f} and {:.1f} %, {:.1f} and {:.1f} points above RR"),
         (0.1, "{:.1f} and {:.1f} %, {:.1f} and {:.1f} below RR"),
     ):
         equal, rr = (
@@ -517,7 +518,7 @@ def test_on_photographs_imp_leads_at_equal_norms_at_0_01_and_not_at_0_1():
         )
         ahead = less(equal, rr)
         assert words.format(*(r.accuracy for r in equal), *map(abs, ahead)) in IMP
-        assert {gap > 0 for gap in ahead} == {lr == 0.01}
+        assert {gap > 0 for gap in ahead} == {lr < 0.1}
     as_it_is = [gaps(0.1, seed)[0.914] for seed in (1, 2)]
     assert f"leads by {as_it_is[0]:.1f} in seed 1 and trails by {-as_it_is[1]:.1f} in seed 2" in IMP
     equal = [of_photographs("LT@RRnorms-IMP", 0.01, seed)[0] for seed in (1, 2)]
