@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -106,14 +106,12 @@ def _serve(contender: Contender, orders: Connection, together: Any) -> None:
 def _answer(contender: Contender, orders: Connection, together: Any, device: torch.device) -> None:
     trainer = contender.build()
     actions = {"train": trainer.train_epoch, "evaluate": getattr(trainer, "evaluate", None)}
-    orders.send("ready")
-    while True:
-        try:
+    with suppress(EOFError, ConnectionError):  # the bench has ended
+        orders.send("ready")
+        while True:
             action, times = orders.recv()
-        except EOFError:  # the bench has ended
-            return
-        together.wait()
-        orders.send((*_timed(actions[action], times, device), peak_memory_mb(device)))
+            together.wait()
+            orders.send((*_timed(actions[action], times, device), peak_memory_mb(device)))
 
 
 def _timed(action: Callable[[], Any], times: int, device: torch.device) -> tuple[float, float]:
@@ -163,7 +161,7 @@ class Running:
         for pipe in self.pipes:
             pipe.close()
         for process in self.processes:
-            process.join(10)
+            process.join(0 if error else 10)
             if process.is_alive():
                 process.terminate()
                 process.join()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import signal
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import benchmarks
 from benchmarks import COLUMNS, Effort, peers, phases, report, run_bench, write
-from benchmarks.contender import ENGINE, FLOOR, PACK, Contender
+from benchmarks.contender import ENGINE, FLOOR, PACK, Contender, Running
 from benchmarks.floor import Products
 from benchmarks.ordinary import OnDevice, Ordinary, PilImages, train
 from benchmarks.sizes import SIZES, precisions
@@ -44,6 +45,21 @@ def test_the_contenders_train_the_same_thing_in_float64():
     for i, one in enumerate(alone):
         for name, weight in one.network.named_parameters():
             assert torch.allclose(packed.weights(i)[name], weight, rtol=0, atol=1e-10)
+
+
+def test_a_bench_that_is_interrupted_ends_its_processes_without_a_word(capfd):
+    contender = Contender(PACK, DIGITS, "cpu", 1)
+
+    def interrupted() -> None:
+        with Running(contender) as running:
+            for process in running.processes:
+                os.kill(process.pid, signal.SIGINT)  # Ctrl-C reaches every process, while it imports
+            running.wait_ready()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert capfd.readouterr().err == ""
 
 
 def test_the_ordinary_loop_without_augmentation_sees_the_same_images():
