@@ -1,4 +1,4 @@
-"""What leaves the store for other programs: tickets and tables."""
+"""Tickets and tables are exported from the store for other programs."""
 
 import json
 import math

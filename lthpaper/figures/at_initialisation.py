@@ -128,9 +128,10 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     if found.empty:
         return pd.DataFrame()
     cells = found.groupby(["lr", "setting", "sparsity"], sort=False)
+    most = cells.size().max()
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for (lr, setting, s), cell in cells:
-        text = accuracy_said(cell["accuracy"], cells.size().max())
+        text = accuracy_said(cell["accuracy"], most)
         if cell["collapsed"].max() > 0:
             text += f" ({cell['collapsed'].max():.0f} empty)"
         rows.setdefault((f"{lr:g}", setting), {})[as_written(s) if s else "0"] = text

@@ -9,7 +9,7 @@ from lthpaper.figures.marks import PLACE
 from lthpaper.verdicts.cells import trained
 
 CROSS = "×: a seed diverged"
-WIDE = 95
+WIDE = 95  # characters of a caption's line
 NOTHING = "nothing has run yet"
 
 

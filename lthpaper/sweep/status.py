@@ -154,8 +154,9 @@ def _per_hour(texts: Iterable[str]) -> float:
     """Network-epochs an hour that the logs report within WINDOW, of all runs together."""
     now, epochs, span = time.time(), 0, 0.0
     for text in texts:
-        span = max([span, *(_age(match[1], now) for match in _lines(text))])
-        seen = [(_age(match[1], now), int(match[4])) for match in _lines(text) if match[4]]
+        lines = [(_age(match[1], now), match[4]) for match in _lines(text)]
+        span = max([span, *(age for age, _ in lines)])
+        seen = [(age, int(epoch)) for age, epoch in lines if epoch]
         recent = [epoch for age, epoch in seen if age <= WINDOW]
         before = [epoch for age, epoch in seen if age > WINDOW]
         if recent:

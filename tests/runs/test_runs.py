@@ -33,7 +33,7 @@ TASK = Task("resnet8", "digits")
 DENSE = pretraining(TASK, Recipe(), seed=0)
 
 
-# --- golden digests: every field written out, so that a new default moves none of them ---
+# --- golden digests: every field is written out, so a new default changes no digest ---
 
 GOLDEN_TASK = Task("resnet20", "cifar10", width=1.0, train_images=0, prunable=())
 GOLDEN_RECIPE = Recipe(160, 0.1, 64, 0.9, 1e-4, "step", (80, 120), 0.1, 0.0, 0.0, "fp32")
