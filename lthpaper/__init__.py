@@ -22,7 +22,8 @@ __version__ = "0.1.0"
 
 HOMES = {  # name -> the module that defines it
     **dict.fromkeys(("study", "Study", "train", "status"), "studies"),
-    **dict.fromkeys(("check", "Check", "SanityCheck"), "checks"),
+    **dict.fromkeys(("check", "Check"), "checks"),
+    "SanityCheck": "runs.sanity_check",
     "parameters": "report.parameters",
     "readable": "report.readable",
     "surface_viewer": "report.surface_viewer",
@@ -53,7 +54,7 @@ MODULES = {"data": "data", "networks": "networks", "paper": "paper", "sliders": 
 
 if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the two
     from lthpaper import data, networks, paper
-    from lthpaper.checks import Check, SanityCheck, check
+    from lthpaper.checks import Check, check
     from lthpaper.errors import InputError
     from lthpaper.measures.cost import cost
     from lthpaper.measures.speed import speeds
@@ -63,6 +64,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares the
     from lthpaper.report.surface_viewer import surface_viewer
     from lthpaper.runs.recipe import Recipe
     from lthpaper.runs.run import Run, setting
+    from lthpaper.runs.sanity_check import SanityCheck
     from lthpaper.runs.scales import Scale, scale
     from lthpaper.runs.settings import (
         Trial,

@@ -119,8 +119,8 @@ class Study:
     """A figure and what it is computed from: runs, results, table, picture, verdicts, findings.
 
     name: of the files in `folder`. spec: how it is measured and drawn. scale: a Scale, or an object that the
-    spec's functions accept instead (`checks.SanityCheck`). thresholds: of the verdicts; by default the
-    paper's for each data set.
+    spec's functions accept instead (a SanityCheck). thresholds: of the verdicts; by default the paper's for
+    each data set.
     """
 
     def __init__(

@@ -9,12 +9,14 @@ from matplotlib import pyplot
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from lthpaper.checks import SanityCheck, check
+from lthpaper.checks import check
 from lthpaper.data import Images, Source
 from lthpaper.data.own import card_of
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
+from lthpaper.notes import before_training
 from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.sanity_check import SanityCheck
 from lthpaper.runs.scales import scale
 from lthpaper.runs.settings import SETTINGS, nonzeros
 from lthpaper.sweep import simulate
@@ -173,7 +175,7 @@ class Idle(Branching):
 
 
 def test_notes_name_layers_that_no_gradient_reaches_and_milestones_that_never_come():
-    said = " ".join(SanityCheck.of(Idle, "digits", Recipe(epochs=8), **ONE).notes())
+    said = " ".join(before_training(SanityCheck.of(Idle, "digits", Recipe(epochs=8), **ONE)))
     assert "No gradient reaches idle.weight, idle.bias: weight decay shrinks them nevertheless" in said
     assert "never falls: the recipe's first milestone is epoch 80, and it ends after 8" in said
 
@@ -185,17 +187,17 @@ def half_frozen(num_classes: int, in_channels: int, size: int) -> nn.Module:
 
 
 def test_a_note_names_frozen_weights_that_would_be_pruned():
-    said = " ".join(SanityCheck.of(half_frozen, "digits", RECIPE, **ONE).notes())
+    said = " ".join(before_training(SanityCheck.of(half_frozen, "digits", RECIPE, **ONE)))
     assert "3.weight will be pruned without ever having been trained, since requires_grad is False" in said
     others = SanityCheck.of(half_frozen, "digits", RECIPE, prunable="1.weight", **ONE)
-    assert "requires_grad" not in " ".join(others.notes())
+    assert "requires_grad" not in " ".join(before_training(others))
 
 
 def test_a_dotted_path_is_the_same_network_as_the_function():
     named = SanityCheck.of(f"{__name__}:perceptron", "digits", RECIPE, **ONE)
     given = SanityCheck.of(perceptron, "digits", RECIPE, **ONE)
     assert named.task.network == f"{__name__}:perceptron"
-    assert named.prunable().equals(given.prunable())
+    assert named.parameters == given.parameters
     assert named.task.architecture == given.task.architecture
 
 
@@ -203,10 +205,10 @@ def test_torchvisions_factory_is_planned_with_ten_classes_and_without_sdt(store)
     value = SanityCheck.of("torchvision.models:resnet18", "cifar10", RECIPE, **ONE)
     assert value.settings == ("pretraining", "LT-IMP", "RR-IMP", "LT-OMP", "RR-OMP")
     assert len(plan([t.run for t in value.trials], store).todo) == 5
-    weights = value.prunable().set_index("parameter")
-    assert weights.loc["fc.weight", "shape"] == (10, 512)
-    assert not weights.loc[["conv1.weight", "fc.weight", "bn1.weight"], "prunable"].any()
-    assert weights.loc[["layer1.0.conv1.weight", "layer4.1.conv2.weight"], "prunable"].all()
+    prunable = {name for name, (_, chosen) in value.parameters.items() if chosen}
+    assert value.parameters["fc.weight"] == ((10, 512), False)
+    assert not prunable & {"conv1.weight", "fc.weight", "bn1.weight"}
+    assert prunable >= {"layer1.0.conv1.weight", "layer4.1.conv2.weight"}
     assert not store.folder.exists()
 
 
@@ -221,15 +223,15 @@ def test_a_network_that_cannot_be_stacked_is_said_and_trained_nevertheless(store
 
 
 def test_patterns_choose_what_is_pruned():
-    value = SanityCheck.of(perceptron, "digits", RECIPE, prunable=("1.*", "5.weight"), **ONE)
-    chosen = value.prunable().query("prunable")
+    mine = check(perceptron, recipe=RECIPE, prunable=("1.*", "5.weight"), **ONE)
+    chosen = mine.prunable.query("prunable")
     assert chosen["parameter"].tolist() == ["1.weight", "5.weight"]
-    assert chosen["weights"].sum() == sum(value.task.prunable_weights.values()) == 64 * 24 + 24 * 10
+    assert chosen["weights"].sum() == sum(mine.scale.task.prunable_weights.values()) == 64 * 24 + 24 * 10
 
 
 def test_without_patterns_the_first_and_the_last_layer_are_not_pruned():
-    value = SanityCheck.of(perceptron, "digits", RECIPE, **ONE)
-    assert value.prunable().query("prunable")["parameter"].tolist() == ["3.weight"]
+    mine = check(perceptron, recipe=RECIPE, **ONE)
+    assert mine.prunable.query("prunable")["parameter"].tolist() == ["3.weight"]
 
 
 def test_sdt_has_nearly_as_many_parameters_as_the_subnetwork_has_non_zeros():
@@ -277,7 +279,7 @@ def test_a_network_that_fails_on_the_images_is_told_before_training(store):
 
     value = SanityCheck.of(for_larger_images, "digits", RECIPE, **ONE)
     with pytest.raises(InputError, match="fails on a batch"):
-        value.notes()
+        before_training(value)
     with pytest.raises(InputError, match="fails on a batch"):  # before each of its runs does
         check(for_larger_images, "digits", recipe=RECIPE, store=store.folder, **ONE)
     assert not store.folder.exists()

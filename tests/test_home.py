@@ -22,14 +22,16 @@ from torch import nn
 from typer.testing import CliRunner
 
 from lthpaper import locations, networks
-from lthpaper.checks import SanityCheck, check
+from lthpaper.checks import check
 from lthpaper.cli import claims, export, lists, options, report, run
 from lthpaper.cli import main as cli
 from lthpaper.cli.main import app
 from lthpaper.data import Images, load
 from lthpaper.errors import InputError
+from lthpaper.notes import before_training
 from lthpaper.runs import masks
 from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.sanity_check import SanityCheck
 from lthpaper.studies import study
 from lthpaper.sweep import costs
 from lthpaper.sweep.plan import plan
@@ -404,4 +406,4 @@ def test_an_interrupt_in_a_notebook_ends_a_training_in_good_order(tmp_path, monk
 def test_a_factory_for_colour_images_brings_a_hint_on_grey_ones(store):
     value = SanityCheck.of("torchvision.models:resnet18", "digits", RECIPE, **ONE)
     with pytest.raises(InputError, match=r"The images have 1 channel, and its factory takes no in_channels"):
-        value.notes()
+        before_training(value)
