@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from lthpaper.figures import FigureSpec, differences, fig1, register
 from lthpaper.figures.axes import accuracy_axis, sparsity_axis
 from lthpaper.figures.curves import curves, epochs_fill, level
-from lthpaper.figures.style import PAGE, paper_style
+from lthpaper.figures.style import PAGE, letters, paper_style
 from lthpaper.paper import thresholds
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
+from lthpaper.runs.settings import imp_sparsity
 
 trials = experiments.all_rounds
 DIAMOND: dict[str, Any] = {"marker": "D", "markevery": [0], "clip_on": False, "zorder": 3}
@@ -22,8 +23,9 @@ BESIDE = 1.03  # factor on density, from a round to the marks of either length o
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """One column per learning rate, with its own range: accuracy against sparsity, pretraining's as a level
-    line; below, LT less RR with its interval."""
+    line; below, LT less RR with its interval, in one range."""
     rates = sorted(table["lr"].unique())
+    shown = [imp_sparsity(k) for k in scale.rounds]
     # equal steps for equal factors of density: every round is as wide as every other
     table = table.assign(density=1 / (1 - table["sparsity"]))
     with paper_style():
@@ -31,12 +33,13 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             *(2, len(rates)), figsize=(PAGE, 3.6), sharex="col", squeeze=False, height_ratios=(1.6, 1)
         )
         planned = table.loc[table["sparsity"] > 0, "density"]  # the same range whatever has run
-        for letter, (top, below), lr in zip("abcdefghijklmnop", axes.T, rates, strict=False):
+        gap = thresholds(table["data"].iloc[0]).gap
+        every = differences.between(
+            table[table["sparsity"] > 0], "LT-IMP", "RR-IMP", ["density", "lr", "epochs"]
+        )
+        for letter, (top, below), lr in zip(letters(), axes.T, rates, strict=False):
             of_rate = table[table["lr"] == lr]
-            every = differences.between(
-                of_rate[of_rate["sparsity"] > 0], "LT-IMP", "RR-IMP", ["density", "epochs"]
-            )
-            differences.frame(below, thresholds(table["data"].iloc[0]).gap, every)
+            differences.frame(below, gap, every)
             lengths = epochs_fill(of_rate["epochs"].unique())
             for epochs, fill in lengths.items():
                 rows, width = of_rate[of_rate["epochs"] == epochs], 1.0 if fill else 0.6
@@ -53,18 +56,18 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
                     caps=False,
                     linewidth=width,
                 )
-                gap = differences.between(pruned, "LT-IMP", "RR-IMP", ["density"]).set_index("density")
-                gap = gap.reindex(sorted(pruned["density"].unique())).reset_index()  # lines break at NaN
-                differences.draw(below, shift * gap["density"], gap, "LT-IMP", hollow=not fill, line="-")
+                found = differences.between(pruned, "LT-IMP", "RR-IMP", ["density"]).set_index("density")
+                found = found.reindex(sorted(pruned["density"].unique())).reset_index()  # lines break at NaN
+                differences.draw(below, shift * found["density"], found, "LT-IMP", hollow=not fill, line="-")
             if limits := fig1.accuracy_limits(of_rate):
                 accuracy_axis(top, *limits)
             for q in fig1.quotes(of_rate):
                 fig1.star(top, 1 / (1 - q.sparsity) if q.sparsity else of_rate["density"].max(), q)
             for ax in (top, below):
-                sparsity_axis(ax, of_rate["sparsity"])
+                sparsity_axis(ax, of_rate["sparsity"], shown)
             top.set_xlim(planned.min() / 1.1, planned.max() * 1.1)
             top.set(title=f"({letter}) learning rate {lr:g}", xlabel="", ylabel="")
-            below.set_xlabel("sparsity")
+            below.set_xlabel("sparsity (by IMP round)")
         fig1.finish(fig, axes, table, level=True)
     return fig
 

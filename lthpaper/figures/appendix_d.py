@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.curves import crosses, level
 from lthpaper.figures.means import diverged_note, listed, seeds_note, spread
-from lthpaper.figures.style import COLOURS, MARKERS, PAGE, as_written, paper_style, symbols
+from lthpaper.figures.style import COLOURS, MARKERS, PAGE, THETA_T, as_written, letters, paper_style, symbols
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import MASKS
@@ -85,7 +85,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     rates = sorted(table["lr"].unique())
     with paper_style():
         fig, axes = plt.subplots(1, len(rates), figsize=(PAGE, 3.0), squeeze=False, layout="constrained")
-        for letter, ax, lr in zip("abcdefghijklmnop", axes[0], rates, strict=False):
+        for letter, ax, lr in zip(letters(), axes[0], rates, strict=False):
             _panel(ax, table[table["lr"] == lr])
             ax.set_title(f"({letter}) learning rate {lr:g}")
             ax.set_xlabel("the subnetwork starts from")
@@ -102,7 +102,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         about = table.iloc[0]
         fig.suptitle(
             f"{about['network']} on {about['data']}, sparsity {as_written(table['sparsity'].max())}, "
-            f"{about['epochs']} epochs\n{listed(seeds_note(named), diverged_note(table))}",
+            f"{about['epochs']} epochs; {listed(seeds_note(named), diverged_note(table))}\n"
+            f"WR: from epoch t on, the rest of the epochs; FT: from {THETA_T}, all of them again",
             fontsize=6.5,
         )
     return fig
@@ -123,7 +124,9 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
                 error = np.nan_to_num(cell.std)
                 look: dict[str, Any] = {"color": COLOURS[setting], "marker": MARKERS[setting], "zorder": 3}
                 ax.errorbar(x + shift, cell.mean, yerr=error, capsize=2, elinewidth=0.8, **look)
-                points += [(x + shift, cell.mean)] if x else []  # θ0′ stands apart
+                points += (
+                    [(x + shift, cell.mean)] if setting[:2] in ("LT", "WR") else []
+                )  # others stand apart
         if points:
             ax.plot(*zip(*points, strict=True), color=COLOURS[f"WR-{pruning}"])
     ax.axvline(0.5, color="#bbbbbb", linewidth=0.6)

@@ -14,7 +14,7 @@ from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.curves import Case, level, offsets, points
 from lthpaper.figures.means import accuracy_said, diverged_note, listed, seeds_note, spread, unfinished_note
 from lthpaper.figures.sanity_panels import accuracies
-from lthpaper.figures.style import PAGE, PALE, SHUFFLED, as_written, paper_style, swatch
+from lthpaper.figures.style import PAGE, PALE, SHUFFLED, as_written, letters, paper_style, swatch
 from lthpaper.runs import at_initialisation as runs_of
 from lthpaper.runs.run import Run
 from lthpaper.runs.scales import Scale
@@ -30,6 +30,10 @@ RULES = (
     "random-erk",
 )
 trials = runs_of.of_scale
+WORDS = (
+    f"early: largest weights after {round(100 * runs_of.EARLY)} % of the epochs; "
+    "erk: random places, layer shares by Erdős–Rényi"
+)
 DODGE = 0.86  # of a sparsity's place, which is 1 wide
 
 
@@ -65,7 +69,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     with paper_style():
         size = (PAGE, 1.1 + 1.7 * len(rates))
         fig, axes = plt.subplots(len(rates), 1, figsize=size, sharex=True, squeeze=False)
-        for letter, ax, lr in zip("abcdefgh", axes[:, 0], rates, strict=False):
+        for letter, ax, lr in zip(letters(), axes[:, 0], rates, strict=False):
             panel(ax, table[table["lr"] == lr])
             ax.set_title(f"({letter}) learning rate {lr:g}")
             ax.set_ylabel(ACCURACY)
@@ -73,7 +77,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         fig.legend(handles=_legend(table), loc="outside lower center", ncols=5)
         about, said = table.iloc[0], seeds_note(table[table["accuracy"].notna()])
         note = f"{about['network']} on {about['data']}, {about['epochs']} epochs, {said}"
-        fig.suptitle(listed(note, diverged_note(table), unfinished_note(table)), fontsize=6.5)
+        notes = listed(note, diverged_note(table), unfinished_note(table))
+        fig.suptitle(f"{notes}\n{WORDS}", fontsize=6.5)
     return fig
 
 

@@ -17,6 +17,7 @@ ACCURACIES = (
 )
 STEPS = (5, 2, 1, 0.5)  # even ones, where too few of these are in sight
 LEAST_TICKS = 3  # fewer do not show a scale
+LABELLED = 5  # sparsities of an axis, at most
 LEAST_ERROR = 0.05  # percent; what is nearer to 100 is drawn there
 
 
@@ -111,10 +112,13 @@ def places_axis(ax: Axes, count: int) -> None:
     ax.grid(axis="x", visible=False)
 
 
-def sparsity_axis(ax: Axes, sparsities: pd.Series) -> None:
-    """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; at most five are labelled."""
+def sparsity_axis(ax: Axes, sparsities: pd.Series, first: Iterable[float] = ()) -> None:
+    """x is 1/density on a logarithmic axis, so IMP rounds are evenly spaced; at most five are labelled: the
+    least and those of `first`, else evenly spaced ones."""
     shown = sorted(s for s in sparsities.unique() if s > 0)
-    ticks = shown[:: -max(1, -(-len(shown) // 5))][::-1]
+    asked = [s for s in shown if s == shown[0] or any(math.isclose(s, other) for other in first)]
+    every = shown[:: -max(1, -(-len(shown) // LABELLED))][::-1]
+    ticks = asked if len(shown) > LABELLED and 2 < len(asked) <= LABELLED else every
     ax.set_xscale("log")
     ax.set_xticks([1 / (1 - s) for s in ticks], [as_written(s) for s in ticks])
     ax.minorticks_off()

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, beyond, forest, register
-from lthpaper.figures.means import in_lines, listed, seeds, unfinished_note
+from lthpaper.figures.means import in_lines, sizes_note
 from lthpaper.figures.style import MARKERS, PAGE, PALE, TICKETS, as_written, paper_style
 from lthpaper.figures.verdict_marks import SHORT, no_ticket, said_of, ticket_box
 from lthpaper.runs import experiments
@@ -38,19 +38,18 @@ trials = experiments.all_sparsities
 
 def effects(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     """One row per verdict and condition, "②" to "⑤" and "③m" where it is asked: difference, low, high in
-    points (each bound at 95 %), the threshold, holds (by the means), holds_ours (by the seeds); of the
-    verdict kind and kind_ours, and first: whether ① holds."""
+    points (each bound at 95 %), the threshold, holds (by the means), holds_ours (by the seeds), lr (of LT, of
+    the difference); of the verdict kind and kind_ours, and first: whether ① holds."""
     rows = []
     for v in verdicts:
         about = {"network": v.network, "data": v.data, "epochs": v.epochs, "sparsity": v.sparsity}
         about |= {"pruning": v.pruning or "", "kind": v.kind, "kind_ours": v.kind_ours, "first": v[1].holds}
         for c in (c for c in v.judged if c.symbol in ASKED):
             row = {"condition": c.symbol, "difference": c.difference, "low": c.low, "high": c.high}
-            rows.append(
-                about | row | {"threshold": c.threshold, "holds": c.holds, "holds_ours": c.holds_ours}
-            )
+            row |= {"threshold": c.threshold, "holds": c.holds, "holds_ours": c.holds_ours}
+            rows.append(about | row | {"lr": c.best[1] if c.best else None})
     frame = pd.DataFrame(rows)
-    return frame.astype(dict.fromkeys(("difference", "low", "high"), float)) if len(frame) else frame
+    return frame.astype(dict.fromkeys(("difference", "low", "high", "lr"), float)) if len(frame) else frame
 
 
 def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
@@ -69,9 +68,8 @@ def tabulate(table: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """One row per network, sparsity and mask, one column per condition."""
-    note = seeds(table[table["accuracy"].notna()])
     found = _longest(table)
-    return draw(found, listed(note, unfinished_note(table)), {_place(v): _in_words(v, table) for v in found})
+    return draw(found, sizes_note(table), {_place(v): _in_words(v, table) for v in found})
 
 
 def _longest(table: pd.DataFrame) -> list[Verdict]:
@@ -109,6 +107,8 @@ def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str]
             forest.effects(ax, rows, MARKERS)
             forest.threshold(ax, rows["threshold"].iloc[0])
             _without_a_mark(ax, rows)
+            if symbol == "④":
+                _rates(ax, rows)
             ax.set_title(f"{symbol} {words}", fontsize=6.5)
             ax.set_xlabel("points")
         labels = [f"{as_written(key.sparsity)} {key.pruning}" for key in keys.itertuples()]
@@ -119,9 +119,12 @@ def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str]
         axes[0].annotate("$s$, mask", (0, 1), (-4, 5), ha="right", **OFFSET)
         _names(axes[0], keys, first)
         _kinds(axes[-1], found.drop_duplicates("y"), kinds or {})
-        bounded = " with one-sided bounds at 95 %" if found["low"].notna().any() else ""  # one seed has none
+        several = bool(found["low"].notna().any())  # one seed has no bounds
+        bounded = " with one-sided bounds at 95 %" * several
         parts = [
             f"differences of the best means{bounded}; dashed: the threshold",
+            "④: the largest difference, at the rate beside it" + ", and bounds over all rates" * several,
+            "each verdict by itself",
             f"axes linear to ±{forest.LINEAR:g} point, logarithmic beyond",
             beyond.note(fig),
             *note.split("; "),
@@ -146,6 +149,12 @@ def _without_a_mark(ax: plt.Axes, rows: pd.DataFrame) -> None:
         look |= {"bbox": {"facecolor": "white", "linewidth": 0, "pad": 0.5}}  # above the threshold's line
         said = words.get(row.holds, row.holds)
         ax.text(0.5, row.y, said, transform=ax.get_yaxis_transform(), **look)
+
+
+def _rates(ax: plt.Axes, rows: pd.DataFrame) -> None:
+    """The learning rate of each difference, right of its row."""
+    for row in rows[rows["difference"].notna()].itertuples():
+        ax.annotate(f"{row.lr:g}", (1, row.y), (2, 0), fontsize=6, color=PALE, va="center", **BESIDE_A_ROW)
 
 
 def _names(ax: plt.Axes, keys: pd.DataFrame, first: pd.Index) -> None:

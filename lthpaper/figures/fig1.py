@@ -14,7 +14,7 @@ from lthpaper.figures import FigureSpec, beyond, differences, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis, places_axis
 from lthpaper.figures.curves import Case, epochs_fill, offsets, points
 from lthpaper.figures.means import diverged_note, in_lines, listed, seeds, seeds_note, spread, unfinished_note
-from lthpaper.figures.style import COLOURS, PAGE, PALE, as_written, paper_style
+from lthpaper.figures.style import COLOURS, PAGE, PALE, as_written, letters, paper_style
 from lthpaper.paper import thresholds
 from lthpaper.paper.quotes import QUOTES, Quote
 from lthpaper.runs import experiments
@@ -45,7 +45,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         found = differences.between(
             table[table["sparsity"] > 0], "LT-IMP", "RR-IMP", ["sparsity", "lr", "epochs"]
         )
-        for letter, (top, below), s in zip("abcdefghijklmnop", axes.T, sparsities, strict=False):
+        for letter, (top, below), s in zip(letters(), axes.T, sparsities, strict=False):
             rows = table[table["sparsity"].isin((0.0, s))]
             rows = rows.assign(case=rows["setting"].combine(rows["epochs"], case_of))
             points(top, rows, "lr", cases, DODGE)

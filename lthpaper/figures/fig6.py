@@ -5,7 +5,7 @@ m the mask of IMP at s = 0.832, and θ0′ an independent draw.
 """
 
 from collections.abc import Iterable
-from string import ascii_lowercase
+from itertools import islice
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -50,6 +50,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
     with paper_style():
         fig = plt.figure(figsize=(PAGE, 1.0 + 1.6 * far + 1.75 * len(names)))
         grid = fig.add_gridspec(len(names) + far, len(SHARES) + 1, width_ratios=[1] * len(SHARES) + [1.25])
+        letter = list(islice(style.letters(), len(names) * (len(SHARES) + 2)))
         last = grid[-1, :].subgridspec(1, len(names)).subplots(sharey=True, squeeze=False)[0] if far else []
         for row, name in enumerate(names):
             of_network = measured[measured["network"] == name]
@@ -58,7 +59,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
                 line.append(fig.add_subplot(grid[row, len(line)], sharey=line[0] if line else None))
                 of_share = of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == p)]
                 against_rate(line[-1], of_share, p, of_network["lr"])
-                line[-1].set_title(f"({ascii_lowercase[row * 4 + SHARES.index(p)]}) $p$ = {p:g}")
+                line[-1].set_title(f"({letter[row * (len(SHARES) + 1) + SHARES.index(p)]}) $p$ = {p:g}")
                 line[-1].tick_params(labelleft=len(line) == 1)
                 if p != MAIN:  # one label for the three
                     line[-1].set_xlabel("")
@@ -68,11 +69,13 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             by_layer = by_layer[~by_layer["lr"].isin(lost)]
             heat = fig.add_subplot(grid[row, -1])
             _by_layer(fig, heat, by_layer[by_layer["pair"] == PAIRS[0]])
-            heat.set_title(f"({ascii_lowercase[row * 4 + 3]}) {THETA0}, by layer, $p$ = {MAIN:g}")
+            heat.set_title(
+                f"({letter[row * (len(SHARES) + 1) + len(SHARES)]}) {THETA0}, by layer, $p$ = {MAIN:g}"
+            )
             if far:
                 main = of_network[(of_network["pooled"] == WITHIN) & (of_network["p"] == MAIN)]
                 there = against_distance(last[row], main)
-                title = f"({ascii_lowercase[len(names) * 4 + row]}) {name}: distance, {there}"
+                title = f"({letter[len(names) * (len(SHARES) + 1) + row]}) {name}: distance, {there}"
                 last[row].set_title(title)
         for ax in last[1:]:
             ax.set_ylabel("")
@@ -100,9 +103,11 @@ def _diverged(measured: pd.DataFrame) -> pd.Series:
 
 
 def _unfinished(measured: pd.DataFrame) -> str:
-    """Of how many runs there is nothing, if only of some."""
+    """How many runs are not trained or not measured, if only some are."""
     without = measured.groupby("digest")["survivors"].count() == 0
-    return f"{without.sum()} of {len(without)} runs are still missing" if 0 < without.mean() < 1 else ""
+    if 0 < without.mean() < 1:
+        return f"{without.sum()} of {len(without)} runs have no {R_P} yet"
+    return ""
 
 
 def against_rate(ax: Axes, table: pd.DataFrame, p: float, rates: Iterable[float]) -> None:

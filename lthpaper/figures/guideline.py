@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, register
+from lthpaper.figures.means import sizes_note
 from lthpaper.figures.style import PAGE, PALE, paper_style, symbols
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -94,8 +95,9 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         _arrow(ax, (left[1] + 0.2, 0.79), (left[1] + wide / 2, top - 0.02), "no")
         for x, (leaf, (heading, advice)) in zip(left, LEAVES.items(), strict=True):
             _leaf(ax, x, top, wide, tall - 0.5 - top, heading, advice, bodies[leaf])
+        of = sizes_note(table).replace("; ", ", ")
         foot = (
-            "Our results at the highest sparsity, by the means; a question mark: not settled by the seeds.",
+            f"Our results at the highest sparsity, by the means of {of}; ?: the seeds leave it open.",
             "In brackets, points by which the better one leads (alike: small − large; IMP − OMP; LT − RR).",
             "What is small data and what is redundant is our reading of the paper's examples.",
         )

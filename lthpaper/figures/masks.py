@@ -29,6 +29,7 @@ from lthpaper.figures.style import (
     THETA0,
     THETA0_NEW,
     as_written,
+    letters,
     paper_style,
 )
 from lthpaper.runs.masks import Mask
@@ -129,7 +130,7 @@ def plot(measured: pd.DataFrame, scale: Scale) -> Figure:
             above, below = np.asarray(fig.subfigures(2, 1, height_ratios=(1.75, 1)))
             _channels(below, channels)
         axes = above.subplots(len(values), len(rates), sharex=True, sharey="row", squeeze=False)
-        for letter, column, lr in zip("abcdefgh", axes.T, rates, strict=False):
+        for letter, column, lr in zip(letters(), axes.T, rates, strict=False):
             of_rate = layers[layers["lr"] == lr]
             for ax, value in zip(column, values, strict=True):
                 _by_layer(ax, of_rate.dropna(subset=[value]), value)
@@ -243,5 +244,5 @@ def says(measured: pd.DataFrame, scale: Scale) -> list[str]:
 
 register(
     "masks",
-    FigureSpec("Masks by layer: shares, norms, channels", trials, plot, measure=measure, says=says),
+    FigureSpec("Masks by layer: shares", trials, plot, measure=measure, says=says),
 )

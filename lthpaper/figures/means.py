@@ -82,17 +82,24 @@ def seeds_note(table: pd.DataFrame) -> str:
 def spread_note(n: pd.Series) -> str:
     """What the error bars are over cells of so many seeds each."""
     said = counted(n)
-    bars = " (one seed: no bar)" if said.startswith("1–") else ""
+    bars = " (no bar: one seed, or shorter than the mark)" if said.startswith("1–") else ""
     return said if said in ("one seed", NOTHING) else f"mean ± standard deviation of {said}{bars}"
 
 
 def caption(table: pd.DataFrame) -> str:
     """What the error bars are, the epochs, what × means, and how many runs are missing."""
     bars = seeds_note(table[table["accuracy"].notna()])
-    lengths = sorted(table["epochs"].unique(), reverse=True)  # ImageNet's are fewer
-    return listed(
-        bars, f"{' or '.join(map(str, lengths))} epochs", diverged_note(table), unfinished_note(table)
-    )
+    return listed(bars, epochs_note(table), diverged_note(table), unfinished_note(table))
+
+
+def sizes_note(table: pd.DataFrame) -> str:
+    """How many seeds and epochs are behind what is said of a table, and how many runs are missing."""
+    return listed(seeds(table[table["accuracy"].notna()]), epochs_note(table), unfinished_note(table))
+
+
+def epochs_note(table: pd.DataFrame) -> str:
+    """The lengths of training: ImageNet's are fewer."""
+    return f"{' or '.join(map(str, sorted(table['epochs'].unique(), reverse=True)))} epochs"
 
 
 def diverged_note(table: pd.DataFrame) -> str:

@@ -106,7 +106,7 @@ def mark(ax: Axes, strip: Axes, found: list[Verdict], rows: pd.DataFrame, among:
     beside_it = shifts(settings_of(rows), beside(rows["lr"]))
     for v in found:
         verdict_marks.band(ax, v, ran, beside_it[f"LT-{v.pruning}"])
-    verdict_marks.strips(strip, found, sorted(rows["lr"].unique()), among)
+    verdict_marks.strips(strip, found, rows, among)
 
 
 def accuracies(rows: pd.DataFrame) -> tuple[float, float] | None:
@@ -130,8 +130,8 @@ def finish(fig: Figure, panels: np.ndarray, table: pd.DataFrame) -> None:
     for column in panels.transpose(1, 0, 2):
         [strip for _, strip in column if strip.axison][-1].set_xlabel("initial learning rate")
     have = table[table["accuracy"].notna()]
-    strips = "strips: where conditions ③ to ⑤ hold; open marks and question marks: by the means alone"
-    fig.suptitle(f"{caption(table)}\n{strips}", fontsize=6.5)
+    strips = "strips: where ③ to ⑤ hold; open marks, question marks: by the means alone"
+    fig.suptitle(f"{caption(table)}\n{strips}; else at 95 %, each by itself", fontsize=6.5)
     drawn = settings_of(have if len(have) else table)
     marks: list[Artist] = [swatch(s, settings_of(table)) for s in drawn]
     marks += [Patch(color=SIMILAR, label="similar to the best pretraining")]

@@ -23,8 +23,9 @@ ACROSS = 3  # panels abreast
 def plot(table: pd.DataFrame, scale: Scale) -> Figure:
     """Means with standard deviations; pretraining is a level line. Each panel has its own range."""
     table = table.assign(density=1 / (1 - table["sparsity"]))
+    on, about = (" on {}", "") if table["data"].nunique() > 1 else ("", f"{table['data'].iloc[0]}; ")
     panels = [
-        (f"{network} · {data}, lr {lr:g}", rows[rows["lr"] == lr])
+        (f"{network}{on.format(data)}, learning rate {lr:g}", rows[rows["lr"] == lr])
         for network, data, rows in sanity_panels.experiments(table, scale)
         for lr in sorted(rows["lr"].unique())
     ]
@@ -47,7 +48,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         for ax in axes[:, 0]:
             ax.set_ylabel(ACCURACY)
         fig.align_ylabels(axes[:, 0])
-        fig.suptitle(caption(table), fontsize=6.5)
+        fig.suptitle(f"{about}{caption(table)}; each panel has its own range of accuracy", fontsize=6.5)
         marks = [
             style.swatch("pretraining", marker="", label="pretraining (mean)"),
             *(style.swatch(s) for s in SETTINGS[1:]),

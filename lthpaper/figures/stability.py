@@ -1,5 +1,6 @@
 """Stability: the error barrier between siblings against the epoch that they part at (Frankle 2020)."""
 
+from itertools import cycle, islice
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -23,6 +24,7 @@ from lthpaper.store.store import Store
 from lthpaper.verdicts.evidence import span
 
 trials = siblings.of_scale  # LT-IMP is not drawn, but judged beside the siblings
+SHAPES = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]  # of rates, which rise in one hue
 PARTS = {"test": "test", "train": "training"}  # column -> which error
 
 
@@ -42,10 +44,10 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
             ax.set(xlabel="epoch $k$ at which the siblings part", ylabel="")
         axes[0].set_ylabel("error barrier (points)")
         marks: list[Artist] = [
-            Line2D([], [], color=colour, marker="o", label=f"{lr:g}")
-            for lr, colour in rate_colours(table["lr"]).items()
+            Line2D([], [], color=colour, marker=shape, markersize=4, label=f"{lr:g}")
+            for (lr, colour), shape in zip(rate_colours(table["lr"]).items(), cycle(SHAPES), strict=False)
         ]
-        marks.append(Patch(color=SIMILAR, label=f"below {STABLE:g} points: stable"))
+        marks.append(Patch(color=SIMILAR, label=f"mean below {STABLE:g} points: stable"))
         fig.legend(handles=marks, title="initial learning rate", loc="outside lower center", ncols=len(marks))
         fig.suptitle(_note(table, scale), fontsize=6.5)
     return fig
@@ -67,6 +69,7 @@ def _panel(ax: Axes, table: pd.DataFrame, part: str) -> None:
         hue="lr",
         hue_order=list(colours),
         palette=list(colours.values()),
+        markers=list(islice(cycle(SHAPES), len(colours))),
         errorbar=("pi", 100),  # from the least to the greatest
         capsize=0.08,
         err_kws={"linewidth": 0.7},

@@ -8,6 +8,8 @@ seaborn is imported where it draws: machines that only train may lack it.
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count, product
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -176,6 +178,11 @@ def swatch(setting: str, among: Iterable[str] = (), **look: object) -> Line2D:
     dashes = (0, DASHES[setting]) if setting in DASHES else "-"
     given: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dashes, "label": setting}
     return Line2D([], [], **given | {"markeredgecolor": "white"} | look)
+
+
+def letters() -> Iterator[str]:
+    """Of panels: a to z, then aa to az, …"""
+    return ("".join(word) for size in count(1) for word in product(ascii_lowercase, repeat=size))
 
 
 def rate_colours(lrs: Iterable[float]) -> dict[float, Any]:

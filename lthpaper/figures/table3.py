@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lthpaper.figures import FigureSpec, register
 from lthpaper.figures.drawn_table import draw_table
-from lthpaper.figures.means import unfinished_note
+from lthpaper.figures.means import sizes_note, unfinished_note
 from lthpaper.figures.sanity_panels import experiments as experiments_of
 from lthpaper.figures.style import as_written
 from lthpaper.figures.verdict_marks import neighbours
@@ -116,8 +116,8 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         "matter where the best LT, of either mask, beats the best RR of either.",
         "We could not see the body of the paper's Table 3; the rows are ours, after the questions of §3.1.",
     ]
-    if lacking := unfinished_note(table):
-        notes.append(f"{lacking}; answers by means are those of the runs that are there.")
+    of_what_ran = "; by means of those that are there" * bool(unfinished_note(table))
+    notes.append(f"{sizes_note(table)}{of_what_ran}. Each answer is judged by itself.")
     return draw_table(frame, "Table 3: observations", notes, rules=[1, 5, 6, 8, 10])
 
 

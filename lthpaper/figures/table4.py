@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lthpaper.figures import FigureSpec, register
-from lthpaper.figures.means import diverged_note, listed, spread, spread_note
+from lthpaper.figures.means import counted, diverged_note, in_lines, spread, spread_note, unfinished_note
 from lthpaper.figures.style import PAGE, as_written, paper_style
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -79,7 +79,7 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
     for cell in found.itertuples():
         row = square.loc[cell.pretraining_lr]
         at = rates.index(cell.lr), others.index(cell.pretraining_lr)
-        light = not np.isfinite(cell.mean) or _lightness(np.asarray(shown.to_rgba(cell.mean))) > 0.4
+        light = not np.isfinite(cell.mean) or _luminance(np.asarray(shown.to_rgba(cell.mean))) > EVEN
         best = np.isfinite(cell.mean) and round(cell.mean, 1) == _best(row)
         ax.text(
             *at,
@@ -104,9 +104,13 @@ def _panel(ax: Axes, found: pd.DataFrame, top: float) -> plt.cm.ScalarMappable:
     return shown
 
 
-def _lightness(colour: np.ndarray) -> float:
-    """Of a colour as the eye has it, from 0 to 1: black is read on more than 0.4, white on less."""
-    return float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
+EVEN = 0.179  # luminance on which black and white have the same contrast (WCAG 2)
+
+
+def _luminance(colour: np.ndarray) -> float:
+    """Of an sRGB colour, from 0 (black) to 1 (white)."""
+    linear = np.where(colour > 0.04045, ((colour + 0.055) / 1.055) ** 2.4, colour / 12.92)
+    return float(np.dot(linear[:3], (0.2126, 0.7152, 0.0722)))
 
 
 def _best(means: pd.Series) -> float | None:
@@ -129,11 +133,19 @@ def _title(table: pd.DataFrame) -> str:
     ran = dense[dense["mean"].notna() | dense["diverged"]].itertuples()
     said = ", ".join(f"{'×' if cell.diverged else f'{cell.mean:.1f}'} at {cell.lr:g}" for cell in ran)
     small = "±0.0: below 0.05" if (cells(table)["std"] < 0.05).any() else ""
-    dense_note = f"pretraining {said}" if said else ""
-    marks = ("frame: equal rates", "bold: the highest mean of its row")
-    return (
-        f"{about['network']} on {about['data']}, sparsity {as_written(table['sparsity'].max())}, "
-        f"{spread_note(n[n > 0])}\n{listed(*marks, small, dense_note, diverged_note(table))}"
+    of = "" if counted(dense["n"]) == counted(n[n > 0]) else f" ({counted(dense['n'])})"
+    dense_note = f"pretraining {said}{of}" if said else ""
+    return in_lines(
+        [
+            f"{about['network']} on {about['data']}, sparsity {as_written(table['sparsity'].max())}",
+            spread_note(n[n > 0]),
+            "frame: equal rates",
+            "bold: the one highest mean of its row",
+            small,
+            dense_note,
+            diverged_note(table),
+            unfinished_note(table),
+        ]
     )
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from lthpaper.figures import FigureSpec, register, style
 from lthpaper.figures.axes import ACCURACY, accuracy_axis
 from lthpaper.figures.means import NOTHING, counted
-from lthpaper.figures.style import PAGE, PALE, as_written, paper_style
+from lthpaper.figures.style import PAGE, PALE, as_written, letters, paper_style
 from lthpaper.runs import convergence, experiments
 from lthpaper.runs.scales import Scale
 from lthpaper.runs.settings import SETTINGS, Trial, sanity_check
@@ -84,7 +84,7 @@ def plot(table: pd.DataFrame, scale: Scale) -> Figure:
         if len(there):
             accuracy_axis(axes[1][0], there["test_accuracy"].min(), there["test_accuracy"].max())
             axes[0][0].yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-        for letter, ax, lr in zip("abcdefghijkl", axes[0], rates, strict=False):
+        for letter, ax, lr in zip(letters(), axes[0], rates, strict=False):
             ax.set_title(f"({letter}) learning rate {lr:g}")
         for ax in axes[1]:
             ax.set_xlabel("epoch")

@@ -15,7 +15,7 @@ from lthpaper.figures.style import BY_MEANS, PALE, SURE, TICKETS, markers, palet
 from lthpaper.verdicts.cells import trained
 from lthpaper.verdicts.conditions import Condition
 from lthpaper.verdicts.evidence import NO, NOT_RUN, YES
-from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY, Verdict, mask_of, prunings_of
+from lthpaper.verdicts.tickets import EITHER, JACKPOT, NONE, SECONDARY, Verdict, mask_of, prunings_of, verdict
 
 ROWS = ("⑤", "④", "③m", "③")  # conditions, from the foot of the strip up
 HALF = 6.5  # points, of half a ticket's band (about: the layout may still stretch the panel)
@@ -153,26 +153,35 @@ def _where(there: Mapping[str | None, Condition]) -> str:
     return masks + ("nowhere" if set(ran.values()) == {NO} else "undecided")
 
 
-def _supported(condition: Condition) -> Sequence[float]:
-    """Learning rates at which the seeds support a condition: that of its difference; without one, all."""
-    if condition.holds_ours != YES:
-        return ()
-    best = condition.best[1] if condition.best else None
-    return (best,) if best in condition.lrs else condition.lrs
+def _supported(rows: pd.DataFrame, v: Verdict) -> dict[str, list[float]]:
+    """Condition -> learning rates at which the seeds support it: they support it at all, and would if LT had
+    been trained at this rate alone. The first does not say where; the second forgets that LT had a choice."""
+    lt = f"LT-{v.pruning}"
+    found: dict[str, list[float]] = {c.symbol: [] for c in v.judged}
+    settled = {c.symbol for c in v.judged if c.holds_ours == YES}
+    for lr in sorted({lr for c in v.judged for lr in c.lrs}):
+        alone = verdict(
+            rows[(rows["setting"] != lt) | (rows["lr"] == lr)], v.thresholds, v.pruning, quick=True
+        )
+        for c in alone.judged:
+            if c.holds_ours == YES and c.symbol in settled:
+                found[c.symbol].append(lr)
+    return found
 
 
-def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float], among: Sequence[str] = ()) -> None:
+def strips(ax: Axes, found: Sequence[Verdict], rows: pd.DataFrame, among: Sequence[str] = ()) -> None:
     """A row each of ③, ④ and ⑤, and ③m where it is asked: a mask's marker at each rate at which it holds.
 
-    Filled where the seeds support it, which they do of the condition at its best rate; else open.
-    among: all settings of the figure.
+    Filled where the seeds support it at that rate, else open. rows: what was judged. among: all settings of
+    the figure.
     """
+    sure = {v.pruning: _supported(rows, v) for v in found}
     judged = {v.pruning: {c.symbol: c for c in v.judged} for v in found}
-    rows = [s for s in ROWS if s != "③m" or any(s in conditions for conditions in judged.values())]
+    asked_of = [s for s in ROWS if s != "③m" or any(s in conditions for conditions in judged.values())]
     lt = [f"LT-{p}" for p in judged]
     colours, shapes = palette([*among, *lt]), markers([*among, *lt])
     lifts = np.linspace(0.2, -0.2, len(judged)) if len(judged) > 1 else [0]
-    for row, symbol in enumerate(rows):
+    for row, symbol in enumerate(asked_of):
         ax.axhline(row, color="#DDDDDD", linewidth=0.5, zorder=0)
         asked = {p: conditions.get(symbol) for p, conditions in judged.items()}
         for (pruning, condition), lift in zip(asked.items(), lifts, strict=True):
@@ -180,8 +189,9 @@ def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float], among: Sequ
                 continue
             colour, marker = colours[f"LT-{pruning}"], shapes[f"LT-{pruning}"]
             look: dict[str, Any] = {"color": colour, "markeredgewidth": 0.7, "markersize": 3}
-            sure = _supported(condition)
-            for fill, rates in ((colour, sure), ("white", [lr for lr in condition.lrs if lr not in sure])):
+            filled = [lr for lr in condition.lrs if lr in sure[pruning][symbol]]
+            others = [lr for lr in condition.lrs if lr not in filled]
+            for fill, rates in ((colour, filled), ("white", others)):
                 heights = [row + lift] * len(rates)
                 ax.plot(rates, heights, linestyle="", marker=marker, markerfacecolor=fill, **look)
         there = {p: condition for p, condition in asked.items() if condition}
@@ -196,9 +206,9 @@ def strips(ax: Axes, found: Sequence[Verdict], lrs: Sequence[float], among: Sequ
                 ha="center",
                 va="center",
             )
-    rate_axis(ax, lrs, ROOM)  # as the panel's
-    ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_yticks(range(len(rows)), rows)
+    rate_axis(ax, rows["lr"], ROOM)  # as the panel's
+    ax.set_ylim(-0.6, len(asked_of) - 0.4)
+    ax.set_yticks(range(len(asked_of)), asked_of)
     ax.tick_params(axis="y", length=0, labelsize=7.5)
     ax.grid(visible=False)
     ax.spines["left"].set_visible(False)

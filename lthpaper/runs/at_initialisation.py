@@ -14,49 +14,37 @@ beside pretraining, LT-IMP and LT-OMP.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
+from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.runs.controls import at_norms_of, random_mask, shuffled
-from lthpaper.runs.pruning.grasp import Grasp
 from lthpaper.runs.pruning.magnitude import Magnitude
-from lthpaper.runs.pruning.snip import Snip
-from lthpaper.runs.pruning.synflow import Synflow
 from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.rules import lt
 from lthpaper.runs.run import Rewind, Run
 from lthpaper.runs.scales import Scale
-from lthpaper.runs.settings import Trial, imp_sparsity, lt_imp, lt_omp, pretraining, random_reinit
+from lthpaper.runs.settings import (
+    OfARule,
+    Trial,
+    imp_sparsity,
+    lt_imp,
+    lt_omp,
+    pretraining,
+    random_reinit,
+)
 from lthpaper.runs.task import Task
 
 EARLY = 0.1  # of the epochs
 
 
-def snip(dense: Run, sparsity: float) -> Run:
-    """The dense run's θ0 under SNIP's mask of it, on a batch of the run's own seed."""
-    return dense.with_(mask=Snip(dense.init, sparsity, seed=dense.seed))
-
-
-def grasp(dense: Run, sparsity: float) -> Run:
-    """The dense run's θ0 under GraSP's mask of it, on a batch of the run's own seed."""
-    return dense.with_(mask=Grasp(dense.init, sparsity, seed=dense.seed))
-
-
-def synflow(dense: Run, sparsity: float) -> Run:
-    """The dense run's θ0 under SynFlow's mask of it."""
-    return dense.with_(mask=Synflow(dense.init, sparsity))
-
-
-def magnitude(dense: Run, sparsity: float) -> Run:
-    """The dense run's θ0 under the mask of its own largest weights."""
-    return dense.with_(mask=Magnitude(dense.init, sparsity))
-
-
-def early(dense: Run, sparsity: float) -> Run:
+def early(dense: Run, rounds: int, rate: float = PRUNED_PER_ROUND) -> Run:
     """The dense run's θ0 under the mask of its largest weights after a tenth of the epochs."""
     epoch = max(1, round(EARLY * dense.recipe.epochs))
-    return dense.with_(mask=Magnitude(Rewind(to=dense, epoch=epoch), sparsity))
+    return dense.with_(mask=Magnitude(Rewind(to=dense, epoch=epoch), imp_sparsity(rounds, rate)))
 
 
-MADE = {"magnitude": magnitude, "SNIP": snip, "GraSP": grasp, "SynFlow": synflow, "early": early}
-AT_THETA0 = tuple(name for name in MADE if name != "early")  # rules that see no training
+AT_THETA0 = ("magnitude", "SNIP", "GraSP", "SynFlow")  # rules that see no training
+MADE: OfARule = {label: partial(lt, label.lower()) for label in AT_THETA0} | {"early": early}
 
 
 def at_initialisation(
@@ -73,7 +61,7 @@ def at_initialisation(
                 yield Trial("LT-OMP", s, lt_omp(dense, s))
                 yield Trial("random-erk", s, random_mask(dense, s, "erk"))
                 for name, make in MADE.items():
-                    run = make(dense, s)
+                    run = make(dense, k, PRUNED_PER_ROUND)
                     yield Trial(f"LT-{name}", s, run)
                     yield Trial(f"LT-shuffled-{name}", s, shuffled(run))
                     if name in AT_THETA0:

@@ -15,7 +15,7 @@ has it, each condition may hold at a learning rate of its own; ⑤ implies ④ o
 gives a number to the gap of ③ only; ② uses the same.
 
 Rewinding (Appendix B is unavailable to us; this reading is ours): `subnetwork="WR"` puts A_WR, the
-subnetwork trained from θt ⊙ m, in the place of A_LT, everywhere; "FT" the one that trains on from θT ⊙ m.
+subnetwork trained from θt ⊙ m, in the place of A_LT, everywhere; "FT" the one from θT ⊙ m.
 It is still compared with RR, SDT and pretraining from scratch.
 
 With validation images (a task's `validation_images`) these choose the learning rates: η is the one that

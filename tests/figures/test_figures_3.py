@@ -205,6 +205,19 @@ def test_a_mark_is_filled_only_at_the_learning_rate_whose_difference_the_seeds_s
     assert held(fig3.plot(table, SMOKE).axes[1])[4] == ([0.01], [0.005])
 
 
+@pytest.mark.parametrize("luck", range(8))
+def test_a_mark_is_filled_only_where_the_condition_is_settled_and_would_be_at_this_rate_alone(luck):
+    table, draw = tidy(), np.random.default_rng(luck)
+    table["accuracy"] += draw.normal(scale=0.5, size=len(table))
+    v = verdict(table)
+    lt = table["setting"] == "LT-IMP"
+    alone = {lr: verdict(table[~lt | (table["lr"] == lr)]) for lr in table.loc[lt, "lr"].unique()}
+    for n, (filled, _) in held(fig3.plot(table, SMOKE).axes[1]).items():
+        sure = [lr for lr in v[n].lrs if v[n].holds_ours == YES and alone[lr][n].holds_ours == YES]
+        assert filled == sorted(sure)
+    plt.close("all")
+
+
 def test_a_ticket_that_the_seeds_do_not_settle_is_pale_and_has_a_question_mark():
     fig = fig3.plot(tidy(spread=(0.0,)), SMOKE)
     assert "IMP: secondary prize?" in texts(fig)
@@ -277,7 +290,7 @@ def test_a_cell_with_a_diverged_seed_has_no_mean_and_one_that_waits_for_a_seed_h
     assert found["n"].tolist() == [3, 2, 2]
     assert seeds_note(table).endswith("2–3 seeds")
     table.loc[(table["seed"] == 1) & (table["lr"] == 0.1), ["accuracy", "fingerprint"]] = NAN, ""
-    assert seeds_note(table).endswith("1–3 seeds (one seed: no bar)")
+    assert seeds_note(table).endswith("1–3 seeds (no bar: one seed, or shorter than the mark)")
 
 
 def test_figure_3_and_appendix_a_join_no_marks_across_one_that_is_missing():

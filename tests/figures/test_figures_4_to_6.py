@@ -371,7 +371,7 @@ def test_figure_6_says_the_least_and_the_greatest_number_of_seeds_and_that_nothi
     _, table = six
     more = table[table["network"] == table["network"].iloc[0]].assign(seed=1, digest="another")
     nothing = overlaps.measure(fig6.trials(TINY), Store("nowhere"), TINY)
-    several = "mean ± standard deviation of 1–2 seeds (one seed: no bar)"
+    several = "mean ± standard deviation of 1–2 seeds (no bar: one seed, or shorter than the mark)"
     for shown, said in (
         (table, "one seed"),
         (pd.concat([table, more]), several),
@@ -384,7 +384,7 @@ def test_figure_6_says_the_least_and_the_greatest_number_of_seeds_and_that_nothi
     lacking = nothing.assign(seed=1, digest=nothing["digest"] + "1")
     figure = fig6.plot(pd.concat([table, lacking]), TINY)
     n = table["digest"].nunique()
-    assert f"{n} of {2 * n} runs are still missing" in figure.get_suptitle()
+    assert f"{n} of {2 * n} runs have no $R_p$ yet" in figure.get_suptitle()
     plt.close(figure)
 
 

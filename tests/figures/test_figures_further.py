@@ -231,7 +231,7 @@ def test_a_panel_a_learning_rate_has_all_settings_over_sparsity_and_pretraining_
     fig = sparsity.plot(sanity(), SMALL)
     fig.canvas.draw()
     titled = [ax for ax in fig.axes if ax.get_title()]
-    assert [ax.get_title() for ax in titled] == [f"resnet8 · digits, lr {lr:g}" for lr in DENSE]
+    assert [ax.get_title() for ax in titled] == [f"resnet8, learning rate {lr:g}" for lr in DENSE]
     for ax, accuracy in zip(titled, DENSE.values(), strict=True):
         levels = [line.get_ydata()[0] for line in ax.lines if list(line.get_xdata()) == [0, 1]]
         assert levels == pytest.approx([accuracy])

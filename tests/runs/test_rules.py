@@ -15,10 +15,10 @@ from matplotlib import pyplot
 
 from lthpaper.checks import check
 from lthpaper.errors import InputError
-from lthpaper.runs.at_initialisation import snip
 from lthpaper.runs.inits.fresh import Fresh
 from lthpaper.runs.masks import kept
 from lthpaper.runs.pruning.own import code_of
+from lthpaper.runs.pruning.snip import Snip
 from lthpaper.runs.recipe import Recipe
 from lthpaper.runs.rules import lt
 from lthpaper.runs.run import from_json, setting, to_json
@@ -43,7 +43,8 @@ def of(checked, name):
 def test_rules_of_the_package_make_the_runs_that_they_always_made():
     assert lt("imp", DENSE, 3) == lt_imp(DENSE, 3)
     assert lt("omp", DENSE, 3) == lt_omp(DENSE, imp_sparsity(3))
-    assert lt("snip", DENSE, 3) == snip(DENSE, imp_sparsity(3))  # on a batch of the run's own seed
+    snip = Snip(DENSE.init, imp_sparsity(3), seed=DENSE.seed)  # on a batch of the run's own seed
+    assert lt("snip", DENSE, 3) == DENSE.with_(mask=snip)
     assert check("mlp", **ONE).trials == check("mlp", pruning=["imp", "omp"], **ONE).trials
 
 
