@@ -15,18 +15,13 @@ there is one, and how fast it is, `measures.speed` says.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from lthpaper.errors import InputError
 from lthpaper.networks import removal
+from lthpaper.networks.flops import products
 from lthpaper.store.ticket import Ticket
 
 COLUMNS = ("form", "parameters", "flops", "bytes", "parameters of dense", "flops of dense", "bytes of dense")
@@ -104,42 +99,9 @@ def is_2_of_4(kept: Tensor) -> bool:
 def flops(
     network: nn.Module, shape: tuple[int, ...], mask: Mapping[str, Tensor] | None = None
 ) -> tuple[int, int]:
-    """(operations of a forward pass over one image, those of them with weights that the mask keeps).
-
-    By the formulas of torch.utils.flop_counter: products of matrices and convolutions, nothing else. Of an
-    attention these are its projections, and the products of queries with keys and of weights with values,
-    which have no weights to prune.
-    """
-    density = {
-        network.get_parameter(name).untyped_storage()._cdata: float(kept.double().mean())
-        for name, kept in (mask or {}).items()
-    }
-    like = next(network.parameters())
-    image = torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
-    network = network.eval().requires_grad_()  # else a fused kernel may hide what it does
-    # the formulas know no fused attention of the CPU: MATH is the same attention by products of matrices
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _Counter(density) as counted:
-        network(image)
-    return counted.all, round(counted.kept)
-
-
-class _Counter(TorchDispatchMode):
-    """Adds up operations, and each times the density of the weight that it takes. density: by storage."""
-
-    def __init__(self, density: Mapping[int, float]):
-        super().__init__()
-        self.density, self.all, self.kept = density, 0, 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func.overloadpacket)
-        if formula is not None:
-            count = formula(*args, **(kwargs or {}), out_val=result)
-            tensors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
-            shares = [self.density.get(t.untyped_storage()._cdata, 1.0) for t in tensors]
-            self.all += count
-            self.kept += count * min(shares, default=1.0)
-        return result
+    """(operations of a forward pass over one image, those of them with weights that the mask keeps)."""
+    found = products(network, shape, mask)
+    return sum(p.flops for p in found), round(sum(p.kept for p in found))
 
 
 def _numbers(network: nn.Module) -> int:

@@ -1,11 +1,9 @@
-"""Operations and memory traffic of training a network, counted from its layers."""
+"""Operations and memory traffic of training a network, counted on one image."""
 
 from functools import lru_cache
 
-import torch
-from torch import nn
-
 from lthpaper import data, networks
+from lthpaper.networks.flops import Product, products
 from lthpaper.runs.task import Task
 
 # Reads and writes of an activation in one training step, with batch-norm and ReLU fused into the
@@ -16,37 +14,22 @@ ACCESSES = 7
 
 def per_image(task: Task) -> tuple[int, int]:
     """(floating-point operations, activations) of training on one image; activations: of convolutions."""
-    operations, activations, _ = _counted(task)
-    return operations, activations
+    found = _products(task)
+    # forward, the gradient of the weights, and that of the inputs, which the first layer does not need
+    operations = 3 * sum(p.flops for p in found) - (found[0].flops if found else 0)
+    return operations, sum(p.activations for p in found)
 
 
 def layers(task: Task) -> int:
-    """Convolutions and linear layers."""
-    return _counted(task)[2]
+    """Products of a forward pass: one per convolution and linear layer, four and more per attention."""
+    return len(_products(task))
 
 
 @lru_cache(maxsize=256)
-def _counted(task: Task) -> tuple[int, int, int]:
+def _products(task: Task) -> list[Product]:
+    card = data.card(task.data)
+    shape = card.channels, card.size, card.size
     try:
-        return _counted_on(networks.skeleton(**task.shape), task)
+        return products(networks.skeleton(**task.shape), shape)
     except RuntimeError:  # its forward reads values, and a skeleton has none
-        return _counted_on(networks.build_seeded(0, **task.shape), task)
-
-
-def _counted_on(network: nn.Module, task: Task) -> tuple[int, int, int]:
-    counted: list[tuple[int, int]] = []  # (multiply-accumulates, outputs) by layer in order
-
-    def count(layer: nn.Conv2d | nn.Linear, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        weight = layer.weight  # not always a parameter: weight_norm computes it
-        products = output.numel() // weight.shape[0] * weight.numel()
-        counted.append((products, output.numel() if isinstance(layer, nn.Conv2d) else 0))
-
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
-    card, device = data.card(task.data), next(network.parameters()).device
-    # not in training: batch-norm takes no variance of one image of one pixel
-    network.eval()(torch.zeros(1, card.channels, card.size, card.size, device=device))
-    macs = sum(m for m, _ in counted)
-    # forward, the gradient of the weights, and that of the inputs, which the first layer does not need
-    return 2 * (3 * macs - counted[0][0]), sum(a for _, a in counted), len(counted)
+        return products(networks.build_seeded(0, **task.shape), shape)
