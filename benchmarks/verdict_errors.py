@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from lthpaper.verdicts.controls import interval
+from lthpaper.measures.intervals import student
 from lthpaper.verdicts.luck import Paired, Rivals, contending
 from lthpaper.verdicts.scatter import Cells
 
@@ -209,10 +209,10 @@ def misses(tables: int) -> None:
         found = []
         for n in SEEDS:
             gaps = _noise(noise, (tables, n), np.random.default_rng([DRAWS, n, *noise.encode()]))
-            ends = [interval(row) for row in gaps]
+            ends = [student(row, grain=0.0) for row in gaps]
             found += [
-                100 * np.mean([e["low"] > 0 for e in ends]),
-                100 * np.mean([e["high"] < 0 for e in ends]),
+                100 * np.mean([e.low > 0 for e in ends]),
+                100 * np.mean([e.high < 0 for e in ends]),
             ]
         print(f"{noise:48s}" + " ".join(f"{v:.1f}" for v in found), flush=True)
 

@@ -118,7 +118,7 @@ def _legend(table: pd.DataFrame) -> list[Line2D]:
     """One mark per rule; what open marks and rings are, if there are any."""
     marks = [
         swatch("pretraining", marker="", label="pretraining (mean)"),
-        *(swatch(rule, linestyle="", markersize=5) for rule in RULES),
+        *(swatch(rule, RULES, linestyle="", markersize=5) for rule in RULES),
     ]
     look: dict[str, Any] = {"color": PALE, "marker": "o", "markerfacecolor": "white", "markeredgewidth": 0.8}
     marks.append(Line2D([], [], linestyle="", label="open: its mask shuffled", **look))

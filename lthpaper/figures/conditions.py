@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from lthpaper.figures import FigureSpec, beyond, forest, register
 from lthpaper.figures.means import in_lines, sizes_note
-from lthpaper.figures.style import MARKERS, PAGE, PALE, TICKETS, as_written, paper_style
+from lthpaper.figures.style import PAGE, PALE, TICKETS, as_written, markers, paper_style
 from lthpaper.figures.verdict_marks import SHORT, no_ticket, said_of, ticket_box
 from lthpaper.runs import experiments
 from lthpaper.runs.scales import Scale
@@ -97,6 +97,8 @@ def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str]
     found["y"] = found.merge(keys.reset_index(), on=list(keys), how="left")["index"].to_numpy()
     found = found.assign(effect=found["difference"], state=found["holds_ours"], mark="LT-" + found["pruning"])
     first = keys.groupby(["network", "data"], sort=False).head(1).index
+    labels = list(found["pruning"].unique())
+    shapes = markers(f"LT-{label}" for label in labels)
     with paper_style():
         asked = {symbol: words for symbol, words in ASKED.items() if symbol in set(found["condition"])}
         fig, axes = plt.subplots(1, len(asked), figsize=(PAGE, 1.25 + 0.15 * len(keys)), sharey=True)
@@ -104,15 +106,14 @@ def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str]
             rows = found[found["condition"] == symbol]
             bounds = [rows["low"].clip(lower=-FAR), rows["high"].clip(upper=FAR)]
             forest.points_axis(ax, pd.concat([rows["difference"], rows["threshold"], *bounds]))
-            forest.effects(ax, rows, MARKERS)
+            forest.effects(ax, rows, shapes)
             forest.threshold(ax, rows["threshold"].iloc[0])
             _without_a_mark(ax, rows)
             if symbol == "④":
                 _rates(ax, rows)
             ax.set_title(f"{symbol} {words}", fontsize=6.5)
             ax.set_xlabel("points")
-        labels = [f"{as_written(key.sparsity)} {key.pruning}" for key in keys.itertuples()]
-        forest.rows_axis(axes[0], labels)
+        forest.rows_axis(axes[0], [f"{as_written(k.sparsity)} {k.pruning}" for k in keys.itertuples()])
         for ax in axes:
             for y in first[1:]:
                 ax.axhline(y - 0.5, color="#999999", linewidth=0.6)
@@ -135,7 +136,8 @@ def draw(verdicts: Iterable[Verdict], note: str = "", kinds: Mapping[Place, str]
         marks = forest.legend({state: words for state, words in said.items() if state in drawn})
         look: dict[str, Any] = {"color": PALE, "linestyle": "", "markersize": 4}
         marks += [
-            Line2D([], [], marker=MARKERS[f"LT-{p}"], label=f"{p} mask", **look) for p in ("IMP", "OMP")
+            Line2D([], [], marker=shapes[f"LT-{label}"], label=f"{label or 'either'} mask", **look)
+            for label in labels
         ]
         fig.legend(handles=marks, loc="outside lower center", ncols=5)
     return fig

@@ -118,8 +118,9 @@ def points(
     import seaborn as sns
 
     order = sorted(table[x].unique())
-    places = offsets(cases, dodge)
-    shown = converged(table)
+    places, shown = offsets(cases, dodge), converged(table)
+    settings = [case.setting for case in cases.values()]
+    looks, shapes = palette(settings), markers(settings)
     for hollow in (False, True):
         before = len(ax.lines)
         names = [name for name, case in cases.items() if case.hollow == hollow]
@@ -130,8 +131,8 @@ def points(
             hue="case",
             order=order,
             hue_order=list(cases),
-            palette=[palette([case.setting])[case.setting] for case in cases.values()],
-            markers=[markers([case.setting])[case.setting] for case in cases.values()],
+            palette=[looks[case.setting] for case in cases.values()],
+            markers=[shapes[case.setting] for case in cases.values()],
             dodge=dodge,
             errorbar="sd",
             err_kws={"linewidth": 0.7},
@@ -146,7 +147,9 @@ def points(
         if hollow:
             _open(marked(ax.lines[before:]))
     for cell in diverged(table[table["case"].isin(cases)], [x, "case"]).itertuples():
-        crosses(ax, [order.index(getattr(cell, x)) + places[cell.case]], cases[cell.case].setting)
+        crosses(
+            ax, [order.index(getattr(cell, x)) + places[cell.case]], cases[cell.case].setting, among=settings
+        )
     places_axis(ax, len(order))
     return ax
 

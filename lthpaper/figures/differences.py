@@ -8,25 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from lthpaper.figures import beyond
-from lthpaper.figures.means import converged
 from lthpaper.figures.style import COLOURS, MARKERS, PALE
-from lthpaper.measures.intervals import grain_of, student
+from lthpaper.verdicts.paired import paired
 
 
 def between(table: pd.DataFrame, ours: str, theirs: str, by: Sequence[str]) -> pd.DataFrame:
-    """One row per group of `by`: difference of the means over the n seeds that both settings have, points,
-    low and high, Student's 95 % interval of the differences seed by seed (NaN for one seed). Groups without
-    such a seed, or of which one diverged, are left out."""
-    rows = []
-    for values, cells in converged(table).groupby(list(by)):
-        first, second = (cells[cells["setting"] == s].set_index("seed")["accuracy"] for s in (ours, theirs))
-        gaps = (first - second).dropna().to_numpy()  # of the seeds that both have
-        if len(gaps):
-            found = student(gaps, grain_of(cells))
-            row = dict(zip(by, values, strict=True)) | {"difference": found.mean}
-            rows.append(row | {"low": found.low, "high": found.high, "n": len(gaps)})
-    frame = pd.DataFrame(rows, columns=[*by, "difference", "low", "high", "n"])
-    return frame.astype({"difference": float, "low": float, "high": float})
+    """The rows of `verdicts.paired` without those of which a seed diverged."""
+    found = paired(table, ours, theirs, by)
+    return found[~found["diverged"].astype(bool)].drop(columns="diverged").reset_index(drop=True)
 
 
 def draw(

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lthpaper.measures.intervals import grain_of, student
 from lthpaper.paper import thresholds
 from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.conditions import Condition, condition
 from lthpaper.verdicts.evidence import LEVEL, always_signed, span
+from lthpaper.verdicts.paired import FOUND, paired
 
 COMPARED = (  # (ours, against, the question), as of `under`
     ("LT-", "RR-", "start: a ticket against a random start"),
@@ -35,47 +35,25 @@ def under(setting: str, mask: str) -> str:
     return setting + mask if setting.endswith("-") else setting
 
 
-def differences(
-    table: pd.DataFrame, level: float = LEVEL, compared: Sequence[tuple[str, str, str]] = COMPARED
-) -> pd.DataFrame:
-    """One row per mask, comparison and learning rate: mean difference of test accuracies, in points.
-
-    Seeds are paired: a subnetwork and its control share data order, and whatever of θ0 and the mask they
-    have in common. low, high: Student's interval of the paired differences, whose scatter is not taken below
-    that of half a test image (two seeds may agree by chance); NaN for one seed. n: pairs.
-    diverged: a seed of either did, and the mean is NaN. table: store.table.COLUMNS, of any networks.
-    """
+def differences(table: pd.DataFrame, compared: Sequence[tuple[str, str, str]] = COMPARED) -> pd.DataFrame:
+    """One row per mask, comparison and cell, as `paired` finds them. table: store.table.COLUMNS, of any
+    networks."""
     table = cells.checked(table)
-    table = table[cells.trained(table)]
-    about = ["network", "data", "epochs", "sparsity", "lr"]
-    by_setting = {s: rows.set_index([*about, "seed"])["accuracy"] for s, rows in table.groupby("setting")}
-    grains = {name: grain_of(of_data) for name, of_data in table.groupby("data")}
-    rows = []
+    there = set(table.loc[cells.trained(table), "setting"])
+    found = []
     for mask in MASKS:
         for ours, against, question in compared:
             a, b = under(ours, mask), under(against, mask)
-            if a in by_setting and b in by_setting:
-                pairs = pd.concat([by_setting[a], by_setting[b]], axis=1, join="inner")
-                gaps = pairs.iloc[:, 0] - pairs.iloc[:, 1]
-                for cell, gap in gaps.groupby(level=about):
-                    named = dict(zip(about, cell, strict=True))
-                    grain = grains[named["data"]]
-                    rows.append({"mask": mask, "ours": a, "against": b, "question": question} | named)
-                    rows[-1] |= interval(gap.to_numpy(), level, grain)
-    return pd.DataFrame(rows, columns=list(DIFFERENCES))
+            if {a, b} <= there:
+                named = {"mask": mask, "ours": a, "against": b, "question": question}
+                found.append(paired(table, a, b, CELL).assign(**named))
+    if not found:
+        return pd.DataFrame(columns=list(DIFFERENCES))
+    return pd.concat(found, ignore_index=True)[list(DIFFERENCES)]
 
 
-DIFFERENCES = (
-    *("mask", "ours", "against", "question", "network", "data", "epochs", "sparsity", "lr"),
-    *("difference", "low", "high", "n", "diverged"),
-)
-
-
-def interval(gaps: np.ndarray, level: float = LEVEL, grain: float = 0.0) -> dict[str, float]:
-    """Student's interval of paired differences. gaps: (n,), points; grain: what one test image is worth."""
-    found = student(gaps, grain, level)
-    about = {"n": len(gaps), "diverged": bool(np.isnan(gaps).any())}
-    return {"difference": found.mean, "low": found.low, "high": found.high} | about
+CELL = ("network", "data", "epochs", "sparsity", "lr")
+DIFFERENCES = ("mask", "ours", "against", "question", *CELL, *FOUND)
 
 
 def at_higher_rates(table: pd.DataFrame, factor: float = 2.0) -> pd.DataFrame:

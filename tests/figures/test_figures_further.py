@@ -36,7 +36,7 @@ from lthpaper.store.store import Store
 from lthpaper.sweep.execute import execute
 from lthpaper.training.start import initial_weights
 from lthpaper.verdicts.evidence import NO, YES
-from lthpaper.verdicts.tickets import verdicts
+from lthpaper.verdicts.tickets import verdict, verdicts
 
 TINY = scale("smoke", train_images=60, rounds=(1, 2), learning_rates=(0.1,), grid=(0.1,))
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +93,16 @@ def test_the_forest_plot_has_a_row_a_verdict_and_a_threshold_a_condition():
     assert said == ["Jackpot", "no ticket", "Jackpot", "no ticket"]
     fifth = conditions.effects(verdicts(sanity())["verdict"]).query("condition == '⑤'")
     assert fifth.groupby("pruning")["holds_ours"].unique().map(list).to_dict() == {"IMP": [YES], "OMP": [NO]}
+
+
+def test_the_forest_plot_has_a_mark_for_a_pruning_rule_without_a_look_of_its_own():
+    mine = sanity().assign(setting=lambda rows: rows["setting"].str.replace("OMP", "mine"))
+    fig = conditions.plot(mine, SMALL)
+    marks = {h.get_label(): h.get_marker() for h in fig.legends[0].legend_handles}
+    assert {"IMP mask", "mine mask"} <= set(marks)
+    assert marks["IMP mask"] != marks["mine mask"]
+    both = conditions.draw([verdict(sanity().query("sparsity in (0, @S8)"), pruning=None)])
+    assert "either mask" in [t.get_text() for t in both.legends[0].get_texts()]
 
 
 def test_the_forest_plot_of_one_seed_speaks_of_no_bounds():

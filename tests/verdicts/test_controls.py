@@ -523,6 +523,9 @@ def test_a_diverged_seed_leaves_no_difference_and_a_missing_one_no_pair():
     assert math.isnan(found.loc[0.01, "difference"])
     assert not found.loc[0.1, "diverged"]
     assert found.loc[0.1, "n"] == 2
+    table.loc[11, ["accuracy", "fingerprint"]] = (math.nan, "f")  # diverged, and its seed is of no pair:
+    table = table.drop(index=5)
+    assert compared.differences(table).set_index("lr").loc[0.1, ["n", "diverged"]].tolist() == [2, True]
 
 
 def test_a_mask_that_was_aligned_with_a_diverged_network_counts_as_diverged():
