@@ -87,9 +87,13 @@ def _data() -> dict[str, str]:
 
 
 def _pruning() -> dict[str, str]:
-    from lthpaper.runs import pruning
+    from lthpaper.runs import pruning, rules
 
-    found = {name: (rule.__doc__ or "").splitlines()[0] for name, rule in pruning.RULES.items()}
+    judged = (*rules.judged(), "own")
+    found = {
+        name: (rule.__doc__ or "").splitlines()[0] + " (not for --pruning)" * (name not in judged)
+        for name, rule in pruning.RULES.items()
+    }
     return found | {"package.module:Class": found.pop("own")}
 
 

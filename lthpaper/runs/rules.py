@@ -17,10 +17,11 @@ All other fields need a default.
 """
 
 import dataclasses
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
-from lthpaper.errors import require
+from lthpaper.errors import InputError, require
 from lthpaper.paper import PRUNED_PER_ROUND
 from lthpaper.runs.inits.rewind import Rewind
 from lthpaper.runs.pruning import RULES
@@ -45,6 +46,16 @@ def lt(rule: str, dense: Run, rounds: int, rate: float = PRUNED_PER_ROUND) -> Ru
             mask = kind(**source, **step, **seed)
         run = dense.with_(mask=mask)
     return run
+
+
+def judged() -> list[str]:
+    """The names of the rules that `lt` takes."""
+    found = []
+    for name, kind in RULES.items():
+        with suppress(InputError):
+            _fields(name, kind)
+            found.append(name)
+    return found
 
 
 def _steps(rule: str, kind: Any, fields: set[str], rounds: int, rate: float) -> list[dict[str, float]]:

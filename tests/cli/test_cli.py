@@ -18,7 +18,11 @@ from lthpaper.cli import main as cli
 from lthpaper.cli import store as stores
 from lthpaper.errors import InputError
 from lthpaper.figures import FIGURES
+from lthpaper.runs.recipe import Recipe
+from lthpaper.runs.rules import lt
 from lthpaper.runs.run import setting
+from lthpaper.runs.settings import pretraining
+from lthpaper.runs.task import Task
 from lthpaper.store.entry import RESULT
 from lthpaper.store.store import Store
 from lthpaper.sweep import measure
@@ -182,6 +186,18 @@ def test_a_pruning_rule_of_ones_own_is_listed_as_a_command_takes_it():
     named = lists._pruning()
     assert "package.module:Class" in named
     assert "own" not in named
+
+
+def test_the_list_of_pruning_rules_marks_those_that_a_check_refuses(command):
+    named = lists._pruning()
+    refused = {name for name, about in named.items() if about.endswith("(not for --pruning)")}
+    assert refused == {"shuffled", "random", "n-of-m", "permuted"}
+    for name in refused:
+        status, _, err = command("check", "mlp", "--pruning", name, "--plan")
+        assert status == 2
+        assert "Pruning rule" in err
+    for name in set(named) - refused - {"package.module:Class"}:
+        assert lt(name, pretraining(Task("mlp", "digits"), Recipe(), 0), 2).mask
 
 
 def test_the_status_is_json_for_a_script(command, project):

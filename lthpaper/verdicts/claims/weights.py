@@ -9,7 +9,7 @@ from lthpaper.paper import CLAIMS
 from lthpaper.verdicts.characteristics import large_rates, small_rates
 from lthpaper.verdicts.claims.outcome import Outcome, ranges
 from lthpaper.verdicts.claims.results import Results
-from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES
+from lthpaper.verdicts.evidence import NO, NOT_RUN, UNDECIDED, YES, always_signed
 from lthpaper.verdicts.relations import Part, rows, where
 
 P = MAIN
@@ -75,9 +75,9 @@ def _contrast(cells: pd.DataFrame, rates: set[float], about: dict[str, object]) 
     n = len(differences)
     mean, holds, confidence = _mean_within(differences, (0.0, np.inf))
     sentence = (
-        f"{where(about)}R_p({START}) at small rates less at large ones is {mean:+.3f}, needed above 0: "
-        f"{'holds' if holds == YES else 'fails'} in {_mean_of(n)}."
-    ).replace("-", "−")
+        f"{where(about)}R_p({START}) at small rates less at large ones is {always_signed(mean, 3)}, needed "
+        f"above 0: {'holds' if holds == YES else 'fails'} in {_mean_of(n)}."
+    )
     return [Part(label, "above 0", holds, sentence, about, mean, seeds=n, confidence=confidence)]
 
 
