@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from lthpaper.paper import thresholds
-from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN
+from lthpaper.runs.controls import DYNAMIC, MASKS, OF_A_DENSE_RUN, OF_A_SUBNETWORK
 from lthpaper.verdicts import cells
 from lthpaper.verdicts.conditions import Condition, condition
 from lthpaper.verdicts.evidence import LEVEL, always_signed, span
 from lthpaper.verdicts.paired import FOUND, paired
 
-COMPARED = (  # (ours, against, the question), as of `under`
+ASKED = (  # (ours, against, the question), as of `under`
     ("LT-", "RR-", "start: a ticket against a random start"),
     ("LT@RRnorms-", "RR-", "start: both at RR's norms"),
     ("LT-", "RR@LTnorms-", "start: both at LT's norms"),
@@ -27,6 +27,12 @@ COMPARED = (  # (ours, against, the question), as of `under`
     ("LT-", "random-uniform", "against uniform density, no pretraining"),
     ("LT-", "random-global", "against a random mask, no pretraining"),
     ("LT-", "SDT", "against a small dense network"),
+)
+NAMED = {name for ours, against, _ in ASKED for name in (ours, against)}
+COMPARED = (  # and LT with every control that no question names
+    *ASKED,
+    *(("LT-", f"{name}-", f"against {name}") for name in OF_A_SUBNETWORK if f"{name}-" not in NAMED),
+    *(("LT-", name, f"against {name}") for name in OF_A_DENSE_RUN if name not in NAMED),
 )
 
 
@@ -97,7 +103,7 @@ def beats(table: pd.DataFrame, control: str, ticket: str = "LT-IMP") -> Conditio
 
 
 JUDGED = (  # (ticket, control) of `verdicts`, as of `under`
-    *(("LT-", against) for against in ("RR-", "RR@LTnorms-", "RR@LTsigns-", "LT-shuffled-", "RR-permuted-")),
+    *(("LT-", f"{name}-") for name in OF_A_SUBNETWORK if name != "LT"),
     ("LT@RRnorms-", "RR-"),
     *(("LT-", name) for name in (*OF_A_DENSE_RUN, *DYNAMIC)),
 )
