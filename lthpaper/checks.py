@@ -85,7 +85,11 @@ def check(
     pruning = MAGNITUDE if pruning is None else pruning
     several = pruning if isinstance(pruning, Sequence) and not isinstance(pruning, str) else [pruning]
     rules = tuple(map(_rule, several))
-    chosen = scale_named(scale, grid=learning_rates, **fields)
+    require(
+        learning_rates is None or fields.get("grid") is None,
+        "learning_rates and grid are the same rates in a check: give one of them.",
+    )
+    chosen = scale_named(scale, **fields | ({} if learning_rates is None else {"grid": learning_rates}))
     how = recipe or chosen.recipe_for(data)
     sizes = (chosen.grid, chosen.rounds, chosen.seeds, prunable or ())
     value = SanityCheck.of(network, data, how, *sizes, train_images or 0, validation_images or 0)

@@ -30,7 +30,9 @@ def _trivial(check: SanityCheck) -> Iterator[str]:
     limit = check.thresholds().sparsity
     trivial = [f"{s:.3f}" for k in check.rounds if (s := imp_sparsity(k, check.rate)) <= limit]
     if trivial:
-        yield f"s = {' and '.join(trivial)} is not above {limit:g}: ① fails there, whatever is trained."
+        *others, last = trivial
+        which = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        yield f"s = {which} not above {limit:g}: ① fails there, whatever is trained."
 
 
 def _without_width(check: SanityCheck) -> Iterator[str]:
@@ -43,6 +45,12 @@ def _without_width(check: SanityCheck) -> Iterator[str]:
 
 def _size_of_small_dense(check: SanityCheck) -> Iterator[str]:
     for s, small, wanted in check.small_dense():
+        if small.parameters == check.task.parameters:
+            yield (
+                f"SDT at s = {s:.3f} is as large as the dense network: `width` does not change its size "
+                "there, so ② says nothing. Scale the channels by it, or leave it out: ② then stays open."
+            )
+            continue
         if abs(more := small.parameters / wanted - 1) > FAR:
             many, hard = ("more", "harder") if more > 0 else ("fewer", "easier")
             yield (

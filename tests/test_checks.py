@@ -337,9 +337,25 @@ def test_a_note_says_where_the_small_dense_network_has_another_size(store):
     def coarse(num_classes: int, in_channels: int, size: int, width: float = 1.0) -> nn.Module:
         return perceptron(num_classes, in_channels, size, round(4 * width) / 4 or 0.25)
 
-    _, said = check(coarse, "digits", recipe=RECIPE, store=store.folder, **ONE).notes
-    assert re.match(r"SDT at s = 0\.200 has \d+ % (more|fewer) parameters than the subnetwork", said)
+    _, said = check(coarse, "digits", recipe=RECIPE, store=store.folder, **ONE | {"rounds": (3,)}).notes
+    assert re.match(r"SDT at s = 0\.488 has \d+ % (more|fewer) parameters than the subnetwork", said)
     assert "② is easier" in said if "fewer" in said else "② is harder" in said
+
+
+def test_a_note_says_where_the_width_changes_nothing_and_names_every_trivial_sparsity(store):
+    def fixed(num_classes: int, in_channels: int, size: int, width: float = 1.0) -> nn.Module:
+        return perceptron(num_classes, in_channels, size)
+
+    said = check(fixed, "digits", recipe=RECIPE, store=store.folder, **ONE | {"rounds": (1, 2, 3)}).notes
+    assert said[0] == "s = 0.200, 0.360 and 0.488 are not above 0.6: ① fails there, whatever is trained."
+    assert said[1].startswith("SDT at s = 0.200 is as large as the dense network: `width` does not change")
+
+
+def test_learning_rates_and_grid_are_one_thing_to_a_check():
+    given = ONE | {"learning_rates": None, "grid": (0.05,)}
+    assert check("mlp", "digits", recipe=RECIPE, **given).scale.learning_rates == (0.05,)
+    with pytest.raises(InputError, match="the same rates in a check"):
+        check("mlp", "digits", recipe=RECIPE, **ONE | {"learning_rates": (0.1,), "grid": (0.05,)})
 
 
 def test_a_note_says_where_outputs_are_probabilities(store):

@@ -114,9 +114,13 @@ def _pixels(part: str, image: Any) -> Tensor:
         found = found.permute(1, 2, 0)
     top = 1 if found.is_floating_point() else 255
     low, high = float(found.min()), float(found.max())
+    bytes_as_floats = top == 1 and low >= 0 and 1 < high <= 255
+    remedy = (
+        "Divide them by 255" if bytes_as_floats else "Leave Normalize out: the training normalises by itself"
+    )
     require(
         0 <= low <= high <= top,
-        f"A {part} image has values from {low:g} to {high:g}; pixels are whole numbers from 0 to 255 or "
-        "floats from 0 to 1. Leave Normalize out: the training normalises by itself.",
+        f"A {part} image has {'float' if top == 1 else 'whole'} values from {low:g} to {high:g}; pixels are "
+        f"integers from 0 to 255 or floats from 0 to 1. {remedy}.",
     )
     return (found * 255).round().to(torch.uint8) if found.is_floating_point() else found.to(torch.uint8)

@@ -47,11 +47,11 @@ def factory(name: str) -> Callable[..., nn.Module]:
     if ":" not in name:
         return NETWORKS[name]
     module, _, attribute = name.partition(":")
+    if importlib.util.find_spec("torchvision"):  # whoever imports it there: it may need our help
+        make_importable()
     if module == LOCAL:
         require(attribute in _local, f"Network {name!r} was a function of another process; give it again.")
         return _local[attribute]
-    if importlib.util.find_spec("torchvision"):  # whoever imports it there: it may need our help
-        make_importable()
     found = imported(name, "Network", "function")
     require(
         callable(found) and not isinstance(found, nn.Module),

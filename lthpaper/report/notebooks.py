@@ -231,5 +231,6 @@ def select(names: Sequence[str], folder: Path) -> dict[str, Path]:
     known = find(folder)
     for name in names:
         hint = suggestion(name, known)
-        require(name in known, f"There is no figure {name!r}.{hint} There are: {', '.join(known)}.")
+        own = " To draw a figure of your own without a notebook: lth.study(NAME).draw()." * (":" in name)
+        require(name in known, f"There is no notebook of {name!r}.{hint} There are: {', '.join(known)}.{own}")
     return {name: path for name, path in known.items() if not names or name in names}

@@ -11,7 +11,18 @@ from typing import Any
 from lthpaper.errors import require, suggestion
 from lthpaper.runs.scales import FIELDS
 
-ARGUMENTS = (*FIELDS, "scale", "prunable", "store", "data_root", "out", "device", "workers", "train")
+ARGUMENTS = (
+    *FIELDS,
+    "scale",
+    "prunable",
+    "pruning",
+    "store",
+    "data_root",
+    "out",
+    "device",
+    "workers",
+    "train",
+)
 ZERO_IS_A_VALUE = {"train_images": "all images", "micro_batch": "a whole batch"}  # so -1 is "not given"
 
 

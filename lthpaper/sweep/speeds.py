@@ -116,7 +116,7 @@ def from_file(known: Mapping[str, Any], runs: Iterable[Run], device: str, proces
         if not like:
             raise KeyError(device)
         nearest, speed = min(like, key=lambda pair: _distance(pair[0], run))
-        batch = run.recipe.batch_size / nearest["batch_size"]
+        batch = min(run.recipe.batch_size, run.task.images) / nearest["batch_size"]  # a step has no more
         if any(_distance(nearest, run)) or batch != 1:
             speed = speed.like(flops.per_image(run.task)[0] / nearest["operations"], batch)
         found[speed_key(run)] = speed

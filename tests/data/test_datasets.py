@@ -72,6 +72,7 @@ class Augmented:
     ("data", "sentence"),
     [
         (TensorDataset(PIXELS / 64 - 2, LABELS), "values from -.* Leave Normalize out"),
+        (TensorDataset(PIXELS.float(), LABELS), "float values from .* Divide them by 255"),
         (listed([*PIXELS[:5], PIXELS[5, :, :2, :2]]), r"several sizes .*\(2, 2, 3\), \(4, 4, 3\)"),
         (Augmented(), "leave random transforms out"),
         (iter([]), "has no length"),

@@ -16,6 +16,7 @@ from lthpaper import locations
 from lthpaper.cli import main as cli
 from lthpaper.errors import InputError
 from lthpaper.report import kernels, notebooks
+from lthpaper.report.parameters import ARGUMENTS
 
 pytest.importorskip("papermill", reason="the extra 'notebooks' is not installed")
 
@@ -95,7 +96,7 @@ def test_notebooks_are_chosen_by_their_names_in_the_papers_order(notebook):
     other = write(notebook.parent, "02_other_things.ipynb")
     assert notebooks.select([], notebook.parent) == {"tiny": notebook, "other": other}
     assert notebooks.select(["other"], notebook.parent) == {"other": other}
-    with pytest.raises(InputError, match=r"There is no figure 'fig1'\. There are: tiny, other"):
+    with pytest.raises(InputError, match=r"There is no notebook of 'fig1'\. There are: tiny, other"):
         notebooks.select(["fig1"], notebook.parent)
 
 
@@ -109,6 +110,15 @@ def test_every_figure_has_its_notebook():
 
     found = notebooks.find(Path(notebooks.__file__).parents[2] / "notebooks")
     assert set(FIGURES) <= set(found)
+
+
+def test_every_parameter_of_a_notebook_is_passed_on_or_read_by_a_cell():
+    for path in notebooks.find(Path(notebooks.__file__).parents[2] / "notebooks").values():
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        others = [cell for cell in cells if "parameters" not in cell["metadata"].get("tags", ())]
+        code = "\n".join("".join(cell["source"]) for cell in others)
+        for name in notebooks.parameters(path):
+            assert name in ARGUMENTS or re.search(rf"\b{name}\b", code), (path.name, name)
 
 
 def test_a_machine_without_papermill_is_told_what_to_install(notebook, monkeypatch):

@@ -135,7 +135,7 @@ def test_it_has_the_scoreboard_what_we_see_and_where_it_comes_from(text):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["fig9"], r"There is no figure 'fig9'"),
+        (["fig9"], r"There is no notebook of 'fig9'"),
         (["--scale", "huge"], "huge"),
         (["fig1", "--set", "seed=3"], r"no parameter 'seed'"),
         (["--set", "seeds=2"], "has no parameter 'seeds'.* name the figures to change"),
