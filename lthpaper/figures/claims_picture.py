@@ -253,7 +253,7 @@ def _legend(further: bool) -> list[Line2D | Patch]:
     marks: list[Line2D | Patch] = [
         Patch(facecolor=colour, label=f"{symbol} {status}") for status, (symbol, colour, _) in LOOKS.items()
     ]
-    decides = f"the comparison that decides,\nwith one-sided 95 % bounds{' (arrow: further)' * further}"
+    decides = f"decisive comparison, one-sided\n95 % bounds{' (arrow: further)' * further}"
     return [
         *marks,
         Patch(facecolor=HOLDS, label="where it holds"),

@@ -13,6 +13,7 @@ import torch
 from hand_made import DENSE, S8, S11, SMALL, minus, rows
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.text import Text
+from over_the_edge import outside
 
 from lthpaper.figures import (
     at_initialisation,
@@ -394,9 +395,11 @@ def test_the_scoreboard_of_all_claims_fits_a_page():
     drawn = pd.read_csv(ROOT / "docs" / "gallery" / "claims.csv")
     drawn["claim"] = [int(c) if c.isdigit() else c for c in drawn["claim"]]
     drawn["tried on"] = drawn["tried on"].fillna("")
-    wide, tall = claims_picture.plot(drawn, scale("laptop")).get_size_inches()
+    fig = claims_picture.plot(drawn, scale("laptop"))
+    wide, tall = fig.get_size_inches()
     assert wide == style.PAGE
     assert tall <= 9
+    assert not outside(fig)
 
 
 def test_counts_of_the_scoreboard_are_sentences():

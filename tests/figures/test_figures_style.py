@@ -9,6 +9,7 @@ import pytest
 from hand_made import DENSE, S4, S8, S11, SMALL, minus, rows
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
+from over_the_edge import outside
 
 import lthpaper as lth
 from lthpaper.figures import (
@@ -249,20 +250,6 @@ def test_the_check_of_ones_own_network_can_be_read_and_nothing_is_cropped():
     fig = check.spec.plot(sanity((S4, S8)), check.scale)
     assert not too_small(fig)
     assert not outside(fig)
-
-
-def outside(fig) -> list[str]:
-    """Texts that reach over the picture's edge by more than a point."""
-    fig.canvas.draw()
-    edge, point = fig.bbox, fig.dpi / 72
-    reached = []
-    for text in fig.findobj(Text):
-        if text.get_visible() and text.get_text().strip():
-            box = text.get_window_extent()
-            over = max(edge.x0 - box.x0, box.x1 - edge.x1, edge.y0 - box.y0, box.y1 - edge.y1)
-            if over > point and box.overlaps(edge):
-                reached.append(text.get_text())
-    return reached
 
 
 def test_a_text_over_the_edge_is_found():
