@@ -22,6 +22,7 @@ def paired(table: pd.DataFrame, ours: str, theirs: str, by: Sequence[str]) -> pd
     not what the setting reaches. table: store.table.COLUMNS; `by` sets cells apart.
     """
     there = table[trained(table) & table["setting"].isin((ours, theirs))]
+    there = there.drop_duplicates([*by, "setting", "seed"])  # a run may be of both recipes of Figure 1
     rows = []
     for values, cell in there.groupby(list(by)):
         first, second = (cell[cell["setting"] == s].set_index("seed")["accuracy"] for s in (ours, theirs))

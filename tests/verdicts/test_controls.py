@@ -503,6 +503,12 @@ def test_differences_are_paired_by_seed_and_the_interval_is_students():
     assert (row["difference"], row["low"], row["high"]) == pytest.approx((1, low, high))
 
 
+def test_a_run_that_stands_in_a_table_twice_is_one_pair():
+    table = results(LT_IMP=90, RR_IMP=88)
+    twice = pd.concat([table, table], ignore_index=True)
+    pd.testing.assert_frame_equal(compared.differences(twice), compared.differences(table))
+
+
 def test_lt_at_a_multiple_of_the_rate_is_paired_with_rr_at_the_rate():
     """The table has 0.01 and 0.1, so ten times one is the other, and twice one is none."""
     table = results(LT_IMP=90, RR_IMP=88, LTatRRnorms_IMP=93)
@@ -563,7 +569,7 @@ def test_verdicts_and_sentences_follow_the_table():
     found = compared.verdicts(table).set_index(["ticket", "control"])
     assert found.loc[("LT-IMP", "RR-IMP"), "by the means"] == "yes"
     assert found.loc[("LT-IMP", "SDT"), "by the means"] == "no"
-    assert len(found) == 4
+    assert len(found) == 5
     assert compared.seen(table[:0]) == "Nothing has run yet."
 
 
