@@ -124,9 +124,8 @@ def _panel(ax: Axes, table: pd.DataFrame) -> Axes:
                 error = np.nan_to_num(cell.std)
                 look: dict[str, Any] = {"color": COLOURS[setting], "marker": MARKERS[setting], "zorder": 3}
                 ax.errorbar(x + shift, cell.mean, yerr=error, capsize=2, elinewidth=0.8, **look)
-                points += (
-                    [(x + shift, cell.mean)] if setting[:2] in ("LT", "WR") else []
-                )  # others stand apart
+                if setting.startswith(("LT-", "WR-")):  # θ0′ and θT stand apart
+                    points.append((x + shift, cell.mean))
         if points:
             ax.plot(*zip(*points, strict=True), color=COLOURS[f"WR-{pruning}"])
     ax.axvline(0.5, color="#bbbbbb", linewidth=0.6)
